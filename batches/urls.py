@@ -1,0 +1,6 @@
+"""Addresses of batches."""
+
+from django.urls import URLPattern
+
+app_name = "batches"
+urlpatterns: list[URLPattern] = []

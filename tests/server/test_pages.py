@@ -1,0 +1,21 @@
+"""The server's own addresses and error pages."""
+
+from __future__ import annotations
+
+from django.test import Client
+
+from tests.cast import Cast
+
+
+def test_it_says_that_it_lives(client: Client) -> None:
+    assert client.get("/healthz").content == b"ok\n"
+
+
+def test_it_is_ready_when_the_database_answers(client: Client, db: None) -> None:
+    assert client.get("/readyz").json() == {"ready": True, "problems": {}}
+
+
+def test_an_unknown_address_gets_a_page_that_helps(client: Client, cast: Cast) -> None:
+    response = client.get("/nowhere/")
+    assert response.status_code == 404
+    assert b"There is nothing here" in response.content

@@ -1,0 +1,34 @@
+"""Forms of set-up, sign-in and profile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
+
+from webapp.accounts.models import User
+
+
+class LoginForm(AuthenticationForm):
+    """Sign-in; the test ids are part of the contract."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].widget.attrs["data-testid"] = "login-username"
+        self.fields["password"].widget.attrs["data-testid"] = "login-password"
+
+
+class SetupForm(BaseUserCreationForm):
+    """The first administrator."""
+
+    class Meta:
+        model = User
+        fields = ["username", "email"]
+
+
+class ProfileForm(forms.ModelForm):
+    class Meta:
+        model = User
+        fields = ["first_name", "last_name", "email", "system_prompt"]
+        widgets = {"system_prompt": forms.Textarea(attrs={"rows": 4})}

@@ -1,0 +1,115 @@
+"""Set-up, sign-in, sign-out, profile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import auth, messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import PasswordChangeForm
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from webapp.accounts import services
+from webapp.accounts.forms import LoginForm, ProfileForm, SetupForm
+from webapp.accounts.models import THEMES, User
+
+YEAR_SECONDS = 365 * 24 * 3600
+
+
+def start(request: HttpRequest) -> HttpResponse:
+    """Send people to where they can go on."""
+    if request.user.is_authenticated:
+        return redirect("/chat/")
+    return redirect("accounts:login" if User.objects.exists() else "accounts:setup")
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def login(request: HttpRequest) -> HttpResponse:
+    """Sign in, and go on to `next`."""
+    if not User.objects.exists():
+        return redirect("accounts:setup")
+    form = LoginForm(request, data=request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        auth.login(request, form.get_user())  # replaces the session id
+        return redirect(_next(request))
+    status = 400 if form.is_bound else 200
+    return render(request, "accounts/login.html", {"form": form, "next": request.GET.get("next", "")}, status=status)
+
+
+def _next(request: HttpRequest) -> str:
+    target = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(target, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    return target if safe else "/"
+
+
+def locked_out(request: HttpRequest, credentials: dict[str, Any], *_args: Any, **_kwargs: Any) -> HttpResponse:  # noqa: ARG001 - axes' signature
+    """What a person sees after too many wrong passwords."""
+    return render(request, "accounts/locked_out.html", status=429)
+
+
+@require_POST
+def logout(request: HttpRequest) -> HttpResponse:
+    auth.logout(request)
+    return redirect("accounts:login")
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def setup(request: HttpRequest) -> HttpResponse:
+    """Create the first administrator; only through the link that the server printed."""
+    if User.objects.exists():
+        return redirect("accounts:login")
+    token = request.POST.get("token") or request.GET.get("token", "")
+    if not services.setup_token_fits(token):
+        return render(request, "accounts/setup_link.html", status=403 if token else 200)
+    form = SetupForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        try:
+            user = services.create_first_administrator(username=data["username"], password=data["password1"], email=data["email"])
+        except services.AlreadySetUp:
+            return redirect("accounts:login")
+        auth.login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+        return redirect("/chat/")
+    return render(request, "accounts/setup.html", {"form": form, "token": token}, status=400 if form.is_bound else 200)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def profile(request: HttpRequest) -> HttpResponse:
+    """Names, the standing system prompt, and the password."""
+    if not isinstance(request.user, User):
+        return HttpResponseForbidden()
+    changing = "old_password" in request.POST
+    form = ProfileForm(request.POST if request.method == "POST" and not changing else None, instance=request.user)
+    password = PasswordChangeForm(request.user, request.POST if changing else None)
+    if changing and password.is_valid():
+        auth.update_session_auth_hash(request, password.save())
+        messages.success(request, "Your password is changed.")
+        return redirect("accounts:profile")
+    if form.is_bound and form.is_valid():
+        form.save()
+        messages.success(request, "Saved.")
+        return redirect("accounts:profile")
+    status = 400 if form.is_bound or changing else 200
+    return render(request, "accounts/profile.html", {"form": form, "password_form": password, "themes": THEMES}, status=status)
+
+
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    """Remember light, dark or auto in a cookie."""
+    wanted = request.POST.get("theme", "auto")
+    response = redirect(_next(request))
+    response.set_cookie(
+        "theme",
+        wanted if wanted in THEMES else "auto",
+        max_age=YEAR_SECONDS,
+        samesite="Lax",
+        secure=request.is_secure(),
+    )
+    return response

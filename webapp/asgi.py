@@ -1,0 +1,28 @@
+"""The composition root: who answers which connection."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()  # loads the apps: what follows may import models
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+
+from chat.routing import websocket_urlpatterns
+from webapp.gateway.asgi import application as gateway
+from webapp.server.http import HttpRouter
+from webapp.server.lifespan import lifespan
+from webapp.server.websocket import guarded
+
+application = ProtocolTypeRouter(
+    {
+        # The gateway is an ASGI application of its own: no middleware, no session, no thread on its way.
+        "http": HttpRouter({"/v1": gateway}, django_application),
+        "websocket": guarded(URLRouter(websocket_urlpatterns)),
+        "lifespan": lifespan,
+    }
+)

@@ -1,0 +1,176 @@
+"""Backends, the routes over them, what was tried, and the tokens of the gateway."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+
+from webapp.backends.crypto import Secret, SecretField
+
+name_validator = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", "Use letters, digits, dot, dash and underscore.")
+
+
+class Backend(models.Model):
+    """One OpenAI-compatible server."""
+
+    name = models.CharField(max_length=64, unique=True, validators=[name_validator])
+    base_url = models.CharField("base URL", max_length=500, help_text="Up to and including /v1, e.g. http://localhost:11434/v1")
+    preset = models.CharField(max_length=32, default="custom")
+    api_key = SecretField("API key", blank=True, default=Secret)
+    api_key_env = models.CharField(
+        "API key variable", max_length=100, blank=True, help_text="Read the key from this environment variable instead."
+    )
+    headers = models.JSONField(default=dict, blank=True, help_text="Extra headers for each request, as a JSON object.")
+    enabled = models.BooleanField(default=True)
+    position = models.PositiveIntegerField(default=100, help_text="Order among backends that offer the same model; lower first.")
+    connect_timeout = models.FloatField(default=5, validators=[MinValueValidator(0.1)], help_text="Seconds.")
+    first_token_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="Seconds.")
+    idle_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="Seconds between tokens.")
+    max_concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Requests at once; empty for no limit.")
+    input_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, help_text="Per million prompt tokens.")
+    output_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, help_text="Per million completion tokens.")
+    capabilities = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What the conformance probe found, by name: true, false, or absent for unknown.",
+    )
+    flagged = models.CharField(max_length=500, blank=True, help_text="Why an administrator must look at it (wrong key, no quota).")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["position", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BackendModel(models.Model):
+    """A model that a backend offers."""
+
+    backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="offered")
+    name = models.CharField(max_length=200)
+    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="Tokens; empty for unknown.")
+    capabilities = models.JSONField(default=dict, blank=True)
+    input_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    output_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
+    discovered = models.BooleanField(default=False, help_text="Found at /v1/models, rather than entered by hand.")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["backend", "name"], name="one_row_a_model")]
+
+    def __str__(self) -> str:
+        return f"{self.backend.name}/{self.name}"
+
+
+class Route(models.Model):
+    """A model name that people pick: ordered steps of (backend, model)."""
+
+    class MidStream(models.TextChoices):
+        STOP = "stop", "Stop: keep the partial answer and say so"
+        RESTART = "restart", "Restart: begin again on the next step"
+        CONTINUE = "continue", "Continue: the next step goes on from the partial answer"
+
+    name = models.CharField(max_length=64, unique=True, validators=[name_validator])
+    description = models.CharField(max_length=200, blank=True)
+    enabled = models.BooleanField(default=True)
+    mid_stream = models.CharField(max_length=10, choices=MidStream.choices, default=MidStream.STOP)
+    hedge_ms = models.PositiveIntegerField(null=True, blank=True, help_text="Start the next step after this many ms without a first token.")
+    allowed_users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, help_text="With no user and no group chosen, everybody.")
+    allowed_groups = models.ManyToManyField(Group, blank=True)
+    position = models.PositiveIntegerField(default=100)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["position", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RouteStep(models.Model):
+    """One step of a route."""
+
+    route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="steps")
+    backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="steps")
+    model = models.CharField(max_length=200)
+    position = models.PositiveIntegerField(default=0)
+    first_token_timeout = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="Seconds; empty for the backend's."
+    )
+    idle_timeout = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="Seconds; empty for the backend's."
+    )
+    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="Tokens; empty for the model's.")
+
+    class Meta:
+        ordering = ["position", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.backend.name}/{self.model}"
+
+
+class Attempt(models.Model):
+    """One step that was tried for one request (`patterns.types.Attempt`, kept)."""
+
+    request_id = models.UUIDField(default=uuid.uuid4, db_index=True)
+    created_at = models.DateTimeField(db_index=True)
+    source = models.CharField(max_length=16, help_text="chat, gateway, batch, search or test.")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    token = models.ForeignKey("ApiToken", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    route = models.CharField(max_length=300, blank=True, help_text="The model name that was asked for.")
+    endpoint = models.CharField(max_length=64, default="chat/completions")
+    backend = models.CharField(max_length=64, db_index=True)
+    model = models.CharField(max_length=200)
+    outcome = models.CharField(max_length=12)
+    error = models.CharField(max_length=40, blank=True)
+    why = models.CharField(max_length=1000, blank=True)
+    status = models.PositiveSmallIntegerField(null=True, blank=True)
+    first_token_ms = models.FloatField(null=True, blank=True)
+    duration_ms = models.FloatField(null=True, blank=True)
+    prompt_tokens = models.PositiveIntegerField(default=0)
+    completion_tokens = models.PositiveIntegerField(default=0)
+    cost = models.DecimalField(max_digits=14, decimal_places=8, null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["user", "created_at"]), models.Index(fields=["token", "created_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.backend}/{self.model}: {self.outcome}"
+
+
+def default_scopes() -> list[str]:
+    return ["chat", "embeddings", "models", "files", "batches"]
+
+
+class ApiToken(models.Model):
+    """A bearer token for /v1, kept as its SHA-256 only."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    label = models.CharField(max_length=100, blank=True)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    hint = models.CharField(max_length=12, editable=False, help_text="The last four characters.")
+    scopes = models.JSONField(default=default_scopes)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    monthly_budget = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.label or 'token'} …{self.hint}"
+
+    def __repr__(self) -> str:
+        return f"<ApiToken {self.pk}>"

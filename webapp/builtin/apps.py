@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class BuiltinConfig(AppConfig):
+    name = "webapp.builtin"
+    label = "builtin"

@@ -1,0 +1,1 @@
+"""What knows a vendor: the Backend protocol, the openai package, and the stream decoder."""

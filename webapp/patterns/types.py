@@ -1,0 +1,221 @@
+"""The words that all patterns share: requests, deltas, tool calls, usage, attempts.
+
+Messages, tools and bodies stay the plain JSON objects of OpenAI's published schema: they come from strangers and go to strangers, unknown
+fields included. What Patchbay itself reads often has a type here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Json = dict[str, Any]
+Message = dict[str, Any]
+"""A chat message as OpenAI's schema has it: `role`, `content`, and by role `tool_calls`, `tool_call_id`, `name`."""
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call to an OpenAI-compatible API, before a backend and a model are chosen.
+
+    `path` is the endpoint below `/v1`. `body` is the JSON body as the caller wrote it; the step that sends it sets `model` and `stream`.
+    """
+
+    body: Mapping[str, Any]
+    path: str = "chat/completions"
+
+    @classmethod
+    def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
+        """A chat completion; options that are None are left out, since some servers answer 500 to an explicit null."""
+        body: Json = {"messages": list(messages)}
+        if tools:
+            body["tools"] = list(tools)
+        body.update({name: value for name, value in options.items() if value is not None})
+        return cls(body)
+
+    @classmethod
+    def embedding(cls, texts: Sequence[str], **options: Any) -> Request:
+        """Embeddings of `texts`, as floats (servers ignore `base64` too often to ask for it)."""
+        return cls({"input": list(texts), "encoding_format": "float", **options}, path="embeddings")
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation, oldest first; empty for other endpoints."""
+        return list(self.body.get("messages") or [])
+
+    def with_messages(self, messages: Sequence[Message]) -> Request:
+        """The same request over another conversation."""
+        return replace(self, body={**self.body, "messages": list(messages)})
+
+    def with_options(self, **options: Any) -> Request:
+        """The same request with fields of the body set, or removed where None."""
+        body = {**self.body, **options}
+        return replace(self, body={name: value for name, value in body.items() if name not in options or value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A fragment of one tool call, keyed by `index`: the decoder has already repaired missing and repeated indexes and ids."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A whole tool call. `arguments` is the JSON text as the model wrote it, perhaps broken."""
+
+    id: str
+    name: str
+    arguments: str
+
+    def as_message_part(self) -> Json:
+        """The entry of an assistant message's `tool_calls`."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a call; they add up over turns and attempts."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What one streamed chunk adds to one choice. Empty fields add nothing."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    finish_reason: str = ""
+    usage: Usage | None = None
+    choice: int = 0
+
+    @property
+    def has_content(self) -> bool:
+        """Whether a reader would see anything: the line between "may still fall back" and "mid-stream"."""
+        return bool(self.text or self.reasoning or self.refusal or self.tool_calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A piece of a stream as it came: whole server-sent events in `raw` for whoever relays, and what they mean in `deltas`."""
+
+    raw: bytes
+    deltas: tuple[Delta, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer to a request that did not stream. `body` is the decoded `raw`."""
+
+    raw: bytes
+    body: Json
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def message(self) -> Message:
+        """The first choice's message."""
+        return dict(self.body["choices"][0].get("message") or {})
+
+    @property
+    def text(self) -> str:
+        return str(self.message.get("content") or "")
+
+    @property
+    def finish_reason(self) -> str:
+        return str(self.body["choices"][0].get("finish_reason") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that a backend lists. `context_window` in tokens, where the server says."""
+
+    id: str
+    context_window: int | None = None
+    owned_by: str = ""
+
+
+Outcome = Literal["running", "ok", "failed", "skipped", "cancelled", "partial"]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One step of a chain and how it went: shown under the answer, in the admin, and in the gateway's headers.
+
+    `why` is text for people, free of secrets; `error` is the class name from `patterns.errors`. Times in milliseconds.
+    """
+
+    backend: str
+    model: str
+    outcome: Outcome = "running"
+    why: str = ""
+    error: str = ""
+    status: int | None = None
+    started: float = field(default_factory=time.time)
+    first_token_ms: float | None = None
+    duration_ms: float | None = None
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = None
+    """In the currency of the backend's prices; None where it has none."""
+    request: Json | None = None
+    """The very body that was sent, for "copy as curl"."""
+    base_url: str = ""
+
+
+class Trail:
+    """The attempts of one request, in the order they began, growing while it runs.
+
+    Args:
+        on_change: called after each change, so that a page can show who is being tried right now.
+    """
+
+    def __init__(self, on_change: Callable[[Attempt], None] | None = None) -> None:
+        self.attempts: list[Attempt] = []
+        self._on_change = on_change
+
+    def add(self, attempt: Attempt) -> Attempt:
+        self.attempts.append(attempt)
+        self.changed(attempt)
+        return attempt
+
+    def changed(self, attempt: Attempt) -> None:
+        if self._on_change:
+            self._on_change(attempt)
+
+    @property
+    def served_by(self) -> Attempt | None:
+        """The attempt whose content the caller got: the last that is running, ok, partial or cancelled."""
+        return next((a for a in reversed(self.attempts) if a.outcome not in {"failed", "skipped"}), None)
+
+    @property
+    def usage(self) -> Usage:
+        return sum((a.usage for a in self.attempts), Usage())
+
+    @property
+    def cost(self) -> float | None:
+        costs = [a.cost for a in self.attempts if a.cost is not None]
+        return sum(costs) if costs else None

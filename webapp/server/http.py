@@ -1,0 +1,35 @@
+"""Plain ASGI pieces: types, the router between mounted applications, and a JSON answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class HttpRouter:
+    """Sends a request to the application mounted at its path's first segments, or to `default`."""
+
+    def __init__(self, mounts: Mapping[str, Application], default: Application) -> None:
+        self.mounts = mounts
+        self.default = default
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application(scope["path"])(scope, receive, send)
+
+    def _application(self, path: str) -> Application:
+        return next((app for root, app in self.mounts.items() if path == root or path.startswith(root + "/")), self.default)
+
+
+async def send_json(send: Send, status: int, body: Any, headers: Headers = ()) -> None:
+    """Send a whole JSON response."""
+    raw = json.dumps(body, ensure_ascii=False).encode()
+    start = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": raw})

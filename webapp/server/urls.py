@@ -1,0 +1,12 @@
+"""Addresses that belong to the server itself."""
+
+from django.urls import path
+
+from webapp.server import views
+
+app_name = "server"
+urlpatterns = [
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("csp-report/", views.csp_report, name="csp-report"),
+]

@@ -1,0 +1,76 @@
+"""Liveness, readiness, CSP reports, and the error pages."""
+
+from __future__ import annotations
+
+import logging
+
+from channels.layers import get_channel_layer
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+logger = logging.getLogger("patchbay.csp")
+MAX_REPORT_CHARS = 2000
+
+
+@require_GET
+def healthz(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_GET
+def readyz(_request: HttpRequest) -> HttpResponse:
+    problems = {name: problem for name, problem in (("database", _database_problem()), ("layer", _layer_problem())) if problem}
+    return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+
+def _database_problem() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        return type(error).__name__
+    return ""
+
+
+def _layer_problem() -> str:
+    return "" if get_channel_layer() else "no channel layer is configured"
+
+
+@csrf_exempt
+@require_POST
+def csp_report(request: HttpRequest) -> HttpResponse:
+    logger.warning("CSP violation: %r", request.body[:MAX_REPORT_CHARS].decode(errors="replace"))
+    return HttpResponse(status=204)
+
+
+def _error_page(request: HttpRequest, status: int, title: str, advice: str) -> HttpResponse:
+    return render(request, "error.html", {"status": status, "title": title, "advice": advice}, status=status)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    return _error_page(request, 400, "That request could not be read", "Go back, reload the page and try again.")
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    return _error_page(request, 403, "You may not open this", "Ask an administrator for access, or sign in as another user.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    return _error_page(
+        request,
+        404,
+        "There is nothing here",
+        "The address is wrong, the item was deleted, or it belongs to somebody else.",
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _error_page(
+        request,
+        500,
+        "Something broke on our side",
+        "Nothing you saved is lost. Try again; if it stays, tell an administrator the time and the address.",
+    )

@@ -1,0 +1,18 @@
+"""Where each part of the product lives. /v1 never reaches Django's router: see webapp/asgi.py."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("webapp.accounts.urls")),
+    path("", include("webapp.server.urls")),
+    path("chat/", include("chat.urls")),
+    path("batches/", include("batches.urls")),
+    path("search/", include("search.urls")),
+    path("", include("webapp.backends.urls")),
+    path("admin/", admin.site.urls),
+]
+handler400 = "webapp.server.views.bad_request"
+handler403 = "webapp.server.views.forbidden"
+handler404 = "webapp.server.views.not_found"
+handler500 = "webapp.server.views.server_error"
