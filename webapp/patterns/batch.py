@@ -368,7 +368,7 @@ def read_result(line: bytes) -> Result | None:
         return None
     if not isinstance(row, dict) or not isinstance(row.get("custom_id"), str):
         return None
-    response = row.get("response") if isinstance(row.get("response"), dict) else {}
+    response: Json = row["response"] if isinstance(row.get("response"), dict) else {}
     status = response.get("status_code")
     result = Result(
         custom_id=row["custom_id"],
