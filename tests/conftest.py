@@ -6,6 +6,9 @@ import pytest
 from django.test import Client
 
 from tests.cast import Cast, make_cast
+from tests.live import browser_page, chromium, live, new_live, populated_home, prepared_home
+
+__all__ = ["browser_page", "chromium", "live", "new_live", "populated_home", "prepared_home"]
 
 
 @pytest.fixture
