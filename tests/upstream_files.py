@@ -72,7 +72,7 @@ class FileRoom:
             b"content-type: %b\r\n\r\n%b" % (headers["content-type"].encode(), raw), policy=email.policy.HTTP
         )
         fields = {part.get_param("name", header="content-disposition"): part for part in message.iter_parts()}
-        content, purpose = (bytes(fields[name].get_payload(decode=True)) for name in ("file", "purpose"))  # type: ignore[arg-type]  # bytes
+        content, purpose = (bytes(fields[name].get_payload(decode=True)) for name in ("file", "purpose"))
         return self.files[self.add(fields["file"].get_filename() or "", content, purpose.decode())]
 
     def _batches(self, method: str, parts: list[str], raw: bytes) -> tuple[int, Any]:
