@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
@@ -101,6 +102,19 @@ def store(*, user: User, filename: str, purpose: str, data: Iterable[bytes], exp
         for piece in data:
             upload.write(piece)
         return upload.finish(user=user, filename=filename, purpose=purpose, expires_after=expires_after)
+
+
+def adopt(*, user: User, path: Path, filename: str, purpose: str, expires_after: int | None = None) -> File:
+    """Make the file that lies at `path` one of `user`, by moving it."""
+    check_upload(purpose=purpose, expires_after=expires_after)
+    file = File(user=user, filename=clean_name(filename), purpose=purpose, bytes=path.stat().st_size)
+    if expires_after is not None:
+        file.expires_at = file.created_at + timedelta(seconds=expires_after)
+    file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _room():
+        shutil.move(path, file.path)
+    file.save(force_insert=True)
+    return file
 
 
 def check_upload(*, purpose: str, expires_after: int | None) -> None:

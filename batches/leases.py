@@ -13,7 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
@@ -90,8 +90,11 @@ def claim(candidates: QuerySet[Work], *, owner: str) -> Work | None:
     return None
 
 
-def _all(work: Batch | BatchChunk) -> QuerySet[Batch] | QuerySet[BatchChunk]:
-    return Batch.objects.all() if isinstance(work, Batch) else BatchChunk.objects.all()
+def _held(work: Batch | BatchChunk) -> QuerySet[Any]:
+    """The row behind `work`, as long as its lease is ours."""
+    if isinstance(work, Batch):
+        return Batch.objects.filter(pk=work.pk, fence=work.fence)
+    return BatchChunk.objects.filter(pk=work.pk, fence=work.fence)
 
 
 def renew(work: Batch | BatchChunk) -> None:
@@ -100,13 +103,13 @@ def renew(work: Batch | BatchChunk) -> None:
     Raises:
         LeaseLost: it was claimed by another meanwhile.
     """
-    if not _all(work).filter(pk=work.pk, fence=work.fence).update(lease_until=timezone.now() + LEASE):
+    if not _held(work).update(lease_until=timezone.now() + LEASE):
         raise LeaseLost(str(work))
 
 
 def release(work: Batch | BatchChunk) -> None:
     """Give the lease back, so that others need not wait for its end."""
-    _all(work).filter(pk=work.pk, fence=work.fence).update(owner="", lease_until=None)
+    _held(work).update(owner="", lease_until=None)
 
 
 def release_the_dead() -> int:
