@@ -265,8 +265,8 @@ class WebSocket(WebSocketProtocol):
     def handle_reply(self, message: dict[str, Any]) -> None:
         """Daphne's own replies, and ASGI's denial response: the handshake is refused with a status."""
         if message["type"] == "websocket.http.response.start":
-            status = HTTPStatus(message["status"])
-            self.handshake_deferred.errback(ConnectionDeny(status, status.phrase))  # type: ignore[no-untyped-call]  # autobahn has no types here
+            status: int = message["status"]
+            self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]  # autobahn has no types here
             del self.handshake_deferred
             self.server.protocol_disconnected(self)
         elif message["type"] != "websocket.http.response.body":
