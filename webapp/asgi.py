@@ -11,17 +11,19 @@ from django.core.asgi import get_asgi_application
 django_application = get_asgi_application()  # loads the apps: what follows may import models
 
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
 
 from chat.routing import websocket_urlpatterns
 from webapp.gateway.asgi import application as gateway
 from webapp.server.http import HttpRouter
 from webapp.server.lifespan import lifespan
+from webapp.server.limits import BodyLimit
 from webapp.server.websocket import guarded
 
 application = ProtocolTypeRouter(
     {
         # The gateway is an ASGI application of its own: no middleware, no session, no thread on its way.
-        "http": HttpRouter({"/v1": gateway}, django_application),
+        "http": BodyLimit(HttpRouter({"/v1": gateway}, django_application), default=settings.MAX_BODY_BYTES, larger=settings.LARGER_BODIES),
         "websocket": guarded(URLRouter(websocket_urlpatterns)),
         "lifespan": lifespan,
     }

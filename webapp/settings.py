@@ -178,14 +178,16 @@ CONTENT_SECURITY_POLICY = {
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "webapp.server.views.csrf_failure"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
 
-# The largest request body accepted, in bytes, by kind of address; enforced before anything is buffered.
+# The largest request body accepted, in bytes; enforced while it comes in, before anything is buffered.
 MAX_BODY_BYTES = 20 * 1024 * 1024
-MAX_UPLOAD_BYTES = 210 * 1024 * 1024
+MAX_UPLOAD_BYTES = 210 * 1024 * 1024  # a Batch API file of 200 MB, and its form
+LARGER_BODIES = {"/v1/files": MAX_UPLOAD_BYTES, "/batches/new/": MAX_UPLOAD_BYTES, "/search/": MAX_UPLOAD_BYTES}
 
 LOGGING: dict[str, Any] = {
     "version": 1,

@@ -58,6 +58,10 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
     return _error_page(request, 403, "You may not open this", "Ask an administrator for access, or sign in as another user.")
 
 
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's signature
+    return _error_page(request, 403, "That form was out of date", "Reload the page and send it again. Cookies must be allowed.")
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
     return _error_page(
         request,
