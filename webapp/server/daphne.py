@@ -12,10 +12,12 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote
 
+from autobahn.websocket.types import ConnectionDeny
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server
 from daphne.utils import HEADER_NAME_RE, INVALID_HEADER_VALUE_BYTES, parse_x_forwarded_for
@@ -259,6 +261,16 @@ class WebSocket(WebSocketProtocol):
         if self.writable:
             self.writable.resumeProducing()
         super().onClose(wasClean, code, reason)
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Daphne's own replies, and ASGI's denial response: the handshake is refused with a status."""
+        if message["type"] == "websocket.http.response.start":
+            status: int = message["status"]
+            self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]  # autobahn has no types here
+            del self.handshake_deferred
+            self.server.protocol_disconnected(self)
+        elif message["type"] != "websocket.http.response.body":
+            super().handle_reply(message)
 
     async def ready_to_write(self) -> bool:
         return await self.writable.wait() if self.writable else True
