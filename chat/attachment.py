@@ -27,17 +27,25 @@ class Attachment:
     Args:
         send: sends one text frame, and returns when the client has room for the next.
         close: ends the socket with a code.
-        stale: whether the client lacks the present state.
+        seen: the stamp of the state that the client has already, where it has one.
     """
 
     def __init__(
-        self, hub: Hub, conversation_id: UUID, user: User, *, send: Callable[[str], Awaitable[None]], close: Callable[[int], Awaitable[None]]
+        self,
+        hub: Hub,
+        conversation_id: UUID,
+        user: User,
+        *,
+        send: Callable[[str], Awaitable[None]],
+        close: Callable[[int], Awaitable[None]],
+        seen: str = "",
     ) -> None:
         self.conversation_id = conversation_id
         self.user = user
         self._hub = hub
         self._send, self._close = send, close
         self._stale = True
+        self._seen = seen
         self._closing = False
         self._waiting: list[str] = []
         self._following: dict[Live, Cursor] = {}
@@ -65,7 +73,7 @@ class Attachment:
         if self._stale:
             return
         self.post(frame(html, fragments.LOG, "beforeend"))
-        self._follow(live, live.view.cursor() if not live.view.parts else Cursor(live.view.epoch))
+        self._follow(live, Cursor(live.view.epoch))
 
     def cut(self) -> None:
         """End the socket: its user may not be here any more."""
@@ -122,6 +130,9 @@ class Attachment:
         if found is None:
             return
         conversation, page = found
+        seen, self._seen = self._seen, ""
+        if seen == fragments.stamp(conversation) and live is None:
+            return
         articles = [self._article(turn, live) for turn in page.turns]
         if any(text is None for text in articles):
             self._stale = True  # it began or ended while we were reading

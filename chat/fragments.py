@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import UUID
 
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.safestring import SafeString, mark_safe
 
 from chat import selectors
 from chat.models import Conversation, Message
@@ -56,14 +58,29 @@ def note_frame(message_id: UUID, note: str) -> str:
     return frame(render_to_string("chat/_note.html", {"note": note, "key": key(message_id)}), f"#n-{key(message_id)}", "outerMorph")
 
 
+def log(page: selectors.Page, conversation: Conversation) -> SafeString:
+    """A stretch of whole messages; before it, where there is more, the sentinel that loads it when it scrolls into view."""
+    return mark_safe(earlier(page, conversation) + "".join(article(turn) for turn in page.turns))  # noqa: S308 - rendered by templates
+
+
 def earlier(page: selectors.Page, conversation: Conversation) -> str:
-    """The sentinel that loads what came before, when it scrolls into view."""
+    """The sentinel."""
     return render_to_string("chat/_earlier.html", {"earlier": page.earlier, "conversation": conversation}) if page.earlier else ""
 
 
 def notice(text: str) -> str:
     """A frame that tells the user why something was not done."""
     return frame(render_to_string("chat/_notice.html", {"text": text}), "#chat-notice", "innerHTML")
+
+
+def sent(text: str) -> str:
+    """A frame that clears the notice, and tells the page that the question is in good hands."""
+    return json.dumps({"content": "", "target": "#chat-notice", "swap": "innerHTML", "sent": text}, ensure_ascii=False)
+
+
+def stamp(conversation: Conversation) -> str:
+    """Names the state of a conversation: a page that has it need not be sent it again."""
+    return f"{conversation.updated_at.timestamp():.6f}" if conversation.updated_at else "new"
 
 
 def sidebar(conversations: list[Conversation], current: UUID | None) -> str:

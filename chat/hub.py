@@ -109,17 +109,16 @@ class Hub:
         live.apply({"k": "end", "at": time.time()})
         await live.settled()
         live.answer.settle()
-        live.view.update(final=True)
         self.writer.remove(live.id)
-        message = await self._keep(live, outcome)
+        message = await self._keep(live, outcome, await asyncio.to_thread(live.view.final_html))
         if message:
             live.finish(fragments.article(await read(selectors.turn)(message)))
         self.lives.pop(live.id, None)
         await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
 
-    async def _keep(self, live: Live, outcome: Outcome) -> Message | None:
+    async def _keep(self, live: Live, outcome: Outcome, html: str) -> Message | None:
         """Write the whole answer; while the database is away, hold it and try again."""
-        parts, html = live.answer.as_json(), live.view.final_html()
+        parts = live.answer.as_json()
         while True:
             try:
                 return await self.writer.call(
@@ -149,6 +148,18 @@ class Hub:
         live = self.lives.get(generation)
         if live and live.mine:
             self._cancel(live, "user")
+
+    async def approve(self, conversation_id: UUID, user: Any, *, call_id: str, yes: bool) -> None:
+        """The user's answer to a tool that asks before it acts; only the process that runs the generation waits for it."""
+        await read(selectors.conversation)(conversation_id, user)
+        self._decide(conversation_id, call_id, yes=yes)
+        await self._tell("approve", conversation=str(conversation_id), call=call_id, yes=yes)
+
+    def _decide(self, conversation_id: UUID, call_id: str, *, yes: bool) -> None:
+        live = self._known(conversation_id)
+        waiting = live.approvals.pop(call_id, None) if live else None
+        if waiting and not waiting.done():
+            waiting.set_result(yes)
 
     # --- readers -----------------------------------------------------------------------------------------------------------------------
 
@@ -239,6 +250,8 @@ class Hub:
                 self._stop_mine(live.id)
         elif message["what"] == "changed":
             self._refresh(UUID(message["conversation"]))
+        elif message["what"] == "approve":
+            self._decide(UUID(message["conversation"]), message["call"], yes=message["yes"])
         for live in lives:
             if not live.mine:
                 self.spawn(self._pull(live))
@@ -304,6 +317,24 @@ def hub() -> Hub:
     if _hub is None:
         raise RuntimeError("the chat's hub is not running: start the server with `manage.py up`, or use `chat.hub.running()`")
     return _hub
+
+
+async def nudge(conversation_id: UUID) -> None:
+    """Whoever has the conversation open sees it anew: for views, whose process may have no hub."""
+    if _hub:
+        await _hub.changed(conversation_id)
+    else:
+        await get_channel_layer().group_send(
+            GROUP, {"type": "chat.nudge", "what": "changed", "from": "", "conversation": str(conversation_id)}
+        )
+
+
+async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
+    """Stop the conversation's generation, and give it a moment to end."""
+    if _hub and await _hub.request_stop(conversation_id, user):
+        live = _hub._known(conversation_id)  # noqa: SLF001 - its own module
+        if live and live.task:
+            await asyncio.wait({live.task}, timeout=2)
 
 
 @asynccontextmanager

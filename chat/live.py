@@ -41,6 +41,9 @@ class Live:
         self.finished_article: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.stopped_by: str = ""
+        self.ending = False
+        self.trail: list[dict[str, Any]] = []
+        self.pulling = asyncio.Lock()
         self.approvals: dict[str, asyncio.Future[bool]] = {}
         self._last_flush = 0.0
         self._timer: asyncio.TimerHandle | None = None

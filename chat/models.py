@@ -74,6 +74,21 @@ class Message(models.Model):
         return f"{self.role}: {self.text[:40]}"
 
 
+class SentRequest(models.Model):
+    """The body that one attempt of an answer sent, apart from the messages, since it holds the whole history."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="requests")
+    number = models.PositiveSmallIntegerField(help_text="The attempt's place in the message's trail.")
+    base_url = models.CharField(max_length=500)
+    body = models.JSONField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["message", "number"], name="one_request_an_attempt")]
+
+    def __str__(self) -> str:
+        return f"{self.message_id}: attempt {self.number}"
+
+
 class Owner(models.Model):
     """A server process that runs generations, and when it last said so."""
 

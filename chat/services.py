@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from chat import selectors
 from chat.answer import Answer
-from chat.models import Conversation, Generation, LogRow, Message, Owner
+from chat.models import Conversation, Generation, LogRow, Message, Owner, SentRequest
 from chat.view import finished_html
 from webapp.accounts.models import User
 
@@ -50,6 +50,8 @@ class Outcome:
     finish_reason: str = ""
     trail: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+    requests: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    """By place in `trail`: the base URL and the body that was sent."""
 
 
 def send(
@@ -141,6 +143,11 @@ def finish(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome
     if not Generation.objects.filter(id=generation_id, running=True).update(running=False):
         return None
     message = Message.objects.select_related("conversation").get(generations=generation_id)
+    sent = [
+        SentRequest(message=message, number=len(message.trail) + place, base_url=base_url, body=body)
+        for place, (base_url, body) in outcome.requests.items()
+    ]
+    SentRequest.objects.bulk_create(sent)
     _fill(message, parts, outcome, html)
     LogRow.objects.filter(generation=generation_id).delete()
     Conversation.objects.filter(id=message.conversation_id).update(updated_at=timezone.now())
@@ -167,6 +174,11 @@ def request_stop(*, conversation_id: UUID, user: User) -> UUID | None:
         return None
     Generation.objects.filter(id=generation.id).update(stop_requested=True)
     return generation.id
+
+
+def stops_requested(owner: UUID) -> list[UUID]:
+    """The running generations of this process that somebody asked to stop."""
+    return list(Generation.objects.filter(owner=owner, running=True, stop_requested=True).values_list("id", flat=True))
 
 
 def announce(owner: UUID) -> None:

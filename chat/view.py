@@ -14,7 +14,8 @@ from uuid import UUID
 
 from chat.answer import Answer, Event, Part
 from chat.cards import reasoning_head, reasoning_tail, tool_card
-from webapp.rendering.blocks import Block, GrowingMarkdown
+from webapp.rendering.blocks import Block, GrowingMarkdown, needs_whole
+from webapp.rendering.markdown import render
 
 
 def frame(content: str, target: str, swap: str) -> str:
@@ -163,6 +164,16 @@ class AnswerView:
         """All parts."""
         return "".join(self._part_html(index) for index in range(len(self.parts)))
 
+    def final_html(self) -> str:
+        """All parts of a whole answer; text whose blocks depend on each other (footnotes) is rendered in one."""
+        self.update(final=True)
+        for part, view in zip(self.answer.parts, self.parts, strict=True):
+            if isinstance(view, TextView) and needs_whole(part.text):
+                whole = Block()
+                whole.replace(render(part.text, anchor=self.key))
+                view.markdown.blocks = [whole]
+        return self.html()
+
     def _part_html(self, index: int) -> str:
         part = self.parts[index]
         testid = ' data-testid="message-text"' if part.kind == "text" else ""
@@ -219,15 +230,6 @@ def _feed(view: PartView, text: str) -> None:
 
 def finished_html(message_id: UUID, parts: list[dict[str, Any]]) -> str:
     """The HTML of a whole answer, as the page shows it after a reload."""
-    from webapp.rendering.blocks import needs_whole
-    from webapp.rendering.markdown import render
-
-    view = AnswerView(message_id, Answer())
-    view.answer.parts = [Part.from_json(data) for data in parts]
-    view._redraw()  # noqa: SLF001 - its own class
-    for part, drawn in zip(view.answer.parts, view.parts, strict=True):
-        if isinstance(drawn, TextView) and needs_whole(part.text):
-            whole = Block()
-            whole.replace(render(part.text, anchor=view.key))
-            drawn.markdown.blocks = [whole]
-    return view.html()
+    answer = Answer()
+    answer.parts = [Part.from_json(data) for data in parts]
+    return AnswerView(message_id, answer).final_html()
