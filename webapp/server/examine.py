@@ -23,6 +23,7 @@ def everything() -> Iterator[Finding]:
     """All checks, each independent of the others."""
     yield _database()
     yield _layer()
+    yield _tokenizer()
     yield _disk()
     yield from _settings()
     yield from _secrets()
@@ -55,6 +56,16 @@ async def _round_trip() -> None:
     channel = await layer.new_channel()
     await layer.send(channel, {"type": "doctor"})
     await asyncio.wait_for(layer.receive(channel), 3)
+
+
+def _tokenizer() -> Finding:
+    from webapp.patterns import tokens
+
+    try:
+        count = tokens.count_text("Hello, world!", "gpt-4o")
+    except OSError as error:
+        return Finding("error", "tokenizer", str(error), "Reinstall: pip install --require-hashes -r requirements/base.txt")
+    return Finding("ok", "tokenizer", f"counts offline ({count} tokens in “Hello, world!”)")
 
 
 def _disk() -> Finding:
