@@ -47,7 +47,9 @@ def tool_card(call: dict[str, Any]) -> str:
     if call["state"] == "asking":
         body += _question(call["id"])
     opened = " open" if call["state"] == "asking" else ""
-    return f'<details class="tool-card" data-testid="tool-call" data-state="{call["state"]}"{opened}><summary>{head}</summary>{body}</details>'
+    return (
+        f'<details class="tool-card" data-testid="tool-call" data-state="{call["state"]}"{opened}><summary>{head}</summary>{body}</details>'
+    )
 
 
 def _question(call_id: str) -> str:

@@ -100,7 +100,9 @@ class Hub:
             outcome = Outcome(status=Status.INTERRUPTED if interrupted else Status.STOPPED, trail=live.trail)
         except Exception:  # the last line of defence: an answer must not stay "streaming" for ever
             logger.exception("A generation failed")
-            outcome = Outcome(status=Status.FAILED, error="Something broke on our side. Try again; the log has the details.", trail=live.trail)
+            outcome = Outcome(
+                status=Status.FAILED, error="Something broke on our side. Try again; the log has the details.", trail=live.trail
+            )
         live.ending = True
         await self._finish(live, outcome)
 
@@ -338,13 +340,9 @@ async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
 
 
 @asynccontextmanager
-async def running(runner: Runner | None = None) -> AsyncGenerator[None, None]:
+async def running(runner: Runner) -> AsyncGenerator[None, None]:
     """The hub, as a background service of the server."""
     global _hub  # noqa: PLW0603 - one hub a process
-    if runner is None:
-        from chat.generate import write
-
-        runner = write
     _hub = Hub(runner)
     await _hub.start()
     try:

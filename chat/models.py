@@ -23,7 +23,7 @@ class Conversation(models.Model):
     folder = models.CharField(max_length=100, blank=True)
     pinned = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
-    share_token = models.CharField(max_length=40, null=True, blank=True, unique=True)  # noqa: DJ001 - unique only where shared
+    share_token = models.CharField(max_length=40, null=True, blank=True, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(db_index=True)
 

@@ -88,7 +88,7 @@ def path_ids(conversation_id: UUID, end: UUID | None, limit: int = 1_000_000) ->
     """The ids from (at most `limit` messages back) to `end` along the parents, oldest first."""
     if end is None:
         return []
-    prepare = Message._meta.pk.get_db_prep_value  # noqa: SLF001 - Django's documented Model._meta API
+    prepare = Message._meta.pk.get_db_prep_value
     with connection.cursor() as cursor:
         cursor.execute(_PATH, [prepare(end, connection), prepare(conversation_id, connection), limit - 1])
         return [value if isinstance(value, UUID) else UUID(value) for (value,) in cursor.fetchall()]

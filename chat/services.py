@@ -235,10 +235,8 @@ def delete(*, conversation: Conversation) -> None:
 
 def show_branch(*, message: Message) -> None:
     """Show the branch that leads through `message`, down to its latest leaf."""
-    children: dict[UUID, UUID] = {}
-    for id_, parent in message.conversation.messages.order_by("created_at", "id").values_list("id", "parent_id"):
-        if parent:
-            children[parent] = id_  # the latest wins
+    rows = message.conversation.messages.order_by("created_at", "id").values_list("parent_id", "id")
+    children = dict(rows)  # of each parent the latest child
     leaf = message.id
     while leaf in children:
         leaf = children[leaf]

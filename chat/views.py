@@ -73,16 +73,9 @@ def _page(request: HttpRequest, shown: Conversation) -> HttpResponse:
         "fresh": not page.turns,
         "groups": fragments.grouped(list(selectors.conversations(who(request))[:SIDEBAR])),
         "current": shown.id,
-        "models": async_to_sync(_offered)(who(request)),
         "stamp": fragments.stamp(shown),
     }
     return render(request, "chat/page.html", context)
-
-
-async def _offered(user: User) -> list[Any]:
-    from webapp.backends import registry
-
-    return await registry.offered(user)
 
 
 @require_GET

@@ -49,9 +49,7 @@ class Socket:
         self.page = Page()
         self.conversation_id = conversation_id
         self._communicator = WebsocketCommunicator(app, "/ws/")
-        self._communicator.scope.update(
-            user=user, url_route={"kwargs": {"conversation_id": conversation_id}}, query_string=query.encode()
-        )
+        self._communicator.scope.update(user=user, url_route={"kwargs": {"conversation_id": conversation_id}}, query_string=query.encode())
 
     async def connect(self) -> tuple[bool, int | None]:
         ok, code = await self._communicator.connect(timeout=5)
@@ -63,25 +61,25 @@ class Socket:
     async def raw(self, text: str) -> None:
         await self._communicator.send_to(text_data=text)
 
-    async def frame(self, timeout: float = 5) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads(await self._communicator.receive_from(timeout=timeout))
+    async def frame(self, seconds: float = 5) -> dict[str, Any]:
+        frame: dict[str, Any] = json.loads(await self._communicator.receive_from(timeout=seconds))
         self.page.take(frame)
         return frame
 
-    async def until(self, condition: Callable[[Page], bool], timeout: float = 8) -> Page:
-        async with asyncio.timeout(timeout):
+    async def until(self, condition: Callable[[Page], bool], seconds: float = 8) -> Page:
+        async with asyncio.timeout(seconds):
             while not condition(self.page):
-                await self.frame(timeout)
+                await self.frame(seconds)
         return self.page
 
-    async def until_ended(self, timeout: float = 8) -> Page:
-        return await self.until(lambda page: page.last_status not in {"", "streaming"}, timeout)
+    async def until_ended(self, seconds: float = 8) -> Page:
+        return await self.until(lambda page: page.last_status not in {"", "streaming"}, seconds)
 
-    async def closed(self, timeout: float = 8) -> int:
+    async def closed(self, seconds: float = 8) -> int:
         """Wait for the server to close; the code."""
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds):
             while True:
-                message = await self._communicator.receive_output(timeout)
+                message = await self._communicator.receive_output(seconds)
                 if message["type"] == "websocket.close":
                     return int(message.get("code", 1000))
 
@@ -111,7 +109,7 @@ def serve() -> Callable[[Runner], Any]:
     return open_hub
 
 
-def saying(*pieces: str, pace: float = 0.0, then: Callable[[], Awaitable[None]] | None = None) -> Runner:
+def saying(*pieces: str, pace: float = 0.0, then: Callable[[], Awaitable[object]] | None = None) -> Runner:
     """A runner that says the pieces."""
 
     async def run(live: Live, started: Started) -> Outcome:

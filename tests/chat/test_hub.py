@@ -146,7 +146,7 @@ async def test_a_suspended_user_is_cut(people: Cast, serve: Any, fresh: UUID) ->
         await socket.connect()
         people.owner.is_active = False
         await people.owner.asave()
-        assert await socket.closed(timeout=5) == 4401
+        assert await socket.closed(seconds=5) == 4401
 
 
 async def test_shutdown_keeps_what_was_written_as_interrupted(people: Cast, serve: Any, fresh: UUID) -> None:
@@ -187,9 +187,7 @@ async def test_another_process_follows_and_stops_through_the_database(people: Ca
         theirs = Hub(saying("unused"))
         await theirs.start()
         started = await theirs.writer.call(lambda: services.send(owner=theirs.id, conversation_id=fresh, user=people.owner, text="Hi"))
-        live = Live(
-            generation_id=started.generation.id, message_id=started.answer.id, conversation_id=fresh, mine=True, base=[]
-        )
+        live = Live(generation_id=started.generation.id, message_id=started.answer.id, conversation_id=fresh, mine=True, base=[])
         theirs.lives[live.id] = live
         theirs.writer.add(live.journal)
         live.apply({"k": "text", "d": "from elsewhere "})
@@ -251,8 +249,21 @@ async def test_broken_and_hostile_frames_get_an_answer(people: Cast, serve: Any,
     async with serve(saying("x")):
         socket = Socket(people.owner, fresh)
         await socket.connect()
-        hostile = ["", "{", "[1]", "null", '{"body": null}', '{"body": {"action": "nothing"}}', '{"body": {"action": ["send"]}}', "[" * 10_000]
-        hostile += ['{"body": {"action": "send", "text": 5}}', '{"body": {"action": "edit", "message": "x"}}', '{"body": {"action": "send"}}']
+        hostile = [
+            "",
+            "{",
+            "[1]",
+            "null",
+            '{"body": null}',
+            '{"body": {"action": "nothing"}}',
+            '{"body": {"action": ["send"]}}',
+            "[" * 10_000,
+        ]
+        hostile += [
+            '{"body": {"action": "send", "text": 5}}',
+            '{"body": {"action": "edit", "message": "x"}}',
+            '{"body": {"action": "send"}}',
+        ]
         for text in hostile[1:]:
             await socket.raw(text)
             frame = await socket.frame()

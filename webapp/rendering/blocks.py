@@ -1,7 +1,7 @@
 """Markdown that grows: finished blocks are rendered once and frozen, only the open last block is drawn again.
 
-The cost of a token does not grow with the text: parsing begins at the open block, plain words are appended to it as escaped text, and a block
-that is dear to render is rendered less often.
+The cost of a token does not grow with the text: parsing begins at the open block, plain words are appended to it as escaped text, and a
+block that is dear to render is rendered less often.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ HEAVY_CHARS = 6000
 _DUTY = 20
 """A block that took t seconds to render is rendered again after this many times t."""
 _CHEAP = 0.002
+_LONGEST_REST = 2.0
 
 
 @dataclass(slots=True)
@@ -83,7 +84,9 @@ def _append_point(html: str, start: int) -> tuple[int, str]:
     for tag in path:
         cut = html.rindex(f"</{tag}>", 0, cut)
     leaf = path[-1] if path else ""
-    return (cut, ">" + ">".join(f"{tag}:last-child" for tag in path)) if leaf and leaf not in {"ul", "ol", "blockquote"} else (len(html), "")
+    return (
+        (cut, ">" + ">".join(f"{tag}:last-child" for tag in path)) if leaf and leaf not in {"ul", "ol", "blockquote"} else (len(html), "")
+    )
 
 
 class GrowingMarkdown:
@@ -164,7 +167,7 @@ class GrowingMarkdown:
         elif groups:
             self._watch_fence(groups[-1][1][0])
         cost = self._clock() - began
-        self.due = self._clock() + cost * _DUTY if cost > _CHEAP else 0.0
+        self.due = self._clock() + min(cost * _DUTY, _LONGEST_REST) if cost > _CHEAP else 0.0
 
     def _freeze(self, groups: list[tuple[int, list[Token]]], env: dict[str, dict[str, object]], open_line: int | None) -> int:
         """Render the finished blocks; returns the offset in the open text where the last, open one begins."""

@@ -7,12 +7,72 @@ import re
 import nh3
 
 MATHML = frozenset(
-    "math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle mpadded mphantom menclose msub msup msubsup munder mover munderover "
-    "mmultiscripts mprescripts mtable mtr mlabeledtr mtd".split()
+    [
+        "math",
+        "mrow",
+        "mi",
+        "mn",
+        "mo",
+        "ms",
+        "mtext",
+        "mspace",
+        "mfrac",
+        "msqrt",
+        "mroot",
+        "mstyle",
+        "mpadded",
+        "mphantom",
+        "menclose",
+        "msub",
+        "msup",
+        "msubsup",
+        "munder",
+        "mover",
+        "munderover",
+        "mmultiscripts",
+        "mprescripts",
+        "mtable",
+        "mtr",
+        "mlabeledtr",
+        "mtd",
+    ]
 )
 HTML = frozenset(
-    "p br hr h1 h2 h3 h4 h5 h6 strong em s del sub sup code pre blockquote ul ol li input table thead tbody tr th td a span div section "
-    "button".split()
+    [
+        "p",
+        "br",
+        "hr",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "strong",
+        "em",
+        "s",
+        "del",
+        "sub",
+        "sup",
+        "code",
+        "pre",
+        "blockquote",
+        "ul",
+        "ol",
+        "li",
+        "input",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "a",
+        "span",
+        "div",
+        "section",
+        "button",
+    ]
 )
 _MATH_ATTRIBUTES = {"display", "stretchy", "fence", "separator", "lspace", "rspace", "linethickness", "columnalign", "rowspacing", "width"}
 _CLASSES = re.compile(
