@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 from django.test import Client
 
 from tests.cast import Cast, make_cast
+from tests.live import browser_page, chromium, live, new_live, populated_home, prepared_home
+from tests.upstream import Upstream
+
+__all__ = ["browser_page", "chromium", "live", "new_live", "populated_home", "prepared_home"]
 
 
 @pytest.fixture
@@ -36,3 +42,23 @@ def as_administrator(cast: Cast) -> Client:
     client = Client()
     client.force_login(cast.administrator)
     return client
+
+
+@pytest.fixture
+def make_upstream() -> Iterator[Callable[..., Upstream]]:
+    """Starts scriptable OpenAI-compatible servers (`tests.upstream`), as many as a test wants; `tls=True` for a bad certificate."""
+    started: list[Upstream] = []
+
+    def make(**options: bool) -> Upstream:
+        started.append(Upstream(**options))
+        return started[-1]
+
+    yield make
+    for server in started:
+        server.stop(wait=False)
+
+
+@pytest.fixture
+def upstream(make_upstream: Callable[..., Upstream]) -> Upstream:
+    """One scriptable OpenAI-compatible server."""
+    return make_upstream()
