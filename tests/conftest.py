@@ -8,7 +8,10 @@ import pytest
 from django.test import Client
 
 from tests.cast import Cast, make_cast
+from tests.live import browser_page, chromium, live, new_live, populated_home, prepared_home
 from tests.upstream import Upstream
+
+__all__ = ["browser_page", "chromium", "live", "new_live", "populated_home", "prepared_home"]
 
 
 @pytest.fixture

@@ -1,6 +1,12 @@
-"""What stands before every websocket: the Origin with scheme and port, the signed-in user, a database thread of its own."""
+"""What stands before every websocket: the Origin with scheme and port, the signed-in user, a database thread of its own.
+
+A consumer that closes before it accepts, with a code 4400 to 4599, refuses the handshake with that HTTP status (4404: 404).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
 from channels.auth import AuthMiddlewareStack
@@ -8,20 +14,49 @@ from django.conf import settings
 
 from webapp.server.http import Application, Receive, Scope, Send
 
+FOREIGN_ORIGIN = 4403
+NO_SUCH_SOCKET = 4404
+HTTP_CODES = range(4400, 4600)
+
 
 def guarded(app: Application) -> Application:
     """`app` behind the origin check, authentication and its own ORM thread."""
     inner = AuthMiddlewareStack(app)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        send = _refusing(send)
         if not _allowed(scope):
             await receive()
-            await send({"type": "websocket.close", "code": 4403})  # before accept: the server answers 403
+            await send({"type": "websocket.close", "code": FOREIGN_ORIGIN})
             return
         async with ThreadSensitiveContext():
             await inner(scope, receive, send)
 
     return application
+
+
+async def nowhere(_scope: Scope, receive: Receive, send: Send) -> None:
+    """The last route: no websocket lives at this address."""
+    await receive()
+    await send({"type": "websocket.close", "code": NO_SUCH_SOCKET})
+
+
+def _refusing(send: Send) -> Send:
+    """`send` that turns an early close with one of HTTP_CODES into ASGI's denial response."""
+    accepted = False
+
+    async def wrapped(message: Mapping[str, Any]) -> None:
+        nonlocal accepted
+        accepted = accepted or message["type"] == "websocket.accept"
+        code = message.get("code", 0)
+        if accepted or message["type"] != "websocket.close" or code not in HTTP_CODES:
+            await send(message)
+            return
+        headers = [(b"content-type", b"text/plain"), (b"content-length", b"0")]
+        await send({"type": "websocket.http.response.start", "status": code - 4000, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b""})
+
+    return wrapped
 
 
 def _allowed(scope: Scope) -> bool:

@@ -1,0 +1,163 @@
+"""Files: bytes on disk under their id, streamed in and out, gone when deleted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from batches.models import Batch, File
+from webapp.accounts.models import User
+from webapp.patterns.errors import InputError, PatternError
+
+PURPOSES = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")
+EXPIRES_SECONDS = range(3600, 2_592_001)
+MAX_FILE_BYTES = 512 * 1024 * 1024
+NAME_CHARS = 300
+
+
+class StorageFull(PatternError):
+    """There is no room left on the disk."""
+
+
+class FileTooLarge(InputError):
+    """More bytes than one file may have."""
+
+
+def clean_name(name: str) -> str:
+    """A file name for people to read: no folders, no control characters, not endless. Never used as a path."""
+    base = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(char for char in base if char.isprintable())[:NAME_CHARS] or "file"
+
+
+class Upload:
+    """Bytes on their way to the disk, for writers that push; `finish` makes the file, leaving without it removes what came.
+
+    Raises:
+        StorageFull: from `write` and `finish`.
+        FileTooLarge: from `write`.
+    """
+
+    def __init__(self) -> None:
+        self._file = File()
+        self._draft = self._file.path.with_suffix(".part")
+        self._draft.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._out = self._draft.open("wb", buffering=0)  # a buffer would try to write once more when a full disk is given up
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if not self._out.closed:
+            self._out.close()
+            self._draft.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > MAX_FILE_BYTES:
+            raise FileTooLarge(f"A file may have {MAX_FILE_BYTES} bytes.", param="file", code="file_too_large")
+        rest = memoryview(data)
+        with _room():
+            while rest:
+                rest = rest[self._out.write(rest) :]
+
+    def finish(self, *, user: User, filename: str, purpose: str, expires_after: int | None = None) -> File:
+        """Make the bytes a file of `user`; `expires_after` in seconds."""
+        with _room():
+            os.fsync(self._out.fileno())
+        self._out.close()
+        self._draft.replace(self._file.path)
+        file = self._file
+        file.user, file.filename, file.purpose, file.bytes = user, clean_name(filename), purpose, self.size
+        if expires_after is not None:
+            file.expires_at = file.created_at + timedelta(seconds=expires_after)
+        file.save(force_insert=True)
+        return file
+
+
+@contextmanager
+def _room() -> Generator[None, None, None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise StorageFull("The disk is full: make room and try again.") from error
+
+
+def store(*, user: User, filename: str, purpose: str, data: Iterable[bytes], expires_after: int | None = None) -> File:
+    """Keep the bytes of `data` as a file of `user`."""
+    check_upload(purpose=purpose, expires_after=expires_after)
+    with Upload() as upload:
+        for piece in data:
+            upload.write(piece)
+        return upload.finish(user=user, filename=filename, purpose=purpose, expires_after=expires_after)
+
+
+def adopt(*, user: User, path: Path, filename: str, purpose: str, expires_after: int | None = None) -> File:
+    """Make the file that lies at `path` one of `user`, by moving it."""
+    check_upload(purpose=purpose, expires_after=expires_after)
+    file = File(user=user, filename=clean_name(filename), purpose=purpose, bytes=path.stat().st_size)
+    if expires_after is not None:
+        file.expires_at = file.created_at + timedelta(seconds=expires_after)
+    file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _room():
+        shutil.move(path, file.path)
+    file.save(force_insert=True)
+    return file
+
+
+def check_upload(*, purpose: str, expires_after: int | None) -> None:
+    """Raise InputError where OpenAI would answer 400."""
+    if purpose not in PURPOSES:
+        raise InputError(f"'{purpose}' is not one of {list(PURPOSES)}.", param="purpose", code="invalid_value")
+    if expires_after is not None and expires_after not in EXPIRES_SECONDS:
+        first, last = EXPIRES_SECONDS[0], EXPIRES_SECONDS[-1]
+        raise InputError(f"A file may expire after {first} to {last} seconds.", param="expires_after[seconds]", code="invalid_value")
+
+
+def in_use(file: File) -> bool:
+    """Whether a running batch still reads its requests from `file`."""
+    return Batch.objects.filter(input_file=file, status__in=Batch.ACTIVE).exists()
+
+
+def delete(*, file: File) -> None:
+    """Delete a file, row and bytes.
+
+    Raises:
+        InputError: a running batch reads from it.
+    """
+    if in_use(file):
+        raise InputError("A running batch reads this file: cancel the batch first.", param="file_id", code="file_in_use")
+    path = file.path
+    with transaction.atomic():
+        file.delete()
+        transaction.on_commit(lambda: path.unlink(missing_ok=True))
+
+
+def delete_expired() -> int:
+    """Delete files whose time is over, and drafts of uploads that were cut off; returns how many files went."""
+    count = 0
+    for file in File.objects.filter(expires_at__lt=timezone.now()).iterator():
+        if not in_use(file):
+            delete(file=file)
+            count += 1
+    _sweep_drafts(Path(settings.MEDIA_ROOT))
+    return count
+
+
+def _sweep_drafts(folder: Path) -> None:
+    oldest = timezone.now().timestamp() - 24 * 3600
+    for draft in folder.glob("*.part"):
+        if draft.stat().st_mtime < oldest:
+            draft.unlink(missing_ok=True)

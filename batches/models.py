@@ -1,0 +1,243 @@
+"""Files, batches, their rows, and the chunks in which local batches are worked through."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class File(models.Model):
+    """A file of `/v1/files`: uploaded, its bytes on disk; or the output or errors of a batch, written from its rows when asked for."""
+
+    class Content(models.TextChoices):
+        STORED = "stored", "bytes on disk"
+        OUTPUT = "output", "the good rows of a batch"
+        ERRORS = "errors", "the failed rows of a batch"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    filename = models.TextField()
+    purpose = models.CharField(max_length=32)
+    bytes = models.BigIntegerField(default=0)
+    content = models.CharField(max_length=8, choices=Content.choices, default=Content.STORED)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+    expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return self.filename
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes lie: named by the id alone, never by what the uploader called it."""
+        return Path(settings.MEDIA_ROOT) / str(self.id)
+
+    @property
+    def api_id(self) -> str:
+        return f"file-{self.id.hex}"
+
+
+class Leased(models.Model):
+    """Work that one process at a time may do.
+
+    `fence` grows with each claim: who writes with an older number lost its lease, and writes nothing.
+    """
+
+    owner = models.CharField(max_length=100, blank=True, default="")
+    lease_until = models.DateTimeField(null=True, blank=True)
+    fence = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class Batch(Leased):
+    """A job: many requests for one endpoint and model, from one input file."""
+
+    class Status(models.TextChoices):
+        VALIDATING = "validating", "Validating"
+        FAILED = "failed", "Failed"
+        IN_PROGRESS = "in_progress", "In progress"
+        FINALIZING = "finalizing", "Finalizing"
+        COMPLETED = "completed", "Completed"
+        EXPIRED = "expired", "Expired"
+        CANCELLING = "cancelling", "Cancelling"
+        CANCELLED = "cancelled", "Cancelled"
+
+    ACTIVE: ClassVar = (Status.VALIDATING, Status.IN_PROGRESS, Status.FINALIZING, Status.CANCELLING)
+
+    class Executor(models.TextChoices):
+        AUTO = "auto", "Remote where the backend has a Batch API, else local"
+        REMOTE = "remote", "The backend's own Batch API"
+        LOCAL = "local", "Patchbay's own runner"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="batches")
+    name = models.CharField(max_length=200, blank=True)
+    status = models.CharField(max_length=12, choices=Status.choices, default=Status.VALIDATING)
+    endpoint = models.CharField(max_length=64)
+    model = models.CharField(max_length=300, blank=True)
+    completion_window = models.CharField(max_length=8, default="24h")
+    metadata = models.JSONField(null=True, blank=True)
+    input_file = models.ForeignKey(File, null=True, on_delete=models.SET_NULL, related_name="+")
+    input_id = models.UUIDField(help_text="The input file's id, which stays when the file is deleted.")
+    output_file = models.OneToOneField(File, null=True, blank=True, on_delete=models.SET_NULL, related_name="output_of")
+    error_file = models.OneToOneField(File, null=True, blank=True, on_delete=models.SET_NULL, related_name="errors_of")
+    output_expires_seconds = models.PositiveIntegerField(null=True, blank=True)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="retries")
+    errors = models.JSONField(default=list, help_text="What validation found, as OpenAI's error objects.")
+    paused = models.CharField(max_length=500, blank=True, help_text="Why nothing is sent at the moment.")
+    paused_at = models.DateTimeField(null=True, blank=True)
+
+    executor = models.CharField(max_length=6, choices=Executor.choices, default=Executor.AUTO)
+    concurrency = models.PositiveIntegerField(default=32, help_text="Requests at once at most; fewer while backends ask for less.")
+    schema = models.JSONField(null=True, blank=True, help_text="JSON schema for each answer.")
+    backend = models.CharField(max_length=64, blank=True, help_text="The backend that runs a remote batch.")
+    remote_model = models.CharField(max_length=200, blank=True)
+    remote_id = models.CharField(max_length=200, blank=True)
+    remote_file_id = models.CharField(max_length=200, blank=True)
+    remote_status = models.CharField(max_length=32, blank=True)
+    due_at = models.DateTimeField(default=timezone.now, help_text="When the runner looks at it next.")
+
+    total = models.PositiveIntegerField(default=0)
+    completed = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    prompt_tokens = models.BigIntegerField(default=0)
+    completion_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    cost = models.DecimalField(max_digits=16, decimal_places=8, null=True, blank=True)
+    estimate = models.JSONField(null=True, blank=True, help_text="Tokens, cost and time as estimated before anything was sent.")
+
+    webhook_url = models.CharField(max_length=500, blank=True)
+    webhook_due_at = models.DateTimeField(null=True, blank=True)
+    webhook_attempts = models.PositiveSmallIntegerField(default=0)
+    webhook_note = models.CharField(max_length=300, blank=True, help_text="How the last delivery went.")
+
+    created_at = models.DateTimeField(default=timezone.now)
+    in_progress_at = models.DateTimeField(null=True, blank=True)
+    finalizing_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    failed_at = models.DateTimeField(null=True, blank=True)
+    expired_at = models.DateTimeField(null=True, blank=True)
+    cancelling_at = models.DateTimeField(null=True, blank=True)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(fields=["user", "-created_at"]),
+            models.Index(fields=["status", "due_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.api_id
+
+    @property
+    def api_id(self) -> str:
+        return f"batch_{self.id.hex}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in self.ACTIVE
+
+    @property
+    def done(self) -> int:
+        return self.completed + self.failed
+
+    @property
+    def ended_at(self) -> Any:
+        """When it came to its end, whichever it was; None while it runs."""
+        return self.completed_at or self.failed_at or self.expired_at or self.cancelled_at
+
+
+class BatchChunk(Leased):
+    """A run of neighbouring rows, leased to one worker at a time."""
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="chunks")
+    first = models.PositiveIntegerField(help_text="Number of the first row.")
+    last = models.PositiveIntegerField(help_text="Number of the last row.")
+    done = models.BooleanField(default=False)
+    sent_at = models.DateTimeField(null=True, blank=True, help_text="When it was handed to Celery.")
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(fields=["batch", "first"], condition=Q(done=False), name="open_chunks")]
+
+    def __str__(self) -> str:
+        return f"rows {self.first} to {self.last}"
+
+
+class BatchRow(models.Model):
+    """One request and what became of it. The request itself stays in the input file, at `offset`."""
+
+    class State(models.IntegerChoices):
+        PENDING = 0, "Pending"
+        OK = 1, "Succeeded"
+        FAILED = 2, "Failed"
+        CANCELLED = 3, "Cancelled"
+        EXPIRED = 4, "Expired"
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="rows")
+    number = models.PositiveIntegerField(help_text="From 1, in the order of the input.")
+    custom_id = models.CharField(max_length=512)
+    offset = models.BigIntegerField()
+    length = models.PositiveIntegerField()
+    state = models.SmallIntegerField(choices=State.choices, db_default=0, default=0)
+    status_code = models.SmallIntegerField(null=True)
+    error_code = models.CharField(max_length=100, db_default="", default="")
+    error_message = models.TextField(db_default="", default="")
+    backend = models.CharField(max_length=64, db_default="", default="")
+    model = models.CharField(max_length=200, db_default="", default="")
+    tries = models.PositiveSmallIntegerField(db_default=0, default=0)
+    prompt_tokens = models.PositiveIntegerField(db_default=0, default=0)
+    completion_tokens = models.PositiveIntegerField(db_default=0, default=0)
+    cost = models.DecimalField(max_digits=14, decimal_places=8, null=True)
+    duration_ms = models.FloatField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    attempts = models.TextField(db_default="", default="", help_text="The attempt trail, as JSON.")
+    response = models.TextField(db_default="", default="", help_text="The response's body as it came, on one line.")
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint(fields=["batch", "number"], name="one_row_a_line")]
+        indexes = [
+            models.Index(fields=["batch", "state", "number"]),
+            models.Index(fields=["batch", "custom_id"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.custom_id
+
+    @property
+    def request_id(self) -> str:
+        """The id of this row in output files."""
+        return f"batch_req_{self.batch_id.hex}{self.number:06d}"
+
+
+class BatchTick(models.Model):
+    """What one second of a batch brought: the points of its charts."""
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="ticks")
+    second = models.BigIntegerField(help_text="Unix time.")
+    ok = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    sum_ms = models.FloatField(default=0)
+    max_ms = models.FloatField(default=0)
+    tokens = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["second"]
+        constraints = [models.UniqueConstraint(fields=["batch", "second"], name="one_tick_a_second")]
+
+    def __str__(self) -> str:
+        return f"{self.second}: {self.ok} ok, {self.failed} failed"

@@ -1,0 +1,124 @@
+"""Where answers are kept: a row's result and its done mark, the counts, the charts' points and the lease, in one transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Case, DecimalField, F, Value, When
+from django.utils import timezone
+
+from batches import sql
+from batches.leases import durable, renew
+from batches.models import Batch, BatchChunk, BatchRow
+from webapp.patterns.types import Usage
+
+State = BatchRow.State
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """What became of one row. `response`: the body as it came, JSON on one line; empty where there was none."""
+
+    number: int
+    state: int
+    status_code: int | None = None
+    error_code: str = ""
+    error_message: str = ""
+    backend: str = ""
+    model: str = ""
+    tries: int = 0
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = None
+    duration_ms: float | None = None
+    attempts: str = ""
+    response: str = ""
+    finished_at: datetime = field(default_factory=timezone.now)
+
+
+def commit(*, work: Batch | BatchChunk, results: Sequence[RowResult], finished: bool = False) -> None:
+    """Keep `results` for good, and hold on to the lease; `finished` marks the chunk done and gives the lease back.
+
+    Rows that were settled before stay as they are, so that nothing is counted twice.
+
+    Raises:
+        LeaseLost: another worker has the chunk now; nothing was written.
+    """
+    batch_id = work.pk if isinstance(work, Batch) else work.batch_id
+    with durable():
+        renew(work)
+        kept = _write(batch_id, results)
+        if kept:
+            _count(batch_id, kept)
+            _chart(batch_id, kept)
+        if finished and isinstance(work, BatchChunk):
+            BatchChunk.objects.filter(pk=work.pk).update(done=True, owner="", lease_until=None)
+
+
+def _write(batch_id: Any, results: Sequence[RowResult]) -> list[RowResult]:
+    """Settle the rows, and say which were still open."""
+    if not results:
+        return []
+    if sql.settle_rows(batch_id, [_values(result) for result in results]) == len(results):
+        return list(results)
+    # Some were settled before (cancelled while under way): those whose mark is not ours do not count.
+    own = {result.number: result for result in results}
+    rows = BatchRow.objects.filter(batch_id=batch_id, number__in=own).values_list("number", "finished_at")
+    return [own[number] for number, finished_at in rows if finished_at == own[number].finished_at]
+
+
+def _values(result: RowResult) -> tuple[Any, ...]:
+    """The columns of `sql.settle_rows`, the row's number last."""
+    return (
+        result.state,
+        result.status_code,
+        result.error_code[:100],
+        result.error_message,
+        result.backend,
+        result.model,
+        result.tries,
+        result.usage.prompt_tokens,
+        result.usage.completion_tokens,
+        None if result.cost is None else Decimal(f"{result.cost:.8f}"),
+        result.duration_ms,
+        result.finished_at,
+        result.attempts,
+        result.response,
+        result.number,
+    )
+
+
+def _count(batch_id: Any, results: Sequence[RowResult]) -> None:
+    usage = sum((result.usage for result in results), Usage())
+    good = sum(result.state == State.OK for result in results)
+    changes: dict[str, Any] = {
+        "completed": F("completed") + good,
+        "failed": F("failed") + len(results) - good,
+        "prompt_tokens": F("prompt_tokens") + usage.prompt_tokens,
+        "completion_tokens": F("completion_tokens") + usage.completion_tokens,
+        "cached_tokens": F("cached_tokens") + usage.cached_tokens,
+        "reasoning_tokens": F("reasoning_tokens") + usage.reasoning_tokens,
+        "paused": "",
+    }
+    costs = [result.cost for result in results if result.cost is not None]
+    if costs:
+        amount = Value(Decimal(f"{sum(costs):.8f}"), output_field=DecimalField(max_digits=16, decimal_places=8))
+        changes["cost"] = Case(When(cost=None, then=amount), default=F("cost") + amount)
+    Batch.objects.filter(pk=batch_id).update(**changes)
+
+
+def _chart(batch_id: Any, results: Sequence[RowResult]) -> None:
+    seconds: dict[int, list[RowResult]] = defaultdict(list)
+    for result in results:
+        seconds[int(result.finished_at.timestamp())].append(result)
+    sql.add_ticks(batch_id, [(second, *_tick(rows)) for second, rows in sorted(seconds.items())])
+
+
+def _tick(rows: Sequence[RowResult]) -> tuple[int, int, float, float, int]:
+    good = sum(row.state == State.OK for row in rows)
+    times = [row.duration_ms or 0.0 for row in rows]
+    return good, len(rows) - good, sum(times), max(times), sum(row.usage.total_tokens for row in rows)

@@ -1,0 +1,62 @@
+"""Statements over many rows at once: the ORM would build an object a row, and these run thousands of times a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+PUT_UP_ROW = """
+INSERT INTO batches_batchrow (batch_id, number, custom_id, "offset", length) VALUES (%s, %s, %s, %s, %s)
+"""
+SETTLE_ROW = """
+UPDATE batches_batchrow SET state = %s, status_code = %s, error_code = %s, error_message = %s, backend = %s, model = %s, tries = %s,
+    prompt_tokens = %s, completion_tokens = %s, cost = %s, duration_ms = %s, finished_at = %s, attempts = %s, response = %s
+WHERE number = %s AND batch_id = %s AND state = 0
+"""
+ADD_TICK = """
+INSERT INTO batches_batchtick (second, ok, failed, sum_ms, max_ms, tokens, batch_id) VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (batch_id, second) DO UPDATE SET
+    ok = batches_batchtick.ok + excluded.ok,
+    failed = batches_batchtick.failed + excluded.failed,
+    sum_ms = batches_batchtick.sum_ms + excluded.sum_ms,
+    max_ms = CASE WHEN excluded.max_ms > batches_batchtick.max_ms THEN excluded.max_ms ELSE batches_batchtick.max_ms END,
+    tokens = batches_batchtick.tokens + excluded.tokens
+"""
+
+
+def put_up_rows(batch_id: UUID, rows: Iterable[tuple[int, str, int, int]]) -> None:
+    """Insert (number, custom_id, offset, length) as open rows."""
+    key = _adapted(batch_id)
+    with connection.cursor() as cursor:
+        cursor.executemany(PUT_UP_ROW, [(key, *row) for row in rows])
+
+
+def settle_rows(batch_id: UUID, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Write results over rows that are still open, in the order of `SETTLE_ROW` up to the number; returns how many were."""
+    key = _adapted(batch_id)
+    with connection.cursor() as cursor:
+        cursor.executemany(SETTLE_ROW, [(*map(_adapted, row), key) for row in rows])
+        return int(cursor.rowcount)
+
+
+def add_ticks(batch_id: UUID, ticks: Iterable[tuple[int, int, int, float, float, int]]) -> None:
+    """Add (second, ok, failed, sum_ms, max_ms, tokens) to the charts' points."""
+    key = _adapted(batch_id)
+    with connection.cursor() as cursor:
+        cursor.executemany(ADD_TICK, [(*tick, key) for tick in ticks])
+
+
+def _adapted(value: Any) -> Any:
+    """A Python value as the database's driver takes it."""
+    if isinstance(value, UUID):
+        return value if connection.features.has_native_uuid_field else value.hex
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
+    if isinstance(value, Decimal):
+        return connection.ops.adapt_decimalfield_value(value, 14, 8)
+    return value

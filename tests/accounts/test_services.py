@@ -1,0 +1,38 @@
+"""The first administrator and the link that makes one."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+from django.conf import settings
+
+from tests.cast import PASSWORD, Cast
+from webapp.accounts import services
+from webapp.accounts.models import User
+
+
+def test_the_set_up_link_is_one_for_all_processes_and_private() -> None:
+    token = services.setup_token()
+    path = settings.PATCHBAY_HOME / services.SETUP_FILE
+    assert services.setup_token() == token
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.django_db
+def test_the_first_administrator_spends_the_link() -> None:
+    token = services.setup_token()
+    user = services.create_first_administrator(username="ada", password=PASSWORD)
+    assert user.is_superuser
+    assert not services.setup_token_fits(token)
+
+
+def test_there_is_only_one_first_administrator(cast: Cast) -> None:
+    with pytest.raises(services.AlreadySetUp):
+        services.create_first_administrator(username="eve", password=PASSWORD)
+    assert not User.objects.filter(username="eve").exists()
+
+
+def test_a_strange_token_does_not_fit() -> None:
+    assert not services.setup_token_fits("\ud800")
+    assert not services.setup_token_fits("")

@@ -1,0 +1,76 @@
+"""Sign-in, set-up, profile."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from tests.cast import PASSWORD, Cast
+
+LOGIN = "/accounts/login/"
+
+
+def test_the_start_page_sends_people_on(client: Client, as_owner: Client) -> None:
+    assert client.get("/")["Location"] == LOGIN
+    assert as_owner.get("/")["Location"] == "/chat/"
+
+
+@pytest.mark.django_db
+def test_without_a_user_the_start_is_the_set_up(client: Client) -> None:
+    assert client.get("/")["Location"] == "/accounts/setup/"
+    assert b"Open the set-up link" in client.get("/accounts/setup/").content
+    assert client.get("/accounts/setup/?token=guess").status_code == 403
+
+
+def test_signing_in_replaces_the_session(client: Client, cast: Cast) -> None:
+    """FAULTS 12: a session id from before sign-in is worth nothing afterwards."""
+    client.session.save()
+    before = client.session.session_key
+    response = client.post(LOGIN, {"username": "owner", "password": PASSWORD, "next": "/search/?q=x"})
+    assert response["Location"] == "/search/?q=x"
+    assert client.session.session_key != before
+
+
+@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "javascript:alert(1)"])
+def test_signing_in_never_sends_people_elsewhere(client: Client, cast: Cast, target: str) -> None:
+    assert client.post(LOGIN, {"username": "owner", "password": PASSWORD, "next": target})["Location"] == "/"
+
+
+def test_guessing_passwords_is_throttled(client: Client, cast: Cast) -> None:
+    """FAULTS 12: by user and address."""
+    answers = [client.post(LOGIN, {"username": "owner", "password": f"guess {n}"}).status_code for n in range(11)]
+    assert answers[0] == 400
+    assert answers[-1] == 429
+    assert client.post(LOGIN, {"username": "owner", "password": PASSWORD}).status_code == 429
+
+
+def test_a_suspended_user_cannot_go_on(as_owner: Client, cast: Cast) -> None:
+    """FAULTS 9: the session is refused."""
+    cast.owner.is_active = False
+    cast.owner.save()
+    assert as_owner.get(reverse("accounts:profile")).status_code == 302
+
+
+def test_the_profile_is_saved(as_owner: Client, cast: Cast) -> None:
+    form = {"first_name": "<b>Ada</b>", "last_name": "L", "email": "ada@example.org", "system_prompt": "{{7*7}}"}
+    assert as_owner.post(reverse("accounts:profile"), form).status_code == 302
+    page = as_owner.get(reverse("accounts:profile")).content.decode()
+    assert "&lt;b&gt;Ada&lt;/b&gt;" in page
+    assert "{{7*7}}" in page
+
+
+def test_the_password_is_changed_and_the_session_stays(as_owner: Client, cast: Cast) -> None:
+    new = "another long pass phrase"
+    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    assert as_owner.post(reverse("accounts:profile"), form).status_code == 302
+    assert as_owner.get(reverse("accounts:profile")).status_code == 200
+    cast.owner.refresh_from_db()
+    assert cast.owner.check_password(new)
+
+
+def test_the_theme_is_remembered(as_owner: Client) -> None:
+    as_owner.post("/accounts/theme/", {"theme": "dark", "next": "/accounts/profile/"})
+    assert b'data-theme="dark"' in as_owner.get("/accounts/profile/").content
+    as_owner.post("/accounts/theme/", {"theme": '"><script>'})
+    assert b'data-theme="auto"' in as_owner.get("/accounts/profile/").content

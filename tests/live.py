@@ -1,0 +1,263 @@
+"""The product as users meet it: a real `manage.py up` process with a state folder of its own, and a real browser.
+
+Fixtures (registered in tests/conftest.py): `live`, one server for the session with the cast signed up; `new_live`, a factory of
+servers that a test may kill and start again; `browser_page`, a function that opens a page, signed in as one of the cast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.cast import PASSWORD
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NEEDS_CHROMIUM = "chromium is not installed: apt-get install chromium"
+CHROMIUM_FLAGS = [
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
+]
+PREPARE = "from webapp.server.prepare import everything; everything()"
+MAKE_CAST = "from tests.cast import make_cast; make_cast()"
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Live:
+    """A server process. `start`, `stop` (SIGTERM) and `kill` (SIGKILL) may be called again and again; the state folder stays."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    server: str = "daphne"
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    log: IO[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PATCHBAY_", "DJANGO_", "OPENAI_"))}
+        own = {
+            "PATCHBAY_HOME": str(self.home),
+            "PATCHBAY_DETECT": "0",
+            "PYTHONPATH": str(ROOT),
+            "DJANGO_SETTINGS_MODULE": "webapp.settings",
+        }
+        return {**clean, **own, **self.environment}
+
+    def manage(self, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a management command against the same state."""
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=self.env, input=text, capture_output=True, text=True, timeout=120, check=False)
+
+    def run_python(self, code: str) -> str:
+        """Run Python in the product's shell, against the same state; returns what it printed."""
+        done = self.manage("shell", "--no-imports", "-v0", "-c", code)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self) -> Live:
+        """Start the server and wait until it answers."""
+        self.log = (self.home / "server.log").open("ab")
+        command = [sys.executable, "manage.py", "up", "--port", str(self.port), "--server", self.server]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start:\n{self.output()}")
+            time.sleep(0.05)
+        return self
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/healthz", timeout=2):
+            return True
+        return False
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """SIGKILL: what a crash or a lost machine leaves."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(how)
+        status = self.process.wait(timeout=15)
+        self.process = None
+        if self.log:
+            self.log.close()
+        return status
+
+    def output(self) -> str:
+        """What the server printed so far."""
+        return (self.home / "server.log").read_text(errors="replace")
+
+    def memory_mb(self) -> float:
+        """Resident memory of the server process in MB."""
+        assert self.process
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def sign_in(self, username: str) -> httpx2.Client:
+        """An HTTP client with the session of one of the cast."""
+        client = httpx2.Client(base_url=self.url, timeout=30)
+        client.get("/accounts/login/")
+        form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
+        response = client.post("/accounts/login/", data=form, headers={"Referer": self.url})
+        assert response.status_code == 302, response.text
+        client.headers["X-CSRFToken"] = client.cookies["csrftoken"]
+        return client
+
+
+@pytest.fixture(scope="session")
+def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder as `up` leaves it before anybody signed up: copied, since compressing static files takes seconds."""
+    home = tmp_path_factory.mktemp("prepared")
+    Live(home).run_python(PREPARE)
+    return home
+
+
+@pytest.fixture(scope="session")
+def populated_home(prepared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the cast signed up."""
+    home = copied(prepared_home, tmp_path_factory)
+    Live(home).run_python(MAKE_CAST)
+    return home
+
+
+def copied(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a state folder."""
+    return Path(shutil.copytree(home, tmp_path_factory.mktemp("home"), dirs_exist_ok=True))
+
+
+@pytest.fixture
+def new_live(populated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Live]]:
+    """A factory: `new_live(PATCHBAY_…="…")` starts a fresh server with the cast in it; all are stopped afterwards."""
+    started: list[Live] = []
+
+    def make(*, server: str = "daphne", **environment: str) -> Live:
+        live = Live(copied(populated_home, tmp_path_factory), server=server, environment=environment).start()
+        started.append(live)
+        return live
+
+    yield make
+    for live in started:
+        live.stop()
+
+
+@pytest.fixture(scope="session")
+def live(populated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """One server for all tests of this process that do not break it."""
+    server = Live(copied(populated_home, tmp_path_factory)).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running headless Chromium; the address of its debugger."""
+    if not CHROMIUM:
+        pytest.skip(NEEDS_CHROMIUM)
+    port = free_port()
+    profile = tmp_path_factory.mktemp("chromium")
+    command = [CHROMIUM, *CHROMIUM_FLAGS, f"--user-data-dir={profile}", f"--remote-debugging-port={port}", "about:blank"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    _wait_for(f"{address}/json/version")
+    yield address
+    process.terminate()
+    process.wait(timeout=10)
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing answers at {url}")
+
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def browser_page(chromium: str) -> Iterator[OpenPage]:
+    """A function: `browser_page(live, "owner", width=390, dark=True)` opens a page in a context of its own, signed in (or not: user None).
+
+    Console errors, page errors and CSP reports fail the test at its end, unless `page.complaints` is cleared.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.connect_over_cdp(chromium)
+        pages: list[Page] = []
+        complaints: list[str] = []
+
+        def open_page(server: Live, user: str | None = "owner", *, width: int = 1440, height: int = 900, dark: bool = False) -> Page:
+            page = _new_page(browser, server, user, width=width, height=height, dark=dark)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+            page.complaints = complaints  # type: ignore[attr-defined]  # for tests that expect some
+            pages.append(page)
+            return page
+
+        yield open_page
+        for page in pages:
+            page.context.close()
+        browser.close()
+    assert complaints == []
+
+
+def _new_page(browser: Browser, server: Live, user: str | None, *, width: int, height: int, dark: bool) -> Page:
+    context = browser.new_context(
+        base_url=server.url,
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if dark else "light",
+        is_mobile=width < 600,
+        has_touch=width < 600,
+        accept_downloads=True,
+    )
+    if user:
+        client = server.sign_in(user)
+        context.add_cookies([{"name": name, "value": client.cookies[name], "url": server.url} for name in ("sessionid", "csrftoken")])
+        client.close()
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    return page
+
+
+def accessibility_violations(page: Page) -> list[str]:
+    """What axe-core finds on the page (WCAG 2.2 A and AA), a line each."""
+    from axe_core_python.sync_playwright import Axe
+
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    found = Axe().run(page, options=options)["violations"]
+    return [f"{item['id']}: {item['help']} ({'; '.join(node['html'][:120] for node in item['nodes'][:3])})" for item in found]

@@ -1,0 +1,26 @@
+"""What stands before every websocket."""
+
+from __future__ import annotations
+
+import pytest
+import websockets.sync.client as sockets
+from websockets.exceptions import InvalidStatus
+
+from tests.live import Live
+
+
+def status_of(live: Live, origin: str | None, path: str = "/ws/nowhere/") -> int:
+    """The HTTP status that a handshake with this Origin gets."""
+    with pytest.raises(InvalidStatus) as refused:
+        sockets.connect(f"ws://localhost:{live.port}{path}", origin=origin)  # type: ignore[arg-type]
+    return refused.value.response.status_code
+
+
+@pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "https://localhost:{port}", "http://localhost:1"])
+def test_it_refuses_a_foreign_origin(live: Live, origin: str | None) -> None:
+    """FAULTS 10: foreign, null, absent, another port or scheme: 403."""
+    assert status_of(live, origin and origin.format(port=live.port)) == 403
+
+
+def test_an_address_without_a_socket_is_not_found(live: Live) -> None:
+    assert status_of(live, live.url) == 404

@@ -1,0 +1,381 @@
+"""Daphne with its holes closed.
+
+Daphne reads a whole body before the application sees the request, and buffers without bound what a client does not read (docs/adr/0001).
+Here the application starts when the headers are in and pulls the body as it wants it; writes wait while the client's buffer is full; a
+client that stays full is cut; a stop closes websockets with 1012 and runs the ASGI lifespan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote
+
+from autobahn.websocket.types import ConnectionDeny
+from daphne.http_protocol import HTTPFactory, WebRequest
+from daphne.server import Server
+from daphne.utils import HEADER_NAME_RE, INVALID_HEADER_VALUE_BYTES, parse_x_forwarded_for
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import defer, reactor
+from twisted.web import http
+
+from webapp.server.http import Application, Scope
+
+logger = logging.getLogger("patchbay.server")
+
+BODY_BUFFER_BYTES = 256 * 1024
+"""Body bytes held for an application that is slower than its client."""
+LINGER_SECONDS = 5
+"""How long a client may go on sending a body after the answer is out."""
+UNREAD_SECONDS = 30
+"""How long a client may leave a full buffer unread before it is cut."""
+STOP_SECONDS = 4
+GOING_AWAY = 1012
+
+
+class Writable:
+    """Twisted's push-producer interface as an event: clear while the client's buffer is full."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.event.set()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self.event.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self.event.set()
+
+    stopProducing = resumeProducing  # noqa: N815 - Twisted's name
+
+    async def wait(self) -> bool:
+        """Wait until the client reads; False when it does not for too long."""
+        if self.event.is_set():
+            return True
+        try:
+            await asyncio.wait_for(self.event.wait(), UNREAD_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Body:
+    """A request's body between the socket and the application: bounded, pulled, never whole in memory."""
+
+    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self.complete = False
+        self._pause, self._resume = pause, resume
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._gone = False
+        self._discarding = False
+        self._delivered = False
+        self._news = asyncio.Event()
+
+    def add(self, data: bytes) -> None:
+        if self._discarding:
+            return
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size > BODY_BUFFER_BYTES:
+            self._pause()
+        self._news.set()
+
+    def end(self) -> None:
+        self.complete = True
+        self._news.set()
+
+    def disconnect(self) -> None:
+        self._gone = True
+        self._news.set()
+
+    def discard(self) -> None:
+        """Drop what came and what comes: the answer is out."""
+        self._discarding = True
+        self._chunks.clear()
+        self._resume()
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI's receive: the body, then the disconnect."""
+        while not self._gone:
+            if self._chunks or (self.complete and not self._delivered):
+                return self._next()
+            self._news.clear()
+            await self._news.wait()
+        return {"type": "http.disconnect"}
+
+    def _next(self) -> dict[str, Any]:
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        self._delivered = self.complete
+        self._resume()
+        return {"type": "http.request", "body": data, "more_body": not self.complete}
+
+
+class Request(WebRequest):
+    """An HTTP request whose application starts at the end of the headers."""
+
+    body: Body | None = None
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802, ARG002 - Twisted's name and signature
+        self.content = BytesIO()  # stays empty: the body goes to the application
+        if self.requestHeaders.getRawHeaders(b"Upgrade", [b""])[0].lower() == b"websocket":
+            return
+        channel = self.channel
+        self.body = Body(channel._networkProducer.pauseProducing, channel._networkProducer.resumeProducing)  # noqa: SLF001 - no public way
+        self.method, self.uri, self.clientproto = channel._command, channel._path, channel._version  # noqa: SLF001 - set later otherwise
+        self.path, _, self.query_string = self.uri.partition(b"?")
+        self.writable = Writable()
+        self.registerProducer(self.writable, True)  # noqa: FBT003 - Twisted's signature
+        self._begin()
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        if self.body:
+            self.body.add(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's name
+        if not self.body:
+            super().requestReceived(command, path, version)
+            return
+        self.body.end()
+        if self._answered:
+            self._hang_up()
+
+    _answered = False
+
+    def _begin(self) -> None:
+        problem = self._problem()
+        if problem:
+            self._refuse(problem)
+            return
+        self.application_queue = _Nowhere()  # Daphne's own signals for it are ours to give, through the body
+        self.server.start_http(self, self._scope())
+
+    def _problem(self) -> str:
+        for name, values in self.requestHeaders.getAllRawHeaders():
+            if not HEADER_NAME_RE.fullmatch(name) or any(INVALID_HEADER_VALUE_BYTES.intersection(value) for value in values):
+                return "Invalid header"
+        return "" if self.uri.isascii() else "Invalid characters in the address"
+
+    def _refuse(self, problem: str) -> None:
+        headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(problem)).encode())]
+        self.handle_reply({"type": "http.response.start", "status": 400, "headers": headers})
+        self.handle_reply({"type": "http.response.body", "body": problem.encode()})
+
+    def _scope(self) -> Scope:
+        headers = [(name.lower(), value) for name, values in self.requestHeaders.getAllRawHeaders() if b"_" not in name for value in values]
+        client, scheme = [str(self.client.host), self.client.port], "https" if self.isSecure() else "http"
+        if self.server.proxy_forwarded_address_header:
+            client, scheme = parse_x_forwarded_for(
+                self.requestHeaders, self.server.proxy_forwarded_address_header, self.server.proxy_forwarded_port_header,
+                self.server.proxy_forwarded_proto_header, client, scheme,
+            )  # fmt: skip
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": self.clientproto.split(b"/")[-1].decode("ascii"),
+            "method": self.method.decode("ascii"),
+            "path": unquote(self.path.decode("ascii")),
+            "raw_path": self.path,
+            "root_path": self.server.root_path,
+            "scheme": scheme,
+            "query_string": self.query_string,
+            "headers": headers,
+            "client": client,
+            "server": [str(self.host.host), self.host.port],
+        }
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Pass the application's message on; a whole answer to a half-read body ends the connection."""
+        early = self.body is not None and not self.body.complete
+        if early and message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        if early and self._response_started and not message.get("more_body", False) and not self.finished:
+            self._answer_early(message.get("body", b""))
+            return
+        super().handle_reply(message)
+
+    def _answer_early(self, data: bytes) -> None:
+        """Send the end of the answer, then swallow the rest of the body for a while, so that the client gets to read it."""
+        if self._answered or self.body is None or self.channel is None:
+            return
+        self._answered = True
+        http.Request.write(self, data)  # type: ignore[no-untyped-call]  # Twisted ships without annotations here
+        if self.chunked:
+            self.channel.write(b"0\r\n\r\n")
+        self.unregisterProducer()
+        self.body.discard()
+        asyncio.get_event_loop().call_later(LINGER_SECONDS, self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self.channel is not None and not self._disconnected:
+            self.channel.loseConnection()
+
+    def finish(self) -> None:
+        if self.producer:
+            self.unregisterProducer()
+        super().finish()
+        if self.body:
+            self.body.disconnect()
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        if self.body:
+            self.body.disconnect()
+            self.writable.resumeProducing()
+        super().connectionLost(reason)
+
+    async def ready_to_write(self) -> bool:
+        return await self.writable.wait() if self.body else True
+
+    def cut(self) -> None:
+        if self.channel is not None:
+            self.channel.forceAbortClient()
+
+
+class _Nowhere:
+    """Takes the messages that Daphne would queue for an application: our body gives them itself."""
+
+    def put_nowait(self, _message: Any) -> None:
+        return
+
+
+class WebSocket(WebSocketProtocol):
+    """A websocket whose sender waits for its reader."""
+
+    writable: Writable | None = None
+
+    def onOpen(self) -> None:  # noqa: N802 - autobahn's name
+        self.writable = Writable()
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self.writable, True)  # noqa: FBT003 - Twisted's signature
+        super().onOpen()
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: N802, N803, FBT001 - autobahn's signature
+        if self.writable:
+            self.writable.resumeProducing()
+        super().onClose(wasClean, code, reason)
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        """Daphne's own replies, and ASGI's denial response: the handshake is refused with a status."""
+        if message["type"] == "websocket.http.response.start":
+            status: int = message["status"]
+            self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]  # autobahn has no types here
+            del self.handshake_deferred
+            self.server.protocol_disconnected(self)
+        elif message["type"] != "websocket.http.response.body":
+            super().handle_reply(message)
+
+    async def ready_to_write(self) -> bool:
+        return await self.writable.wait() if self.writable else True
+
+    def cut(self) -> None:
+        self.transport.abortConnection()
+
+
+class Factory(HTTPFactory):
+    """Builds channels that make our requests."""
+
+    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = Request
+        return protocol
+
+
+class PatchbayServer(Server):
+    """Daphne's server over our protocols, with the ASGI lifespan."""
+
+    def __init__(self, application: Application, *, host: str, port: int, on_listening: Callable[[str, int], None], **options: Any) -> None:
+        address = host.replace(":", r"\:")
+        super().__init__(application, endpoints=[f"tcp:port={port}:interface={address}"], server_name="", **options)
+        self.on_listening = on_listening
+        self.failed: str = ""
+        self._lifespan: _Lifespan | None = None
+
+    def run(self) -> None:
+        import daphne.server as module
+
+        module.HTTPFactory = Factory  # the one place where Daphne names its classes
+        loop = reactor._asyncioEventloop  # noqa: SLF001 - Daphne itself takes it from here
+        asyncio.set_event_loop(loop)
+        self._lifespan = _Lifespan(self.application)
+        loop.run_until_complete(self._lifespan.start())
+        super().run()
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        self.ws_factory.protocol = WebSocket
+        self.on_listening(port.getHost().host, port.getHost().port)
+
+    def listen_error(self, failure: Any) -> None:
+        self.failed = failure.getErrorMessage()
+        reactor.callWhenRunning(self.stop)
+
+    def start_http(self, request: Request, scope: Scope) -> None:
+        """Run the application for a request whose headers are in."""
+        if request not in self.connections or request.body is None:
+            return
+        coroutine = self.application(scope, request.body.receive, partial(self.handle_reply, request))
+        self.connections[request]["application_instance"] = asyncio.ensure_future(coroutine)
+
+    async def handle_reply(self, protocol: Any, message: Any) -> None:
+        """Send, once the client's buffer has room; a client that leaves it full is cut."""
+        if message["type"] in {"http.response.body", "websocket.send"} and not await protocol.ready_to_write():
+            logger.warning("A client left its buffer full for %s s and was cut", UNREAD_SECONDS)
+            protocol.cut()
+            return
+        await super().handle_reply(protocol, message)
+
+    def kill_all_applications(self) -> Any:
+        """Close the sockets (1012), stop the services, then cancel what is left."""
+        return defer.Deferred.fromFuture(asyncio.ensure_future(self._shut_down()))
+
+    async def _shut_down(self) -> None:
+        for protocol in list(self.connections):
+            if isinstance(protocol, WebSocket):
+                protocol.sendClose(GOING_AWAY)
+        if self._lifespan:
+            await self._lifespan.stop()
+        running = [task for details in self.connections.values() if (task := details.get("application_instance")) and not task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=1)
+
+
+class _Lifespan:
+    """The server's side of ASGI's lifespan protocol."""
+
+    def __init__(self, application: Application) -> None:
+        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
+        self._application = application
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
+        self._task = asyncio.ensure_future(self._application(scope, self._incoming.get, self._outgoing.put))
+        await self._tell("lifespan.startup")
+
+    async def stop(self) -> None:
+        try:
+            await asyncio.wait_for(self._tell("lifespan.shutdown"), STOP_SECONDS)
+        except TimeoutError:
+            logger.warning("The background services did not stop within %s s", STOP_SECONDS)
+
+    async def _tell(self, what: str) -> None:
+        """Send one lifespan message and wait for the answer, or for the application's own failure."""
+        self._incoming.put_nowait({"type": what})
+        answer = asyncio.ensure_future(self._outgoing.get())
+        if self._task is None:
+            return
+        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done() and self._task.exception():
+            answer.cancel()
+            await self._task

@@ -1,0 +1,77 @@
+"""What must be in place before serving: tables, static files, vocabulary, first rows, the first administrator. All of it is idempotent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from webapp import env
+from webapp.accounts import services as accounts
+from webapp.accounts.models import User
+
+STATIC_STAMP = "static.stamp"
+
+
+def migrate() -> None:
+    """Bring the tables up to date; cheap where they are."""
+    executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        call_command("migrate", interactive=False, verbosity=0)
+
+
+def collect_static() -> None:
+    """Copy, hash and compress the static files when any of them changed."""
+    stamp, path = _static_fingerprint(), settings.PATCHBAY_HOME / STATIC_STAMP
+    if path.exists() and path.read_text() == stamp and Path(settings.STATIC_ROOT).is_dir():
+        return
+    call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+    path.write_text(stamp)
+
+
+def _static_fingerprint() -> str:
+    digest = hashlib.sha256()
+    for path in _static_files():
+        stat = path.stat()
+        digest.update(f"{path}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _static_files() -> Iterator[Path]:
+    for finder in finders.get_finders():
+        for name, storage in sorted(finder.list(ignore_patterns=[]), key=lambda found: found[0]):
+            yield Path(storage.path(name))
+
+
+def first_administrator() -> User | None:
+    """The administrator of `DJANGO_SUPERUSER_*`, created when there is no user and both name and password are given."""
+    username, password = env.text("DJANGO_SUPERUSER_USERNAME"), env.text("DJANGO_SUPERUSER_PASSWORD")
+    if not username or not password or User.objects.exists():
+        return None
+    return accounts.create_first_administrator(username=username, password=password, email=env.text("DJANGO_SUPERUSER_EMAIL"))
+
+
+def prepare_vocabulary() -> None:
+    """Unpack the tokenizer's vocabulary into the state folder."""
+    from webapp.patterns import tokens
+
+    tokens.prepare_vocabulary(settings.PATCHBAY_HOME / "vocabulary")
+
+
+def everything() -> None:
+    """All of it, in order. Apps with first rows of their own give their config a `prepare` method."""
+    migrate()
+    collect_static()
+    prepare_vocabulary()
+    first_administrator()
+    for config in apps.get_app_configs():
+        prepare = getattr(config, "prepare", None)
+        if prepare:
+            prepare()
