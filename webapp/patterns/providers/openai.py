@@ -65,7 +65,7 @@ class OpenAIBackend:
         self.name = name
         self.base_url = base_url.rstrip("/")
         self.timeouts = timeouts or Timeouts()
-        self.capabilities: dict[str, bool] = dict(capabilities or {})
+        self.capabilities: Mapping[str, bool] = dict(capabilities or {})
         self.redactor = Redactor([api_key.strip(), *(headers or {}).values()])
         self._key = _header_safe(api_key.strip(), "API key")
         self._headers = {key: _header_safe(value, f"header {key}") for key, value in (headers or {}).items()}
