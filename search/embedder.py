@@ -60,7 +60,7 @@ def _only(models: set[str], wanted: str, asked: str) -> str:
         raise EmbeddingError(
             f"“{asked}” was answered by {', '.join(sorted(strangers))}, but the index holds vectors of {wanted}: embed the collection again"
         )
-    return wanted or (sorted(models)[0] if models else asked)
+    return wanted or (min(models) if models else asked)
 
 
 _queries: OrderedDict[tuple[str, str, str, int | None], Matrix] = OrderedDict()
@@ -78,3 +78,8 @@ async def embed_query(text: str, index: Index, *, user: User | None) -> Matrix:
     while len(_queries) > KEPT_QUERIES:
         _queries.popitem(last=False)
     return vector
+
+
+def forget_queries() -> None:
+    """Empty the cache of queries."""
+    _queries.clear()

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from search import embedder
 from search.index import engine
-from search.models import Chunk, Collection, Index
+from search.models import Chunk, Index
 from webapp.accounts.models import User
 
 if TYPE_CHECKING:
@@ -80,18 +80,6 @@ def missing(index: Index) -> list[int]:
     wanted = Chunk.objects.filter(collection_id=index.collection_id).order_by("pk").values_list("pk", flat=True)
     held = engine().ids(index)
     return [pk for pk in wanted if pk not in held]
-
-
-def take_over(index: Index) -> bool:
-    """Have the index serve, if it lacks nothing; what served before stays, so that both can be compared."""
-    with transaction.atomic():
-        collection = Collection.objects.select_for_update().get(pk=index.collection_id)
-        if missing(index):
-            return False
-        Index.objects.filter(pk=index.pk).update(state=Index.State.READY, why="", leased_until=None)
-        collection.serving = index
-        collection.save(update_fields=["serving"])
-    return True
 
 
 def reconcile() -> None:

@@ -7,11 +7,7 @@ over an expired lease goes on where the last one stopped.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from datetime import timedelta
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -19,7 +15,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from search import enrichment, filling, services
+from search import filling, leases, services
 from search.chunking import passages
 from search.index import engine
 from search.models import Chunk, Document, Index, scope
@@ -30,36 +26,25 @@ from webapp.patterns.errors import PatternError
 from webapp.patterns.tokens import count_text
 
 logger = logging.getLogger("patchbay.search")
-LEASE = timedelta(seconds=30)
-RENEW_SECONDS = 10.0
 MAX_TRIES = 3
 State = Document.State
 
 
 def claim() -> UUID | None:
     """Take the oldest document that nobody works on."""
-    while True:
-        now = timezone.now()
-        free = Q(leased_until=None) | Q(leased_until__lt=now)
-        document = Document.objects.filter(free, state__in=Document.UNDER_WAY).only("pk", "leased_until").order_by("created_at").first()
-        if document is None:
-            return None
-        if claim_one(document.pk):
-            return document.pk
+    waiting = Document.objects.filter(leases.free(), state__in=Document.UNDER_WAY).order_by("created_at")
+    return next((pk for pk in waiting.values_list("pk", flat=True)[:10] if claim_one(pk)), None)
 
 
 def claim_one(pk: UUID) -> bool:
     """Take this document, unless somebody works on it."""
-    now = timezone.now()
-    free = Q(leased_until=None) | Q(leased_until__lt=now)
-    mine = Document.objects.filter(free, pk=pk, state__in=Document.UNDER_WAY)
-    return bool(mine.update(leased_until=now + LEASE, tries=F("tries") + 1))
+    return leases.take(Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY), tries=F("tries") + 1)
 
 
 async def ingest(pk: UUID) -> None:
     """Bring a claimed document to ready or failed. Cancelled, it gives the document back."""
     try:
-        async with _lease(pk):
+        async with leases.renewed(Document.objects.filter(pk=pk)):
             await _run(pk)
     except (Unreadable, PatternError) as error:
         await sync_to_async(_fail)(pk, error.message if isinstance(error, PatternError) else str(error))
@@ -73,22 +58,6 @@ async def ingest(pk: UUID) -> None:
         await sync_to_async(_fail)(pk, f"Something broke on our side ({type(error).__name__}); the server's log says more")
 
 
-@asynccontextmanager
-async def _lease(pk: UUID) -> AsyncGenerator[None, None]:
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            await sync_to_async(Document.objects.filter(pk=pk).update)(leased_until=timezone.now() + LEASE)
-
-    task = asyncio.create_task(renew())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 async def _run(pk: UUID) -> None:
     document = await Document.objects.select_related("collection__owner").defer("text").aget(pk=pk)
     if document.tries > MAX_TRIES:
@@ -98,7 +67,6 @@ async def _run(pk: UUID) -> None:
         parsed = await parse(services.file_path(pk), document.name)
         await sync_to_async(_store_passages)(document, parsed)
     await _embed(document)
-    await enrichment.describe(document)
     await sync_to_async(_finish)(pk)
 
 

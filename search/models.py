@@ -19,6 +19,9 @@ class Collection(models.Model):
     name = models.CharField(max_length=100)
     description = models.CharField(max_length=300, blank=True)
     groups = models.ManyToManyField(Group, blank=True, related_name="collections")
+    describe_with = models.CharField(
+        "summaries by", max_length=300, blank=True, help_text="A language model that writes summaries and tags."
+    )
     serving = models.OneToOneField("Index", null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -76,7 +79,9 @@ class Document(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="documents")
     name = models.CharField(max_length=300)
-    kind = models.CharField(max_length=12, blank=True, help_text="pdf, docx, html, markdown, text, code, csv or jsonl; found when it is read.")
+    kind = models.CharField(
+        max_length=12, blank=True, help_text="pdf, docx, html, markdown, text, code, csv or jsonl; found when it is read."
+    )
     size = models.PositiveBigIntegerField(default=0)
     digest = models.CharField(max_length=64, help_text="SHA-256 of the file.")
     text = models.TextField(blank=True)

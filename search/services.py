@@ -67,8 +67,7 @@ def delete_collection(*, collection: Collection) -> None:
     indexes = list(collection.indexes.all())
     files = [file_path(pk) for pk in collection.documents.values_list("pk", flat=True)]
     with transaction.atomic():
-        for index in indexes:
-            transaction.on_commit(lambda index=index: engine().drop(index))
+        transaction.on_commit(lambda: _drop_all(indexes))
         transaction.on_commit(lambda: _unlink(files))
         collection.delete()
 
@@ -154,8 +153,17 @@ def delete_document(*, document: Document) -> None:
     with transaction.atomic():
         document.delete()
         transaction.on_commit(lambda: _unlink([path]))
-        for index in indexes:
-            transaction.on_commit(lambda index=index: engine().remove(index, ids))
+        transaction.on_commit(lambda: _remove_from(indexes, ids))
+
+
+def _drop_all(indexes: Iterable[Index]) -> None:
+    for index in indexes:
+        engine().drop(index)
+
+
+def _remove_from(indexes: Iterable[Index], ids: Sequence[int]) -> None:
+    for index in indexes:
+        engine().remove(index, ids)
 
 
 def _unlink(paths: Iterable[Path]) -> None:
@@ -174,8 +182,9 @@ def change_model(*, collection: Collection, model: str) -> Index:
     """Begin a new index with another model beside the one that serves; it takes over when it holds all passages."""
     with transaction.atomic():
         locked = Collection.objects.select_for_update().get(pk=collection.pk)
-        for index in locked.indexes.exclude(pk=locked.serving_id):
-            _drop(index)
+        for index in locked.indexes.all():
+            if index.pk != locked.serving_id:
+                _drop(index)
         index = Index.objects.create(collection=locked, model=model)
     wakeup.wake()
     return index
@@ -196,5 +205,6 @@ def drop_index(*, index: Index) -> None:
 
 
 def _drop(index: Index) -> None:
-    transaction.on_commit(lambda index=Index(pk=index.pk, dimension=index.dimension, generation=index.generation): engine().drop(index))
+    dropped = Index(pk=index.pk, dimension=index.dimension, generation=index.generation)
+    transaction.on_commit(lambda: engine().drop(dropped))
     index.delete()

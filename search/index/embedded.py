@@ -127,9 +127,9 @@ class EmbeddedEngine:
             SELECT rowid, -bm25(search_fulltext, {HEADING_WEIGHT}, {TEXT_WEIGHT}, 0.0) AS score FROM search_fulltext
             WHERE search_fulltext MATCH %s {limits} ORDER BY score DESC, rowid LIMIT %s
         """  # noqa: S608 - constants; what comes from people are parameters
-        parameters = [_expression(words, scopes), *([] if within is None else [f"[{','.join(map(str, within))}]"]), k]
+        wanted = [] if within is None else [f"[{','.join(map(str, within))}]"]
         with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+            cursor.execute(sql, [_expression(words, scopes), *wanted, k])
             return [Hit(*row) for row in cursor.fetchall()]
 
 

@@ -11,7 +11,22 @@ from search.parsing.plain import decode
 
 SKIPPED = {"script", "style", "noscript", "template", "head", "svg", "nav", "footer", "iframe", "form", "button", "select"}
 BLOCKS = {
-    *("address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption", "figure"),
+    *(
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "caption",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+    ),
     *("header", "hr", "html", "li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul"),
 }
 HEADINGS = {f"h{level}": level for level in range(1, 7)}

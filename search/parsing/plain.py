@@ -102,7 +102,12 @@ def _underlined(content: str) -> list[Heading]:
     for line in content.splitlines(keepends=True):
         bare = line.rstrip("\n")
         title = previous[0].strip()
-        if UNDERLINE.match(bare) and 0 < len(title) <= len(bare.rstrip()) + 2 and len(title) <= MAX_TITLE_CHARS and not UNDERLINE.match(title):
+        if (
+            UNDERLINE.match(bare)
+            and 0 < len(title) <= len(bare.rstrip()) + 2
+            and len(title) <= MAX_TITLE_CHARS
+            and not UNDERLINE.match(title)
+        ):
             headings.append(Heading(previous[1], levels.setdefault(bare[0], len(levels) + 1), title))
         previous = (bare, position)
         position += len(line)
