@@ -5,7 +5,7 @@ from __future__ import annotations
 from asgiref.sync import async_to_sync
 
 from search import query
-from search.models import Collection, Document
+from search.models import Document
 from tests.cast import Cast
 from tests.search.conftest import CATS, ENGINES, Ingest
 
