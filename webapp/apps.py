@@ -1,8 +1,15 @@
 """The project as an app: its commands, static files and template tags."""
 
+import os
+
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class WebappConfig(AppConfig):
     name = "webapp"
     label = "webapp"
+
+    def ready(self) -> None:
+        # tiktoken reads this when it first loads a vocabulary: ours, so that counting works offline.
+        os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(settings.PATCHBAY_HOME / "vocabulary"))

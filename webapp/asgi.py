@@ -19,14 +19,17 @@ from webapp.gateway.asgi import application as gateway
 from webapp.server.http import HttpRouter
 from webapp.server.lifespan import lifespan
 from webapp.server.limits import BodyLimit
+from webapp.server.request_id import with_request_id
 from webapp.server.websocket import guarded, nowhere
 
 _anywhere = re_path("", nowhere)  # type: ignore[arg-type]  # channels routes to ASGI applications, not to views
 
+# The gateway is an ASGI application of its own: no middleware, no session, no thread on its way.
+_pages_and_gateway = HttpRouter({"/v1": gateway}, django_application)
+
 application = ProtocolTypeRouter(
     {
-        # The gateway is an ASGI application of its own: no middleware, no session, no thread on its way.
-        "http": BodyLimit(HttpRouter({"/v1": gateway}, django_application), default=settings.MAX_BODY_BYTES, larger=settings.LARGER_BODIES),
+        "http": with_request_id(BodyLimit(_pages_and_gateway, default=settings.MAX_BODY_BYTES, larger=settings.LARGER_BODIES)),
         "websocket": guarded(URLRouter([*websocket_urlpatterns, _anywhere])),
         "lifespan": lifespan,
     }

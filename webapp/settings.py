@@ -189,14 +189,36 @@ MAX_BODY_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_BYTES = 210 * 1024 * 1024  # a Batch API file of 200 MB, and its form
 LARGER_BODIES = {"/v1/files": MAX_UPLOAD_BYTES, "/batches/new/": MAX_UPLOAD_BYTES, "/search/": MAX_UPLOAD_BYTES}
 
+# Behind a proxy that ends TLS and sets X-Forwarded-Proto and X-Forwarded-For itself.
+BEHIND_PROXY = env.flag("PATCHBAY_BEHIND_PROXY", default=False)
+if BEHIND_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    AXES_IPWARE_PROXY_COUNT = 1
+    AXES_IPWARE_META_PRECEDENCE_ORDER = ["HTTP_X_FORWARDED_FOR", "REMOTE_ADDR"]
+# HTTPS only: cookies never leave over plain HTTP, browsers are told to stay on TLS for a year.
+HTTPS_ONLY = env.flag("PATCHBAY_HTTPS_ONLY", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+# Prometheus text at /metrics: off, or for whoever sends this bearer token.
+METRICS_TOKEN = env.text("PATCHBAY_METRICS_TOKEN")
+
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"secrets": {"()": "webapp.server.logs.SecretFilter"}},
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"},
+        "json": {"()": "webapp.server.logs.JsonFormatter"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "filters": ["secrets"], "formatter": env.text("PATCHBAY_LOG_FORMAT", "line")},
+    },
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "patchbay": {"level": "INFO"},
+        "django.request": {"level": "ERROR"},  # 404 and 403 are answers, not news
         "django.security.csrf": {"level": "ERROR"},
         "axes": {"level": "WARNING"},
     },

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 
 from webapp import env
 
 KEY_FILE = "encryption_keys"
+KEY_VARIABLE = "PATCHBAY_ENCRYPTION_KEYS"
+PREFIX = "fernet:"
+HINT_CHARS = 4
+MIN_CHARS_FOR_HINT = 12
 
 
 class KeyLost(Exception):
@@ -17,24 +25,48 @@ class KeyLost(Exception):
 
 
 def fernet() -> MultiFernet:
-    """The keys of `PATCHBAY_ENCRYPTION_KEYS` (newest first, comma separated), else of the key file, made on first use."""
-    keys = env.items("PATCHBAY_ENCRYPTION_KEYS") or env.kept_secret(KEY_FILE, Fernet.generate_key().decode()).split()
-    return MultiFernet([Fernet(key) for key in keys])
+    """The keys of `PATCHBAY_ENCRYPTION_KEYS` (newest first, comma separated), else of the key file, made on first use.
 
-
-def encrypt(text: str) -> str:
-    """`text` as a Fernet token; empty stays empty."""
-    return fernet().encrypt(text.encode()).decode() if text else ""
-
-
-def decrypt(token: str) -> str:
-    """The text of a token from `encrypt`; raises `KeyLost` rather than ever returning the token."""
-    if not token:
-        return ""
+    Raises `ImproperlyConfigured` for what is no key: a typing error must not pass for a new key.
+    """
+    keys = env.items(KEY_VARIABLE) or env.kept_secret(KEY_FILE, Fernet.generate_key().decode()).split()
     try:
-        return fernet().decrypt(token.encode()).decode()
-    except InvalidToken as error:
-        raise KeyLost("the encryption key for this secret is lost: enter the secret again, or restore the key file") from error
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError as error:
+        source = KEY_VARIABLE if env.items(KEY_VARIABLE) else str(env.home() / KEY_FILE)
+        raise ImproperlyConfigured(f"{source} holds something that is not a Fernet key (44 characters of URL-safe base64)") from error
+
+
+def add_key() -> Path:
+    """Put a new key before those in the key file, so that it encrypts from now on; older ones still decrypt. Returns the file.
+
+    Raises `ImproperlyConfigured` when the keys come from the environment: there, a person adds it.
+    """
+    if env.items(KEY_VARIABLE):
+        raise ImproperlyConfigured(f"the keys come from {KEY_VARIABLE}: put a new one before the others there")
+    fernet()  # the file exists from here on, and holds keys
+    path = env.home() / KEY_FILE
+    keys = [Fernet.generate_key().decode(), *path.read_text().split()]
+    _replace(path, "\n".join(keys) + "\n")
+    return path
+
+
+def drop_old_keys() -> int:
+    """Forget all keys in the key file but the newest; returns how many. Only after everything is re-encrypted."""
+    path = env.home() / KEY_FILE
+    keys = path.read_text().split() if path.exists() and not env.items(KEY_VARIABLE) else []
+    if len(keys) > 1:
+        _replace(path, keys[0] + "\n")
+    return max(len(keys) - 1, 0)
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(draft).replace(path)
 
 
 class Secret:
@@ -47,11 +79,24 @@ class Secret:
 
     @classmethod
     def of(cls, text: str) -> Secret:
-        return cls(encrypt(text))
+        """`text`, encrypted with the newest key; empty stays empty."""
+        return cls(fernet().encrypt(text.encode()).decode() if text else "")
 
     def reveal(self) -> str:
-        """The plain text; raises `KeyLost`."""
-        return decrypt(self.token)
+        """The plain text; raises `KeyLost` rather than ever returning what is stored."""
+        if not self.token:
+            return ""
+        try:
+            return fernet().decrypt(self.token.encode()).decode()
+        except InvalidToken as error:
+            raise KeyLost("the encryption key for this secret is lost: enter the secret again, or restore the key file") from error
+
+    def rotated(self) -> Secret:
+        """The same value under the newest key; raises `KeyLost`."""
+        try:
+            return Secret(fernet().rotate(self.token.encode()).decode()) if self.token else self
+        except InvalidToken as error:
+            raise KeyLost("the encryption key for this secret is lost: enter the secret again, or restore the key file") from error
 
     def hint(self) -> str:
         """The last four characters, to tell keys apart; empty where there is none, and words where the key is lost."""
@@ -59,7 +104,7 @@ class Secret:
             text = self.reveal()
         except KeyLost:
             return "unreadable: the encryption key is lost"
-        return f"…{text[-4:]}" if len(text) >= 12 else ("set" if text else "")
+        return f"…{text[-HINT_CHARS:]}" if len(text) >= MIN_CHARS_FOR_HINT else ("set" if text else "")
 
     def __bool__(self) -> bool:
         return bool(self.token)
@@ -77,16 +122,23 @@ class Secret:
 
 
 class SecretField(models.TextField):
-    """A column holding a `Secret`; what reaches the database is always a Fernet token."""
+    """A column holding a `Secret`; what reaches the database is `fernet:` and a token, never plain text.
+
+    The prefix lets a dump be loaded again without being encrypted twice (which would make a token pass for a key).
+    """
 
     def from_db_value(self, value: str | None, _expression: Any, _connection: Any) -> Secret:
-        return Secret(value or "")
+        return Secret((value or "").removeprefix(PREFIX))
 
     def to_python(self, value: Any) -> Secret:
-        return value if isinstance(value, Secret) else Secret.of(str(value or ""))
+        if isinstance(value, Secret):
+            return value
+        text = str(value or "")
+        return Secret(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else Secret.of(text)
 
     def get_prep_value(self, value: Any) -> str:
-        return self.to_python(value).token
+        token = self.to_python(value).token
+        return PREFIX + token if token else ""
 
     def value_to_string(self, obj: models.Model) -> str:
         return self.get_prep_value(self.value_from_object(obj))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 
 from django.conf import settings
@@ -9,22 +10,45 @@ from django.contrib.auth.models import Group
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 
+from webapp.backends.addresses import validate_base_url, validate_headers, validate_key_variable
 from webapp.backends.crypto import Secret, SecretField
 
-name_validator = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", "Use letters, digits, dot, dash and underscore.")
+name_validator = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z", "Use letters, digits, dot, dash and underscore.")
+
+
+class ConfigState(models.Model):
+    """One row. `version` grows with each change of the configuration, so that every process sees it by one cheap read; `seeded` names what
+    was created on first start, so that what people deleted stays deleted."""
+
+    version = models.PositiveBigIntegerField(default=0)
+    seeded = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"version {self.version}"
 
 
 class Backend(models.Model):
     """One OpenAI-compatible server."""
 
     name = models.CharField(max_length=64, unique=True, validators=[name_validator])
-    base_url = models.CharField("base URL", max_length=500, help_text="Up to and including /v1, e.g. http://localhost:11434/v1")
+    base_url = models.CharField(
+        "base URL",
+        max_length=500,
+        validators=[validate_base_url],
+        help_text="Up to and including /v1, e.g. http://localhost:11434/v1",
+    )
     preset = models.CharField(max_length=32, default="custom")
     api_key = SecretField("API key", blank=True, default=Secret)
     api_key_env = models.CharField(
-        "API key variable", max_length=100, blank=True, help_text="Read the key from this environment variable instead."
+        "API key variable",
+        max_length=100,
+        blank=True,
+        validators=[validate_key_variable],
+        help_text="Read the key from this environment variable instead.",
     )
-    headers = models.JSONField(default=dict, blank=True, help_text="Extra headers for each request, as a JSON object.")
+    headers = models.JSONField(
+        default=dict, blank=True, validators=[validate_headers], help_text="Extra headers for each request, as a JSON object."
+    )
     enabled = models.BooleanField(default=True)
     position = models.PositiveIntegerField(default=100, help_text="Order among backends that offer the same model; lower first.")
     connect_timeout = models.FloatField(default=5, validators=[MinValueValidator(0.1)], help_text="Seconds.")
@@ -47,6 +71,32 @@ class Backend(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        self.headers = self.headers or {}  # "blank" lets an empty list pass
+
+
+class Health(models.Model):
+    """What is known of a backend's health: learnt from real traffic, and from `GET /v1/models` where there is none."""
+
+    class State(models.TextChoices):
+        UP = "up", "Up"
+        DOWN = "down", "Down"
+        UNKNOWN = "unknown", "Not tried yet"
+
+    backend = models.OneToOneField(Backend, on_delete=models.CASCADE, related_name="health")
+    state = models.CharField(max_length=8, choices=State.choices, default=State.UNKNOWN)
+    why = models.CharField(max_length=500, blank=True)
+    latency_ms = models.FloatField(null=True, blank=True, help_text="To the first token, or of the list of models.")
+    source = models.CharField(max_length=8, default="poll", help_text="traffic or poll.")
+    checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    ok_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "health"
+
+    def __str__(self) -> str:
+        return f"{self.backend.name}: {self.state}"
 
 
 class BackendModel(models.Model):
@@ -81,7 +131,10 @@ class Route(models.Model):
     enabled = models.BooleanField(default=True)
     mid_stream = models.CharField(max_length=10, choices=MidStream.choices, default=MidStream.STOP)
     hedge_ms = models.PositiveIntegerField(null=True, blank=True, help_text="Start the next step after this many ms without a first token.")
-    allowed_users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True, help_text="With no user and no group chosen, everybody.")
+    restricted = models.BooleanField(
+        default=False, help_text="Only for the people and groups below. Stays on when the last of them is deleted: then nobody may use it."
+    )
+    allowed_users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True)
     allowed_groups = models.ManyToManyField(Group, blank=True)
     position = models.PositiveIntegerField(default=100)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -150,6 +203,11 @@ def default_scopes() -> list[str]:
     return ["chat", "embeddings", "models", "files", "batches"]
 
 
+def token_digest(plaintext: str) -> str:
+    """What is kept of a token. Tokens hold 256 random bits, so a plain hash is as good as a slow one."""
+    return hashlib.sha256(plaintext.encode(errors="surrogatepass")).hexdigest()
+
+
 class ApiToken(models.Model):
     """A bearer token for /v1, kept as its SHA-256 only."""
 
@@ -174,3 +232,75 @@ class ApiToken(models.Model):
 
     def __repr__(self) -> str:
         return f"<ApiToken {self.pk}>"
+
+
+class Offer(models.Model):
+    """A server found on this machine or named by the environment: an administrator accepts it with one click, or dismisses it for good."""
+
+    class State(models.TextChoices):
+        OPEN = "open", "Offered"
+        ACCEPTED = "accepted", "Accepted"
+        DISMISSED = "dismissed", "Dismissed"
+
+    name = models.CharField(max_length=64)
+    preset = models.CharField(max_length=32)
+    base_url = models.CharField(max_length=500, unique=True)
+    api_key_env = models.CharField(max_length=100, blank=True)
+    model_ids = models.JSONField(default=list, help_text="Ids of the models it listed when it was found.")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["created_at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.base_url}"
+
+
+class ProbeRun(models.Model):
+    """One run of the conformance probe: `results` is a list of `conformance.Finding` as JSON, evidence included."""
+
+    backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="probes")
+    model = models.CharField(max_length=200, blank=True)
+    results = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.backend.name}, {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class BenchmarkRun(models.Model):
+    """A benchmark of a backend or a route, kept to be compared. `results` is what `patterns.benchmark` measured, as JSON."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running", "Running"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+        INTERRUPTED = "interrupted", "Interrupted"
+
+    target = models.CharField(max_length=300, help_text="A model name as /v1 takes it: a route, or backend/model.")
+    concurrency = models.PositiveIntegerField(default=4)
+    max_tokens = models.PositiveIntegerField(default=64)
+    rounds = models.PositiveIntegerField(default=3, help_text="Requests of each of the concurrent workers.")
+    status = models.CharField(max_length=12, choices=Status.choices, default=Status.RUNNING)
+    done = models.PositiveIntegerField(default=0, help_text="Requests finished so far.")
+    error = models.CharField(max_length=500, blank=True)
+    results = models.JSONField(default=dict)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    touched_at = models.DateTimeField(auto_now=True, help_text="Its runner's sign of life.")
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.target}, {self.concurrency} at once"
+
+    @property
+    def total(self) -> int:
+        return self.concurrency * self.rounds

@@ -1,0 +1,4 @@
+"""The built-in OpenAI-compatible backend."""
+
+EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+EMBEDDING_DIMENSION = 384

@@ -58,10 +58,18 @@ def first_administrator() -> User | None:
     return accounts.create_first_administrator(username=username, password=password, email=env.text("DJANGO_SUPERUSER_EMAIL"))
 
 
+def prepare_vocabulary() -> None:
+    """Unpack the tokenizer's vocabulary into the state folder."""
+    from webapp.patterns import tokens
+
+    tokens.prepare_vocabulary(settings.PATCHBAY_HOME / "vocabulary")
+
+
 def everything() -> None:
     """All of it, in order. Apps with first rows of their own give their config a `prepare` method."""
     migrate()
     collect_static()
+    prepare_vocabulary()
     first_administrator()
     for config in apps.get_app_configs():
         prepare = getattr(config, "prepare", None)

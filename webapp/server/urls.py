@@ -8,5 +8,6 @@ app_name = "server"
 urlpatterns = [
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
+    path("metrics", views.metrics_text, name="metrics"),
     path("csp-report/", views.csp_report, name="csp-report"),
 ]

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import DatabaseError, connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
+
+from webapp import metrics
 
 logger = logging.getLogger("patchbay.csp")
 MAX_REPORT_CHARS = 2000
@@ -37,6 +41,15 @@ def _database_problem() -> str:
 
 def _layer_problem() -> str:
     return "" if get_channel_layer() else "no channel layer is configured"
+
+
+@require_GET
+def metrics_text(request: HttpRequest) -> HttpResponse:
+    """Prometheus text, for whoever knows the token."""
+    sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not settings.METRICS_TOKEN or not constant_time_compare(sent.encode(), settings.METRICS_TOKEN.encode()):
+        raise Http404
+    return HttpResponse(metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @csrf_exempt

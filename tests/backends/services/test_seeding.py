@@ -1,0 +1,71 @@
+"""What a first start creates, and what later ones leave alone."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import override_settings
+
+from webapp.backends import detection, services
+from webapp.backends.models import Backend, Offer, Route
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_first_start_gives_routes_over_the_built_in_backend() -> None:
+    services.seed()
+    assert [model.name for model in Backend.objects.get().offered.all()] == ["all-MiniLM-L6-v2", "patchbay-builtin"]
+    steps = {route.name: [str(step) for step in route.steps.all()] for route in Route.objects.all()}
+    assert steps == {"default": ["builtin/patchbay-builtin"], "embed": ["builtin/all-MiniLM-L6-v2"]}
+
+
+def test_what_people_deleted_stays_deleted() -> None:
+    services.seed()
+    Route.objects.get(name="default").delete()
+    Backend.objects.all().delete()
+    services.seed()
+    assert list(Route.objects.values_list("name", flat=True)) == ["embed"]
+    assert not Backend.objects.exists()
+
+
+def test_a_second_start_asks_the_database_little(django_assert_max_num_queries: object) -> None:
+    services.seed()
+    with django_assert_max_num_queries(6):  # type: ignore[operator] # pytest-django's context manager factory
+        services.seed()
+
+
+@override_settings(PATCHBAY_BUILTIN=False)
+def test_without_the_built_in_backend_the_routes_wait_empty() -> None:
+    services.seed()
+    assert not Backend.objects.exists()
+    assert Route.objects.get(name="default").steps.count() == 0
+
+
+def test_an_offer_becomes_the_first_step_of_the_default_route_by_one_call() -> None:
+    services.seed()
+    offer = Offer.objects.create(
+        name="ollama", preset="ollama", base_url="http://localhost:11434/v1", model_ids=["nomic-embed-text", "llama3.1:8b"]
+    )
+    services.accept_offer(offer=offer)
+    steps = [str(step) for step in Route.objects.get(name="default").steps.all()]
+    assert steps == ["ollama/llama3.1:8b", "builtin/patchbay-builtin"]
+    offer.refresh_from_db()
+    assert offer.state == Offer.State.ACCEPTED
+
+
+def test_a_key_in_the_environment_is_offered_and_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-environment")
+    monkeypatch.setattr(detection, "LOCAL", ())
+    services.look_for_servers()
+    offer = Offer.objects.get()
+    assert (offer.preset, offer.base_url, offer.api_key_env) == ("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
+    backend = services.accept_offer(offer=offer)
+    assert not backend.api_key
+
+
+def test_a_dismissed_offer_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-environment")
+    monkeypatch.setattr(detection, "LOCAL", ())
+    services.look_for_servers()
+    services.dismiss_offer(offer=Offer.objects.get())
+    services.look_for_servers()
+    assert Offer.objects.get().state == Offer.State.DISMISSED

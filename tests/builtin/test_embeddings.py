@@ -1,0 +1,66 @@
+"""`/v1/embeddings` of the built-in backend."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from webapp.builtin import EMBEDDING_MODEL
+from webapp.builtin.embeddings import embeddings
+from webapp.patterns.errors import InputError
+
+
+async def test_it_answers_in_the_published_shape() -> None:
+    answer = await embeddings({"model": EMBEDDING_MODEL, "input": ["one", "two words"]})
+    assert answer["object"] == "list"
+    assert answer["model"] == EMBEDDING_MODEL
+    assert [item["index"] for item in answer["data"]] == [0, 1]
+    assert all(item["object"] == "embedding" and len(item["embedding"]) == 384 for item in answer["data"])
+    assert answer["usage"] == {"prompt_tokens": 7, "total_tokens": 7}
+
+
+async def test_base64_holds_the_same_little_endian_floats() -> None:
+    floats = await embeddings({"model": EMBEDDING_MODEL, "input": "some text"})
+    encoded = await embeddings({"model": EMBEDDING_MODEL, "input": "some text", "encoding_format": "base64"})
+    decoded = np.frombuffer(base64.b64decode(encoded["data"][0]["embedding"]), "<f4")
+    assert np.allclose(decoded, floats["data"][0]["embedding"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"model": None}, "model"),
+        ({"model": "text-embedding-3-small"}, "model"),
+        ({"input": None}, "input"),
+        ({"input": []}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": ["good", ""]}, "input"),
+        ({"input": ["good", 7]}, "input"),
+        ({"input": {"text": "good"}}, "input"),
+        ({"input": [1, 2, 3]}, "input"),
+        ({"input": [[1, 2, 3]]}, "input"),
+        ({"input": ["x"] * 2049}, "input"),
+        ({"encoding_format": "hex"}, "encoding_format"),
+        ({"encoding_format": ["float"]}, "encoding_format"),
+        ({"dimensions": 256}, "dimensions"),
+    ],
+)
+async def test_a_wrong_body_is_refused_with_the_field_that_is_wrong(change: dict[str, Any], param: str) -> None:
+    """FAULTS 23: wrong types at the embeddings endpoint."""
+    with pytest.raises(InputError) as caught:
+        await embeddings({"model": EMBEDDING_MODEL, "input": "text", **change})
+    assert caught.value.param == param
+
+
+async def test_a_query_is_answered_while_a_bulk_runs_and_the_loop_goes_on() -> None:
+    bulk = asyncio.create_task(embeddings({"model": EMBEDDING_MODEL, "input": ["word " * 200] * 40}))
+    await asyncio.sleep(0.05)
+    began = time.perf_counter()
+    await embeddings({"model": EMBEDDING_MODEL, "input": "a query"})
+    assert not bulk.done(), f"the query waited {time.perf_counter() - began:.1f} s for the bulk"
+    await bulk

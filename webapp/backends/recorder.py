@@ -1,0 +1,147 @@
+"""Attempts are queued where they happen and written behind in bulk, one transaction for all; health and flags are learnt from them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, transaction
+
+from webapp.backends import health
+from webapp.backends.models import ApiToken, Attempt
+from webapp.patterns import types
+from webapp.patterns.types import Trail
+
+logger = logging.getLogger("patchbay.backends")
+FLUSH_SECONDS = 0.5
+MAX_QUEUED = 100_000
+"""While the database is away: some 50 MB. Beyond it the oldest are lost, and said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asked, and for what: the same for all attempts of a request."""
+
+    request_id: uuid.UUID
+    source: str
+    user_id: int | None
+    token_id: int | None
+    route: str
+    endpoint: str
+
+
+class Recorder:
+    """The queue of one event loop."""
+
+    def __init__(self) -> None:
+        self._queue: deque[dict[str, Any]] = deque()
+        self._lock = asyncio.Lock()
+        self._serviced = False
+        self._lone: asyncio.Task[None] | None = None
+        self._lost = 0
+
+    def put(self, trail: Trail, *, request_id: uuid.UUID | str, **origin: Any) -> None:
+        """Queue the attempts of a finished request."""
+        of = Origin(request_id=request_id if isinstance(request_id, uuid.UUID) else uuid.UUID(request_id), **origin)
+        self._queue.extend(_values(attempt, of) for attempt in trail.attempts)
+        while len(self._queue) > MAX_QUEUED:
+            self._queue.popleft()
+            self._lost += 1
+        if not self._serviced and (self._lone is None or self._lone.done()):
+            self._lone = asyncio.get_running_loop().create_task(self._flush_soon())
+
+    async def _flush_soon(self) -> None:
+        """Stands in where no service runs: in a command, a worker or a test."""
+        await asyncio.sleep(FLUSH_SECONDS)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write all that is queued. What the database refuses to take now stays queued."""
+        async with self._lock:
+            values = list(self._queue)
+            if not values:
+                return
+            self._queue.clear()
+            try:
+                await asyncio.shield(database_sync_to_async(write)(values))
+            except DatabaseError:
+                self._queue.extendleft(reversed(values))
+                logger.exception("%d attempts wait for the database", len(values))
+        if self._lost:
+            logger.error("%d attempts were lost: the database was away for too long", self._lost)
+            self._lost = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """Flush every `FLUSH_SECONDS`, and at the end."""
+        self._serviced = True
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._flush_until(stop))
+        try:
+            yield
+        finally:
+            self._serviced = False
+            stop.set()  # rather than cancelling: a write in progress is waited for
+            await task
+            await self.flush()
+
+    async def _flush_until(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), FLUSH_SECONDS)
+            await self.flush()
+
+
+def _values(attempt: types.Attempt, of: Origin) -> dict[str, Any]:
+    """The columns of an attempt as it is now; it may still change."""
+    return {
+        "request_id": of.request_id,
+        "created_at": datetime.fromtimestamp(attempt.started, UTC),
+        "source": of.source[:16],
+        "user_id": of.user_id,
+        "token_id": of.token_id,
+        "route": of.route[:300],
+        "endpoint": of.endpoint[:64],
+        "backend": attempt.backend[:64],
+        "model": attempt.model[:200],
+        "outcome": attempt.outcome,
+        "error": attempt.error[:40],
+        "why": attempt.why[:1000],
+        "status": attempt.status,
+        "first_token_ms": attempt.first_token_ms,
+        "duration_ms": attempt.duration_ms,
+        "prompt_tokens": max(attempt.usage.prompt_tokens, 0),
+        "completion_tokens": max(attempt.usage.completion_tokens, 0),
+        "cost": None if attempt.cost is None else Decimal(f"{attempt.cost:.8f}"),
+    }
+
+
+def write(values: Sequence[dict[str, Any]]) -> None:
+    """Write attempts, and what they say of the backends' health, in one transaction."""
+    with transaction.atomic():
+        users = _present(get_user_model(), {row["user_id"] for row in values})
+        tokens = _present(ApiToken, {row["token_id"] for row in values})
+        rows = [_row(row, users, tokens) for row in values]
+        Attempt.objects.bulk_create(rows, batch_size=500)
+        health.learn(rows)
+
+
+def _present(model: Any, ids: set[int | None]) -> set[int]:
+    """Those that still exist: an account may be deleted between a request and its writing."""
+    wanted = {pk for pk in ids if pk is not None}
+    return set(model.objects.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+
+
+def _row(values: dict[str, Any], users: set[int], tokens: set[int]) -> Attempt:
+    user, token = values["user_id"], values["token_id"]
+    return Attempt(**{**values, "user_id": user if user in users else None, "token_id": token if token in tokens else None})

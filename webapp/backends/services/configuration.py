@@ -1,0 +1,115 @@
+"""Writes of the configuration: backends, their models, routes, keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from webapp.backends.addresses import clean_base_url
+from webapp.backends.crypto import KeyLost, Secret
+from webapp.backends.models import Backend, BackendModel, Route, RouteStep
+from webapp.backends.presets import PRESETS, preset_for
+
+NOT_CHAT = re.compile(
+    r"embed|minilm|\bbge\b|\bgte\b|\be5-|rerank|whisper|\btts\b|dall-e|moderation|gpt-image|sora|transcribe", re.IGNORECASE
+)
+EMBEDDING = re.compile(r"embed|minilm|\bbge\b|\bgte\b|\be5-", re.IGNORECASE)
+
+
+@transaction.atomic
+def add_backend(*, name: str, base_url: str, api_key: str | None = None, api_key_env: str | None = None, preset: str = "") -> Backend:
+    """Create the backend of that name, or change it. Raises `ValidationError`.
+
+    What is None stays as it is, save that a key is forgotten when the address moves to another server: it was given to the old one.
+    """
+    url = clean_base_url(base_url)
+    backend = Backend.objects.select_for_update().filter(name=name).first() or Backend(name=name)
+    if backend.pk and not same_server(backend.base_url, url):
+        backend.api_key, backend.api_key_env = Secret(), ""
+    if not backend.pk or preset or backend.base_url != url:
+        backend.preset = preset or preset_for(url)
+    if not backend.pk:
+        backend.max_concurrency = PRESETS[backend.preset].max_concurrency
+    backend.base_url, backend.flagged = url, ""
+    if api_key is not None:
+        backend.api_key, backend.api_key_env = Secret.of(api_key), ""
+    if api_key_env is not None:
+        backend.api_key, backend.api_key_env = Secret(), api_key_env
+    backend.full_clean()
+    backend.save()
+    return backend
+
+
+def same_server(one: str, other: str) -> bool:
+    """Whether two addresses lead to the same scheme, host and port."""
+    return urlsplit(one)[:2] == urlsplit(other)[:2]
+
+
+@transaction.atomic
+def set_route(
+    *,
+    name: str,
+    steps: Sequence[tuple[Backend, str]],
+    first_token_timeout: float | None = None,
+    idle_timeout: float | None = None,
+    mid_stream: str = "",
+) -> Route:
+    """Give the route of that name these steps and no others, creating it where missing. Raises `ValidationError`."""
+    if not steps:
+        raise ValidationError("A route needs at least one step.")
+    route = Route.objects.select_for_update().filter(name=name).first() or Route(name=name)
+    route.mid_stream = mid_stream or route.mid_stream
+    route.full_clean()
+    route.save()
+    route.steps.all().delete()
+    for position, (backend, model) in enumerate(steps):
+        step = RouteStep(
+            route=route,
+            backend=backend,
+            model=model,
+            position=position,
+            first_token_timeout=first_token_timeout,
+            idle_timeout=idle_timeout,
+        )
+        step.full_clean()
+        step.save()
+    return route
+
+
+def add_model(*, backend: Backend, name: str, context_window: int | None = None, discovered: bool = False) -> BackendModel:
+    """Note that a backend offers a model; what it cannot do is guessed from its name until a probe finds out."""
+    capabilities = {"chat": False, "embeddings": bool(EMBEDDING.search(name))} if NOT_CHAT.search(name) else {}
+    row, _created = BackendModel.objects.get_or_create(
+        backend=backend,
+        name=name,
+        defaults={"context_window": context_window, "discovered": discovered, "capabilities": capabilities},
+    )
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """How a rotation went: the names of backends whose key is now under the newest encryption key, and of those whose key is lost."""
+
+    rotated: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+@transaction.atomic
+def rotate_keys() -> Rotation:
+    """Encrypt every stored key with the newest encryption key. Keys that cannot be read stay as they are and are named."""
+    rotated, lost = [], []
+    for backend in Backend.objects.select_for_update().exclude(api_key=""):
+        try:
+            backend.api_key = backend.api_key.rotated()
+        except KeyLost:
+            lost.append(backend.name)
+            continue
+        backend.save(update_fields=["api_key"])
+        rotated.append(backend.name)
+    return Rotation(tuple(rotated), tuple(lost))

@@ -1,0 +1,120 @@
+"""What a first start creates: the built-in backend, the routes over it, and offers of servers found. Never again what was deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.db import transaction
+
+from webapp.backends import detection
+from webapp.backends.models import Backend, BackendModel, ConfigState, Offer, Route, RouteStep
+from webapp.backends.services.configuration import add_backend, add_model
+
+BUILTIN = "builtin"
+BUILTIN_URL = "http://builtin/v1"
+CHAT_MODEL = "patchbay-builtin"
+CHAT_WINDOW = 128_000
+EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+EMBEDDING_WINDOW = 256
+DEFAULT_ROUTE = "default"
+EMBED_ROUTE = "embed"
+LAST = 1000
+
+
+def seed() -> None:
+    """Bring a new installation to where everything works, and look for servers. Idempotent, and fast when there is nothing to do."""
+    if settings.PATCHBAY_BUILTIN:
+        _once("builtin", _builtin_backend)
+    _once("default", _default_route)
+    _once("embed", _embed_route)
+    if settings.PATCHBAY_DETECT:
+        _once("detect", look_for_servers)
+
+
+def _once(name: str, create: Callable[[], None]) -> None:
+    """Call `create` unless it was called in an earlier start: people may have deleted what it made."""
+    state, _new = ConfigState.objects.get_or_create(pk=1)
+    if name in state.seeded:
+        return
+    create()
+    with transaction.atomic():
+        state = ConfigState.objects.select_for_update().get(pk=1)
+        if name not in state.seeded:
+            state.seeded.append(name)
+            state.save(update_fields=["seeded"])
+
+
+@transaction.atomic
+def _builtin_backend() -> None:
+    backend, _new = Backend.objects.get_or_create(name=BUILTIN, defaults={"base_url": BUILTIN_URL, "preset": "builtin", "position": LAST})
+    capabilities = {"chat": True, "stream": True, "stream_usage": True, "tools": True, "json_schema": True, "embeddings": False}
+    BackendModel.objects.get_or_create(
+        backend=backend, name=CHAT_MODEL, defaults={"context_window": CHAT_WINDOW, "capabilities": capabilities}
+    )
+    BackendModel.objects.get_or_create(
+        backend=backend,
+        name=EMBEDDING_MODEL,
+        defaults={"context_window": EMBEDDING_WINDOW, "capabilities": {"chat": False, "embeddings": True}},
+    )
+
+
+def _default_route() -> None:
+    _route(DEFAULT_ROUTE, "The best backend that works", 0, CHAT_MODEL)
+
+
+def _embed_route() -> None:
+    _route(EMBED_ROUTE, "Embeddings for search", LAST, EMBEDDING_MODEL)
+
+
+@transaction.atomic
+def _route(name: str, description: str, position: int, builtin_model: str) -> None:
+    route, new = Route.objects.get_or_create(name=name, defaults={"description": description, "position": position})
+    builtin = Backend.objects.filter(name=BUILTIN, base_url=BUILTIN_URL).first()
+    if new and builtin:
+        RouteStep.objects.create(route=route, backend=builtin, model=builtin_model, position=LAST)
+
+
+def look_for_servers() -> None:
+    """Record the servers found on this machine and in the environment as offers, unless they are known already."""
+    known = set(Backend.objects.values_list("base_url", flat=True))
+    for found in async_to_sync(detection.find)():
+        if found.base_url not in known:
+            Offer.objects.get_or_create(
+                base_url=found.base_url,
+                defaults={"name": found.name, "preset": found.preset, "api_key_env": found.api_key_env, "model_ids": list(found.models)},
+            )
+
+
+@transaction.atomic
+def accept_offer(*, offer: Offer) -> Backend:
+    """Make a backend of an offer, with the models it listed, and put it before the built-in in the default route."""
+    offer = Offer.objects.select_for_update().get(pk=offer.pk)
+    backend = add_backend(name=_free_name(offer.name), base_url=offer.base_url, api_key_env=offer.api_key_env or None, preset=offer.preset)
+    for name in offer.model_ids:
+        add_model(backend=backend, name=name, discovered=True)
+    put_first(backend=backend)
+    offer.state = Offer.State.ACCEPTED
+    offer.save(update_fields=["state"])
+    return backend
+
+
+def dismiss_offer(*, offer: Offer) -> None:
+    """Do not offer that server again."""
+    Offer.objects.filter(pk=offer.pk).update(state=Offer.State.DISMISSED)
+
+
+def put_first(*, backend: Backend) -> RouteStep | None:
+    """Add a backend's first chat model to the default route, before the built-in; None where there is no such route or model."""
+    route = Route.objects.filter(name=DEFAULT_ROUTE).first()
+    model = next((row for row in backend.offered.all() if row.capabilities.get("chat", True)), None)
+    if route is None or model is None or route.steps.filter(backend=backend).exists():
+        return None
+    own = [step.position for step in route.steps.exclude(backend__base_url=BUILTIN_URL)]
+    return RouteStep.objects.create(route=route, backend=backend, model=model.name, position=max(own, default=-1) + 1)
+
+
+def _free_name(wanted: str) -> str:
+    taken = set(Backend.objects.values_list("name", flat=True))
+    return next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)

@@ -1,0 +1,88 @@
+"""`/v1/embeddings` of the built-in backend, as OpenAI's schema has it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from webapp.builtin import EMBEDDING_DIMENSION, EMBEDDING_MODEL
+from webapp.patterns.errors import InputError
+
+if TYPE_CHECKING:
+    from webapp.builtin.embedding import Embedded, Floats
+
+MAX_INPUTS = 2048
+MODELS = frozenset({EMBEDDING_MODEL, f"sentence-transformers/{EMBEDDING_MODEL}"})
+QUICK_CHARS = 4000
+# Two lanes: a query does not queue behind an indexing run's batches.
+_quick = ThreadPoolExecutor(1, thread_name_prefix="embed-quick")
+_bulk = ThreadPoolExecutor(1, thread_name_prefix="embed-bulk")
+
+
+async def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer the body of a POST to `/v1/embeddings`.
+
+    Raises:
+        InputError: what is wrong with the body, with the field in `param`; OpenAI answers 400, or 404 where `code` is `model_not_found`.
+        ModelUnavailable: the weights are not installed.
+    """
+    texts = _checked(body)
+    lane = _quick if sum(map(len, texts)) <= QUICK_CHARS else _bulk
+    result = await asyncio.get_running_loop().run_in_executor(lane, _embed, texts)
+    encode = _base64 if body.get("encoding_format") == "base64" else _floats
+    return {
+        "object": "list",
+        "data": [{"object": "embedding", "index": i, "embedding": encode(vector)} for i, vector in enumerate(result.vectors)],
+        "model": body["model"],
+        "usage": {"prompt_tokens": result.tokens, "total_tokens": result.tokens},
+    }
+
+
+def _embed(texts: list[str]) -> Embedded:
+    from webapp.builtin.embedding import model
+
+    return model().embed(texts)
+
+
+def _floats(vector: Floats) -> list[float]:
+    return [float(value) for value in vector.tolist()]
+
+
+def _base64(vector: Floats) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def _checked(body: Mapping[str, Any]) -> list[str]:
+    """The texts of a valid body."""
+    name = body.get("model")
+    if not isinstance(name, str) or not name:
+        raise InputError("'model' is required and must be a string.", param="model")
+    if name not in MODELS:
+        raise InputError(
+            f"The model {name[:100]!r} does not exist. The built-in embedding model is {EMBEDDING_MODEL}.",
+            param="model",
+            code="model_not_found",
+        )
+    if (body.get("encoding_format") or "float") not in ("float", "base64"):
+        raise InputError("'encoding_format' must be 'float' or 'base64'.", param="encoding_format")
+    if (body.get("dimensions") or EMBEDDING_DIMENSION) != EMBEDDING_DIMENSION:
+        raise InputError(f"This model has {EMBEDDING_DIMENSION} dimensions and cannot give another number.", param="dimensions")
+    return _texts(body.get("input"))
+
+
+def _texts(given: Any) -> list[str]:
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not texts:
+        raise InputError("'input' is required: a string, or a list of at least one string.", param="input")
+    if len(texts) > MAX_INPUTS:
+        raise InputError(f"'input' has {len(texts)} items; at most {MAX_INPUTS} are allowed.", param="input")
+    if isinstance(texts[0], int | list):
+        raise InputError(
+            "Token ids are of another model's vocabulary: send text (langchain: check_embedding_ctx_length=False).", param="input"
+        )
+    if not all(isinstance(text, str) and text for text in texts):
+        raise InputError("'input' must hold strings only, none of them empty.", param="input")
+    return list(texts)

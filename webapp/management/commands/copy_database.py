@@ -1,0 +1,38 @@
+"""`manage.py copy_database --to postgres://…`: move from SQLite to PostgreSQL (or back), verified by counts and hashes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dj_database_url
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+
+from webapp.server import copying
+
+TARGET = "copy_target"
+
+
+class Command(BaseCommand):
+    help = "Copy everything into another, empty database, and verify it. Stop the servers first; then set DATABASE_URL to the new one."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--to", required=True, metavar="URL", help="postgres://user:password@host:5432/name or sqlite:////path")
+
+    def handle(self, *_args: Any, to: str, **_options: Any) -> None:
+        connections.databases[TARGET] = {**connections.databases["default"], "TEST": {}, "OPTIONS": {}, **dj_database_url.parse(to)}
+        call_command("migrate", database=TARGET, interactive=False, verbosity=0)
+        wrong = 0
+        try:
+            for table in copying.copy_rows("default", TARGET):
+                wrong += not table.same
+                self.stdout.write(f"{'same ' if table.same else 'WRONG'}  {table.rows:>8}  {table.label}")
+        except copying.NotEmpty as error:
+            raise CommandError(str(error)) from error
+        finally:
+            connections[TARGET].close()
+            connections.databases.pop(TARGET)
+        if wrong:
+            raise CommandError(f"{wrong} tables differ: do not use the copy")
+        self.stdout.write("Everything is copied. Set DATABASE_URL to the new address and start; search builds its index anew there.")

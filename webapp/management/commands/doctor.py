@@ -1,0 +1,41 @@
+"""`manage.py doctor`: look the installation over, and say what to do for each finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.core.management.base import BaseCommand, CommandError
+
+from webapp.findings import Finding
+from webapp.server import examine
+
+MARKS = {"ok": "ok     ", "warning": "warning", "error": "error  "}
+
+
+class Command(BaseCommand):
+    help = "Check database, layers, tokenizer, embeddings, backends, disk and settings. Exit 1 on an error."
+    requires_migrations_checks = False
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        errors = 0
+        for finding in _findings():
+            errors += finding.level == "error"
+            self._print(finding)
+        if errors:
+            raise CommandError(f"{errors} error{'s' if errors > 1 else ''} to mend")
+
+    def _print(self, finding: Finding) -> None:
+        style = {"ok": self.style.SUCCESS, "warning": self.style.WARNING, "error": self.style.ERROR}[finding.level]
+        self.stdout.write(f"{style(MARKS[finding.level])}  {finding.subject}: {finding.state}")
+        if finding.advice:
+            self.stdout.write(f"           → {finding.advice}")
+
+
+def _findings() -> Iterator[Finding]:
+    yield from examine.everything()
+    for config in apps.get_app_configs():
+        look = getattr(config, "examine", None)
+        if look:
+            yield from look()

