@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 
 import jiter
+from django.db.models import QuerySet
 
 from batches.models import Batch, BatchRow, File
 from webapp.patterns import batch as jsonl
@@ -15,6 +16,7 @@ from webapp.patterns.types import Json
 
 State = BatchRow.State
 PIECE_BYTES = 256 * 1024
+PAGE_ROWS = 500
 UNSENT = {
     State.CANCELLED: ("batch_cancelled", "This request was not executed: the batch was cancelled."),
     State.EXPIRED: ("batch_expired", "This request could not be executed before the completion window expired."),
@@ -31,8 +33,16 @@ def kind_of(file: File) -> tuple[Batch, bool]:
 def lines(batch: Batch, *, good: bool) -> Iterator[bytes]:
     """The lines of the output file (`good`) or of the error file, in input order; of a batch that runs, those that are there."""
     rows = batch.rows.filter(state=State.OK) if good else batch.rows.exclude(state__in=(State.OK, State.PENDING))
-    for row in rows.only(*FIELDS, "batch_id").iterator(chunk_size=500):
+    for row in by_pages(rows.only(*FIELDS, "batch_id")):
         yield line_of(row)
+
+
+def by_pages(rows: QuerySet[BatchRow]) -> Iterator[BatchRow]:
+    """All rows in input order, a page at a time: no cursor stays open between them, so any thread may ask for the next."""
+    last = 0
+    while page := list(rows.filter(number__gt=last).order_by("number")[:PAGE_ROWS]):
+        yield from page
+        last = page[-1].number
 
 
 def line_of(row: BatchRow) -> bytes:
@@ -81,7 +91,7 @@ def joined_csv(batch: Batch) -> Iterator[bytes]:
     )
     source = batch.input_file.path.open("rb") if batch.input_file and batch.input_file.path.exists() else None
     try:
-        for row in batch.rows.iterator(chunk_size=500):
+        for row in by_pages(batch.rows.all()):
             request = read_request(source, row)
             yield _csv(
                 [

@@ -34,12 +34,13 @@ Status = Batch.Status
 
 
 class Runner:
-    """One process's share of the work. `database` writes; `reader` answers the runner's own questions while that writes."""
+    """One process's share of the work."""
 
     def __init__(self) -> None:
         self.database = Database("batches-write")
         self.owner = leases.this_worker()
         self._tasks: dict[uuid.UUID, asyncio.Task[None]] = {}
+        self._telling: asyncio.Task[None] | None = None
         self._awake = asyncio.Event()
         self._swept = float("-inf")
         self._loop = asyncio.get_running_loop()
@@ -70,7 +71,8 @@ class Runner:
         for batch in await self.database.run(due):
             if batch.pk not in self._tasks:
                 self._tasks[batch.pk] = asyncio.create_task(self._advance(batch))
-        await webhooks.deliver_due(self.database)
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._guarded(webhooks.deliver_due(self.database)))
         await self._sweep()
 
     async def _sweep(self) -> None:
@@ -85,9 +87,10 @@ class Runner:
 
     async def aclose(self) -> None:
         """Stop within seconds; what was under way is sent again by whoever goes on."""
-        for task in self._tasks.values():
+        tasks = [*self._tasks.values(), *([self._telling] if self._telling else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.database.aclose()
 
     async def _advance(self, batch: Batch) -> None:
@@ -105,12 +108,12 @@ class Runner:
     async def _steps(self, batch: Batch) -> None:
         if batch.status == Status.VALIDATING:
             await self._alone(batch, self._validate)
+        elif batch.executor == Batch.Executor.REMOTE and batch.in_progress_at:
+            await self._alone(batch, partial(remote.advance, database=self.database))
         elif batch.status == Status.CANCELLING:
             await self._stop(batch, Status.CANCELLED)
         elif batch.expires_at <= timezone.now():
             await self._stop(batch, Status.EXPIRED)
-        elif batch.executor == Batch.Executor.REMOTE:
-            await self._alone(batch, partial(remote.advance, database=self.database))
         else:
             await self._work(batch)
 
@@ -133,7 +136,14 @@ class Runner:
 
     async def _validate(self, batch: Batch) -> None:
         checked = await asyncio.to_thread(preparing.validate, batch.input_file, endpoint=batch.endpoint)
-        plan, errors = await planning.plan(batch, checked)
+        plan, errors = await planning.plan(
+            checked,
+            user=batch.user,
+            file=batch.input_file,
+            executor=batch.executor,
+            concurrency=batch.concurrency,
+            structured=batch.schema is not None,
+        )
         if plan is None:
             every = [*checked.errors, *errors]
             await self.database.run(preparing.refuse, batch=batch, errors=every, count=checked.error_count + len(errors))
@@ -160,8 +170,6 @@ class Runner:
         await self._alone(batch, partial(self._finish, status=status))
 
     async def _finish(self, batch: Batch, status: Batch.Status) -> None:
-        if batch.executor == Batch.Executor.REMOTE:
-            await remote.stop(batch, database=self.database)
         if status != Status.COMPLETED:
             state = BatchRow.State.CANCELLED if status == Status.CANCELLED else BatchRow.State.EXPIRED
             await self.database.run(finishing.settle_open, batch=batch, state=state)
