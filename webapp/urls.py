@@ -10,6 +10,7 @@ urlpatterns = [
     path("batches/", include("batches.urls")),
     path("search/", include("search.urls")),
     path("", include("webapp.backends.urls")),
+    path("", include("webapp.gateway.urls")),
     path("admin/", admin.site.urls),
 ]
 handler400 = "webapp.server.views.bad_request"

@@ -1,6 +1,13 @@
 from django.apps import AppConfig
 
+from webapp import background
+
 
 class GatewayConfig(AppConfig):
     name = "webapp.gateway"
     label = "gateway"
+
+    def ready(self) -> None:
+        from webapp.gateway import usage
+
+        background.register("gateway", usage.service)

@@ -4,6 +4,7 @@
     ├── BackendError                 a server did not do its part; says whether the next step may be tried
     │   ├── Unreachable              refused, DNS, TLS                                next, counts
     │   ├── TimedOut                 connect, first token, between tokens             next, counts
+    │   │   └── ConnectTimedOut      no connection in time
     │   ├── ServerFailed             408, 5xx, 529                                    next, counts
     │   ├── BadAnswer                200 with HTML, broken JSON, no choices           next, counts
     │   ├── RateLimited              429                                              next, cools for Retry-After
@@ -18,6 +19,7 @@
     ├── ChainError
     │   ├── ModelNotFound            no route, backend or model of that name
     │   ├── ModelForbidden           the user may not use it
+    │   ├── BudgetSpent              the user's or the group's budget of the month is spent
     │   ├── AllFailed                every step was tried in vain
     │   └── AllCooling               no step may be tried yet; carries retry_after
     ├── OutputError                  structured output; keeps the raw text and the usage
@@ -82,6 +84,10 @@ class Unreachable(BackendError):
 
 class TimedOut(BackendError):
     counts = True
+
+
+class ConnectTimedOut(TimedOut):
+    pass
 
 
 class ServerFailed(BackendError):
@@ -154,6 +160,11 @@ class ModelNotFound(ChainError):
 class ModelForbidden(ChainError):
     status = 403
     code = "model_forbidden"
+
+
+class BudgetSpent(ChainError):
+    status = 429
+    code = "insufficient_quota"
 
 
 class AllFailed(ChainError):

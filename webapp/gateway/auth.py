@@ -1,0 +1,121 @@
+"""Who calls: bearer tokens, looked up once every few seconds and kept in process."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from channels.db import database_sync_to_async
+from django.utils import timezone
+
+from webapp.accounts.models import User
+from webapp.backends import selectors
+from webapp.backends.api_registry import ApiError, Caller
+from webapp.backends.models import ApiToken, token_digest
+from webapp.gateway.http import Call
+
+FRESH_SECONDS = 3.0
+"""A revoked token and a suspended user are refused within 5 s (CONTRACT): this, and the time a lookup takes."""
+MAX_KNOWN = 10_000
+MAX_TOKEN_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The user behind a token, and what the token allows."""
+
+    user: User
+    token_id: int
+    scopes: frozenset[str]
+    expires_at: datetime | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    monthly_budget: Decimal | None = None
+
+    @classmethod
+    def of(cls, token: ApiToken) -> Principal:
+        return cls(
+            user=token.user,
+            token_id=token.pk,
+            scopes=frozenset(token.scopes),
+            expires_at=token.expires_at,
+            requests_per_minute=token.requests_per_minute,
+            tokens_per_minute=token.tokens_per_minute,
+            monthly_budget=token.monthly_budget,
+        )
+
+    @property
+    def limited(self) -> bool:
+        """Whether any limit must be looked at."""
+        return any(limit is not None for limit in (self.requests_per_minute, self.tokens_per_minute, self.monthly_budget))
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.user, self.token_id)
+
+    def demand(self, scope: str) -> None:
+        """Raise a 403 unless the token has `scope`."""
+        if scope not in self.scopes:
+            raise ApiError(
+                403,
+                f"This token has no access to '{scope}': make one with that scope on your profile's page.",
+                type="permission_error",
+                code="missing_scope",
+            )
+
+
+class Tokens:
+    """Lookups of tokens, good ones and bad ones, kept for `FRESH_SECONDS` under their digest."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[float, Principal | None]] = OrderedDict()
+
+    async def find(self, plaintext: str) -> Principal | None:
+        """The principal of a token that may be used now."""
+        key = token_digest(plaintext)
+        kept = self._known.get(key)
+        if kept and self._clock() < kept[0]:
+            principal = kept[1]
+        else:
+            principal = await self._look_up(key, plaintext)
+        expired = principal and principal.expires_at and principal.expires_at <= timezone.now()
+        return None if expired else principal
+
+    async def _look_up(self, key: str, plaintext: str) -> Principal | None:
+        asked = self._clock()
+        token = await database_sync_to_async(selectors.token_by_plaintext)(plaintext)
+        principal = Principal.of(token) if token else None
+        self._known[key] = (asked + FRESH_SECONDS, principal)
+        self._known.move_to_end(key)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return principal
+
+    def forget(self) -> None:
+        """Look everything up anew."""
+        self._known.clear()
+
+
+tokens = Tokens()
+
+
+async def authenticate(call: Call) -> Principal:
+    """The principal of the call's `Authorization`; raises a 401. Reads nothing of the body."""
+    scheme, _, plaintext = call.header("authorization").partition(" ")
+    plaintext = plaintext.strip()
+    if not plaintext or scheme.lower() != "bearer":
+        raise unauthorized("You didn't provide an API key: send it as 'Authorization: Bearer YOUR_KEY'.")
+    readable = len(plaintext) <= MAX_TOKEN_CHARS and plaintext.isascii() and plaintext.isprintable()
+    principal = await tokens.find(plaintext) if readable else None
+    if principal is None:
+        raise unauthorized("Incorrect API key provided: it is unknown, revoked or expired.")
+    return principal
+
+
+def unauthorized(message: str) -> ApiError:
+    return ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": 'Bearer realm="Patchbay"'})

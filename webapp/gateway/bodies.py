@@ -1,0 +1,52 @@
+"""Request bodies: JSON that is strict, bounded and checked before anything is done with it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import jiter
+from django.conf import settings
+
+from webapp.backends.api_registry import ApiError
+from webapp.gateway.http import Call
+from webapp.patterns.schema import check_body
+from webapp.patterns.types import Json
+
+HUGE_NUMBER = re.compile(rb"[\d.][eE]\+?\d{3}|\d{300}")
+"""What a number beyond the range of a double looks like: jiter reads it as infinity, which JSON cannot say."""
+
+
+async def read_json(call: Call) -> Json:
+    """The body of a POST to `call.path`, checked against OpenAI's schema; raises `ApiError` or `InputError`."""
+    body = parse(await call.body(settings.MAX_BODY_BYTES))
+    check_body(body, call.path)
+    return dict(body)
+
+
+def parse(raw: bytes) -> Any:
+    """Decode strictly: no NaN, no duplicate keys, no deep nesting (200 levels), UTF-8 only."""
+    try:
+        body = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
+    except ValueError as error:
+        raise unreadable(str(error)) from error
+    if HUGE_NUMBER.search(raw) and _has_infinity(body):
+        raise unreadable("a number is out of range")
+    return body
+
+
+def _has_infinity(value: Any) -> bool:
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case list():
+            return any(map(_has_infinity, value))
+        case dict():
+            return any(map(_has_infinity, value.values()))
+        case _:
+            return False
+
+
+def unreadable(why: str) -> ApiError:
+    return ApiError(400, f"We could not parse the JSON body of your request: {why}.", code="invalid_json")

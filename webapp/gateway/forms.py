@@ -1,0 +1,45 @@
+"""The form that makes a token."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+
+from webapp.backends.models import default_scopes
+
+SCOPES = {
+    "chat": "Chat and text completions",
+    "embeddings": "Embeddings",
+    "models": "List models",
+    "files": "Files",
+    "batches": "Batches",
+}
+LIFETIMES = {"": "Never", "7": "In 7 days", "30": "In 30 days", "90": "In 90 days", "365": "In a year"}
+
+
+class TokenForm(forms.Form):
+    """What a new token is called, may do and may use. Empty limits are none."""
+
+    label = forms.CharField(max_length=100, help_text="What it is for, e.g. “notebook”.")
+    scopes = forms.MultipleChoiceField(
+        label="May use", choices=list(SCOPES.items()), initial=default_scopes, widget=forms.CheckboxSelectMultiple
+    )
+    lifetime = forms.ChoiceField(label="Expires", choices=list(LIFETIMES.items()), required=False)
+    requests_per_minute = forms.IntegerField(min_value=1, max_value=1_000_000, required=False, help_text="Empty for no limit.")
+    tokens_per_minute = forms.IntegerField(min_value=1, max_value=1_000_000_000, required=False, help_text="Empty for no limit.")
+    monthly_budget = forms.DecimalField(
+        min_value=0,
+        max_digits=12,
+        decimal_places=4,
+        required=False,
+        help_text="In the currency of the backends' prices. Empty for no limit.",
+    )
+
+    def values(self) -> dict[str, Any]:
+        """The keyword arguments of `services.create_token`, but for the user."""
+        data = dict(self.cleaned_data)
+        days = data.pop("lifetime")
+        return {**data, "expires_at": timezone.now() + timedelta(days=int(days)) if days else None}

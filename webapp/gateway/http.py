@@ -1,0 +1,138 @@
+"""One call of the API: its headers and body as they arrive, and the answer as it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qsl
+
+from webapp.backends.api_registry import ApiError
+from webapp.server.http import Receive, Scope, Send
+
+ROOT = "/v1"
+JSON_TYPE = "application/json"
+ERROR_EVENT_END = b"\n\n"
+
+
+class ClientGone(Exception):
+    """The client closed the connection: there is nobody left to answer."""
+
+
+class Call:
+    """A request below /v1 and the way back.
+
+    Attributes:
+        path: what follows `/v1/`, decoded: "chat/completions".
+        headers: names in lower case; the last of several counts.
+        id: of this request; goes out as `x-request-id` and into the attempt log.
+        started: whether the status has been sent: from then on an error can only be told inside the body.
+    """
+
+    __slots__ = ("_receive", "_send", "extra_headers", "headers", "id", "method", "path", "query_string", "started")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"].removeprefix(ROOT).strip("/")
+        self.query_string: bytes = scope.get("query_string", b"")
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.id = uuid.uuid4()
+        self.started = False
+        self.extra_headers: dict[str, str] = {}
+        self._receive = receive
+        self._send = send
+
+    def header(self, name: str) -> str:
+        """A request header's value; empty where absent."""
+        return self.headers.get(name.encode(), b"").decode("latin-1").strip()
+
+    def query(self) -> dict[str, str]:
+        """The query's parameters; the last of several of one name counts."""
+        return dict(parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True))
+
+    async def body_chunks(self, limit: int) -> AsyncIterator[bytes]:
+        """The body piece by piece; a 413 before the first piece where its length is known, else once `limit` bytes are passed."""
+        declared = self.header("content-length")
+        if declared.isdigit() and int(declared) > limit:
+            raise too_large(limit)
+        received, more = 0, True
+        while more:
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = event.get("body", b"")
+            more = event.get("more_body", False)
+            received += len(chunk)
+            if received > limit:
+                raise too_large(limit)
+            yield chunk
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, of at most `limit` bytes."""
+        chunks = [chunk async for chunk in self.body_chunks(limit)]
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    @asynccontextmanager
+    async def abandoned_when_gone(self) -> AsyncGenerator[None, None]:
+        """Cancel what runs inside as soon as the client goes away, and raise `ClientGone`. Only once the body was read."""
+        task = asyncio.current_task()
+        assert task is not None
+        watcher = asyncio.ensure_future(self._receive())
+        watcher.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if watcher.done() and task.uncancel() == 0:
+                raise ClientGone from None
+            raise
+        finally:
+            watcher.cancel()
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send the status and the headers."""
+        self.started = True
+        named = {"x-request-id": str(self.id), **self.extra_headers, **headers}
+        pairs = [(name.encode(), header_value(value)) for name, value in named.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last piece of the body."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def respond(self, status: int, raw: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Send a whole JSON answer; a HEAD gets its headers only."""
+        await self.start(status, {"content-type": JSON_TYPE, "content-length": str(len(raw)), **(headers or {})})
+        await self.end(b"" if self.method == "HEAD" else raw)
+
+    async def respond_json(self, body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        """Send `body` as JSON."""
+        await self.respond(status, dump(body), headers)
+
+    async def fail(self, error: ApiError) -> None:
+        """Tell the error: as the answer, or inside the stream where one has begun, as OpenAI does."""
+        if not self.started:
+            await self.respond(error.status, dump(error.as_json()), error.headers)
+            return
+        await self.end(b"data: " + dump(error.as_json()) + ERROR_EVENT_END)
+
+
+def dump(body: Any) -> bytes:
+    """Compact JSON."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
+def header_value(text: str) -> bytes:
+    """`text` as a header may carry it: no control characters, other scripts escaped."""
+    return "".join(char if char.isprintable() else " " for char in text).encode("ascii", "backslashreplace")
+
+
+def too_large(limit: int) -> ApiError:
+    megabytes = limit // (1024 * 1024)
+    return ApiError(413, f"The request body is larger than {megabytes} MB.", code="request_too_large")

@@ -1,0 +1,116 @@
+"""Answers of servers that leave out what OpenAI's schema requires, made whole.
+
+A stream's bytes are passed on as they came as long as they have what is required, which counting a few names tells; only events that do
+not are decoded and written anew. Nothing that a server did send is taken away. (Tool calls the stream decoder has already mended.)
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jiter
+
+from webapp.gateway.http import dump
+from webapp.patterns.types import Answer, Json
+
+EVENT_END = re.compile(rb"(?:\r\n|\n|\r){2}")
+CHUNK = b'"choices"'
+REQUIRED = tuple(f'"{name}"'.encode() for name in ("finish_reason", "id", "object", "created", "model", "index"))
+
+
+class StreamMender:
+    """The repair of one stream: what it adds is the same in each chunk.
+
+    Args:
+        path: the endpoint.
+        request_id: what the id of the chunks is made of where the server gives none.
+        model: the model named where the server names none.
+    """
+
+    def __init__(self, *, path: str, request_id: str, model: str) -> None:
+        self._defaults = _defaults(path, request_id, model, streamed=True)
+        self._chat = path == "chat/completions"
+
+    def mend(self, raw: bytes) -> bytes:
+        """The bytes to pass on."""
+        chunks = raw.count(CHUNK)
+        if all(raw.count(name) >= chunks for name in REQUIRED):
+            return raw
+        return b"".join(map(self._event, events(raw)))
+
+    def _event(self, event: bytes) -> bytes:
+        chunk = _chunk(event)
+        if chunk is None:
+            return event
+        before = dump(chunk)
+        for number, choice in enumerate(chunk["choices"]):
+            _mend_choice(choice, number, chat=self._chat)
+        after = dump({**self._defaults, **chunk})
+        return event if after == before else b"data: " + after + b"\n\n"
+
+
+def events(raw: bytes) -> Iterator[bytes]:
+    """The server-sent events in `raw`, each with the blank line that ends it."""
+    start = 0
+    for end in EVENT_END.finditer(raw):
+        yield raw[start : end.end()]
+        start = end.end()
+    if start < len(raw):
+        yield raw[start:]
+
+
+def _chunk(event: bytes) -> Json | None:
+    """The chunk in an event; None for comments, `[DONE]`, errors and whatever else."""
+    lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
+    try:
+        decoded = jiter.from_json(b"\n".join(lines))
+    except ValueError:
+        return None
+    return decoded if isinstance(decoded, dict) and isinstance(decoded.get("choices"), list) else None
+
+
+def _mend_choice(choice: Any, number: int, *, chat: bool) -> None:
+    if isinstance(choice, dict):
+        choice.setdefault("index", number)
+        choice.setdefault("finish_reason", None)
+        if chat:
+            choice.setdefault("delta", {})
+
+
+def mend_answer(answer: Answer, *, path: str, request_id: str, model: str) -> bytes:
+    """A whole answer with what the schema requires."""
+    body = {**_defaults(path, request_id, model, streamed=False), **answer.body}
+    before = dump(answer.body)
+    chat = path == "chat/completions"
+    for number, choice in enumerate(body.get("choices") or ()):
+        choice.setdefault("index", number)
+        choice.setdefault("logprobs", None)
+        choice.setdefault("finish_reason", "stop")
+        if chat and isinstance(choice.get("message"), dict):
+            _mend_message(choice["message"], f"{request_id}{number}")
+    after = dump(body)
+    return answer.raw if after == before else after
+
+
+def _mend_message(message: Json, seed: str) -> None:
+    for name, default in (("role", "assistant"), ("content", None), ("refusal", None)):
+        message.setdefault(name, default)
+    for number, call in enumerate(message.get("tool_calls") or ()):
+        call.setdefault("type", "function")
+        call["id"] = call.get("id") or f"call_{seed}_{number}"
+        function = call.get("function")
+        if isinstance(function, dict) and not isinstance(function.get("arguments", ""), str):
+            function["arguments"] = dump(function["arguments"]).decode()
+
+
+def _defaults(path: str, request_id: str, model: str, *, streamed: bool) -> Json:
+    chat = path == "chat/completions"
+    return {
+        "id": f"{'chatcmpl' if chat else 'cmpl'}-{request_id}",
+        "object": ("chat.completion.chunk" if streamed else "chat.completion") if chat else "text_completion",
+        "created": int(time.time()),
+        "model": model,
+    }
