@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
@@ -23,7 +25,7 @@ def store_upload(*, user: User, upload: UploadedFile[Any]) -> File:
     """Keep an uploaded file; moved where it lies on disk already."""
     name = upload.name or "batch.jsonl"
     if isinstance(upload, TemporaryUploadedFile):
-        path = files.Path(upload.temporary_file_path())
+        path = Path(upload.temporary_file_path())
         file = files.adopt(user=user, path=path, filename=name, purpose="batch")
         path.touch()  # Django deletes its temporary file when the request ends, and complains where there is none
         return file
@@ -41,7 +43,7 @@ class Checked:
 def check(*, user: User, upload: UploadedFile[Any]) -> Checked:
     """Store and validate a file, for a look before it is used; unused, it goes after a day."""
     file = store_upload(user=user, upload=upload)
-    file.expires_at = file.created_at + files.timedelta(seconds=DRAFT_SECONDS)
+    file.expires_at = file.created_at + timedelta(seconds=DRAFT_SECONDS)
     file.save(update_fields=["expires_at"])
     return Checked(file, preparing.validate(file))
 

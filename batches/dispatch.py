@@ -32,5 +32,14 @@ def _workers_are_there(batch: Batch) -> bool:
     at_work = batch.chunks.filter(done=False, lease_until__gt=now)
     if at_work.exists():
         return True
-    last = max(filter(None, (batch.in_progress_at, BatchChunk.objects.filter(batch=batch, done=True).order_by("-sent_at").values_list("sent_at", flat=True).first())), default=now)
+    last = max(
+        filter(
+            None,
+            (
+                batch.in_progress_at,
+                BatchChunk.objects.filter(batch=batch, done=True).order_by("-sent_at").values_list("sent_at", flat=True).first(),
+            ),
+        ),
+        default=now,
+    )
     return now - last < GRACE

@@ -50,7 +50,9 @@ def _begin_finalizing(batch: Batch) -> None:
     with durable():
         renew(batch)
         now = timezone.now()
-        Batch.objects.filter(pk=batch.pk, status__in=(Status.IN_PROGRESS, Status.CANCELLING)).update(status=Status.FINALIZING, finalizing_at=now)
+        Batch.objects.filter(pk=batch.pk, status__in=(Status.IN_PROGRESS, Status.CANCELLING)).update(
+            status=Status.FINALIZING, finalizing_at=now
+        )
 
 
 def _file(batch: Batch, *, good: bool, size: int, now: datetime) -> File | None:

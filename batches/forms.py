@@ -28,7 +28,12 @@ class OptionsForm(forms.Form):
     name = forms.CharField(max_length=200, required=False, label="Name", help_text="For you to recognise it by.")
     executor = forms.ChoiceField(choices=EXECUTORS, initial=Batch.Executor.AUTO, required=False, label="Where it runs")
     concurrency = forms.IntegerField(
-        min_value=1, max_value=MAX_CONCURRENCY, initial=32, required=False, label="Requests at once", help_text="At most, when it runs here."
+        min_value=1,
+        max_value=MAX_CONCURRENCY,
+        initial=32,
+        required=False,
+        label="Requests at once",
+        help_text="At most, when it runs here.",
     )
     webhook_url = forms.CharField(max_length=500, required=False, label="Webhook", help_text="Called, signed, when the batch has ended.")
 

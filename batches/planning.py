@@ -34,7 +34,13 @@ class Plan:
 
 
 async def plan(
-    checked: Validated, *, user: User, file: File | None, executor: str = Batch.Executor.AUTO, concurrency: int = 32, structured: bool = False
+    checked: Validated,
+    *,
+    user: User,
+    file: File | None,
+    executor: str = Batch.Executor.AUTO,
+    concurrency: int = 32,
+    structured: bool = False,
 ) -> tuple[Plan | None, list[LineError]]:
     """The plan for a validated input, or what forbids it: errors of the file, a model that does not exist or is not the user's."""
     errors: list[LineError] = []
@@ -42,7 +48,7 @@ async def plan(
     if chain is None or checked.error_count or file is None:
         return None, errors
     first = chain.steps[0]
-    chosen = await _executor(Batch.Executor(executor), first.backend, structured=structured)
+    chosen = await _executor(Batch.Executor(executor), first.backend.name, structured=structured)
     if chosen is None:
         message = f"The backend {first.backend.name} has no Batch API: run the batch locally."
         return None, [LineError("no_batch_api", message, None, "executor")]
@@ -63,11 +69,11 @@ async def _chain(checked: Validated, user: User, errors: list[LineError]) -> Cha
         return None
 
 
-async def _executor(wanted: Batch.Executor, backend: OpenAIBackend, *, structured: bool) -> str | None:
+async def _executor(wanted: Batch.Executor, backend: str, *, structured: bool) -> str | None:
     """Remote where that is wanted and possible, local where it may be; None where remote is asked for in vain."""
     if wanted == Batch.Executor.LOCAL or (wanted == Batch.Executor.AUTO and structured):
         return Batch.Executor.LOCAL
-    if await has_batch_api(backend):
+    if await has_batch_api(await registry.backend(backend)):
         return Batch.Executor.REMOTE
     return Batch.Executor.LOCAL if wanted == Batch.Executor.AUTO else None
 

@@ -152,7 +152,7 @@ class Runner:
 
     async def _work(self, batch: Batch) -> None:
         if batch.status == Status.IN_PROGRESS and await self.database.run(finishing.has_open_chunks, batch):
-            if settings.REDIS_URL and await self.database.run(dispatch.hand_out, batch):
+            if bool(settings.REDIS_URL) and await self.database.run(dispatch.hand_out, batch):
                 return
             claim = partial(chunks.claim_next, batch, self.owner)
             await chunks.work_through(batch, claim, self._tools())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
@@ -52,7 +52,9 @@ def search(user: User, *, status: str = "", text: str = "") -> QuerySet[Batch]:
         found = found.filter(status=status)
     if text:
         key = parse_id(text, "batch_")
-        found = found.filter(Q(pk=key) if key else Q(name__icontains=text) | Q(model__icontains=text) | Q(input_file__filename__icontains=text))
+        found = found.filter(
+            Q(pk=key) if key else Q(name__icontains=text) | Q(model__icontains=text) | Q(input_file__filename__icontains=text)
+        )
     return found
 
 

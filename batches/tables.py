@@ -1,4 +1,4 @@
-"""Requests from a table and a prompt template: `{{ column }}` stands for the row's value, and nothing else in the template means anything."""
+"""Requests from a table and a prompt template: `{{ column }}` stands for the row's value, and nothing else in it means anything."""
 
 from __future__ import annotations
 

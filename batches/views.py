@@ -5,27 +5,30 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from batches import charts, outputs, runner, selectors, services
+from batches import outputs, runner, selectors, services
 from batches.models import Batch
 from batches.presenting import monitor, row_detail
 from batches.streaming import in_thread
 from webapp.accounts.models import User
-from webapp.patterns.errors import InputError, PatternError
+from webapp.patterns.errors import PatternError
 
 P = ParamSpec("P")
 PAGE = 30
-STATUSES = [("", "All"), ("active", "Running"), *[(value, label) for value, label in Batch.Status.choices if value in {"completed", "failed", "cancelled", "expired"}]]
-View = Callable[Concatenate[HttpRequest, Batch, P], HttpResponse]
+STATUSES = [
+    ("", "All"),
+    ("active", "Running"),
+    *[(value, label) for value, label in Batch.Status.choices if value in {"completed", "failed", "cancelled", "expired"}],
+]
 
 
 def user_of(request: HttpRequest) -> User:
@@ -34,13 +37,13 @@ def user_of(request: HttpRequest) -> User:
     return request.user
 
 
-def of_own_batch(view: View[P]) -> Callable[Concatenate[HttpRequest, uuid.UUID, P], HttpResponse]:
+def of_own_batch(view: Callable[Concatenate[HttpRequest, Batch, P], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Give the view the batch of that id, when it is the user's; else 404."""
 
     @login_required
     @never_cache
     @wraps(view)
-    def found(request: HttpRequest, batch_id: uuid.UUID, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def found(request: HttpRequest, batch_id: uuid.UUID, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         batch = selectors.batch_of(user_of(request), batch_id)
         if batch is None:
             raise Http404
@@ -104,7 +107,7 @@ def row(request: HttpRequest, batch: Batch, number: int) -> HttpResponse:
     return render(request, "batches/_row.html", row_detail(batch, found, base_url=request.build_absolute_uri("/v1")))
 
 
-def _action(do: Callable[[Batch], tuple[str, Batch | None]]) -> Callable[..., HttpResponse]:
+def _action(do: Callable[[Batch], tuple[str, Batch | None]]) -> Callable[..., HttpResponseBase]:
     """A button: does one thing, says what it did, and goes to the batch it is about."""
 
     @of_own_batch
@@ -151,10 +154,10 @@ def _delete(batch: Batch) -> tuple[str, Batch | None]:
 cancel, resume, retry_failed, clone, delete = (_action(do) for do in (_cancel, _resume, _retry, _clone, _delete))
 
 
-def _download(name: str, content_type: str, make: Callable[[Batch], Iterator[bytes]]) -> Callable[..., HttpResponse]:
+def _download(name: str, content_type: str, make: Callable[[Batch], Iterator[bytes]]) -> Callable[..., HttpResponseBase]:
     @of_own_batch
     @require_GET
-    def view(request: HttpRequest, batch: Batch) -> HttpResponse:  # noqa: ARG001 - a view's signature
+    def view(request: HttpRequest, batch: Batch) -> StreamingHttpResponse:  # noqa: ARG001 - a view's signature
         response = StreamingHttpResponse(in_thread(make(batch)), content_type=content_type)
         response["Content-Disposition"] = f'attachment; filename="{batch.api_id}_{name}"'
         return response

@@ -82,7 +82,9 @@ async def _post(batch: Batch) -> str:
         "webhook-signature": signature(batch.user, message_id=message_id, timestamp=now, body=body),
     }
     try:
-        async with httpx2.AsyncClient(transport=make_transport(), timeout=TIMEOUT_SECONDS, follow_redirects=False) as client:
+        async with httpx2.AsyncClient(
+            transport=make_transport(batch.webhook_url), timeout=TIMEOUT_SECONDS, follow_redirects=False
+        ) as client:
             response = await client.post(batch.webhook_url, content=body, headers=headers)
     except (httpx2.HTTPError, OSError, ValueError) as error:
         return f"It could not be reached ({type(error).__name__})."

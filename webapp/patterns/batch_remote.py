@@ -1,9 +1,9 @@
 """A batch on a server that has the Batch API: submitted once however often it is tried, followed with growing pauses, read line by line.
 
-    job = await submit(server, file_id, "/v1/chat/completions", key="my-job-7")
-    job = await follow(server, job["id"])
-    async for result in results(server, job):
-        ...
+job = await submit(server, file_id, "/v1/chat/completions", key="my-job-7")
+job = await follow(server, job["id"])
+async for result in results(server, job):
+    ...
 """
 
 from __future__ import annotations
