@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from channels.db import database_sync_to_async
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from batches import files, outputs, runner, selectors, services
 from batches.models import Batch, File
@@ -89,13 +89,17 @@ class Files:
 
     async def create(self, caller: Caller, upload: Upload, *, purpose: str, fields: Mapping[str, str]) -> Json:
         expires_after = _expires_after(fields)
-        file = await _stored(files.adopt)(
-            user=caller.user, path=upload.path, filename=upload.filename, purpose=purpose, expires_after=expires_after
-        )
+        try:
+            file = await database_sync_to_async(files.adopt)(
+                user=caller.user, path=upload.path, filename=upload.filename, purpose=purpose, expires_after=expires_after
+            )
+        except files.StorageFull as error:  # the server's failure, not the caller's
+            raise ApiError(507, error.message, type="server_error", code="storage_full") from error
         return file_object(file)
 
     async def list(self, caller: Caller, page: Page) -> Json:
-        return await database_sync_to_async(self._list)(caller, page)
+        found: Json = await database_sync_to_async(self._list)(caller, page)
+        return found
 
     def _list(self, caller: Caller, page: Page) -> Json:
         found = selectors.files_of(caller.user)
@@ -132,18 +136,6 @@ def _expires_after(fields: Mapping[str, str]) -> int | None:
     return int(seconds)
 
 
-def _stored(function: Any) -> Any:
-    """The function in a thread; a full disk is the server's failure, not the caller's."""
-
-    async def call(**options: Any) -> Any:
-        try:
-            return await database_sync_to_async(function)(**options)
-        except files.StorageFull as error:
-            raise ApiError(507, error.message, type="server_error", code="storage_full") from error
-
-    return call
-
-
 def _file(caller: Caller, file_id: str) -> File:
     key = selectors.parse_id(file_id, "file-")
     file = selectors.files_of(caller.user).filter(pk=key).first() if key else None
@@ -173,7 +165,8 @@ class Batches:
         )
 
     async def list(self, caller: Caller, page: Page) -> Json:
-        return await database_sync_to_async(self._list)(caller, page)
+        found: Json = await database_sync_to_async(self._list)(caller, page)
+        return found
 
     def _list(self, caller: Caller, page: Page) -> Json:
         after = _batch(caller, page.after) if page.after else None

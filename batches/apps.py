@@ -13,4 +13,4 @@ class BatchesConfig(AppConfig):
 
         background.register("batches", runner.service)
         api_registry.register(files=api.Files(), batches=api.Batches())
-        toolbox.register(tool.get_batch_status)
+        toolbox.tool(tool.get_batch_status)

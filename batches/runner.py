@@ -16,6 +16,7 @@ from functools import partial
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from batches import chunks, dispatch, files, finishing, leases, planning, preparing, remote, webhooks
@@ -52,16 +53,17 @@ class Runner:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._guarded(self.database.run(leases.release_the_dead))
+        await self._guarded(partial(self.database.run, leases.release_the_dead))
         while True:
             self._awake.clear()
-            await self._guarded(self.step())
+            await self._guarded(self.step)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), STEP_SECONDS)
+                async with asyncio.timeout(STEP_SECONDS):
+                    await self._awake.wait()
 
-    async def _guarded(self, step: Awaitable[object]) -> None:
+    async def _guarded(self, step: Callable[[], Awaitable[object]]) -> None:
         try:
-            await step
+            await step()
         except DatabaseError:
             logger.exception("the database is away; batches go on when it is back")
 
@@ -72,7 +74,7 @@ class Runner:
             if batch.pk not in self._tasks:
                 self._tasks[batch.pk] = asyncio.create_task(self._advance(batch))
         if self._telling is None or self._telling.done():
-            self._telling = asyncio.create_task(self._guarded(webhooks.deliver_due(self.database)))
+            self._telling = asyncio.create_task(self._guarded(partial(webhooks.deliver_due, self.database)))
         await self._sweep()
 
     async def _sweep(self) -> None:
@@ -102,7 +104,7 @@ class Runner:
             logger.exception("batch %s waits for the database", batch.api_id)
         except Exception:
             logger.exception("batch %s could not go on; it is tried again", batch.api_id)
-            await self._guarded(self.database.run(later, batch, timedelta(seconds=30)))
+            await self._guarded(partial(self.database.run, later, batch, timedelta(seconds=30)))
         self._awake.set()
 
     async def _steps(self, batch: Batch) -> None:
@@ -119,7 +121,7 @@ class Runner:
 
     async def _alone(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
         """Do a step that only one process may do, with a heartbeat under it."""
-        held = await self.database.run(leases.claim, Batch.objects.filter(pk=batch.pk, status=batch.status), owner=self.owner)
+        held = await self.database.run(leases.claim, whole().filter(pk=batch.pk, status=batch.status), owner=self.owner)
         if held is None:
             return
         beat = asyncio.create_task(self._heartbeat(held))
@@ -179,8 +181,12 @@ class Runner:
 
 def due() -> list[Batch]:
     """Batches that have something to be done now."""
-    active = Batch.objects.filter(status__in=Batch.ACTIVE, due_at__lte=timezone.now())
-    return list(active.select_related("input_file", "user").order_by("due_at"))
+    return list(whole().filter(status__in=Batch.ACTIVE, due_at__lte=timezone.now()).order_by("due_at"))
+
+
+def whole() -> QuerySet[Batch]:
+    """Batches with what the event loop may not ask the database for later."""
+    return Batch.objects.select_related("input_file", "user")
 
 
 def later(batch: Batch, wait: timedelta) -> None:

@@ -23,7 +23,7 @@ async def get_batch_status(context: ToolContext, batch: str = "") -> list[Json]:
 
 
 def _status(user_id: int | None, text: str) -> list[Json]:
-    user = User.objects.filter(pk=user_id).first()
+    user = User.objects.filter(pk=user_id).first() if user_id is not None else None
     if user is None:
         raise ToolError("Nobody is signed in, so there are no batches to look at.")
     found = list(selectors.search(user, text=text)[:NEWEST])
