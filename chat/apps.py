@@ -1,3 +1,5 @@
+"""The chat as an app."""
+
 from django.apps import AppConfig
 
 

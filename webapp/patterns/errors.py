@@ -4,6 +4,7 @@
     ├── BackendError                 a server did not do its part; says whether the next step may be tried
     │   ├── Unreachable              refused, DNS, TLS                                next, counts
     │   ├── TimedOut                 connect, first token, between tokens             next, counts
+    │   │   └── ConnectTimedOut      no connection in time
     │   ├── ServerFailed             408, 5xx, 529                                    next, counts
     │   ├── BadAnswer                200 with HTML, broken JSON, no choices           next, counts
     │   ├── RateLimited              429                                              next, cools for Retry-After
@@ -82,6 +83,10 @@ class Unreachable(BackendError):
 
 class TimedOut(BackendError):
     counts = True
+
+
+class ConnectTimedOut(TimedOut):
+    pass
 
 
 class ServerFailed(BackendError):

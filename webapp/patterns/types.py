@@ -112,6 +112,7 @@ class Delta:
     tool_calls: tuple[ToolCallDelta, ...] = ()
     finish_reason: str = ""
     usage: Usage | None = None
+    """Counts so far, not an increment: a later one replaces an earlier one."""
     choice: int = 0
 
     @property
@@ -122,10 +123,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A piece of a stream as it came: whole server-sent events in `raw` for whoever relays, and what they mean in `deltas`."""
+    """A piece of a stream as it came: whole server-sent events in `raw` for whoever relays, and what they mean in `deltas`.
+
+    `switch` marks the point where a chain went on with another step in mid-stream (its packet holds nothing else): "restart" means that all
+    before it is void and the answer begins anew, "continue" that the rest comes from another step.
+    """
 
     raw: bytes
     deltas: tuple[Delta, ...]
+    switch: Literal["", "restart", "continue"] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from webapp.patterns.types import Answer, ModelInfo, Packet, Request, Trail
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `first_token` counts from the call to the first content, connecting included; `idle` between contents: comments and empty
+    chunks do not stop these clocks. `total` bounds a whole answer.
+    """
+
+    connect: float = 5
+    first_token: float = 60
+    idle: float = 60
+    total: float = 3600
+
+    def override(self, first_token: float | None, idle: float | None) -> Timeouts:
+        """These, with what is given in their place."""
+        return replace(self, first_token=first_token or self.first_token, idle=idle or self.idle)
 
 
 @runtime_checkable
@@ -33,3 +50,16 @@ class Backend(Protocol):
     async def aclose(self) -> None:
         """Close the connections; idempotent."""
         ...
+
+
+@runtime_checkable
+class Server(Backend, Protocol):
+    """One server: what a step of a chain calls. Timeouts given with a call stand in for its own."""
+
+    base_url: str
+    capabilities: Mapping[str, bool]
+    timeouts: Timeouts
+
+    def stream(self, request: Request, *, trail: Trail | None = None, timeouts: Timeouts | None = None) -> AsyncGenerator[Packet, None]: ...
+
+    async def send(self, request: Request, *, trail: Trail | None = None, timeouts: Timeouts | None = None) -> Answer: ...

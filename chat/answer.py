@@ -1,0 +1,144 @@
+"""An answer as it grows: a list of parts, folded from events.
+
+Events are small JSON objects, the same in memory, in the log and after a restart:
+
+    {"k": "text" | "reasoning", "d": str}           more of the open part of that kind, or a new one
+    {"k": "call", "id", "name", "arguments", "at"}  a tool call begins (at: seconds since the epoch)
+    {"k": "ask", "id"}                              it waits for the user's yes
+    {"k": "result", "id", "result", "error", "ms"}  it ended
+    {"k": "restart"}                                the text so far is void: another backend begins again
+    {"k": "end", "at"}                              the open part is whole
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class Part:
+    """Text, reasoning, or one tool call."""
+
+    __slots__ = ("_pieces", "fields", "kind", "whole")
+
+    def __init__(self, kind: str, **fields: Any) -> None:
+        self.kind = kind
+        self.fields = fields
+        self.whole = False
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+    def add(self, text: str) -> None:
+        self._pieces.append(text)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.fields, **({"text": self.text} if self.kind != "tool" else {})}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Part:
+        part = cls(data["kind"], **{name: value for name, value in data.items() if name not in {"kind", "text"}})
+        part.add(data.get("text", ""))
+        part.whole = True
+        return part
+
+
+class Answer:
+    """The parts of an answer, in order. `base` is what a continued answer had before."""
+
+    def __init__(self, base: Iterable[dict[str, Any]] = ()) -> None:
+        self.parts: list[Part] = [Part.from_json(data) for data in base]
+        self._kept = len(self.parts)
+        if self.parts and self.parts[-1].kind == "text":
+            self.parts[-1].whole = False  # what continues goes on in the same paragraph
+        self._kept_text = len(self.parts[-1].text) if self.parts else 0
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(part.text for part in self.parts if part.kind == "text" and part.text)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [part.as_json() for part in self.parts if part.kind == "tool" or part.text]
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in."""
+        kind = event["k"]
+        if kind in {"text", "reasoning"}:
+            self._open(kind, event.get("at")).add(event["d"])
+        elif kind == "call":
+            self._close(event.get("at"))
+            fields = {name: event[name] for name in ("id", "name", "arguments", "at")}
+            self.parts.append(Part("tool", state="running", **fields))
+        elif kind in {"ask", "result"}:
+            self._tool(event)
+        elif kind == "restart":
+            self._restart()
+        elif kind == "end":
+            self._close(event.get("at"))
+
+    def _open(self, kind: str, at: float | None) -> Part:
+        last = self.parts[-1] if self.parts else None
+        if last is None or last.whole or last.kind != kind:
+            self._close(at)
+            last = Part(kind, **({"at": at} if kind == "reasoning" else {}))
+            self.parts.append(last)
+        return last
+
+    def _close(self, at: float | None) -> None:
+        last = self.parts[-1] if self.parts else None
+        if last is None or last.kind == "tool" or last.whole:
+            return
+        last.whole = True
+        began = last.fields.pop("at", None)
+        if last.kind == "reasoning" and began and at:
+            last.fields["ms"] = round((at - began) * 1000)
+
+    def _tool(self, event: Event) -> None:
+        for part in reversed(self.parts):
+            if part.kind == "tool" and part.fields["id"] == event["id"]:
+                if event["k"] == "ask":
+                    part.fields["state"] = "asking"
+                    return
+                part.fields.update(result=event["result"], error=event["error"], ms=event["ms"])
+                part.fields["state"] = "failed" if event["error"] else "done"
+                part.whole = True
+                return
+
+    def _restart(self) -> None:
+        kept = self.parts[: self._kept]
+        if kept and kept[-1].kind == "text":
+            fresh = Part("text", **kept[-1].fields)
+            fresh.add(kept[-1].text[: self._kept_text])
+            kept[-1] = fresh
+        self.parts = kept
+
+    def settle(self) -> None:
+        """End what is open, after a stop or a crash: a call without a result has none."""
+        self._close(None)
+        for part in self.parts:
+            if part.kind == "tool" and not part.whole:
+                part.fields.update(state="failed", result="", error="It did not finish.", ms=None)
+                part.whole = True
+
+
+def merged(events: Iterable[Event]) -> list[Event]:
+    """The same events with neighbours of one kind of text made one."""
+    result: list[Event] = []
+    pieces: list[str] = []
+    for event in events:
+        if "d" in event and result and result[-1]["k"] == event["k"] and "d" in result[-1]:
+            pieces.append(event["d"])
+            continue
+        if pieces:
+            result[-1]["d"] += "".join(pieces)
+            pieces = []
+        result.append(dict(event))
+    if pieces:
+        result[-1]["d"] += "".join(pieces)
+    return result

@@ -1,0 +1,146 @@
+"""The websocket of a chat. Frames in: `{"body": {"action": …}}`; frames out: `{"content", "target", "swap"}` (docs/websocket.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import UUID
+
+from channels.consumer import get_handler_name
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from chat import fragments, selectors, services
+from chat.attachment import Attachment
+from chat.db import read
+from chat.hub import hub
+from chat.services import Refused, Started
+from webapp.accounts.models import User
+
+MAX_MESSAGE = 2_000_000
+SIGN_IN, NO_SUCH_CHAT = 4401, 4404
+
+
+class ChatConsumer(AsyncWebsocketConsumer):
+    """One socket. Its handlers only start things: what an answer brings is sent by the attachment's own task."""
+
+    channel_layer_alias = "none"  # the hub listens for all sockets of the process
+
+    user: User
+    conversation_id: UUID
+    pump: asyncio.Task[None] | None = None
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """As channels does it, without a thread for each socket to close database connections on."""
+        await getattr(self, get_handler_name(message))(message)
+
+    async def connect(self) -> None:
+        self.user = self.scope["user"]
+        self.conversation_id = self.scope["url_route"]["kwargs"]["conversation_id"]
+        if not self.user.is_authenticated or not self.user.is_active:
+            await self.close(SIGN_IN)
+        elif not await read(selectors.may_attach)(self.conversation_id, self.user.pk):
+            await self.close(NO_SUCH_CHAT)
+        else:
+            await self.accept()
+            seen = parse_qs(self.scope["query_string"].decode("latin-1")).get("seen", [""])[0]
+            self.attachment = Attachment(hub(), self.conversation_id, self.user, send=self.send, close=self.close, seen=seen)
+            self.pump = asyncio.ensure_future(self.attachment.pump())
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:  # noqa: ARG002 - channels' signature
+        if self.pump:
+            self.pump.cancel()
+        raise StopConsumer
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002 - channels' signature
+        body = _body(text_data)
+        action = _ACTIONS.get(str(body.get("action"))) if body else None
+        if body is None or action is None:
+            self.attachment.post(fragments.notice("That message could not be understood. Reload the page and try again."))
+            return
+        try:
+            await action(self, body)
+        except Refused as refusal:
+            self.attachment.post(fragments.notice(str(refusal)))
+        except selectors.NotFound:
+            self.attachment.post(fragments.notice("That message is no longer there."))
+
+    async def start(self, write: Callable[[], Started], text: str = "") -> None:
+        started = await hub().writer.call(write)
+        hub().show(started, hub().launch(started))
+        self.attachment.post(fragments.sent(text))
+
+    async def on_send(self, body: dict[str, Any]) -> None:
+        text, model = _text(body, "text"), _text(body, "model")
+        await self.start(
+            lambda: services.send(owner=hub().id, conversation_id=self.conversation_id, user=self.user, text=text, model=model),
+            text,
+        )
+
+    async def on_edit(self, body: dict[str, Any]) -> None:
+        message, text = _message(body), _text(body, "text")
+        await self.start(lambda: services.edit(owner=hub().id, message_id=message, user=self.user, text=text))
+
+    async def on_regenerate(self, body: dict[str, Any]) -> None:
+        message = await self._answer(body)
+        await self.start(lambda: services.regenerate(owner=hub().id, message_id=message, user=self.user, model=_text(body, "model")))
+
+    async def on_continue(self, body: dict[str, Any]) -> None:
+        message = await self._answer(body)
+        await self.start(lambda: services.resume(owner=hub().id, message_id=message, user=self.user))
+
+    async def on_stop(self, _body: dict[str, Any]) -> None:
+        await hub().request_stop(self.conversation_id, self.user)
+
+    async def on_approve(self, body: dict[str, Any]) -> None:
+        await hub().approve(self.conversation_id, self.user, call_id=_text(body, "call"), yes=bool(body.get("yes")))
+
+    async def _answer(self, body: dict[str, Any]) -> UUID:
+        """The answer that is meant: the one named, or the last of the shown branch."""
+        if body.get("message"):
+            return _message(body)
+        conversation = await read(selectors.conversation)(self.conversation_id, self.user)
+        if conversation.leaf_id is None:
+            raise Refused("There is no answer yet.")
+        return conversation.leaf_id
+
+
+Action = Callable[[ChatConsumer, dict[str, Any]], Awaitable[None]]
+_ACTIONS: dict[str, Action] = {
+    "send": ChatConsumer.on_send,
+    "stop": ChatConsumer.on_stop,
+    "edit": ChatConsumer.on_edit,
+    "regenerate": ChatConsumer.on_regenerate,
+    "continue": ChatConsumer.on_continue,
+    "approve": ChatConsumer.on_approve,
+}
+
+
+def _body(text: str | None) -> dict[str, Any] | None:
+    """The body of a frame; None when it is not one."""
+    if not text or len(text) > MAX_MESSAGE:
+        return None
+    try:
+        frame = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    body = frame.get("body") if isinstance(frame, dict) else None
+    return body if isinstance(body, dict) else None
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name) or ""
+    if not isinstance(value, str):
+        raise Refused(f"{name} must be text.")
+    # A lone surrogate is valid JSON and no text: it can be neither stored nor sent.
+    return value.encode("utf-8", "replace").decode()
+
+
+def _message(body: dict[str, Any]) -> UUID:
+    try:
+        return UUID(_text(body, "message"))
+    except ValueError:
+        raise Refused("message must be the id of a message.") from None

@@ -1,0 +1,352 @@
+"""The hub: every running generation of this process, the sockets that watch, and the ways to other processes.
+
+A generation is a task of its own; sockets come and go. The log in the database is the record; the channel layer only says "there is more".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from channels.layers import get_channel_layer
+from django.db import DatabaseError
+
+from chat import fragments, selectors, services
+from chat.attachment import Attachment
+from chat.db import read
+from chat.live import Live
+from chat.models import Message
+from chat.services import Outcome, Started, Status
+from chat.writer import Writer
+
+logger = logging.getLogger("patchbay.chat")
+GROUP = "chat.hubs"
+HEARTBEAT_SECONDS = 2.0
+POLL_SECONDS = 1.0
+RETRY_SECONDS = 2.0
+
+Runner = Callable[[Live, Started], Awaitable[Outcome]]
+
+
+class Hub:
+    """One per process. `runner` writes one answer into a `Live` and says how it ended."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.id = uuid.uuid4()
+        self.lives: dict[UUID, Live] = {}
+        self.attachments: dict[UUID, set[Attachment]] = defaultdict(set)
+        self._runner = runner
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._beat = 0.0
+        self._stopping = False
+        self.writer = Writer(written=self._written, tick=self._tick)
+
+    async def start(self) -> None:
+        self.writer.start()
+        await self.writer.call(lambda: services.announce(self.id))
+        self.spawn(self._listen())
+        self.spawn(self._poll())
+
+    async def stop(self) -> None:
+        """Interrupt what runs, keep it, and leave."""
+        self._stopping = True
+        running = [live for live in self.lives.values() if live.task]
+        for live in running:
+            self._cancel(live, "shutdown")
+        await asyncio.gather(*(live.task for live in running if live.task), return_exceptions=True)
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(DatabaseError):
+            await self.writer.call(lambda: services.withdraw(self.id))
+        await self.writer.stop()
+
+    def spawn(self, coroutine: Any) -> None:
+        """Run a coroutine beside the others until the hub stops."""
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- generations of this process -----------------------------------------------------------------------------------------------
+
+    def launch(self, started: Started) -> Live:
+        """Begin writing the answer and show it to all who watch the conversation."""
+        live = Live(
+            generation_id=started.generation.id,
+            message_id=started.answer.id,
+            conversation_id=started.conversation.id,
+            mine=True,
+            base=started.answer.parts,
+        )
+        self.lives[live.id] = live
+        self.writer.add(live.journal)
+        live.task = asyncio.ensure_future(self._run(live, started))
+        return live
+
+    async def _run(self, live: Live, started: Started) -> None:
+        try:
+            outcome = await self._runner(live, started)
+        except asyncio.CancelledError:
+            interrupted = live.stopped_by == "shutdown"
+            outcome = Outcome(status=Status.INTERRUPTED if interrupted else Status.STOPPED, trail=live.trail)
+        except Exception:  # the last line of defence: an answer must not stay "streaming" for ever
+            logger.exception("A generation failed")
+            outcome = Outcome(
+                status=Status.FAILED, error="Something broke on our side. Try again; the log has the details.", trail=live.trail
+            )
+        live.ending = True
+        await self._finish(live, outcome)
+
+    async def _finish(self, live: Live, outcome: Outcome) -> None:
+        await live.settled()
+        live.apply({"k": "end", "at": time.time()})
+        await live.settled()
+        live.answer.settle()
+        self.writer.remove(live.id)
+        message = await self._keep(live, outcome, await asyncio.to_thread(live.view.final_html))
+        if message:
+            live.finish(fragments.article(await read(selectors.turn)(message)))
+        self.lives.pop(live.id, None)
+        await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
+
+    async def _keep(self, live: Live, outcome: Outcome, html: str) -> Message | None:
+        """Write the whole answer; while the database is away, hold it and try again."""
+        parts = live.answer.as_json()
+        while True:
+            try:
+                return await self.writer.call(
+                    lambda: services.finish(generation_id=live.id, parts=parts, outcome=outcome, html=html),
+                )
+            except DatabaseError:
+                if self._stopping:
+                    raise
+                logger.exception("An answer could not be kept; trying again")
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _cancel(self, live: Live, why: str) -> None:
+        if live.task and not live.ending and not live.stopped_by:
+            live.stopped_by = why
+            live.task.cancel()
+
+    async def request_stop(self, conversation_id: UUID, user: Any) -> bool:
+        """Stop the conversation's generation, wherever it runs; whether there was one."""
+        generation = await self.writer.call(lambda: services.request_stop(conversation_id=conversation_id, user=user))
+        if generation is None:
+            return False
+        self._stop_mine(generation)
+        await self._tell("stop", ids=[str(generation)])
+        return True
+
+    def _stop_mine(self, generation: UUID) -> None:
+        live = self.lives.get(generation)
+        if live and live.mine:
+            self._cancel(live, "user")
+
+    async def approve(self, conversation_id: UUID, user: Any, *, call_id: str, yes: bool) -> None:
+        """The user's answer to a tool that asks before it acts; only the process that runs the generation waits for it."""
+        await read(selectors.conversation)(conversation_id, user)
+        self._decide(conversation_id, call_id, yes=yes)
+        await self._tell("approve", conversation=str(conversation_id), call=call_id, yes=yes)
+
+    def _decide(self, conversation_id: UUID, call_id: str, *, yes: bool) -> None:
+        live = self._known(conversation_id)
+        waiting = live.approvals.pop(call_id, None) if live else None
+        if waiting and not waiting.done():
+            waiting.set_result(yes)
+
+    # --- readers -----------------------------------------------------------------------------------------------------------------------
+
+    def attach(self, attachment: Attachment) -> None:
+        self.attachments[attachment.conversation_id].add(attachment)
+
+    def detach(self, attachment: Attachment) -> None:
+        watching = self.attachments[attachment.conversation_id]
+        watching.discard(attachment)
+        if not watching:
+            del self.attachments[attachment.conversation_id]
+
+    async def live_of(self, conversation_id: UUID) -> Live | None:
+        """The running generation of a conversation, here or (read from the log) in another process."""
+        found = self._known(conversation_id)
+        if found:
+            return found
+        generation = await read(selectors.running)(conversation_id)
+        if generation is None or self._known(conversation_id):
+            return self._known(conversation_id)
+        live = Live(
+            generation_id=generation.id,
+            message_id=generation.message_id,
+            conversation_id=conversation_id,
+            mine=False,
+            base=generation.message.parts,
+        )
+        self.lives[live.id] = live
+        await self._pull(live)
+        return None if live.finished else live
+
+    def _known(self, conversation_id: UUID) -> Live | None:
+        return next((live for live in self.lives.values() if live.conversation_id == conversation_id and not live.finished), None)
+
+    def show(self, started: Started, live: Live) -> None:
+        """Tell the watchers here, and the other processes, that an answer begins."""
+        turns = [selectors.Turn(message, [message.id]) for message in (started.question, started.answer) if message]
+        html = "".join(fragments.article(turn, body="" if turn.message is started.answer else None) for turn in turns)
+        for attachment in self._watching(started.conversation.id, started.conversation.user_id):
+            if started.moved:
+                attachment.refresh()
+            else:
+                attachment.begin(html, live)
+        self.spawn(self._tell("changed", conversation=str(started.conversation.id)))
+
+    async def changed(self, conversation_id: UUID) -> None:
+        """The conversation is not what the readers have: show it anew, here and elsewhere."""
+        self._refresh(conversation_id)
+        await self._tell("changed", conversation=str(conversation_id))
+
+    def _refresh(self, conversation_id: UUID) -> None:
+        for attachment in tuple(self.attachments.get(conversation_id, ())):
+            attachment.refresh()
+
+    def _watching(self, conversation_id: UUID, user_id: int) -> list[Attachment]:
+        return [attachment for attachment in self.attachments.get(conversation_id, ()) if attachment.user.pk == user_id]
+
+    # --- other processes -----------------------------------------------------------------------------------------------------------
+
+    def _written(self, ids: list[UUID]) -> None:
+        self.spawn(self._tell("more", ids=[str(id_) for id_ in ids]))
+
+    async def _tell(self, what: str, **details: Any) -> None:
+        """Nudge the other processes. A lost nudge costs them a second: they poll."""
+        try:
+            await get_channel_layer().group_send(GROUP, {"type": "chat.nudge", "what": what, "from": str(self.id), **details})
+        except (OSError, RuntimeError) as error:
+            logger.warning("The channel layer is away: %s", error)
+
+    async def _listen(self) -> None:
+        while True:
+            layer = get_channel_layer()
+            try:
+                channel = await layer.new_channel("chat.hub")
+                await layer.group_add(GROUP, channel)
+                while True:
+                    self._hear(await layer.receive(channel))
+            except (OSError, RuntimeError) as error:
+                logger.warning("The channel layer is away: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if message["from"] == str(self.id):
+            return
+        lives = [live for id_ in message.get("ids", ()) if (live := self.lives.get(UUID(id_)))]
+        if message["what"] == "stop":
+            for live in lives:
+                self._stop_mine(live.id)
+        elif message["what"] == "changed":
+            self._refresh(UUID(message["conversation"]))
+        elif message["what"] == "approve":
+            self._decide(UUID(message["conversation"]), message["call"], yes=message["yes"])
+        for live in lives:
+            if not live.mine:
+                self.spawn(self._pull(live))
+
+    async def _poll(self) -> None:
+        """Follow the generations of other processes even when no nudge comes through."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            for live in [live for live in self.lives.values() if not live.mine]:
+                try:
+                    await self._pull(live)
+                except DatabaseError as error:
+                    logger.warning("The chat log could not be read: %s", error)
+
+    async def _pull(self, live: Live) -> None:
+        async with live.pulling:
+            if live.finished:
+                return
+            rows, running = await read(selectors.log_after)(live.id, live.journal.seq)
+            for row in rows:
+                live.journal.seq = row.seq
+                for event in row.events:
+                    live.apply(event)
+            if not running:
+                self.lives.pop(live.id, None)
+                live.finish(await read(_article)(live.message_id))
+            elif not live.readers and not self.attachments.get(live.conversation_id):
+                self.lives.pop(live.id, None)
+
+    # --- on the writer's thread, every interval --------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        for generation in services.stops_requested(self.id):
+            self._loop.call_soon_threadsafe(self._stop_mine, generation)
+        if time.monotonic() - self._beat < HEARTBEAT_SECONDS:
+            return
+        self._beat = time.monotonic()
+        services.announce(self.id)
+        for conversation in services.reap(self.id):
+            self._loop.call_soon_threadsafe(self.spawn, self.changed(conversation))
+        watched = {attachment.user.pk for group in tuple(self.attachments.values()) for attachment in tuple(group)}
+        if watched:
+            suspended = watched - selectors.active_users(watched)
+            self._loop.call_soon_threadsafe(self._cut, suspended)
+
+    def _cut(self, users: set[int]) -> None:
+        for group in tuple(self.attachments.values()):
+            for attachment in tuple(group):
+                if attachment.user.pk in users:
+                    attachment.cut()
+
+
+def _article(message_id: UUID) -> str:
+    message = Message.objects.select_related("conversation").filter(id=message_id).first()
+    return fragments.article(selectors.turn(message)) if message else ""
+
+
+_hub: Hub | None = None
+
+
+def hub() -> Hub:
+    """The running hub of this process."""
+    if _hub is None:
+        raise RuntimeError("the chat's hub is not running: start the server with `manage.py up`, or use `chat.hub.running()`")
+    return _hub
+
+
+async def nudge(conversation_id: UUID) -> None:
+    """Whoever has the conversation open sees it anew: for views, whose process may have no hub."""
+    if _hub:
+        await _hub.changed(conversation_id)
+    else:
+        await get_channel_layer().group_send(
+            GROUP, {"type": "chat.nudge", "what": "changed", "from": "", "conversation": str(conversation_id)}
+        )
+
+
+async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
+    """Stop the conversation's generation, and give it a moment to end."""
+    if _hub and await _hub.request_stop(conversation_id, user):
+        live = _hub._known(conversation_id)  # noqa: SLF001 - its own module
+        if live and live.task:
+            await asyncio.wait({live.task}, timeout=2)
+
+
+@asynccontextmanager
+async def running(runner: Runner) -> AsyncGenerator[None, None]:
+    """The hub, as a background service of the server."""
+    global _hub  # noqa: PLW0603 - one hub a process
+    _hub = Hub(runner)
+    await _hub.start()
+    try:
+        yield
+    finally:
+        await _hub.stop()
+        _hub = None

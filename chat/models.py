@@ -1,0 +1,135 @@
+"""Conversations as trees of messages, and the generations that write answers into them."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+
+class Conversation(models.Model):
+    """A tree of messages; `leaf` is the end of the branch on show."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations")
+    title = models.CharField(max_length=200, blank=True)
+    titled = models.BooleanField(default=False, help_text="Named by the user or by a model: no more automatic titles.")
+    leaf = models.ForeignKey("Message", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    model = models.CharField(max_length=300, default="default", help_text="A route, backend/model, or a model id.")
+    system_prompt = models.TextField(blank=True)
+    options = models.JSONField(default=dict, blank=True, help_text="temperature, top_p, max_tokens, tools, response_format …")
+    folder = models.CharField(max_length=100, blank=True)
+    pinned = models.BooleanField(default=False)
+    archived = models.BooleanField(default=False)
+    share_token = models.CharField(max_length=40, null=True, blank=True, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-updated_at"]
+        indexes = [models.Index(fields=["user", "archived", "-updated_at"])]
+
+    def __str__(self) -> str:
+        return self.title or "New chat"
+
+
+class Message(models.Model):
+    """A question, or an answer. Its siblings (same parent) are the other branches."""
+
+    class Role(models.TextChoices):
+        USER = "user"
+        ASSISTANT = "assistant"
+
+    class Status(models.TextChoices):
+        STREAMING = "streaming"
+        DONE = "done"
+        STOPPED = "stopped"
+        INTERRUPTED = "interrupted"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="messages")
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="children")
+    role = models.CharField(max_length=10, choices=Role.choices)
+    status = models.CharField(max_length=12, choices=Status.choices, default=Status.DONE)
+    text = models.TextField(blank=True, help_text="What was written, without reasoning and tools: for titles, search and export.")
+    parts = models.JSONField(default=list, blank=True, help_text="Of an answer: text, reasoning and tool calls in order.")
+    attachments = models.JSONField(default=list, blank=True, help_text="Of a question: images and files.")
+    html = models.TextField(blank=True, editable=False, help_text="The rendered parts of a finished answer.")
+    model = models.CharField(max_length=300, blank=True, help_text="The route or model that was asked for.")
+    finish_reason = models.CharField(max_length=20, blank=True)
+    error = models.CharField(max_length=2000, blank=True)
+    trail = models.JSONField(default=list, blank=True, help_text="Who was tried, and how it went.")
+    report = models.JSONField(default=dict, blank=True, help_text="What of the history was sent: tokens, window, what was left out.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["created_at", "id"]
+        indexes = [models.Index(fields=["conversation", "created_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.text[:40]}"
+
+
+class SentRequest(models.Model):
+    """The body that one attempt of an answer sent, apart from the messages, since it holds the whole history."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="requests")
+    number = models.PositiveSmallIntegerField(help_text="The attempt's place in the message's trail.")
+    base_url = models.CharField(max_length=500)
+    body = models.JSONField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["message", "number"], name="one_request_an_attempt")]
+
+    def __str__(self) -> str:
+        return f"{self.message_id}: attempt {self.number}"
+
+
+class Owner(models.Model):
+    """A server process that runs generations, and when it last said so."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    seen_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Generation(models.Model):
+    """One run that writes one answer. At most one runs in a conversation at a time, over all processes."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="generations")
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="generations")
+    owner = models.UUIDField(db_index=True)
+    running = models.BooleanField(default=True)
+    stop_requested = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["conversation"], condition=Q(running=True), name="one_answer_at_a_time"),
+        ]
+        indexes = [models.Index(fields=["owner"], condition=Q(running=True), name="chat_running_by_owner")]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class LogRow(models.Model):
+    """What a generation wrote since its last row: events (`chat.answer`), numbered without gaps. Gone when the answer is whole."""
+
+    generation = models.ForeignKey(Generation, on_delete=models.CASCADE, related_name="log")
+    seq = models.PositiveIntegerField()
+    events = models.JSONField()
+
+    class Meta:
+        ordering = ["seq"]
+        constraints = [models.UniqueConstraint(fields=["generation", "seq"], name="one_row_a_number")]
+
+    def __str__(self) -> str:
+        return f"{self.generation_id}#{self.seq}"

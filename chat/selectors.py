@@ -1,0 +1,147 @@
+"""Reads of the chat. Every one that serves a person takes that person, and finds only what is theirs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from chat.models import Conversation, Generation, LogRow, Message
+from webapp.accounts.models import User
+
+WINDOW = 30
+"""Messages that a page shows at first, and loads at a time."""
+
+_PATH = """
+WITH RECURSIVE path(id, parent_id, depth) AS (
+    SELECT id, parent_id, 0 FROM chat_message WHERE id = %s AND conversation_id = %s
+    UNION ALL
+    SELECT m.id, m.parent_id, path.depth + 1 FROM chat_message m JOIN path ON m.id = path.parent_id WHERE path.depth < %s
+)
+SELECT id FROM path ORDER BY depth DESC
+"""
+
+
+class NotFound(Exception):
+    """There is no such conversation or message, or it is somebody else's: the two look alike."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """A message on the shown branch, among its siblings."""
+
+    message: Message
+    siblings: list[UUID] = field(default_factory=list)
+
+    @property
+    def place(self) -> int:
+        """Its number among the siblings, from 1."""
+        return self.siblings.index(self.message.id) + 1 if self.message.id in self.siblings else 1
+
+    @property
+    def before(self) -> UUID | None:
+        return self.siblings[self.place - 2] if self.place > 1 else None
+
+    @property
+    def after(self) -> UUID | None:
+        return self.siblings[self.place] if self.place < len(self.siblings) else None
+
+
+@dataclass(slots=True)
+class Page:
+    """A stretch of the shown branch, oldest first. `earlier` is the message before it, where there is one."""
+
+    turns: list[Turn]
+    earlier: UUID | None
+
+
+def conversations(user: User, *, archived: bool = False) -> QuerySet[Conversation]:
+    """The user's conversations, pinned first, then the latest."""
+    return Conversation.objects.filter(user=user, archived=archived).order_by("-pinned", "-updated_at")
+
+
+def conversation(conversation_id: UUID, user: User) -> Conversation:
+    found = Conversation.objects.filter(id=conversation_id, user=user).first()
+    if found is None:
+        raise NotFound(str(conversation_id))
+    return found
+
+
+def may_attach(conversation_id: UUID, user_id: int) -> bool:
+    """Whether the user may open a socket on this id: their conversation, or a fresh id."""
+    owner = Conversation.objects.filter(id=conversation_id).values_list("user_id", flat=True).first()
+    return owner is None or owner == user_id
+
+
+def message(message_id: UUID, user: User) -> Message:
+    found = Message.objects.select_related("conversation").filter(id=message_id, conversation__user=user).first()
+    if found is None:
+        raise NotFound(str(message_id))
+    return found
+
+
+def path_ids(conversation_id: UUID, end: UUID | None, limit: int = 1_000_000) -> list[UUID]:
+    """The ids from (at most `limit` messages back) to `end` along the parents, oldest first."""
+    if end is None:
+        return []
+    prepare = Message._meta.pk.get_db_prep_value
+    with connection.cursor() as cursor:
+        cursor.execute(_PATH, [prepare(end, connection), prepare(conversation_id, connection), limit - 1])
+        return [value if isinstance(value, UUID) else UUID(value) for (value,) in cursor.fetchall()]
+
+
+def page(conversation: Conversation, *, before: UUID | None = None, limit: int = WINDOW) -> Page:
+    """The last messages of the shown branch, or those before one of them."""
+    end = conversation.leaf_id if before is None else _parent(conversation.id, before)
+    ids = path_ids(conversation.id, end, limit + 1)
+    earlier = ids[1] if len(ids) > limit else None
+    shown = ids[1:] if len(ids) > limit else ids
+    found = Message.objects.in_bulk(shown)
+    messages = [found[id_] for id_ in shown if id_ in found]
+    siblings = _siblings(conversation.id, messages)
+    return Page([Turn(message, siblings[message.parent_id]) for message in messages], earlier)
+
+
+def _parent(conversation_id: UUID, message_id: UUID) -> UUID | None:
+    return Message.objects.filter(id=message_id, conversation=conversation_id).values_list("parent_id", flat=True).first()
+
+
+def turn(message: Message) -> Turn:
+    """One message among its siblings."""
+    return Turn(message, _siblings(message.conversation_id, [message])[message.parent_id])
+
+
+def _siblings(conversation_id: UUID, messages: Iterable[Message]) -> dict[UUID | None, list[UUID]]:
+    parents = {message.parent_id for message in messages}
+    rows = Message.objects.filter(conversation=conversation_id, parent__in=[parent for parent in parents if parent])
+    if None in parents:
+        rows = rows | Message.objects.filter(conversation=conversation_id, parent=None)
+    result: dict[UUID | None, list[UUID]] = defaultdict(list)
+    for id_, parent in rows.order_by("created_at", "id").values_list("id", "parent_id"):
+        result[parent].append(id_)
+    return result
+
+
+def branch(conversation: Conversation) -> list[Message]:
+    """The whole shown branch, oldest first."""
+    ids = path_ids(conversation.id, conversation.leaf_id)
+    found = {message.id: message for message in Message.objects.filter(conversation=conversation).defer("html")}
+    return [found[id_] for id_ in ids if id_ in found]
+
+
+def running(conversation_id: UUID) -> Generation | None:
+    return Generation.objects.filter(conversation=conversation_id, running=True).select_related("message").first()
+
+
+def log_after(generation_id: UUID, seq: int) -> tuple[list[LogRow], bool]:
+    """The rows after number `seq`, and whether the generation still runs."""
+    still = Generation.objects.filter(id=generation_id, running=True).exists()
+    return list(LogRow.objects.filter(generation=generation_id, seq__gt=seq)), still
+
+
+def active_users(user_ids: Iterable[int]) -> set[int]:
+    return set(User.objects.filter(id__in=list(user_ids), is_active=True).values_list("id", flat=True))

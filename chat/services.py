@@ -1,0 +1,261 @@
+"""Writes of the chat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from chat import selectors
+from chat.answer import Answer
+from chat.models import Conversation, Generation, LogRow, Message, Owner, SentRequest
+from chat.view import finished_html
+from webapp.accounts.models import User
+
+MAX_TEXT = 1_000_000
+OWNER_SILENCE = timedelta(seconds=6)
+"""A process that said nothing for so long is dead, and its generations are interrupted."""
+
+Role, Status = Message.Role, Message.Status
+
+
+class Refused(Exception):
+    """The action cannot be done now; the text tells the user why, and what to do."""
+
+
+@dataclass(slots=True)
+class Started:
+    """A generation that is in the database and may begin."""
+
+    generation: Generation
+    conversation: Conversation
+    answer: Message
+    question: Message | None = None
+    created: bool = False
+    moved: bool = False
+    """The shown branch changed: readers need the log anew."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a generation ended."""
+
+    status: str = Status.DONE
+    error: str = ""
+    finish_reason: str = ""
+    trail: list[dict[str, Any]] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict)
+    requests: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    """By place in `trail`: the base URL and the body that was sent."""
+
+
+def send(
+    *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Iterable[dict[str, Any]] = ()
+) -> Started:
+    """Add a question to the end of the shown branch (in a new conversation, if the id is fresh), and begin its answer."""
+    text = _checked(text, attachments)
+    conversation, created = Conversation.objects.get_or_create(
+        id=conversation_id,
+        defaults={"user": user, "updated_at": timezone.now(), "system_prompt": user.system_prompt, "title": first_words(text)},
+    )
+    if conversation.user_id != user.pk:
+        raise selectors.NotFound(str(conversation_id))
+    if model:
+        conversation.model = model
+    question = Message.objects.create(
+        conversation=conversation, parent_id=conversation.leaf_id, role=Role.USER, text=text, attachments=list(attachments)
+    )
+    return _begin(owner, conversation, question, question=question, created=created)
+
+
+def edit(*, owner: UUID, message_id: UUID, user: User, text: str) -> Started:
+    """Ask a question of the branch differently: a sibling of it, and an answer."""
+    old = selectors.message(message_id, user)
+    if old.role != Role.USER:
+        raise Refused("Only questions can be edited.")
+    question = Message.objects.create(
+        conversation=old.conversation,
+        parent_id=old.parent_id,
+        role=Role.USER,
+        text=_checked(text, old.attachments),
+        attachments=old.attachments,
+    )
+    return _begin(owner, old.conversation, question, question=question, moved=True)
+
+
+def regenerate(*, owner: UUID, message_id: UUID, user: User, model: str = "") -> Started:
+    """Answer the same question again, beside the old answer."""
+    old = selectors.message(message_id, user)
+    if old.role != Role.ASSISTANT or old.parent is None:
+        raise Refused("Only answers can be written again.")
+    if model:
+        old.conversation.model = model
+    return _begin(owner, old.conversation, old.parent, moved=True)
+
+
+def resume(*, owner: UUID, message_id: UUID, user: User) -> Started:
+    """Go on with an answer that was stopped, interrupted or cut, in the same message."""
+    answer = selectors.message(message_id, user)
+    if answer.role != Role.ASSISTANT or answer.status == Status.STREAMING:
+        raise Refused("This answer cannot be continued.")
+    answer.status, answer.error = Status.STREAMING, ""
+    answer.save(update_fields=["status", "error"])
+    answer.conversation.leaf = answer
+    return _run(owner, answer.conversation, answer, moved=True)
+
+
+def _checked(text: str, attachments: Iterable[dict[str, Any]]) -> str:
+    text = text.replace("\x00", "").strip()
+    if not text and not list(attachments):
+        raise Refused("Write something first.")
+    if len(text) > MAX_TEXT:
+        raise Refused(f"That is longer than {MAX_TEXT:,} characters: attach it as a file instead.")
+    return text
+
+
+def _begin(owner: UUID, conversation: Conversation, parent: Message, **details: Any) -> Started:
+    answer = Message.objects.create(
+        conversation=conversation, parent=parent, role=Role.ASSISTANT, status=Status.STREAMING, model=conversation.model
+    )
+    conversation.leaf = answer
+    return _run(owner, conversation, answer, **details)
+
+
+def _run(owner: UUID, conversation: Conversation, answer: Message, **details: Any) -> Started:
+    try:
+        with transaction.atomic():
+            generation = Generation.objects.create(conversation=conversation, message=answer, owner=owner)
+    except IntegrityError:
+        raise Refused("An answer is being written here already: stop it, or wait for its end.") from None
+    conversation.updated_at = timezone.now()
+    conversation.archived = False
+    conversation.save()
+    return Started(generation, conversation, answer, **details)
+
+
+def finish(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome, html: str) -> Message | None:
+    """Keep the whole answer and drop its log; None when another process declared it interrupted meanwhile."""
+    if not Generation.objects.filter(id=generation_id, running=True).update(running=False):
+        return None
+    message = Message.objects.select_related("conversation").get(generations=generation_id)
+    sent = [
+        SentRequest(message=message, number=len(message.trail) + place, base_url=base_url, body=body)
+        for place, (base_url, body) in outcome.requests.items()
+    ]
+    SentRequest.objects.bulk_create(sent)
+    _fill(message, parts, outcome, html)
+    LogRow.objects.filter(generation=generation_id).delete()
+    Conversation.objects.filter(id=message.conversation_id).update(updated_at=timezone.now())
+    return message
+
+
+def _fill(message: Message, parts: list[dict[str, Any]], outcome: Outcome, html: str) -> None:
+    message.parts = parts
+    message.text = "\n\n".join(part["text"] for part in parts if part["kind"] == "text")
+    message.html = html
+    message.status = outcome.status
+    message.error = outcome.error[:2000]
+    message.finish_reason = outcome.finish_reason
+    message.trail = [*message.trail, *outcome.trail]
+    message.report = outcome.report or message.report
+    message.finished_at = timezone.now()
+    message.save()
+
+
+def request_stop(*, conversation_id: UUID, user: User) -> UUID | None:
+    """Ask whoever runs the conversation's generation to stop it; its id."""
+    generation = Generation.objects.filter(conversation=conversation_id, conversation__user=user, running=True).first()
+    if generation is None:
+        return None
+    Generation.objects.filter(id=generation.id).update(stop_requested=True)
+    return generation.id
+
+
+def stops_requested(owner: UUID) -> list[UUID]:
+    """The running generations of this process that somebody asked to stop."""
+    return list(Generation.objects.filter(owner=owner, running=True, stop_requested=True).values_list("id", flat=True))
+
+
+def announce(owner: UUID) -> None:
+    """Say that this process lives."""
+    Owner.objects.update_or_create(id=owner, defaults={"seen_at": timezone.now()})
+
+
+def withdraw(owner: UUID) -> None:
+    """This process ends in order: nothing of it runs any more."""
+    Owner.objects.filter(id=owner).delete()
+
+
+def reap(me: UUID) -> list[UUID]:
+    """Mark the generations of dead processes as interrupted, keeping what their log has; the conversations concerned."""
+    Owner.objects.filter(seen_at__lt=timezone.now() - OWNER_SILENCE).exclude(id=me).delete()
+    living = Owner.objects.values("id")
+    orphans = list(Generation.objects.filter(running=True).exclude(owner=me).exclude(owner__in=living).select_related("message"))
+    return [generation.conversation_id for generation in orphans if _interrupt(generation)]
+
+
+@transaction.atomic
+def _interrupt(generation: Generation) -> bool:
+    answer = Answer(generation.message.parts)
+    for row in generation.log.all():
+        for event in row.events:
+            answer.apply(event)
+    answer.settle()
+    parts = answer.as_json()
+    outcome = Outcome(status=Status.INTERRUPTED, error="The server stopped while this answer was being written.")
+    html = finished_html(generation.message_id, parts)
+    return finish(generation_id=generation.id, parts=parts, outcome=outcome, html=html) is not None
+
+
+def first_words(text: str) -> str:
+    """A title made from the start of a text: whole words, at most 60 characters."""
+    line = " ".join(text.split())
+    if len(line) <= 60:
+        return line
+    return line[:60].rsplit(" ", 1)[0].rstrip(",.;:") + "…"
+
+
+def set_title(*, conversation_id: UUID, title: str, by_user: bool) -> bool:
+    """Name a conversation; an automatic title never replaces the user's. Whether it changed."""
+    rows = Conversation.objects.filter(id=conversation_id)
+    if not by_user:
+        rows = rows.filter(titled=False)
+    return bool(rows.update(title=" ".join(title.split())[:200], titled=True))
+
+
+def delete(*, conversation: Conversation) -> None:
+    """Delete a conversation with all its branches."""
+    conversation.delete()
+
+
+def show_branch(*, message: Message) -> None:
+    """Show the branch that leads through `message`, down to its latest leaf."""
+    rows = message.conversation.messages.order_by("created_at", "id").values_list("parent_id", "id")
+    children = dict(rows)  # of each parent the latest child
+    leaf = message.id
+    while leaf in children:
+        leaf = children[leaf]
+    Conversation.objects.filter(id=message.conversation_id).update(leaf=leaf, updated_at=timezone.now())
+
+
+def delete_from(*, message: Message) -> None:
+    """Delete a message with all that follows it; its parent becomes the end of the branch."""
+    conversation = message.conversation
+    if Generation.objects.filter(conversation=conversation, running=True).exists():
+        raise Refused("Stop the running answer first.")
+    conversation.leaf_id = message.parent_id
+    conversation.updated_at = timezone.now()
+    conversation.save(update_fields=["leaf", "updated_at"])
+    message.delete()
+
+
+def change(*, conversation: Conversation, **fields: Any) -> None:
+    """Set plain fields of a conversation (model, system_prompt, options, pinned, archived, folder, share_token)."""
+    for name, value in fields.items():
+        setattr(conversation, name, value)
+    conversation.save(update_fields=list(fields))

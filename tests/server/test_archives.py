@@ -1,0 +1,62 @@
+"""Backup while running, restore elsewhere."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.live import Live
+
+
+def users(home: Path) -> list[tuple[str]]:
+    with sqlite3.connect(home / "patchbay.sqlite3") as database:
+        return database.execute("SELECT username FROM accounts_user ORDER BY id").fetchall()
+
+
+def test_a_backup_of_a_running_server_is_restored_elsewhere(new_live: Callable[..., Live], tmp_path: Path) -> None:
+    """Rows, files and secrets arrive; the restored server signs the same people in."""
+    live = new_live()
+    (live.home / "files").mkdir(exist_ok=True)
+    (live.home / "files" / "kept").write_bytes(b"kept")
+    archive = tmp_path / "backup.tar.gz"
+    assert live.manage("backup", str(archive)).returncode == 0
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    (tmp_path / "home").mkdir()
+    other = Live(tmp_path / "home")
+    done = other.manage("restore", str(archive))
+    assert done.returncode == 0, done.stderr
+    assert users(other.home) == users(live.home)
+    assert (other.home / "files" / "kept").read_bytes() == b"kept"
+    assert (other.home / "secret_key").read_text() == (live.home / "secret_key").read_text()
+    other.start()
+    try:
+        other.sign_in("owner").close()
+    finally:
+        other.stop()
+
+
+def test_a_restore_never_replaces_a_database_by_surprise(new_live: Callable[..., Live], tmp_path: Path) -> None:
+    live = new_live()
+    archive = tmp_path / "backup.tar.gz"
+    live.manage("backup", str(archive))
+    live.stop()
+    refused = live.manage("restore", str(archive))
+    assert refused.returncode == 1
+    assert "--force" in refused.stderr
+    assert live.manage("restore", str(archive), "--force").returncode == 0
+    assert users(live.home) != []
+
+
+def test_a_damaged_backup_changes_nothing(new_live: Callable[..., Live], tmp_path: Path) -> None:
+    live = new_live()
+    archive = tmp_path / "backup.tar.gz"
+    live.manage("backup", str(archive))
+    live.stop()
+    before = users(live.home)
+    archive.write_bytes(archive.read_bytes()[:-2000])
+    refused = live.manage("restore", str(archive), "--force")
+    assert refused.returncode == 1
+    assert "damaged" in refused.stderr
+    assert users(live.home) == before

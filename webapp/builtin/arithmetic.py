@@ -1,0 +1,70 @@
+"""Finding the arithmetic that a message asks for: "What is 17*23?", "15% of 80", "the square root of 2 plus 5"."""
+
+from __future__ import annotations
+
+import re
+
+from webapp.patterns.calculator import CONSTANTS, FUNCTIONS, NotArithmeticError, evaluate
+from webapp.patterns.tools import ToolError
+
+MAX_MESSAGE_CHARS = 2_000
+NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)"
+ASKING = re.compile(
+    r"^(?:(?:please|hey|hi|hello|ok|so|and|now|then|can you|could you|would you|tell me|use the calculator to)[\s,]+)*"
+    r"(?:what(?:'s|’s| is| are| does| do you get for)?|how much (?:is|are|does)|calculate|compute|evaluate|work out|solve|calc)?"
+    r"(?:\s+(?:the\s+)?(?:value|result|sum|product)\s+of)?[\s:]*",
+    re.IGNORECASE,
+)
+ENDING = re.compile(r"(?:[\s,]*(?:=|equals?|equal to|make|makes|please|thanks|for me|in total))*[\s=?.]*(?:(?<!\d)!+)?$", re.IGNORECASE)
+DATE = re.compile(r"^\s*\d{1,4}([-/.])\d{1,2}\1\d{1,4}\s*$|^[\d\s()+-]*\d{3}-\d{3,4}(-\d+)?\s*$")
+SPOKEN: list[tuple[str, str]] = [
+    (rf"({NUMBER})\s*(?:%|percent)\s+of\s+", r"\1/100*"),
+    (r"\b(?:the )?square root of\s*\(?([\w.]+)\)?", r"sqrt(\1)"),
+    (r"\b(?:the )?cube root of\s*\(?([\w.]+)\)?", r"cbrt(\1)"),
+    (r"\b(?:the )?(?:sum of)\s+", ""),
+    (r"\b(?:multiplied by|times)\b", "*"),
+    (r"\b(?:divided by|over)\b", "/"),
+    (r"\bplus\b", "+"),
+    (r"\bminus\b", "-"),
+    (r"\b(?:to the power of|raised to)\b", "**"),
+    (r"\bsquared\b", "**2"),
+    (r"\bcubed\b", "**3"),
+    (r"\bmod(?:ulo)?\b", "%"),
+    (r"(?<=\d)\s*x\s*(?=[\d(.])", "*"),
+    (rf"({NUMBER})!", r"factorial(\1)"),
+]
+ALLOWED = re.compile(rf"(?:\s|{NUMBER}(?:e[+-]?\d+)?|[-+*/%^×÷−·√(),]|\b(?:{'|'.join([*FUNCTIONS, *CONSTANTS])})\b)+")
+
+
+def expressions(text: str) -> list[str]:
+    """The expressions that a message consists of; none when it says anything else as well."""
+    if len(text) > MAX_MESSAGE_CHARS or not re.search(r"\d|\bpi\b", text):
+        return []
+    whole = _expression(text)
+    if whole:
+        return [whole]
+    parts = [part for part in re.split(r"\s+and\s+|[;\n?]+", text) if part.strip()]
+    found = [_expression(part) for part in parts]
+    return [each for each in found if each] if all(found) else []
+
+
+def _expression(text: str) -> str:
+    bare = ENDING.sub("", ASKING.sub("", text.strip(), count=1))
+    if DATE.match(bare):
+        return ""
+    for pattern, replacement in SPOKEN:
+        bare = re.sub(pattern, replacement, bare, flags=re.IGNORECASE)
+    if "(" not in bare or not re.search(r"[a-z]\(", bare):  # commas that separate thousands, not arguments
+        bare = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", bare)
+    bare = bare.strip()
+    return bare if ALLOWED.fullmatch(bare) and re.search(r"[-+*/%^×÷−·√(]", bare.lstrip("-+")) and _is_arithmetic(bare) else ""
+
+
+def _is_arithmetic(expression: str) -> bool:
+    try:
+        evaluate(expression)
+    except NotArithmeticError:
+        return False
+    except ToolError:
+        return True  # without a value, such as 1/0: the calculator says so
+    return True

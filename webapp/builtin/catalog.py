@@ -1,0 +1,25 @@
+"""The models that the built-in backend offers, as its /v1/models lists them."""
+
+from __future__ import annotations
+
+from webapp.patterns.types import Json
+
+CHAT_MODEL = "patchbay-builtin"
+CHAT_WINDOW = 32_768
+CREATED = 1_760_000_000
+"""Fixed, so that the list is the same on every machine."""
+
+
+def model(name: str, window: int) -> Json:
+    """One entry of the list; the window under the names that servers use for it."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": "patchbay",
+        "context_window": window,
+        "max_model_len": window,
+    }
+
+
+MODELS: dict[str, Json] = {CHAT_MODEL: model(CHAT_MODEL, CHAT_WINDOW)}

@@ -1,0 +1,234 @@
+"""The built-in model: what it says to a conversation, or which tools it calls. Pure: no clock, no network, no chance."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from webapp.builtin import arithmetic, extract, filling, quoting, texts
+from webapp.builtin.pieces import text_of
+from webapp.builtin.protocol import Ask
+from webapp.patterns.calculator import calculate
+from webapp.patterns.errors import PatternError
+from webapp.patterns.types import Json, Message
+
+LONG_TEXT_WORDS = 60
+SUMMARY = re.compile(r"\b(?:summari[sz]e|summary|sum up|tl;?dr|key points|main points|in short|shorten)\b", re.IGNORECASE)
+COUNT = re.compile(r"\b(\d{1,2}|one|two|three|four|five|six|seven)\b[\w\s-]{0,20}\b(?:sentences?|points?|bullets?|lines?)\b", re.IGNORECASE)
+NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
+TITLE = re.compile(
+    r"\b(?:title|headline)\b.{0,80}\b(?:for|of)\b|\b(?:write|give|suggest|create|generate|make)\b.{0,40}\btitle\b", re.IGNORECASE
+)
+WHO = re.compile(
+    r"\b(?:who|what) (?:are|r) (?:you|u)\b|\bwhat(?:'s| is) your name\b|\bwhat can (?:you|i) (?:do|ask)\b|\bare you (?:an? )?"
+    r"(?:ai|llm|gpt|chatgpt|language model|robot|bot|human|real)\b|\bwhich model (?:are|is)\b|\bintroduce yourself\b|^help\W*$",
+    re.IGNORECASE,
+)
+HELLO = re.compile(
+    r"^\W*(?:hi|hello|hey|hallo|good (?:morning|afternoon|evening|day)|greetings|test|ping)(?:\s+(?:there|you|all))?\W*$", re.IGNORECASE
+)
+THANKS = re.compile(r"^\W*(?:thanks|thank you|thx|cheers|great|nice|ok(?:ay)?|cool|perfect)\b[\w\s,]{0,25}\W*$", re.IGNORECASE)
+GOODBYE = re.compile(r"^\W*(?:bye|goodbye|good ?night|see you|ciao)\b[\w\s]{0,15}\W*$", re.IGNORECASE)
+CONNECT = re.compile(
+    r"\b(?:connect|hook up|set ?up|configure|add|install|link|integrate|plug in)\b"
+    r"(?=.*\b(?:backend|model|server|provider|endpoint|api|llm)s?\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+CONNECT_NAMED = re.compile(r"\b(?:connect|hook up|set ?up|configure|add|install|link|integrate|plug in|use|run)\b", re.IGNORECASE)
+TOOL_WORDS: dict[str, re.Pattern[str]] = {
+    "current_time": re.compile(r"\b(?:what|which|current|today'?s)\b.*\b(?:time|date|day|weekday)\b", re.IGNORECASE),
+    "get_gpu_metrics": re.compile(r"\bgpus?\b|\bvram\b", re.IGNORECASE),
+    "list_backends": re.compile(r"\b(?:which|what|list|show)\b.*\b(?:backends|models|servers|routes)\b", re.IGNORECASE),
+    "get_batch_status": re.compile(r"\bbatch(?:es)?\b", re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool that the model calls."""
+
+    name: str
+    arguments: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model says, or calls."""
+
+    text: str = ""
+    calls: tuple[Call, ...] = ()
+
+
+def respond(ask: Ask) -> Reply:
+    """The reply to a valid request.
+
+    Raises:
+        ApiError: the wanted schema cannot be met by extraction.
+    """
+    results = quoting.results_at_end(ask.messages)
+    question = _question(ask.messages)
+    if ask.choice not in {"auto", "none"} and not results:
+        return Reply(calls=(_forced(ask, question),))
+    if ask.choice != "none" and not results:
+        calls = _wanted_calls(ask, question)
+        if calls:
+            return Reply(calls=calls if ask.parallel else calls[:1])
+    text = quoting.answer(results) if results else _said(ask.messages, question)
+    return Reply(text if ask.schema is None else _as_json(ask, text, question))
+
+
+def complete(prompt: str) -> str:
+    """The text that a plain completion gives for a prompt."""
+    return _said([{"role": "user", "content": prompt}], prompt)
+
+
+def _question(messages: list[Message]) -> str:
+    return next((text_of(message) for message in reversed(messages) if message["role"] == "user"), "").strip()
+
+
+def _wanted_calls(ask: Ask, question: str) -> tuple[Call, ...]:
+    """The tools on offer that this model knows how to use, for a question that needs one."""
+    sums = arithmetic.expressions(question)
+    if sums:
+        return tuple(Call("calculator", {"expression": each}) for each in sums) if "calculator" in ask.tools else ()
+    if _own_words(question) or _pasted(question) or not question:
+        return ()
+    named = next((name for name, pattern in TOOL_WORDS.items() if name in ask.tools and pattern.search(question)), "")
+    if named:
+        return (Call(named, {}),)
+    if "search_documents" in ask.tools and not TITLE.search(question):
+        return (Call("search_documents", {"query": question[:1000]}),)
+    return ()
+
+
+def _forced(ask: Ask, question: str) -> Call:
+    """The call that `tool_choice` demands, with arguments that the tool's schema accepts."""
+    planned = _wanted_calls(ask, question)
+    if ask.choice == "required":
+        if planned:
+            return planned[0]
+        name = max(ask.tools, key=lambda name: _likeness(ask.tools[name], question))
+    else:
+        name = ask.choice
+        if planned and planned[0].name == name:
+            return planned[0]
+    arguments = filling.fill(ask.tools[name].get("parameters") or {"type": "object"}, question, question)
+    return Call(name, arguments if isinstance(arguments, dict) else {})
+
+
+def _likeness(function: Json, question: str) -> int:
+    described = extract.words(f"{function['name'].replace('_', ' ')} {function.get('description') or ''}")
+    return len(set(described) & set(extract.words(question)))
+
+
+def _said(messages: list[Message], question: str) -> str:
+    """What the model says without a tool."""
+    sums = arithmetic.expressions(question)
+    if sums:
+        return "\n".join(_sum(each) for each in sums)
+    if TITLE.search(question):
+        return _title(messages, question)
+    if SUMMARY.search(question[:300]) or SUMMARY.search(question[-200:]):
+        return _summarised(messages, question)
+    said = _own_words(question)
+    if said:
+        return said()
+    if _pasted(question):
+        return _read(question)
+    return _from_conversation(messages, question) or (texts.NO_ANSWER if question else texts.HELLO)
+
+
+def _own_words(question: str) -> Callable[[], str] | None:
+    """What this model can say of itself and of Patchbay."""
+    if SUMMARY.search(question[:300]):
+        return lambda: _summarised([], question)
+    if len(question) > 300:
+        return None
+    if HELLO.search(question):
+        return lambda: texts.HELLO
+    server = texts.server_in(question)
+    if server and (CONNECT_NAMED.search(question) or len(question.split()) < 3):
+        return lambda: texts.connecting(server)
+    if CONNECT.search(question):
+        return texts.connecting_any
+    simple = ((WHO, texts.WHO), (THANKS, texts.THANKS), (GOODBYE, texts.GOODBYE))
+    return next((lambda text=text: text for pattern, text in simple if pattern.search(question)), None)
+
+
+def _sum(expression: str) -> str:
+    shown = expression.replace("*", "\\*")
+    try:
+        return f"{shown} = **{calculate(expression)}**"
+    except PatternError as error:
+        return f"{shown}: {error.message}"
+
+
+def _title(messages: list[Message], question: str) -> str:
+    """A few key words of the conversation, or of what the question quotes."""
+    said = [text_of(message) for message in messages if message["role"] in {"user", "assistant"}]
+    quoted = re.split(r"[:\n]", question, maxsplit=1)[1:]
+    source = (quoted[0] if quoted and quoted[0].strip() else "") or "\n".join(text for text in said if text.strip() != question)
+    return " ".join(extract.keywords(source or question, 5)).capitalize() or "Conversation"
+
+
+def _summarised(messages: list[Message], question: str) -> str:
+    source = _source(messages, question)
+    if not source:
+        return texts.NOTHING_TO_SUMMARISE
+    asked = COUNT.search(question[:300])
+    total = len(extract.sentences(source))
+    count = (NUMBERS.get(asked.group(1).lower()) or int(asked.group(1))) if asked else min(5, max(1, round(total / 4)))
+    if total <= 1 and not asked:
+        return f"That is a single sentence; nothing can be left out:\n\n> {source.strip()}"
+    picked = extract.summary(source, count)
+    bullets = "\n".join(f"- {sentence}" for sentence in picked)
+    return f"{bullets}{extract.NOTE}{len(picked)} most telling of {total} sentences, quoted as they stand.*"
+
+
+def _source(messages: list[Message], question: str) -> str:
+    """The text to summarise: what follows the instruction, what precedes it, or else the longest message before."""
+    lines = question.splitlines()
+    around = [re.split(r":\s", question, maxsplit=1)[-1] if re.search(r"^[^\n.]{0,120}:\s", question) else ""]
+    around += ["\n".join(lines[1:])] if lines and SUMMARY.search(lines[0]) and len(lines[0]) < 200 else []
+    around += ["\n".join(lines[:-1])] if lines and SUMMARY.search(lines[-1]) and len(lines[-1]) < 200 else []
+    around += [question] if len(question.split()) > LONG_TEXT_WORDS else []
+    found = next((text for text in around if len(text.split()) > 3), "")
+    before = [text_of(message) for message in messages[:-1] if message["role"] in {"user", "assistant"}]
+    return found or max((text for text in before if len(text.split()) > LONG_TEXT_WORDS / 2), key=len, default="")
+
+
+def _pasted(question: str) -> bool:
+    return len(question.split()) > LONG_TEXT_WORDS
+
+
+def _read(question: str) -> str:
+    """A long text without an instruction, or with a question at its start or end."""
+    parts = extract.sentences(question)
+    asked = next((part for part in (parts[-1], parts[0]) if part.endswith("?")), "") if parts else ""
+    if asked:
+        rest = "\n".join(part for part in parts if part != asked)
+        found = extract.passages(asked, rest, 3)
+        if found:
+            return quoting.quoted(found)
+    return _summarised([], question)
+
+
+def _from_conversation(messages: list[Message], question: str) -> str:
+    """Sentences of earlier long messages that speak of what is asked."""
+    long = [text_of(message) for message in messages[:-1] if message["role"] in {"system", "developer", "user"}]
+    found = extract.passages(question, "\n\n".join(text for text in long if len(text.split()) > LONG_TEXT_WORDS / 2), 3)
+    return quoting.quoted(found) if found else ""
+
+
+def _as_json(ask: Ask, text: str, question: str) -> str:
+    value: Any = filling.fill(ask.schema, question, _plain(text)) if ask.schema else {"answer": _plain(text)}
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _plain(text: str) -> str:
+    """Markdown without its marks, since it goes into a JSON string."""
+    told = text.partition(extract.NOTE)[0]
+    return " ".join(re.sub(r"[*`]|\\(?=\*)|^(?:> ?|- )", "", told, flags=re.MULTILINE).split())

@@ -1,0 +1,38 @@
+"""The built-in model's own tokens: a word or a run of punctuation, with the white space before it."""
+
+from __future__ import annotations
+
+import re
+
+from webapp.patterns.types import Message
+
+PIECE = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+")
+PER_MESSAGE = 3
+PRIMING = 3
+
+
+def split(text: str) -> list[str]:
+    """The tokens of `text`; joined they are the text again."""
+    return PIECE.findall(text)
+
+
+def count(text: str) -> int:
+    """The number of tokens in `text`."""
+    return sum(1 for _ in PIECE.finditer(text))
+
+
+def count_messages(messages: list[Message]) -> int:
+    """The tokens of a whole conversation."""
+    return PRIMING + sum(PER_MESSAGE + count(text_of(message)) + _count_calls(message) for message in messages)
+
+
+def text_of(message: Message) -> str:
+    """A message's text, from a string or from content parts."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if part.get("type") in {"text", "input_text"})
+    return content or ""
+
+
+def _count_calls(message: Message) -> int:
+    return sum(count(call["function"]["name"]) + count(call["function"]["arguments"]) for call in message.get("tool_calls") or ())

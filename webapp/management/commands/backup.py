@@ -1,0 +1,24 @@
+"""`manage.py backup FILE`: everything into one archive, while the server runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from webapp.server import archives
+
+
+class Command(BaseCommand):
+    help = "Write all state (database, files, secrets) to one .tar.gz. Keep it safe: it holds the keys."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+
+    def handle(self, *_args: Any, file: Path, **_options: Any) -> None:
+        try:
+            count = archives.backup(file.resolve())
+        except (archives.ArchiveProblem, OSError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{count} files in {file} ({file.stat().st_size / 1e6:.1f} MB)")

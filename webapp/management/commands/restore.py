@@ -1,0 +1,26 @@
+"""`manage.py restore FILE`: the state of a backup in place of the present one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from webapp.server import archives
+
+
+class Command(BaseCommand):
+    help = "Restore a backup. Stop the server first; the archive is verified before anything is replaced."
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--force", action="store_true", help="replace the database that is there")
+
+    def handle(self, *_args: Any, file: Path, force: bool, **_options: Any) -> None:
+        try:
+            count = archives.restore(file.resolve(), force=force)
+        except archives.ArchiveProblem as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"{count} files restored. Start the server: make run")

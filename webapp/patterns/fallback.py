@@ -1,0 +1,199 @@
+"""Ordered backends that answer as one: what each failure leads to is the table below (and in docs).
+
+| failure                       | then                                                                                           |
+|-------------------------------|------------------------------------------------------------------------------------------------|
+| Unreachable                   | next step; counts against the backend                                                          |
+| TimedOut, ServerFailed, BadAnswer | next step; counts against backend and model                                                |
+| RateLimited                   | next step; the model cools for Retry-After; on the last step, wait where the budget allows     |
+| QuotaExhausted, AuthenticationFailed | next step; the whole backend cools long; flagged                                        |
+| ModelMissing                  | next step; the model cools                                                                     |
+| ContextOverflow               | next step with a larger window; else cut once and try again                                    |
+| CapabilityMissing             | next capable step                                                                              |
+| Conflict                      | once more, then next                                                                           |
+| RequestRejected               | to the caller                                                                                  |
+| StreamBroken                  | the mid-stream policy                                                                          |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Literal
+
+from webapp.patterns import errors
+from webapp.patterns.breakers import Breakers
+from webapp.patterns.steps import Flag, Run, Step, Truncate, Walk
+from webapp.patterns.streaming import Accumulator
+from webapp.patterns.types import Answer, ModelInfo, Packet, Request, Trail
+
+__all__ = ["Chain", "MidStream", "Step"]
+
+MidStream = Literal["stop", "restart", "continue"]
+GO_ON = "Your answer was cut off. Continue it exactly where it stopped: repeat nothing, and do not comment on the interruption."
+
+
+class Chain:
+    """A Backend over ordered steps, with one retry loop for all of them.
+
+    Args:
+        name: the model name that callers use.
+        steps: tried in order; at least one.
+        breakers: shared by all chains of the process.
+        mid_stream: what to do when a stream breaks after its first content: "stop" raises `StreamBroken`; "restart" begins anew on the next
+            step; "continue" has the next step go on from the partial answer (never once a tool call has begun). The consumer is told by
+            `Packet.switch`.
+        hedge_ms: start the next step when no content came for so long; the first to speak wins, the others are closed.
+        budget_seconds: how long a request may wait for a step that is rate limited, in all.
+        truncate: cuts a request to a window (`steps.Truncate`).
+        on_flag: told of backends that an administrator must look at.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        steps: Sequence[Step],
+        *,
+        breakers: Breakers,
+        mid_stream: MidStream = "stop",
+        hedge_ms: float | None = None,
+        budget_seconds: float = 20.0,
+        truncate: Truncate | None = None,
+        on_flag: Flag | None = None,
+    ) -> None:
+        if not steps:
+            raise ValueError(f"the chain {name!r} has no steps")
+        self.name = name
+        self.steps = tuple(steps)
+        self.mid_stream = mid_stream
+        self.hedge_ms = hedge_ms
+        self._new_walk: Callable[[Request, Trail], Walk] = lambda request, trail: Walk(
+            name, self.steps, request, trail, breakers=breakers, budget=budget_seconds, truncate=truncate, on_flag=on_flag
+        )
+
+    @property
+    def window(self) -> int | None:
+        """The largest known window of the steps, in tokens."""
+        return max((step.window for step in self.steps if step.window), default=None)
+
+    @property
+    def primary_model(self) -> str:
+        """The first step's model id."""
+        return self.steps[0].model
+
+    async def models(self) -> list[ModelInfo]:
+        """The chain itself, under its name."""
+        return [ModelInfo(self.name, self.window, "patchbay")]
+
+    async def aclose(self) -> None:
+        """Nothing: the backends belong to whoever made them."""
+
+    async def send(self, request: Request, *, trail: Trail | None = None) -> Answer:
+        """The whole answer of the first step that gives one.
+
+        Raises:
+            AllFailed, AllCooling: no step gave one.
+            RequestRejected, ContextOverflow, CapabilityMissing: the request is at fault.
+        """
+        walk = self._new_walk(request, trail if trail is not None else Trail())
+        while True:
+            async with await walk.next() as run:
+                try:
+                    answer = await run.send()
+                except errors.BackendError as error:
+                    run.failed(error)
+                else:
+                    run.succeeded()
+                    return answer
+
+    async def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
+        """The stream of the first step that speaks. Raises as `send`, and `StreamBroken` after the first content."""
+        walk = self._new_walk(request, trail if trail is not None else Trail())
+        partial = Accumulator() if self.mid_stream == "continue" else None
+        asked: Request | None = None
+        while True:
+            run, packet = await self._speaking(walk)
+            asked = asked or walk.request
+            async with run:
+                try:
+                    _note(partial, packet)
+                    yield packet
+                    async for packet in run.rest():
+                        _note(partial, packet)
+                        yield packet
+                    run.succeeded()
+                    return
+                except errors.StreamBroken as broken:
+                    run.broke(broken)
+                    if self.mid_stream == "stop" or not walk.has_more or not _may_continue(partial):
+                        raise
+            if partial and partial.text:
+                walk.request = _continued(asked, partial.text)
+                yield Packet(b"", (), switch="continue")
+            else:  # without any text so far, an answer can only begin anew
+                yield Packet(b"", (), switch="restart")
+
+    async def _speaking(self, walk: Walk) -> tuple[Run, Packet]:
+        """The first run that has content, with its first packet."""
+        if self.hedge_ms is not None:
+            return await self._hedged(walk, self.hedge_ms / 1000)
+        while True:
+            run = await walk.next()
+            try:
+                return run, await run.first()
+            except errors.BackendError as error:
+                async with run:
+                    run.failed(error)
+            except BaseException:
+                async with run:
+                    raise
+
+    async def _hedged(self, walk: Walk, delay: float) -> tuple[Run, Packet]:
+        """As `_speaking`, with one more step started each time that nobody spoke for `delay` seconds."""
+        racing: dict[asyncio.Task[Packet], Run] = {}
+        try:
+            while True:
+                run = walk.candidate() or (None if racing else await walk.next())
+                if run:
+                    racing[asyncio.ensure_future(run.first())] = run
+                done, _ = await asyncio.wait(racing, timeout=delay if walk.has_more else None, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    run = racing.pop(task)
+                    packet = await self._result(task, run)
+                    if packet:
+                        return run, packet
+        finally:
+            await _close(racing)
+
+    async def _result(self, task: asyncio.Task[Packet], run: Run) -> Packet | None:
+        """The first packet of a run that spoke; None for one that failed."""
+        try:
+            return await task
+        except errors.BackendError as error:
+            async with run:
+                run.failed(error)
+            return None
+
+
+async def _close(racing: Mapping[asyncio.Task[Packet], Run]) -> None:
+    for task in racing:
+        task.cancel()
+    await asyncio.gather(*racing, return_exceptions=True)
+    for run in racing.values():
+        async with run:
+            run.lost()
+
+
+def _note(partial: Accumulator | None, packet: Packet) -> None:
+    if partial is not None:
+        partial.add_packet(packet)
+
+
+def _may_continue(partial: Accumulator | None) -> bool:
+    """Whether another step can go on (or begin anew): never once a tool call has begun under "continue"."""
+    return partial is None or not partial.tool_calls
+
+
+def _continued(request: Request, text: str) -> Request:
+    """The request to go on from a partial answer."""
+    said = [{"role": "assistant", "content": text}, {"role": "user", "content": GO_ON}]
+    return request.with_messages([*request.messages, *said])

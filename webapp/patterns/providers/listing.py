@@ -1,0 +1,53 @@
+"""Model lists as servers write them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from webapp.patterns.types import Json, ModelInfo
+
+_WINDOW_NAMES: Final = (
+    "context_window",
+    "context_length",
+    "max_model_len",
+    "max_context_length",
+    "loaded_context_length",
+    "max_input_tokens",
+    "n_ctx",
+    "n_ctx_train",
+)
+
+
+def read_models(body: Json) -> list[ModelInfo]:
+    """The models in `data` (or Ollama's `models`), each once, in the server's order; entries without a name are left out."""
+    listed = body.get("data")
+    if not isinstance(listed, list):
+        listed = body.get("models")
+    models: dict[str, ModelInfo] = {}
+    for entry in listed if isinstance(listed, list) else ():
+        info = _model(entry)
+        if info is not None:
+            models.setdefault(info.id, info)
+    return list(models.values())
+
+
+def _model(entry: Any) -> ModelInfo | None:
+    if isinstance(entry, str):
+        return ModelInfo(entry)
+    if not isinstance(entry, dict):
+        return None
+    identifier = entry.get("id") or entry.get("name") or entry.get("model")
+    if not isinstance(identifier, str):
+        return None
+    return ModelInfo(identifier, _window(entry), str(entry.get("owned_by") or ""))
+
+
+def _window(entry: Json) -> int | None:
+    for place in (entry, entry.get("meta"), entry.get("top_provider"), entry.get("limits")):
+        if not isinstance(place, dict):
+            continue
+        for name in _WINDOW_NAMES:
+            value = place.get(name)
+            if isinstance(value, int) and value > 0:
+                return value
+    return None

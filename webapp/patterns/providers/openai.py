@@ -1,0 +1,274 @@
+"""The one door to the openai package: a backend that is an OpenAI-compatible server.
+
+The package gives clients, authentication, headers and errors; streams are taken raw from it and decoded by `decoder`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote
+
+import httpx2
+
+from webapp.patterns import errors
+from webapp.patterns.providers import prepare, refusals
+from webapp.patterns.providers.base import Timeouts
+from webapp.patterns.providers.listing import read_models
+from webapp.patterns.providers.reading import PacketReader, chunks, read_answer, read_object, unreachable
+from webapp.patterns.providers.recording import Prices, PricesByModel, Recorder
+from webapp.patterns.providers.transport import make_transport
+from webapp.patterns.redact import Redactor
+from webapp.patterns.types import Answer, Attempt, Json, ModelInfo, Packet, Request, Trail
+
+if TYPE_CHECKING:
+    import openai
+
+_ANSWER_PATIENCE: Final = 10
+"""A whole answer may take this many times as long as a first token."""
+
+
+class OpenAIBackend:
+    """One OpenAI-compatible server, with one connection pool for as long as it lives.
+
+    Args:
+        name: for trails and messages.
+        base_url: up to and including /v1.
+        api_key: sent as a bearer token; empty for none. It never shows in any error.
+        headers: sent with each request, as secret as the key.
+        timeouts: how long to wait (`base.Timeouts`).
+        max_concurrency: calls at once; more wait their turn.
+        prices: what tokens cost; `model_prices` for single models.
+        capabilities: what the server can do by name, where known; False changes or refuses requests (`prepare.prepared`, `fallback`).
+        http_client: in place of its own, for a server in this process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        api_key: str = "",
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        max_concurrency: int | None = None,
+        prices: Prices | None = None,
+        model_prices: PricesByModel | None = None,
+        capabilities: Mapping[str, bool] | None = None,
+        http_client: httpx2.AsyncClient | None = None,
+    ) -> None:
+        self.name = name
+        self.base_url = base_url.rstrip("/")
+        self.timeouts = timeouts or Timeouts()
+        self.capabilities: Mapping[str, bool] = dict(capabilities or {})
+        self.redactor = Redactor([api_key.strip(), *(headers or {}).values()])
+        self._key = _header_safe(api_key.strip(), "API key")
+        self._headers = {key: _header_safe(value, f"header {key}") for key, value in (headers or {}).items()}
+        self._prices = prices
+        self._model_prices = model_prices or {}
+        self._slots = asyncio.Semaphore(max_concurrency) if max_concurrency else None
+        self._http = http_client
+        self._client: openai.AsyncOpenAI | None = None
+
+    async def stream(
+        self, request: Request, *, trail: Trail | None = None, timeouts: Timeouts | None = None
+    ) -> AsyncGenerator[Packet, None]:
+        """The streamed answer (`base.Backend.stream`)."""
+        limits = timeouts or self.timeouts
+        body = prepare.prepared(request.body, stream=True, capabilities=self.capabilities)
+        hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
+        with self._recorded(body, trail) as record:
+            deadline = asyncio.get_running_loop().time() + limits.first_token
+            async with self._called("POST", request.path, deadline, content=prepare.encoded(body)) as response:
+                reader = PacketReader(response, limits, deadline, self.redactor, hide_usage=hide_usage)
+                async for packet in reader.packets():
+                    record.saw(packet)
+                    yield packet
+
+    async def send(self, request: Request, *, trail: Trail | None = None, timeouts: Timeouts | None = None) -> Answer:
+        """The whole answer (`base.Backend.send`); it may take ten times as long as a first token."""
+        limits = timeouts or self.timeouts
+        body = prepare.prepared(request.body, stream=False, capabilities=self.capabilities)
+        with self._recorded(body, trail) as record:
+            deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
+            async with self._called("POST", request.path, deadline, content=prepare.encoded(body)) as response:
+                answer = await read_answer(response, request.path, deadline, self.redactor)
+            record.whole(answer)
+            return answer
+
+    async def models(self) -> list[ModelInfo]:
+        """The models that the server lists, with their windows where it says them."""
+        return read_models(await self._object("GET", "models"))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    # --- files and batches: OpenAI's objects as plain JSON
+
+    async def upload_file(self, name: str, content: bytes | IO[bytes], *, purpose: str = "batch") -> Json:
+        """Upload a file; the file object."""
+        return await self._object("POST", "files", body={"purpose": purpose}, files={"file": (name, content)})
+
+    async def retrieve_file(self, file_id: str) -> Json:
+        """The file object."""
+        return await self._object("GET", f"files/{_segment(file_id)}")
+
+    async def delete_file(self, file_id: str) -> Json:
+        """Delete a file; `{"id", "object", "deleted"}`."""
+        return await self._object("DELETE", f"files/{_segment(file_id)}")
+
+    async def file_content(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        """The bytes of a file as they come."""
+        deadline = asyncio.get_running_loop().time() + self.timeouts.total
+        async with self._called("GET", f"files/{_segment(file_id)}/content", deadline) as response:
+            async for data in chunks(response, deadline, self.redactor):
+                yield data
+
+    async def create_batch(
+        self, input_file_id: str, endpoint: str, *, window: str = "24h", metadata: Mapping[str, str] | None = None
+    ) -> Json:
+        """Start a batch over an uploaded file; the batch object. `endpoint` as in `/v1/chat/completions`."""
+        body: Json = {"input_file_id": input_file_id, "endpoint": endpoint, "completion_window": window}
+        if metadata:
+            body["metadata"] = dict(metadata)
+        return await self._object("POST", "batches", content=prepare.encoded(body))
+
+    async def retrieve_batch(self, batch_id: str) -> Json:
+        """The batch object as it stands."""
+        return await self._object("GET", f"batches/{_segment(batch_id)}")
+
+    async def cancel_batch(self, batch_id: str) -> Json:
+        """Ask for a batch to be cancelled; the batch object."""
+        return await self._object("POST", f"batches/{_segment(batch_id)}/cancel", content=b"")
+
+    async def list_batches(self, *, limit: int = 20, after: str = "") -> list[Json]:
+        """Batch objects, newest first; `after` is the id that ended the page before."""
+        query = {"limit": limit, **({"after": after} if after else {})}
+        page = await self._object("GET", "batches", query=query)
+        return [batch for batch in page.get("data") or () if isinstance(batch, dict)]
+
+    # --- the package
+
+    async def _object(self, method: str, path: str, **call: Any) -> Json:
+        """Call an endpoint that answers with one object."""
+        deadline = asyncio.get_running_loop().time() + self.timeouts.first_token
+        async with self._called(method, path, deadline, **call) as response:
+            return await read_object(response, deadline, self.redactor)
+
+    @asynccontextmanager
+    async def _called(self, method: str, path: str, deadline: float, **call: Any) -> AsyncGenerator[httpx2.Response, None]:
+        """A successful response with its body unread. Closed on the way out, with its connection where the body was not read to its end."""
+        async with self._slot(deadline):
+            response = await self._request(method, path, deadline, **call)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+
+    async def _request(self, method: str, path: str, deadline: float, **call: Any) -> httpx2.Response:
+        client = await self._ready()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await _requested(client, method, path, **call)
+        except TimeoutError as error:
+            raise errors.TimedOut("No answer began in time.") from error
+        except package().APIStatusError as error:
+            raise refusals.refused(error.status_code, error.response.content, error.response.headers, self.redactor) from None
+        except (package().APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise unreachable(error.__cause__ or error, self.redactor) from None
+
+    async def _ready(self) -> openai.AsyncOpenAI:
+        if self._client is None:
+            if "openai" not in sys.modules:
+                await asyncio.to_thread(package)
+            if self._http is None:
+                wait = httpx2.Timeout(None, connect=self.timeouts.connect)
+                transport = make_transport(self.base_url)
+                self._http = httpx2.AsyncClient(transport=transport, timeout=wait, follow_redirects=False, trust_env=False)
+            self._client = _client_class()(self.base_url, self._key, self._headers, self._http)
+        return self._client
+
+    @asynccontextmanager
+    async def _slot(self, deadline: float) -> AsyncGenerator[None, None]:
+        if self._slots is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise errors.RateLimited("All its places are taken by other requests.", retry_after=1.0) from None
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _recorded(self, body: Json, trail: Trail | None) -> Recorder:
+        model = str(body.get("model") or "")
+        attempt = Attempt(self.name, model, request=body, base_url=self.base_url)
+        return Recorder(attempt, trail, self._model_prices.get(model, self._prices))
+
+
+@functools.cache
+def package() -> Any:
+    """The openai package, imported at first use: that takes most of a second."""
+    return importlib.import_module("openai")
+
+
+async def _requested(
+    client: openai.AsyncOpenAI, method: str, path: str, *, query: Mapping[str, Any] | None = None, **call: Any
+) -> httpx2.Response:
+    """Send by the package's own request method: the typed ones check the whole body against their models, for milliseconds."""
+    options: Any = {"params": query} if query else {}
+    raw: Any = {"cast_to": httpx2.Response, "options": options, "stream": True, "stream_cls": package().AsyncStream}
+    if method == "GET":
+        response = await client.get(f"/{path}", **raw)
+    elif method == "DELETE":
+        response = await client.delete(f"/{path}", cast_to=httpx2.Response, options=options)
+    else:
+        if "files" in call:
+            options["headers"] = {"Content-Type": "multipart/form-data"}
+        response = await client.post(f"/{path}", **raw, **call)
+    return cast("httpx2.Response", response)
+
+
+@functools.cache
+def _client_class() -> Any:
+    """The package's client, without what it reads from the environment: another vendor's server must not get OpenAI's headers."""
+
+    class Client(package().AsyncOpenAI):  # type: ignore[misc]  # the package is loaded late
+        def __init__(self, base_url: str, key: str, headers: Mapping[str, str], http: httpx2.AsyncClient) -> None:
+            super().__init__(api_key=key or "none", base_url=base_url, http_client=http, max_retries=0, organization="", project="")
+            authorization = {"Authorization": f"Bearer {key}"} if key else {}
+            agent = {"User-Agent": self.user_agent, "Accept": "application/json", "Content-Type": "application/json"}
+            self._own_headers = {**agent, **authorization, **headers}
+
+        @property
+        def auth_headers(self) -> dict[str, str]:
+            return {}
+
+        @property
+        def default_headers(self) -> dict[str, str]:
+            return self._own_headers
+
+        def _validate_headers(self, headers: Any, custom_headers: Any) -> None:
+            """A server without a key is none of the package's business."""
+
+    return Client
+
+
+def _header_safe(value: str, what: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise errors.InputError(f"The {what} holds characters that no HTTP header can carry.")
+    return value
+
+
+def _segment(identifier: str) -> str:
+    return quote(identifier, safe="")

@@ -1,0 +1,269 @@
+"""Reading responses: streams into packets, bodies into answers, failures into the error tree; everything bounded in bytes and time."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
+
+import httpx2
+import jiter
+
+from webapp.patterns import errors
+from webapp.patterns.providers import prepare, refusals
+from webapp.patterns.providers.base import Timeouts
+from webapp.patterns.providers.decoder import StreamDecoder, is_error
+from webapp.patterns.redact import Redactor
+from webapp.patterns.types import Answer, Delta, Json, Packet
+
+MAX_ANSWER: Final = 256 * 1024 * 1024
+"""Bytes of a whole answer; 2,048 embeddings of 3,072 dimensions are half of that."""
+MAX_STREAM: Final = 256 * 1024 * 1024
+"""Bytes of a whole stream."""
+MAX_SILENCE: Final = 1_048_576
+"""Bytes of a stream before its first content."""
+_AFTER_FINISH: Final = 5.0
+"""Seconds to wait for usage and `[DONE]` once the answer is finished."""
+_AFTER_DONE: Final = 0.05
+"""Seconds to wait for the end of the body after `[DONE]`, so that the connection can be used again."""
+_KEPT_HEADERS: Final = re.compile(r"x-request-id|x-ratelimit-.*|openai-.*")
+
+
+class PacketReader:
+    """Turns the body of a streamed response into packets.
+
+    Before the first content, events are held back: a failure up to there leaves the caller with nothing, and the next step of a chain can
+    be tried. Raises `StreamBroken` after it.
+    """
+
+    def __init__(
+        self,
+        response: httpx2.Response,
+        limits: Timeouts,
+        deadline: float,
+        redactor: Redactor,
+        *,
+        hide_usage: bool = False,
+        max_stream: int = MAX_STREAM,
+    ) -> None:
+        self._body = body_of(response)
+        self._limits = limits
+        self._deadline = deadline
+        self._clock = asyncio.get_running_loop().time
+        self._end = self._clock() + limits.total
+        self._redactor = redactor
+        self._decoder = StreamDecoder(hide_usage=hide_usage)
+        self._left = max_stream
+        self._held: list[Packet] = []
+        self._held_bytes = 0
+        self._spoke = False
+
+    async def packets(self) -> AsyncGenerator[Packet, None]:
+        """The packets, the first with content; ends once the server ended a finished answer."""
+        try:
+            data = await self._first()
+            while data:
+                packet = self._take(data)
+                if packet:
+                    yield packet
+                if self._decoder.error is not None:
+                    raise refusals.reported(self._decoder.error, self._redactor)
+                if self._decoder.done:
+                    break
+                data = await self._more()
+            for packet in self._last():
+                yield packet
+            if self._decoder.done:
+                await self._drain()
+        except errors.BackendError as error:
+            if self._spoke:
+                raise errors.StreamBroken(error.message, status=error.status, body=error.body) from error
+            raise
+
+    async def _first(self) -> bytes:
+        """The first bytes; for a server that answered whole though asked to stream, all of it, as a stream."""
+        data = await self._read()
+        start = data.lstrip()[:1]
+        if start == b"<":
+            raise errors.BadAnswer("The server answered with an HTML page instead of a stream.", status=200)
+        if start not in {b"{", b"["}:
+            return data
+        parts = [data]
+        while data := await self._read():
+            parts.append(data)
+        body = read_json(b"".join(parts), self._redactor)
+        check_choices(body)
+        return prepare.as_stream(body)
+
+    async def _more(self) -> bytes:
+        try:
+            return await self._read()
+        except errors.BackendError:
+            if self._decoder.finished:  # the answer is whole: what fails now is only its end
+                return b""
+            raise
+
+    async def _read(self) -> bytes:
+        """The next bytes, empty at the end."""
+        try:
+            async with asyncio.timeout_at(min(self._deadline, self._end)):
+                data = await anext(self._body, b"")
+        except TimeoutError:
+            raise errors.TimedOut(self._late()) from None
+        except httpx2.HTTPError as error:
+            raise unreachable(error, self._redactor) from None
+        self._left -= len(data)
+        if self._left < 0:
+            raise errors.BadAnswer("The stream is longer than any answer may be.")
+        return data
+
+    def _late(self) -> str:
+        if self._clock() >= self._end:
+            return f"The answer took longer than {self._limits.total:g} s."
+        if self._spoke:
+            return f"Nothing came for {self._limits.idle:g} s in mid-stream."
+        return f"No content came within {self._limits.first_token:g} s."
+
+    def _take(self, data: bytes) -> Packet | None:
+        packet = self._decoder.feed(data)
+        if packet is None:
+            return None
+        if packet.deltas:
+            self._deadline = self._clock() + (min(_AFTER_FINISH, self._limits.idle) if self._decoder.finished else self._limits.idle)
+        return packet if self._spoke else self._hold(packet)
+
+    def _hold(self, packet: Packet) -> Packet | None:
+        """Keep what comes before the first content; hand all of it over with the first."""
+        self._held.append(packet)
+        self._held_bytes += len(packet.raw)
+        if any(delta.has_content for delta in packet.deltas):
+            return self._release()
+        if self._held_bytes > MAX_SILENCE:
+            raise errors.BadAnswer(f"The stream brought {MAX_SILENCE} bytes and no content.")
+        return None
+
+    def _release(self) -> Packet:
+        held, self._held, self._spoke = self._held, [], True
+        deltas: list[Delta] = [delta for packet in held for delta in packet.deltas]
+        return Packet(b"".join(packet.raw for packet in held), tuple(deltas))
+
+    def _last(self) -> list[Packet]:
+        """What is left at the end of a finished stream.
+
+        Raises:
+            BadAnswer: it is not finished.
+        """
+        last = self._decoder.close()
+        if last:
+            self._held.append(last)
+        if self._decoder.error is not None:
+            raise refusals.reported(self._decoder.error, self._redactor)
+        if not self._decoder.finished:
+            raise errors.BadAnswer("The stream ended before the answer was finished.", status=200)
+        return [self._release()] if self._held else []
+
+    async def _drain(self) -> None:
+        """Read the end of the body. What comes there, or does not, is of no interest: the answer is whole."""
+        self._deadline = min(self._end, self._clock() + _AFTER_DONE)
+        try:
+            while await self._read():
+                pass
+        except errors.BackendError:
+            return
+
+
+def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """The body's bytes as they come; raw where nothing is compressed, which is cheaper."""
+    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+
+
+async def chunks(response: httpx2.Response, deadline: float, redactor: Redactor) -> AsyncGenerator[bytes, None]:
+    """The body's bytes as they come, until the deadline (by the loop's clock)."""
+    body = body_of(response)
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                data = await anext(body, b"")
+        except TimeoutError:
+            raise errors.TimedOut("The answer did not come in time.") from None
+        except httpx2.HTTPError as error:
+            raise unreachable(error, redactor) from None
+        if not data:
+            return
+        yield data
+
+
+async def read_whole(response: httpx2.Response, deadline: float, redactor: Redactor, limit: int = MAX_ANSWER) -> bytes:
+    """The whole body."""
+    parts, size = [], 0
+    async for data in chunks(response, deadline, redactor):
+        parts.append(data)
+        size += len(data)
+        if size > limit:
+            raise errors.BadAnswer("The answer is longer than any answer may be.")
+    return b"".join(parts)
+
+
+async def read_object(response: httpx2.Response, deadline: float, redactor: Redactor) -> Json:
+    """A JSON object that reports no error."""
+    return read_json(await read_whole(response, deadline, redactor), redactor)
+
+
+async def read_answer(response: httpx2.Response, path: str, deadline: float, redactor: Redactor) -> Answer:
+    """A whole answer with something in it, its tool calls mended."""
+    raw = await read_whole(response, deadline, redactor)
+    body = read_json(raw, redactor)
+    if path in prepare.STREAMING:
+        check_choices(body)
+        if prepare.mend(body):
+            raw = prepare.encoded(body)
+    elif path == "embeddings" and not body.get("data"):
+        raise errors.BadAnswer("The answer holds no embeddings.", status=200)
+    headers = {name: value for name, value in response.headers.items() if _KEPT_HEADERS.fullmatch(name)}
+    return Answer(raw, body, headers)
+
+
+def read_json(raw: bytes, redactor: Redactor) -> Json:
+    """A JSON object that reports no error."""
+    if raw.lstrip()[:1] == b"<":
+        raise errors.BadAnswer("The server answered with an HTML page instead of JSON.", status=200)
+    try:
+        body: Any = jiter.from_json(raw)
+    except ValueError:
+        raise errors.BadAnswer("The server answered with broken JSON.", status=200) from None
+    if not isinstance(body, dict):
+        raise errors.BadAnswer("The server answered with JSON that is no object.", status=200)
+    if is_error(body, has_choices="choices" in body or "data" in body):
+        raise refusals.reported(body, redactor)
+    return body
+
+
+def check_choices(body: Json) -> None:
+    """Refuse an answer without choices."""
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise errors.BadAnswer("The answer holds no choices.", status=200)
+
+
+def unreachable(error: BaseException, redactor: Redactor) -> errors.BackendError:
+    """What a failure of the transport means."""
+    text = redactor.text(_reason(error))
+    if isinstance(error, httpx2.ConnectTimeout):
+        return errors.ConnectTimedOut("Could not connect in time.")
+    if isinstance(error, httpx2.TimeoutException):
+        return errors.TimedOut("The server did not answer in time.")
+    if isinstance(error, httpx2.ConnectError | httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.ProxyError):
+        return errors.Unreachable(f"Could not connect: {text}")
+    if isinstance(error, httpx2.DecodingError):
+        return errors.BadAnswer(f"The answer cannot be decompressed: {text}")
+    return errors.Unreachable(f"The connection broke: {text}")
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason that says anything."""
+    text = str(error)
+    while error.__cause__ is not None:
+        error = error.__cause__
+        text = str(error) or text
+    return " ".join((text or type(error).__name__).split())[:300]

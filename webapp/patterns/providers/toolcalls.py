@@ -1,0 +1,142 @@
+"""Streamed tool calls as servers send them, made what OpenAI's schema says: one index a call, one id, whole arguments in order."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from webapp.patterns.types import Json, ToolCallDelta
+
+
+def new_call_id() -> str:
+    return f"call_{uuid.uuid4().hex[:24]}"
+
+
+@dataclass(slots=True)
+class _Call:
+    index: int
+    id: str
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    """All ids it came under."""
+    sent_index: Any = None
+    """The index it came under, None where the server sends none."""
+
+
+class CallRepair:
+    """The calls of one choice, as their fragments arrive.
+
+    A fragment belongs to the call with its id; else, by its index, to the last call that came under it; else to the last call. It begins a
+    new call instead where it carries a name and that call cannot take it: another id, another name, or arguments that are already whole.
+    """
+
+    def __init__(self, make_id: Callable[[], str] = new_call_id) -> None:
+        self._calls: list[_Call] = []
+        self._make_id = make_id
+
+    def take(self, body: Json) -> tuple[tuple[ToolCallDelta, ...], bool]:
+        """The fragments in a delta (or a whole message), and whether it had to be mended, which is done in place."""
+        fragments = _fragments(body)
+        deltas = tuple(self._fragment(raw) for raw in fragments)
+        mended = fragments is not body.get("tool_calls")
+        for raw, delta in zip(fragments, deltas, strict=True):
+            mended |= _mend(raw, delta)
+        if mended:
+            body.pop("function_call", None)
+            body["tool_calls"] = fragments
+        return deltas, mended
+
+    def _fragment(self, raw: Json) -> ToolCallDelta:
+        function = raw.get("function")
+        if not isinstance(function, dict):
+            function = raw
+        identifier, name = _string(raw.get("id")), _string(function.get("name"))
+        arguments = function.get("arguments")
+        text = arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
+        call = self._owner(raw.get("index"), identifier, name)
+        if call is None:
+            return self._begin(raw.get("index"), identifier, name, text)
+        call.arguments.append(text)
+        if identifier:
+            call.ids.add(identifier)
+        new_name = "" if call.name else name
+        call.name = call.name or name
+        return ToolCallDelta(call.index, name=new_name, arguments=text)
+
+    def _begin(self, sent_index: Any, identifier: str, name: str, arguments: str) -> ToolCallDelta:
+        call = _Call(len(self._calls), identifier or self._make_id(), name, [arguments], {identifier} - {""}, sent_index)
+        self._calls.append(call)
+        return ToolCallDelta(call.index, call.id, name, arguments)
+
+    def _owner(self, sent_index: Any, identifier: str, name: str) -> _Call | None:
+        """The call that a fragment goes on with; None where it begins one."""
+        if not self._calls:
+            return None
+        if identifier and (known := self._last(call for call in self._calls if identifier in call.ids)):
+            return known
+        if sent_index is None:
+            call: _Call | None = self._calls[-1]
+        else:
+            call = self._last(call for call in self._calls if call.sent_index == sent_index)
+        if call is None or (name and _is_another(call, identifier, name)):
+            return None
+        return call
+
+    def _last(self, calls: Iterable[_Call]) -> _Call | None:
+        found = None
+        for found in calls:  # noqa: B007 (the last one is wanted)
+            pass
+        return found
+
+
+def _is_another(call: _Call, identifier: str, name: str) -> bool:
+    if not call.name:
+        return False
+    return bool(identifier and call.ids) or name != call.name or _is_whole(call.arguments)
+
+
+def _is_whole(arguments: list[str]) -> bool:
+    if not arguments[-1].endswith("}"):
+        return False
+    try:
+        json.loads("".join(arguments))
+    except ValueError:
+        return False
+    return True
+
+
+def _fragments(body: Json) -> list[Json]:
+    calls = body.get("tool_calls")
+    if isinstance(calls, list) and calls and all(isinstance(call, dict) for call in calls):
+        return calls
+    if isinstance(calls, dict):
+        return [calls]
+    if isinstance(calls, list) and calls:
+        return [call for call in calls if isinstance(call, dict)]
+    function = body.get("function_call")
+    return [{"index": 0, "function": function}] if isinstance(function, dict) else []
+
+
+def _mend(raw: Json, delta: ToolCallDelta) -> bool:
+    """Make a fragment say what the delta says, unknown fields kept; whether it did not."""
+    function = raw.get("function")
+    sent = function if isinstance(function, dict) else {}
+    told = (raw.get("index"), raw.get("id") or "", sent.get("name") or "", sent.get("arguments") or "")
+    if told == (delta.index, delta.id, delta.name, delta.arguments):
+        return False
+    raw["index"] = delta.index
+    for name, value in (("id", delta.id), ("type", "function" if delta.id else "")):
+        raw.pop(name, None)
+        if value:
+            raw[name] = value
+    kept = {name: value for name, value in sent.items() if name != "name"}
+    raw["function"] = {**kept, **({"name": delta.name} if delta.name else {}), "arguments": delta.arguments}
+    return True
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""

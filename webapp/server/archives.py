@@ -1,0 +1,143 @@
+"""Backup of all state into one archive while the server runs, and its restoring.
+
+The archive is a gzipped tar: `manifest.json` (version, database kind, SHA-256 of each file), the database (SQLite's online backup, or
+`pg_dump`'s custom format), and the state folder without what is made anew (static files, vocabulary).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+POSTGRES_DUMP = "database.dump"
+MADE_ANEW = {"static", "static.stamp", "vocabulary"}
+
+
+class ArchiveProblem(Exception):
+    """The backup or the restore cannot be done; says why and what to do."""
+
+
+def backup(target: Path) -> int:
+    """Write everything to `target` (a .tar.gz); returns the number of files. The server may run meanwhile."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        database = _dump_database(Path(folder))
+        files = [(database, database.name), *_state_files(skip=(database.name, target.name))]
+        hashes = {name: _digest(path) for path, name in files}
+        manifest = {"format": FORMAT, "created": timezone.now().isoformat(), "database": connection.vendor, "files": hashes}
+        draft = target.with_name(target.name + ".part")
+        with tarfile.open(draft, "w:gz") as archive:
+            for path, name in files:
+                archive.add(path, name, recursive=False)
+            _add_manifest(archive, manifest, Path(folder))
+        draft.chmod(0o600)  # it holds the keys
+        draft.replace(target)
+    return len(files)
+
+
+def restore(source: Path, *, force: bool) -> int:
+    """Put the state of an archive in place of the present one; returns the number of files. Stop the server first.
+
+    Every file is unpacked and its hash checked before anything is replaced; an existing database is only replaced with `force`.
+    """
+    home: Path = settings.PATCHBAY_HOME
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        unpacked = Path(folder)
+        manifest = _unpack(source, unpacked)
+        _refuse_to_overwrite(manifest, force=force)
+        connection.close()
+        for name in manifest["files"]:
+            _put(unpacked / name, home / name)
+        if manifest["database"] == "postgresql":
+            _pg("pg_restore", "--clean", "--if-exists", "--no-owner", "--dbname", _pg_address(), str(home / POSTGRES_DUMP))
+            (home / POSTGRES_DUMP).unlink()
+    return len(manifest["files"])
+
+
+def _dump_database(folder: Path) -> Path:
+    if connection.vendor == "postgresql":
+        _pg("pg_dump", "--format=custom", "--no-owner", f"--file={folder / POSTGRES_DUMP}", _pg_address())
+        return folder / POSTGRES_DUMP
+    source = Path(settings.DATABASES["default"]["NAME"])
+    target = folder / "patchbay.sqlite3"
+    with closing(sqlite3.connect(source, timeout=20)) as live, closing(sqlite3.connect(target)) as copy:
+        live.backup(copy)
+    return target
+
+
+def _state_files(*, skip: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
+    home: Path = settings.PATCHBAY_HOME
+    for path in sorted(home.rglob("*")):
+        name = path.relative_to(home)
+        if name.parts[0] in MADE_ANEW or name.name.startswith(skip) or not path.is_file():
+            continue
+        yield path, str(name)
+
+
+def _add_manifest(archive: tarfile.TarFile, manifest: dict[str, Any], folder: Path) -> None:
+    path = folder / MANIFEST
+    path.write_text(json.dumps(manifest, indent=1))
+    archive.add(path, MANIFEST)
+
+
+def _unpack(source: Path, folder: Path) -> dict[str, Any]:
+    try:
+        with tarfile.open(source) as archive:
+            archive.extractall(folder, filter="data")
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
+        raise ArchiveProblem(f"{source} is no backup of Patchbay, or is damaged: {error}") from error
+    damaged = [name for name, digest in manifest["files"].items() if not (folder / name).is_file() or _digest(folder / name) != digest]
+    if damaged:
+        raise ArchiveProblem(f"{source} is damaged: {', '.join(damaged[:3])}. Nothing was changed.")
+    return manifest
+
+
+def _refuse_to_overwrite(manifest: dict[str, Any], *, force: bool) -> None:
+    if manifest["database"] != connection.vendor:
+        raise ArchiveProblem(f"The backup is of {manifest['database']}, but DATABASE_URL says {connection.vendor}: set it as it was.")
+    if not force and "accounts_user" in connection.introspection.table_names():
+        raise ArchiveProblem("There is a database already. Restore into an empty PATCHBAY_HOME, or add --force to replace it.")
+
+
+def _put(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in (Path(f"{target}-wal"), Path(f"{target}-shm")):
+        leftover.unlink(missing_ok=True)  # of the database that is replaced
+    shutil.move(source, target)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pg_address() -> str:
+    values = connection.get_connection_params()
+    parts = {"host": values.get("host"), "port": values.get("port"), "user": values.get("user"), "dbname": values.get("dbname")}
+    return " ".join(f"{name}='{value}'" for name, value in parts.items() if value)
+
+
+def _pg(*command: str) -> None:
+    environment = {"PGPASSWORD": str(connection.settings_dict.get("PASSWORD") or ""), "PATH": "/usr/bin:/bin:/usr/local/bin"}
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603 - a fixed command of our own
+    except FileNotFoundError as error:
+        raise ArchiveProblem(f"{command[0]} is not installed: apt-get install postgresql-client") from error
+    except subprocess.CalledProcessError as error:
+        raise ArchiveProblem(f"{command[0]} failed: {error.stderr.strip()}") from error

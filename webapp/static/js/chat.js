@@ -1,0 +1,38 @@
+// The chat page: what htmx and CSS cannot do. Keys, drafts, the address of a new chat, staying at the end of the log.
+(() => {
+  const chat = document.getElementById("chat");
+  const input = document.getElementById("chat-input");
+  const composer = document.getElementById("composer");
+  const scroll = document.getElementById("chat-scroll");
+  const log = document.getElementById("chat-log");
+  const draft = "draft-" + chat.dataset.draft;
+
+  input.value ||= localStorage.getItem(draft) ?? "";
+  input.addEventListener("input", () => localStorage.setItem(draft, input.value));
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    composer.requestSubmit();
+  });
+
+  // A question is cleared when the server says that it has it, not before.
+  document.addEventListener("htmx:after:ws:message", (event) => {
+    const sent = event.detail.message.json?.sent;
+    if (sent === undefined) return;
+    if (input.value.trim() === sent.trim()) input.value = "";
+    localStorage.removeItem(draft);
+    if (location.pathname !== chat.dataset.url) history.replaceState(null, "", chat.dataset.url);
+    end = true;
+  });
+  const offline = document.getElementById("chat-offline");
+  document.addEventListener("htmx:ws:close", () => (offline.hidden = document.hidden));
+  document.addEventListener("htmx:ws:error", () => (offline.hidden = false));
+  document.addEventListener("htmx:after:ws:connection", () => (offline.hidden = true));
+
+  // The log follows its end only while the reader is there.
+  let end = true;
+  const toEnd = () => end && (scroll.scrollTop = scroll.scrollHeight);
+  scroll.addEventListener("scroll", () => (end = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40), { passive: true });
+  new ResizeObserver(toEnd).observe(log);
+  toEnd();
+})();
