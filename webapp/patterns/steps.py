@@ -26,7 +26,7 @@ RATE_PAUSE: Final = 5.0
 """Where a 429 does not say how long."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """One step of a chain. Timeouts in seconds, for the backend's own where None; `window` in tokens where known.
 
