@@ -34,9 +34,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A packet of the stream: text, reasoning, refusal, fragments of tool calls."""
+    """A packet of the stream: text, reasoning, refusal, fragments of calls. `switch` as in `Packet`: "restart" voids the turn so far."""
 
     deltas: tuple[Delta, ...]
+    switch: str = ""
 
 
 @dataclass(frozen=True, slots=True)

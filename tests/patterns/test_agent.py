@@ -1,0 +1,525 @@
+"""The tool loop: what it runs, what it tells the model, what bounds it, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from webapp.patterns import agent
+from webapp.patterns.agent import (
+    ApprovalAsked,
+    Event,
+    Finished,
+    Limits,
+    Result,
+    Text,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+)
+from webapp.patterns.errors import StreamBroken
+from webapp.patterns.tools import ToolContext, ToolRegistry
+from webapp.patterns.types import Answer, Attempt, Delta, Message, ModelInfo, Packet, Request, ToolCall, ToolCallDelta, Trail, Usage
+
+Turn = Sequence[Delta | Packet | Exception | float]
+QUESTION: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Well?"}]
+
+
+class Scripted:
+    """A backend that plays a turn a call: deltas to send, seconds to wait, errors to raise. The last turn repeats."""
+
+    name = "scripted"
+
+    def __init__(self, *turns: Turn) -> None:
+        self.turns = turns
+        self.requests: list[Request] = []
+        self.closed = 0
+
+    async def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
+        turn = self.turns[min(len(self.requests), len(self.turns) - 1)]
+        self.requests.append(request)
+        if trail:
+            trail.add(Attempt(self.name, "m", outcome="ok"))
+        try:
+            for part in turn:
+                if isinstance(part, float):
+                    await asyncio.sleep(part)
+                elif isinstance(part, Exception):
+                    raise part
+                else:
+                    yield part if isinstance(part, Packet) else Packet(b"", (part,))
+        finally:
+            self.closed += 1
+
+    async def send(self, request: Request, *, trail: Trail | None = None) -> Answer:
+        raise NotImplementedError
+
+    async def models(self) -> list[ModelInfo]:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise NotImplementedError
+
+
+def call(name: str, arguments: str = "{}", *, index: int = 0, id: str = "") -> Delta:  # noqa: A002 - the field's name
+    return Delta(tool_calls=(ToolCallDelta(index, id or f"call_{index}", name, arguments),))
+
+
+def says(text: str, finish: str = "stop") -> list[Delta]:
+    return [Delta(text=text), Delta(finish_reason=finish)]
+
+
+def calls(*names: str, finish: str = "tool_calls") -> list[Delta]:
+    return [*(call(name, index=index) for index, name in enumerate(names)), Delta(finish_reason=finish)]
+
+
+@pytest.fixture
+def log() -> list[str]:
+    """What the tools did, in order."""
+    return []
+
+
+@pytest.fixture
+def tools(log: list[str]) -> ToolRegistry:
+    registry = ToolRegistry()
+
+    @registry.tool
+    async def look() -> str:
+        log.append("look")
+        return "seen"
+
+    @registry.tool
+    async def slow() -> str:
+        await asyncio.sleep(0.03)
+        log.append("slow")
+        return "slow result"
+
+    @registry.tool
+    async def hang() -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            log.append("hang stopped")
+
+    @registry.tool
+    async def whoami(me: ToolContext) -> int | None:
+        return me.user_id
+
+    @registry.tool(acts=True)
+    async def delete() -> str:
+        log.append("delete")
+        return "deleted"
+
+    return registry
+
+
+async def events_of(backend: Scripted, tools: ToolRegistry, **options: Any) -> list[Event]:
+    async with aclosing(agent.run(backend, Request.chat(QUESTION), tools, **options)) as events:
+        return [event async for event in events]
+
+
+async def result_of(backend: Scripted, tools: ToolRegistry, **options: Any) -> Result:
+    return await agent.complete(backend, Request.chat(QUESTION), tools, **options)
+
+
+class TestLoop:
+    async def test_an_answer_without_calls_is_one_turn(self, tools: ToolRegistry) -> None:
+        usage = Usage(10, 5)
+        backend = Scripted([Delta(reasoning="hm"), Delta(text="Hel"), Delta(text="lo"), Delta(finish_reason="stop"), Delta(usage=usage)])
+        events = await events_of(backend, tools)
+        message = {"role": "assistant", "content": "Hello"}
+        assert events[:3] == [Text((Delta(reasoning="hm"),)), Text((Delta(text="Hel"),)), Text((Delta(text="lo"),))]
+        assert events[-2] == TurnFinished(1, message, (), "stop", usage)
+        assert isinstance(events[-1], Finished)
+        result = events[-1].result
+        assert (result.reason, result.text, result.messages, result.turns) == ("answered", "Hello", [message], 1)
+        assert (result.usage, result.finish_reason, len(result.trail.attempts)) == (usage, "stop", 1)
+
+    async def test_tools_are_run_until_the_model_answers(self, tools: ToolRegistry, log: list[str]) -> None:
+        backend = Scripted([*calls("look"), Delta(usage=Usage(10, 1))], [*says("I see."), Delta(usage=Usage(20, 2))])
+        trail = Trail()
+        result = await result_of(backend, tools, trail=trail)
+        assert log == ["look"]
+        asked = {"role": "assistant", "content": None, "tool_calls": [ToolCall("call_0", "look", "{}").as_message_part()]}
+        reply = {"role": "tool", "tool_call_id": "call_0", "content": "seen"}
+        assert result.messages == [asked, reply, {"role": "assistant", "content": "I see."}]
+        assert backend.requests[1].messages == [*QUESTION, asked, reply]
+        assert backend.requests[0].body["tools"] == tools.schemas()
+        assert (result.usage, result.turns) == (Usage(30, 3), 2)
+        assert result.trail is trail
+        assert len(trail.attempts) == 2
+
+    async def test_without_tools_none_are_offered(self) -> None:
+        backend = Scripted(says("Hello"))
+        await result_of(backend, ToolRegistry())
+        assert "tools" not in backend.requests[0].body
+
+    async def test_calls_of_one_turn_run_side_by_side_and_are_answered_in_order(self, tools: ToolRegistry, log: list[str]) -> None:
+        backend = Scripted(calls("slow", "look", "slow"), says("ok"))
+        started = time.monotonic()
+        events = await events_of(backend, tools)
+        assert time.monotonic() - started < 0.055
+        assert log[0] == "look"
+        finished = [event.call.id for event in events if isinstance(event, ToolFinished)]
+        assert finished[0] == "call_1"
+        assert [event.call.id for event in events if isinstance(event, ToolStarted)] == ["call_0", "call_1", "call_2"]
+        turn = next(event for event in events if isinstance(event, TurnFinished))
+        assert [reply["tool_call_id"] for reply in turn.replies] == ["call_0", "call_1", "call_2"]
+
+    async def test_a_finished_call_says_how_long_it_took(self, tools: ToolRegistry) -> None:
+        events = await events_of(Scripted(calls("slow"), says("ok")), tools)
+        finished = next(event for event in events if isinstance(event, ToolFinished))
+        assert (finished.result, finished.error) == ("slow result", "")
+        assert 25 < finished.ms < 500
+
+    async def test_no_more_run_at_once_than_allowed(self) -> None:
+        running = most = 0
+        registry = ToolRegistry()
+
+        @registry.tool
+        async def count() -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.005)
+            running -= 1
+
+        await result_of(Scripted(calls(*["count"] * 6), says("ok")), registry, limits=Limits(max_parallel=2, max_repeats=9))
+        assert most == 2
+
+    async def test_the_tools_know_who_they_run_for(self, tools: ToolRegistry) -> None:
+        result = await result_of(Scripted(calls("whoami"), says("ok")), tools, context=ToolContext(user_id=42))
+        assert result.messages[1]["content"] == "42"
+
+    async def test_only_the_tools_on_offer_can_be_called(self, tools: ToolRegistry, log: list[str]) -> None:
+        """FAULTS 8: a restricted tool, asked for by name."""
+        result = await result_of(Scripted(calls("delete"), says("ok")), tools.only(["look"]))
+        assert result.messages[1]["content"] == "There is no tool named 'delete'. The tools are: look."
+        assert log == []
+
+    async def test_the_conversation_is_fitted_before_each_turn(self, tools: ToolRegistry) -> None:
+        async def fit(messages: list[Message]) -> list[Message]:
+            return messages[-2:]
+
+        backend = Scripted(calls("look"), says("ok"))
+        result = await result_of(backend, tools, fit=fit)
+        assert [len(request.messages) for request in backend.requests] == [2, 2]
+        assert len(result.messages) == 3
+
+    async def test_a_restart_of_the_stream_voids_what_came_before(self, tools: ToolRegistry) -> None:
+        backend = Scripted([Delta(text="Hal"), call("look"), Packet(b"", (), switch="restart"), *says("Hello")])
+        events = await events_of(backend, tools)
+        assert Text((), "restart") in events
+        assert isinstance(events[-1], Finished)
+        assert (events[-1].result.text, events[-1].result.reason) == ("Hello", "answered")
+
+
+class TestFinishReasons:
+    """FAULTS 33 and 34: the finish reason is checked against what came, not trusted."""
+
+    @pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call", ""])
+    async def test_calls_run_whatever_the_reason_says(self, tools: ToolRegistry, log: list[str], finish: str) -> None:
+        await result_of(Scripted(calls("look", finish=finish), says("ok")), tools)
+        assert log == ["look"]
+
+    async def test_a_reason_that_promises_calls_is_no_call(self, tools: ToolRegistry) -> None:
+        result = await result_of(Scripted(says("Done.", finish="tool_calls")), tools)
+        assert (result.reason, result.text, result.turns) == ("answered", "Done.", 1)
+
+    @pytest.mark.parametrize("finish", ["length", "content_filter"])
+    async def test_a_call_that_was_cut_off_is_never_run(self, tools: ToolRegistry, log: list[str], finish: str) -> None:
+        backend = Scripted([call("look"), call("look", '{"a', index=1), Delta(finish_reason=finish)])
+        result = await result_of(backend, tools)
+        assert log == []
+        assert (result.reason, result.turns) == (finish, 1)
+        assert [message.get("tool_call_id") for message in result.messages] == [None, "call_0", "call_1"]
+        assert result.messages[1]["content"].startswith("[This call was not run:")
+        assert result.messages[0]["tool_calls"][1]["function"]["arguments"] == "{}"
+
+    async def test_text_that_was_cut_off_is_kept(self, tools: ToolRegistry) -> None:
+        result = await result_of(Scripted(says("Once upon", finish="length")), tools)
+        assert (result.reason, result.text) == ("length", "Once upon")
+
+    async def test_a_refusal_and_silence_are_told_apart(self, tools: ToolRegistry) -> None:
+        result = await result_of(Scripted([Delta(refusal="I will not."), Delta(finish_reason="stop")]), tools)
+        assert (result.reason, result.messages[0]["refusal"]) == ("refused", "I will not.")
+        assert (await result_of(Scripted([Delta(finish_reason="stop")]), tools)).reason == "empty"
+
+
+class TestFaults:
+    """FAULTS 30: bounded, visible, and the model is told what went wrong."""
+
+    @pytest.mark.parametrize(
+        ("name", "arguments", "fault", "told"),
+        [
+            ("nothing", "{}", "unknown_tool", "The tools are: look, slow"),
+            ("look", '{"a": ', "broken_json", "not valid JSON"),
+            ("look", '{"a": 1}', "wrong_arguments", "- a: Extra inputs"),
+        ],
+    )
+    async def test_the_model_may_correct_itself(
+        self, tools: ToolRegistry, log: list[str], name: str, arguments: str, fault: str, told: str
+    ) -> None:
+        backend = Scripted([call(name, arguments), Delta(finish_reason="tool_calls")], calls("look"), says("ok"))
+        events = await events_of(backend, tools)
+        finished = next(event for event in events if isinstance(event, ToolFinished))
+        assert finished.error == fault
+        assert told in finished.result
+        assert told in backend.requests[1].messages[-1]["content"]
+        assert json.loads(backend.requests[1].messages[-2]["tool_calls"][0]["function"]["arguments"]) in ({}, {"a": 1})
+        assert log == ["look"]
+
+    async def test_a_model_that_goes_in_circles_is_warned_and_then_stopped(self, tools: ToolRegistry, log: list[str]) -> None:
+        result = await result_of(Scripted([call("look", "{ }"), Delta(finish_reason="tool_calls")], calls("look")), tools)
+        assert (result.reason, result.turns, len(log)) == ("stuck", 3, 3)
+        replies = [message["content"] for message in result.messages if message["role"] == "tool"]
+        assert replies[0] == "seen"
+        assert "You have made this same call 2 times" in replies[1]
+
+    async def test_the_same_call_with_another_result_is_no_circle(self) -> None:
+        registry = ToolRegistry()
+        numbers = iter(range(100))
+
+        @registry.tool
+        def poll() -> int:
+            return next(numbers)
+
+        result = await result_of(Scripted(calls("poll")), registry, limits=Limits(max_turns=6))
+        assert (result.reason, result.turns) == ("turns", 6)
+
+    async def test_turns_are_limited_and_the_last_calls_not_run(self, tools: ToolRegistry, log: list[str]) -> None:
+        result = await result_of(Scripted(calls("look")), tools, limits=Limits(max_turns=2))
+        assert (result.reason, result.turns, log) == ("turns", 2, ["look"])
+        assert "limit of turns" in result.messages[-1]["content"]
+
+    async def test_tokens_are_limited(self, tools: ToolRegistry, log: list[str]) -> None:
+        backend = Scripted([*calls("look"), Delta(usage=Usage(90, 10))])
+        result = await result_of(backend, tools, limits=Limits(max_tokens=200))
+        assert (result.reason, result.turns, log) == ("tokens", 2, ["look"])
+        assert result.usage.total_tokens == 200
+
+    async def test_tokens_are_guessed_when_the_backend_reports_none(self, tools: ToolRegistry) -> None:
+        backend = Scripted([Delta(text="x" * 4000), *calls("look")])
+        result = await result_of(backend, tools, limits=Limits(max_tokens=1000))
+        assert (result.reason, result.turns) == ("tokens", 1)
+
+    async def test_so_many_calls_in_one_turn_are_run_and_no_more(self, tools: ToolRegistry, log: list[str]) -> None:
+        events = await events_of(Scripted(calls("look", "slow", "look", "look"), says("ok")), tools, limits=Limits(max_calls=2))
+        assert sorted(log) == ["look", "slow"]
+        assert [event.error for event in events if isinstance(event, ToolFinished)].count("not_run") == 2
+
+    async def test_an_error_of_the_backend_is_the_callers(self, tools: ToolRegistry) -> None:
+        backend = Scripted(calls("look"), [Delta(text="Hal"), StreamBroken("cut")])
+        seen: list[Event] = []
+
+        async def listen() -> None:
+            async for event in agent.run(backend, Request.chat(QUESTION), tools):
+                seen.append(event)  # noqa: PERF401 - a comprehension would lose them when the error comes
+
+        with pytest.raises(StreamBroken):
+            await listen()
+        assert isinstance(seen[-1], Text)
+        assert sum(isinstance(event, TurnFinished) for event in seen) == 1
+
+
+class TestTime:
+    async def test_a_model_that_stalls_is_given_up_and_its_text_kept(self, tools: ToolRegistry) -> None:
+        backend = Scripted([Delta(text="Hal"), call("look"), 30.0])
+        started = time.monotonic()
+        result = await result_of(backend, tools, limits=Limits(max_seconds=0.05))
+        assert time.monotonic() - started < 1
+        assert (result.reason, result.messages) == ("seconds", [{"role": "assistant", "content": "Hal"}])
+        assert backend.closed == 1
+
+    async def test_a_model_that_never_ends_is_given_up(self, tools: ToolRegistry) -> None:
+        class Endless(Scripted):
+            async def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
+                while True:
+                    yield Packet(b"", (Delta(text="x"),))
+                    await asyncio.sleep(0)
+
+        result = await result_of(Endless(), tools, limits=Limits(max_seconds=0.05))
+        assert result.reason == "seconds"
+
+    async def test_time_that_the_reader_of_events_takes_counts_too(self, tools: ToolRegistry) -> None:
+        events = agent.run(Scripted(says("Hello")), Request.chat(QUESTION), tools, limits=Limits(max_seconds=0.02))
+        await anext(events)
+        await asyncio.sleep(0.04)
+        rest = [event async for event in events]
+        assert isinstance(rest[-1], Finished)
+        assert rest[-1].result.reason == "seconds"
+
+    async def test_a_tool_that_hangs_ends_with_the_loops_time(self, tools: ToolRegistry, log: list[str]) -> None:
+        result = await result_of(Scripted(calls("hang"), says("ok")), tools, limits=Limits(max_seconds=0.05))
+        assert (result.reason, result.turns, log) == ("seconds", 1, ["hang stopped"])
+        assert "did not finish" in result.messages[-1]["content"]
+
+    async def test_fitting_that_takes_too_long_ends_it_too(self, tools: ToolRegistry) -> None:
+        async def fit(messages: list[Message]) -> list[Message]:
+            await asyncio.sleep(30)
+            return messages
+
+        result = await result_of(Scripted(says("ok")), tools, fit=fit, limits=Limits(max_seconds=0.02))
+        assert (result.reason, result.messages) == ("seconds", [{"role": "assistant", "content": ""}])
+
+    async def test_somebody_elses_cancellation_at_the_same_moment_is_theirs(self, tools: ToolRegistry) -> None:
+        task = asyncio.create_task(result_of(Scripted([30.0]), tools, limits=Limits(max_seconds=0.02)))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.02, task.cancel)
+        time.sleep(0.03)  # noqa: ASYNC251 - both timers must be due in one turn of the loop
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+class TestStop:
+    """FAULTS 27: Stop mid-text or inside a tool call: the upstream is closed, the tools are cancelled."""
+
+    async def test_closing_the_events_closes_the_upstream(self, tools: ToolRegistry) -> None:
+        backend = Scripted([Delta(text="a"), Delta(text="b"), 30.0])
+        events = agent.run(backend, Request.chat(QUESTION), tools)
+        await anext(events)
+        await events.aclose()
+        assert backend.closed == 1
+
+    async def test_cancelling_the_task_closes_the_upstream(self, tools: ToolRegistry) -> None:
+        backend = Scripted([Delta(text="a"), 30.0])
+        task = asyncio.create_task(result_of(backend, tools))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert backend.closed == 1
+
+    @pytest.mark.parametrize("how", ["close", "cancel"])
+    async def test_stopping_inside_a_tool_cancels_it(self, tools: ToolRegistry, log: list[str], how: str) -> None:
+        events = agent.run(Scripted(calls("hang")), Request.chat(QUESTION), tools)
+
+        async def until_the_tool_runs() -> None:
+            async for event in events:
+                if isinstance(event, ToolStarted):
+                    await asyncio.sleep(0.01)
+                    if how == "close":
+                        return
+
+        task = asyncio.create_task(until_the_tool_runs())
+        await asyncio.sleep(0.03)
+        task.cancel()
+        await asyncio.wait({task})
+        await events.aclose()
+        await asyncio.sleep(0.01)
+        assert log == ["hang stopped"]
+
+
+class TestApproval:
+    @pytest.fixture
+    def backend(self) -> Scripted:
+        return Scripted(calls("delete", "look"), says("ok"))
+
+    async def test_a_tool_that_acts_runs_when_approved(self, backend: Scripted, tools: ToolRegistry, log: list[str]) -> None:
+        asked: list[ToolCall] = []
+
+        async def approve(call: ToolCall) -> bool:
+            asked.append(call)
+            await asyncio.sleep(0.01)
+            return True
+
+        events = await events_of(backend, tools, approve=approve)
+        assert asked == [ToolCall("call_0", "delete", "{}")]
+        assert ApprovalAsked(asked[0]) in events
+        assert log == ["look", "delete"]
+
+    async def failing(self, call: ToolCall) -> bool:
+        raise LookupError("no page is open")
+
+    async def declining(self, call: ToolCall) -> bool:
+        return False
+
+    async def waiting(self, call: ToolCall) -> bool:
+        await asyncio.sleep(30)
+        return True
+
+    @pytest.mark.parametrize(
+        ("hook", "told"), [(None, "nobody gave it"), ("declining", "The user declined"), ("failing", "nobody gave it")]
+    )
+    async def test_without_a_yes_it_does_not_run(
+        self, backend: Scripted, tools: ToolRegistry, log: list[str], hook: str | None, told: str
+    ) -> None:
+        approve: Callable[[ToolCall], Awaitable[bool]] | None = getattr(self, hook) if hook else None
+        events = await events_of(backend, tools, approve=approve)
+        declined = next(event for event in events if isinstance(event, ToolFinished) and event.call.name == "delete")
+        assert declined.error == "declined"
+        assert told in declined.result
+        assert log == ["look"]
+
+    async def test_nobody_deciding_is_a_no_when_the_time_is_over(self, backend: Scripted, tools: ToolRegistry, log: list[str]) -> None:
+        result = await result_of(backend, tools, approve=self.waiting, limits=Limits(max_seconds=0.03))
+        assert result.reason == "seconds"
+        assert "nobody gave it" in result.messages[1]["content"]
+        assert log == ["look"]
+
+
+def asking(*ids: str, arguments: str = "{}") -> Message:
+    return {"role": "assistant", "content": None, "tool_calls": [ToolCall(id, "look", arguments).as_message_part() for id in ids]}  # noqa: A001
+
+
+def reply(id: str, text: str = "seen") -> Message:  # noqa: A002
+    return {"role": "tool", "tool_call_id": id, "content": text}
+
+
+class TestRepair:
+    def test_a_sound_conversation_stays_as_it_is(self) -> None:
+        sound = [*QUESTION, asking("a", "b"), reply("a"), reply("b"), {"role": "assistant", "content": "ok"}]
+        assert agent.repair(sound) == sound
+
+    def test_a_dangling_call_gets_a_reply_that_says_so(self) -> None:
+        repaired = agent.repair([asking("a", "b"), reply("b"), {"role": "user", "content": "go on"}])
+        assert [message.get("tool_call_id") for message in repaired] == [None, "a", "b", None]
+        assert repaired[1]["content"] == "[This call was not run: the answer was stopped before it.]"
+
+    def test_late_and_shuffled_replies_go_to_their_call(self) -> None:
+        user = {"role": "user", "content": "and?"}
+        assert agent.repair([asking("a", "b"), reply("b"), user, reply("a")]) == [asking("a", "b"), reply("a"), reply("b"), user]
+
+    def test_the_same_id_in_two_turns_is_two_calls(self) -> None:
+        turns = [asking("a"), reply("a", "1"), asking("a"), reply("a", "2")]
+        assert agent.repair(turns) == turns
+
+    def test_replies_without_a_call_are_left_out(self) -> None:
+        assert agent.repair([reply("x"), *QUESTION, reply("y")]) == QUESTION
+
+    def test_an_empty_list_of_calls_is_left_out(self) -> None:
+        assert agent.repair([{"role": "assistant", "content": "hi", "tool_calls": []}]) == [{"role": "assistant", "content": "hi"}]
+        assert agent.repair([{"role": "assistant", "content": "hi", "tool_calls": None}]) == [{"role": "assistant", "content": "hi"}]
+
+    @pytest.mark.parametrize("arguments", ['{"a', "", "null", "[1]", '"{}"'])
+    def test_arguments_that_servers_choke_on_are_emptied(self, arguments: str) -> None:
+        assert agent.repair([asking("a", arguments=arguments), reply("a")])[0] == asking("a")
+
+    async def test_a_run_begins_with_a_repaired_conversation(self, tools: ToolRegistry) -> None:
+        backend = Scripted(says("ok"))
+        await agent.complete(backend, Request.chat([*QUESTION, asking("a")]), tools)
+        assert backend.requests[0].messages[-1]["role"] == "tool"
+
+
+class TestSpeed:
+    async def test_a_packet_costs_a_few_microseconds(self, tools: ToolRegistry) -> None:
+        """The chat streams through the loop: 15,000 tokens/s leave 67 µs for everything."""
+        packets = [Packet(b"", (Delta(text="word "),)) for _ in range(20_000)]
+
+        async def bare() -> AsyncIterator[Packet]:
+            async with aclosing(Scripted([*packets, Delta(finish_reason="stop")]).stream(Request.chat(QUESTION))) as stream:
+                async for packet in stream:
+                    yield packet
+
+        started = time.perf_counter()
+        assert sum([1 async for _ in bare()]) == 20_001
+        middle = time.perf_counter()
+        assert len(await events_of(Scripted([*packets, Delta(finish_reason="stop")]), tools)) == 20_003
+        added = (time.perf_counter() - middle) - (middle - started)
+        assert added / 20_000 < 15e-6
