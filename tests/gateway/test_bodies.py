@@ -11,6 +11,7 @@ from django.conf import settings
 
 from tests.gateway.api import CHAT, Api
 from tests.upstream import Upstream
+from webapp.backends import api_registry
 
 POSTS = ["chat/completions", "completions", "embeddings", "batches"]
 BROKEN = {
@@ -39,11 +40,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("raw", BROKEN.values(), ids=BROKEN.keys())
 @pytest.mark.parametrize("path", POSTS)
-async def test_what_is_no_good_json_is_a_400(api: Api, upstream: Upstream, path: str, raw: bytes) -> None:
+async def test_what_is_no_good_json_is_a_400(api: Api, upstream: Upstream, path: str, raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS 23."""
-    from webapp.backends import api_registry
-
-    api_registry.register(batches=_Refuse())
+    monkeypatch.setattr(api_registry._Registered, "batches", _Refuse())
     await api.serve(upstream)
     response = await api.post(path, content=raw)
     assert response.status_code == 400

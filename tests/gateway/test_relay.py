@@ -175,10 +175,10 @@ async def test_retry_after_comes_out_again(api: Api, upstream: Upstream) -> None
     await api.serve(upstream)
     upstream.default = error("slow down", code=429, headers={"retry-after": "120"})
     response = await api.chat()
-    assert response.status_code in {429, 503}
+    assert response.status_code == 429
     assert 100 <= int(response.headers["retry-after"]) <= 120
     again = await api.chat()  # the backend cools now and is not asked
-    assert again.status_code in {429, 503}
+    assert again.status_code == 503
     assert 100 <= int(again.headers["retry-after"]) <= 120
     assert len(upstream.requests) == 1
 

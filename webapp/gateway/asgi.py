@@ -24,7 +24,7 @@ ROUTES = Routes(
         ("POST", "completions", Endpoint("chat", relay.completions)),
         ("POST", "embeddings", Endpoint("embeddings", embeddings.embeddings)),
         ("GET", "models", Endpoint("models", catalogue.list_models)),
-        ("GET", "models/{id}", Endpoint("models", catalogue.retrieve_model)),
+        ("GET", "models/{name}", Endpoint("models", catalogue.retrieve_model)),
         ("POST", "files", Endpoint("files", stored.create_file)),
         ("GET", "files", Endpoint("files", stored.list_files)),
         ("GET", "files/{id}/content", Endpoint("files", stored.file_content)),

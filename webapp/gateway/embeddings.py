@@ -41,13 +41,15 @@ def _as(wanted: type, item: Json) -> str | list[float]:
     try:
         floats = _floats(vector)
     except (ValueError, TypeError) as error:
-        raise BadAnswer("the backend answered with something that is no embedding") from error
+        raise BadAnswer("The backend answered with something that is no embedding.") from error
     if wanted is str:
         return vector if isinstance(vector, str) else b64encode(floats.tobytes()).decode()
     return vector if isinstance(vector, list) else floats.tolist()
 
 
 def _floats(vector: Any) -> array[float]:
+    if not isinstance(vector, str | list):
+        raise TypeError("neither text nor numbers")
     floats = array("f", b64decode(vector, validate=True) if isinstance(vector, str) else vector)
     if sys.byteorder == "big":
         floats.byteswap()
