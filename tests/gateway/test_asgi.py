@@ -15,7 +15,8 @@ from webapp.backends import registry
 KEYS = {"message", "type", "param", "code"}
 PATHS = [
     "chat/completions", "completions", "embeddings", "models", "models/m", "files", "files/file-1", "files/file-1/content",
-    "batches", "batches/batch_1", "batches/batch_1/cancel", "", "nowhere", "chat", "chat/completions/x", "audio/speech", "..%2fadmin", "%00",
+    "batches", "batches/batch_1", "batches/batch_1/cancel",
+    "", "nowhere", "chat", "chat/completions/x", "audio/speech", "..%2fadmin", "%00",
 ]  # fmt: skip
 
 

@@ -40,7 +40,7 @@ from webapp.gateway import auth, usage
 async def test_anything_but_a_good_token_is_a_401_that_says_how_to_send_one(api: Api, value: str, path: str) -> None:
     """FAULTS 16."""
     method = "GET" if path == "models" else "POST"
-    response = await api.http.request(method, path, headers={"authorization": value.encode("latin-1")})  # type: ignore[dict-item]
+    response = await api.http.request(method, path, headers={b"authorization": value.encode("latin-1")})
     assert response.status_code == 401
     assert response.headers["www-authenticate"].startswith("Bearer")
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
@@ -80,7 +80,12 @@ async def test_a_token_ends_at_its_time_even_while_it_is_known(api: Api, monkeyp
 async def test_a_token_is_looked_up_once_and_not_for_each_request(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     find = selectors.token_by_plaintext
-    monkeypatch.setattr(selectors, "token_by_plaintext", lambda plaintext: asked.append(plaintext) or find(plaintext))
+
+    def counted(plaintext: str) -> ApiToken | None:
+        asked.append(plaintext)
+        return find(plaintext)
+
+    monkeypatch.setattr(selectors, "token_by_plaintext", counted)
     for _ in range(20):
         await api.http.get("models")
         await api.http.get("models", headers={"authorization": "Bearer wrong"})
