@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 from django.utils.crypto import constant_time_compare
 
@@ -35,3 +36,33 @@ def create_first_administrator(*, username: str, password: str, email: str = "")
     user = User.objects.create_superuser(username=username, password=password, email=email)
     (env.home() / SETUP_FILE).unlink(missing_ok=True)
     return user
+
+
+MANAGERS = "Managers"
+MANAGED_APPS = ("backends",)
+ROLES = ("user", "manager", "administrator")
+
+
+def seed_roles() -> None:
+    """The group of managers with what they may do, made once; administrators may change it afterwards."""
+    group, created = Group.objects.get_or_create(name=MANAGERS)
+    if created:
+        budgets = Permission.objects.filter(content_type__app_label="accounts", content_type__model="budget")
+        seeing_users = Permission.objects.filter(content_type__app_label="accounts", codename="view_user")
+        backends = Permission.objects.filter(content_type__app_label__in=MANAGED_APPS)
+        group.permissions.set([*budgets, *seeing_users, *backends])
+
+
+@transaction.atomic
+def set_role(*, user: User, role: str) -> None:
+    """Make `user` a user, a manager or an administrator."""
+    if role not in ROLES:
+        raise ValueError(f"{role!r} is no role: one of {', '.join(ROLES)}")
+    user.is_superuser = role == "administrator"
+    user.is_staff = role != "user"
+    user.save(update_fields=["is_superuser", "is_staff"])
+    managers = Group.objects.get(name=MANAGERS)
+    if role == "manager":
+        user.groups.add(managers)
+    else:
+        user.groups.remove(managers)

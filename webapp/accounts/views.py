@@ -88,6 +88,7 @@ def profile(request: HttpRequest) -> HttpResponse:
     changing = "old_password" in request.POST
     form = ProfileForm(request.POST if request.method == "POST" and not changing else None, instance=request.user)
     password = PasswordChangeForm(request.user, request.POST if changing else None)
+    password.fields["old_password"].widget.attrs.pop("autofocus", None)  # it is not the first thing on the page
     if changing and password.is_valid():
         auth.update_session_auth_hash(request, password.save())
         messages.success(request, "Your password is changed.")

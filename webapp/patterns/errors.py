@@ -19,6 +19,7 @@
     ├── ChainError
     │   ├── ModelNotFound            no route, backend or model of that name
     │   ├── ModelForbidden           the user may not use it
+    │   ├── BudgetSpent              the user's or the group's budget of the month is spent
     │   ├── AllFailed                every step was tried in vain
     │   └── AllCooling               no step may be tried yet; carries retry_after
     ├── OutputError                  structured output; keeps the raw text and the usage
@@ -159,6 +160,11 @@ class ModelNotFound(ChainError):
 class ModelForbidden(ChainError):
     status = 403
     code = "model_forbidden"
+
+
+class BudgetSpent(ChainError):
+    status = 429
+    code = "insufficient_quota"
 
 
 class AllFailed(ChainError):

@@ -1,0 +1,51 @@
+"""Users, managers, administrators."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+
+from tests.cast import Cast
+from webapp.accounts import services
+from webapp.accounts.models import Budget
+
+
+@pytest.fixture(autouse=True)
+def roles(db: None) -> None:
+    services.seed_roles()
+
+
+def test_a_manager_changes_backends_and_budgets_but_no_users(cast: Cast, as_owner: Client) -> None:
+    services.set_role(user=cast.owner, role="manager")
+    assert cast.owner.role == "manager"
+    assert cast.owner.has_perm("backends.change_backend")
+    assert as_owner.get("/admin/accounts/budget/add/").status_code == 200
+    assert as_owner.get("/admin/accounts/user/").status_code == 200
+    assert as_owner.get("/admin/accounts/user/add/").status_code == 403
+
+
+def test_a_role_is_taken_back(cast: Cast, as_owner: Client) -> None:
+    services.set_role(user=cast.owner, role="manager")
+    services.set_role(user=cast.owner, role="user")
+    assert as_owner.get("/admin/backends/backend/").status_code == 302
+
+
+def test_an_administrator_gives_roles_and_it_is_logged(cast: Cast, as_administrator: Client) -> None:
+    form = {"action": "make_manager", "_selected_action": [cast.other.pk]}
+    assert as_administrator.post("/admin/accounts/user/", form).status_code == 302
+    cast.other.refresh_from_db()
+    assert cast.other.role == "manager"
+    assert LogEntry.objects.get(object_id=str(cast.other.pk)).change_message == "Role set to manager."
+
+
+def test_a_budget_belongs_to_a_user_or_a_group(cast: Cast, as_administrator: Client) -> None:
+    refused = as_administrator.post("/admin/accounts/budget/add/", {"monthly": "5"})
+    assert b"Choose a user or a group, not both." in refused.content
+    as_administrator.post("/admin/accounts/budget/add/", {"monthly": "5", "user": cast.owner.pk})
+    assert str(Budget.objects.get()) == "user owner: 5 a month"
+
+
+def test_an_unknown_role_is_refused(cast: Cast) -> None:
+    with pytest.raises(ValueError, match="no role"):
+        services.set_role(user=cast.owner, role="king")

@@ -1,0 +1,64 @@
+"""Budgets: what users and groups spent this month, and the refusal when it is all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from asgiref.sync import sync_to_async
+from django.db.models import Q, Sum
+
+from webapp.accounts.models import Budget, User
+from webapp.backends.models import Attempt
+from webapp.patterns.errors import BudgetSpent
+
+FRESH_SECONDS = 5
+
+
+class Spending:
+    """Says whether a user may still spend; asks the database at most every few seconds a user.
+
+    Args:
+        now: wall clock; months are calendar months in UTC.
+        monotonic: clock of the cache.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC), monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._monotonic = now, monotonic
+        self._known: dict[int, tuple[float, str]] = {}
+
+    async def check(self, user: User) -> None:
+        """Raise `BudgetSpent` when the user's budget, or that of one of the user's groups, is spent."""
+        until, problem = self._known.get(user.pk, (0.0, ""))
+        if self._monotonic() >= until:
+            problem = await sync_to_async(self._problem)(user.pk)
+            self._known[user.pk] = (self._monotonic() + FRESH_SECONDS, problem)
+        if problem:
+            raise BudgetSpent(problem, retry_after=(self._next_month() - self._now()).total_seconds())
+
+    def _problem(self, user_id: int) -> str:
+        for budget, spent in self._budgets(user_id):
+            if spent >= budget.monthly:
+                amount, day = f"{budget.monthly.normalize():f}", f"{self._next_month():%-d %B}"
+                return f"The monthly budget of {budget.owner} ({amount}) is spent until {day}. Ask an administrator for more."
+        return ""
+
+    def _budgets(self, user_id: int) -> Iterator[tuple[Budget, Decimal]]:
+        mine = Q(user_id=user_id) | Q(group__user=user_id)
+        for budget in Budget.objects.filter(mine).select_related("user", "group"):
+            who = Q(user_id=user_id) if budget.user_id else Q(user__groups=budget.group_id)
+            total = Attempt.objects.filter(who, created_at__gte=self._month()).aggregate(total=Sum("cost"))["total"]
+            yield budget, total or Decimal(0)
+
+    def _month(self) -> datetime:
+        return self._now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+    def _next_month(self) -> datetime:
+        first = self._month()
+        return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+
+
+spending = Spending()
+"""The one of this process."""
