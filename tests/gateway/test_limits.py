@@ -13,6 +13,7 @@ import pytest
 from tests.cast import Cast
 from tests.gateway.api import MESSAGES, Api
 from tests.upstream import Upstream
+from webapp.accounts.models import Budget
 from webapp.backends.api_registry import ApiError
 from webapp.backends.services import create_token
 from webapp.gateway import limits
@@ -111,3 +112,12 @@ async def test_what_an_answer_used_counts(api: Api, upstream: Upstream, streams:
     assert row.spent == Decimal("0.7")
     assert row.tokens_left < 1
     assert (await api.chat(stream=streams)).status_code == 429
+
+
+async def test_a_users_own_spent_budget_is_a_429_too(api: Api, upstream: Upstream) -> None:
+    await api.serve(upstream)
+    await Budget.objects.acreate(user=api.people.owner, monthly=Decimal(0))
+    response = await api.chat()
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert int(response.headers["retry-after"]) > 0
+    assert upstream.requests == []
