@@ -10,12 +10,15 @@ from asgiref.sync import sync_to_async
 from tests.cast import Cast, make_cast
 from tests.gateway.api import Api
 from webapp.backends import registry
+from webapp.backends.spending import Spending
 from webapp.gateway import auth
 
 
 @pytest.fixture(autouse=True)
-def _unknown_tokens() -> None:
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process keeps for a few seconds, tests must not share: they use the same ids again."""
     auth.tokens.forget()
+    monkeypatch.setattr(registry, "spending", Spending())
 
 
 @pytest.fixture

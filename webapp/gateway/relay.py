@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
 from webapp.backends import registry
-from webapp.backends.spending import spending
 from webapp.gateway import limits
 from webapp.gateway.auth import Principal
 from webapp.gateway.bodies import read_json
@@ -43,7 +42,6 @@ async def chain_for(call: Call, principal: Principal, body: Json) -> AsyncGenera
     However it ends, what was tried is recorded and counted, and errors leave as `ApiError` with the story of the attempts in the headers.
     """
     chain = await registry.resolve(body["model"], user=principal.user)
-    await spending.check(principal.user)
     call.extra_headers.update(await limits.admit(principal))
     trail = Trail()
     try:
