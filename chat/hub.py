@@ -24,8 +24,9 @@ from chat.attachment import Attachment
 from chat.db import read
 from chat.live import Live
 from chat.models import Message
-from chat.services import Outcome, Started, Status
+from chat.services import Started, Status
 from chat.writer import Writer
+from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.chat")
 GROUP = "chat.hubs"
@@ -33,11 +34,11 @@ HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 
-Runner = Callable[[Live, Started], Awaitable[Outcome]]
+Runner = Callable[[Live, Started], Awaitable[None]]
 
 
 class Hub:
-    """One per process. `runner` writes one answer into a `Live` and says how it ended."""
+    """One per process. `runner` writes one answer into a `Live`; how it went, it notes in `live.outcome`."""
 
     def __init__(self, runner: Runner) -> None:
         self.id = uuid.uuid4()
@@ -93,38 +94,38 @@ class Hub:
         return live
 
     async def _run(self, live: Live, started: Started) -> None:
+        outcome = live.outcome
         try:
-            outcome = await self._runner(live, started)
+            await self._runner(live, started)
         except asyncio.CancelledError:
-            interrupted = live.stopped_by == "shutdown"
-            outcome = Outcome(status=Status.INTERRUPTED if interrupted else Status.STOPPED, trail=live.trail)
+            outcome.status = Status.INTERRUPTED if live.stopped_by == "shutdown" else Status.STOPPED
+        except PatternError as error:
+            outcome.status, outcome.error = Status.FAILED, error.message
         except Exception:  # the last line of defence: an answer must not stay "streaming" for ever
             logger.exception("A generation failed")
-            outcome = Outcome(
-                status=Status.FAILED, error="Something broke on our side. Try again; the log has the details.", trail=live.trail
-            )
+            outcome.status, outcome.error = Status.FAILED, "Something broke on our side. Try again; the server's log has the details."
         live.ending = True
-        await self._finish(live, outcome)
+        await self._finish(live)
 
-    async def _finish(self, live: Live, outcome: Outcome) -> None:
+    async def _finish(self, live: Live) -> None:
         await live.settled()
         live.apply({"k": "end", "at": time.time()})
         await live.settled()
         live.answer.settle()
         self.writer.remove(live.id)
-        message = await self._keep(live, outcome, await asyncio.to_thread(live.view.final_html))
+        message = await self._keep(live, await asyncio.to_thread(live.view.final_html))
         if message:
             live.finish(fragments.article(await read(selectors.turn)(message)))
         self.lives.pop(live.id, None)
         await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
 
-    async def _keep(self, live: Live, outcome: Outcome, html: str) -> Message | None:
+    async def _keep(self, live: Live, html: str) -> Message | None:
         """Write the whole answer; while the database is away, hold it and try again."""
         parts = live.answer.as_json()
         while True:
             try:
                 return await self.writer.call(
-                    lambda: services.finish(generation_id=live.id, parts=parts, outcome=outcome, html=html),
+                    lambda: services.finish(generation_id=live.id, parts=parts, outcome=live.outcome, html=html),
                 )
             except DatabaseError:
                 if self._stopping:

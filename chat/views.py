@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from chat import fragments, hub, selectors, services
 from chat.models import Conversation
 from webapp.accounts.models import User
+from webapp.backends import registry
 from webapp.patterns.curl import to_curl
 
 SIDEBAR = 60
@@ -73,6 +74,7 @@ def _page(request: HttpRequest, shown: Conversation) -> HttpResponse:
         "fresh": not page.turns,
         "groups": fragments.grouped(list(selectors.conversations(who(request))[:SIDEBAR])),
         "current": shown.id,
+        "models": async_to_sync(registry.offered)(who(request)),
         "stamp": fragments.stamp(shown),
     }
     return render(request, "chat/page.html", context)
