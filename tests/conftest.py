@@ -9,9 +9,10 @@ from django.test import Client
 
 from tests.cast import Cast, make_cast
 from tests.live import browser_page, chromium, live, new_live, populated_home, prepared_home
+from tests.machines import postgres, redis
 from tests.upstream import Upstream
 
-__all__ = ["browser_page", "chromium", "live", "new_live", "populated_home", "prepared_home"]
+__all__ = ["browser_page", "chromium", "live", "new_live", "populated_home", "postgres", "prepared_home", "redis"]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -134,7 +135,7 @@ def _pg_address() -> str:
 
 
 def _pg(*command: str) -> None:
-    environment = {"PGPASSWORD": str(connection.settings_dict.get("PASSWORD") or ""), "PATH": "/usr/bin:/bin:/usr/local/bin"}
+    environment = {**os.environ, "PGPASSWORD": str(connection.settings_dict.get("PASSWORD") or "")}
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603 - a fixed command of our own
     except FileNotFoundError as error:

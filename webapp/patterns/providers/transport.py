@@ -1,12 +1,197 @@
-"""How bytes reach a server."""
+"""How bytes reach a server: our own connections for httpx, pooled by origin, with addresses checked when they are connected to."""
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import ssl
+import urllib.request
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Final
+from urllib.parse import urlsplit
+
 import httpx2
+
+from webapp.patterns.providers.addresses import REFUSAL, as_literal, is_forbidden, resolve
+from webapp.patterns.providers.connection import Connection
+
+MAX_IDLE: Final = 64
+"""Idle connections kept for an origin."""
+IDLE_SECONDS: Final = 30.0
+MAX_REFUSAL: Final = 1_048_576
+"""Bytes read of a body whose status is no success; the package reads such bodies whole."""
+MAX_PACKED_REFUSAL: Final = 16_384
+"""The same where it is compressed, and may be a bomb."""
+
+Origin = tuple[str, str, int]
+
+
+class ForbiddenAddress(httpx2.ConnectError):
+    """The host is, or resolves to, an address that no backend may have."""
+
+
+class PoolTransport(httpx2.AsyncBaseTransport):
+    """HTTP/1.1 with as many connections as there are calls, and the idle ones kept for reuse.
+
+    A request whose kept connection turns out to be closed before any byte of an answer is sent once more on a new one.
+    """
+
+    def __init__(self, *, context: ssl.SSLContext | None = None, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._context = context
+        self._idle_seconds = idle_seconds
+        self._idle: dict[Origin, list[Connection]] = defaultdict(list)
+        self._busy: set[Connection] = set()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
+        if url.scheme not in {"http", "https"}:
+            raise httpx2.UnsupportedProtocol(f"The address must begin with http:// or https://, not {url.scheme!r}.")
+        origin = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
+        kept = self._reusable(origin)
+        if kept:
+            try:
+                return await self._exchange(kept, origin, request)
+            except httpx2.TransportError:
+                if kept.answered or not isinstance(request.stream, httpx2.ByteStream):
+                    raise
+        connection = await self._connect(origin, (request.extensions.get("timeout") or {}).get("connect"))
+        return await self._exchange(connection, origin, request)
+
+    async def aclose(self) -> None:
+        for connection in [*self._busy, *(kept for idle in self._idle.values() for kept in idle)]:
+            connection.abort()
+        self._idle.clear()
+
+    def _reusable(self, origin: Origin) -> Connection | None:
+        """The connection that was used last, if it can be used again."""
+        idle = self._idle[origin]
+        loop = asyncio.get_running_loop()
+        while idle:
+            connection = idle.pop()
+            if connection.loop is loop and connection.is_open and loop.time() - connection.idle_since < self._idle_seconds:
+                return connection
+            if connection.loop is loop:
+                connection.abort()
+        return None
+
+    async def _exchange(self, connection: Connection, origin: Origin, request: httpx2.Request) -> httpx2.Response:
+        self._busy.add(connection)
+        try:
+            await connection.exchange(request)
+        except BaseException:
+            self._drop(connection)
+            raise
+        body = _Body(self, connection, origin)
+        return httpx2.Response(connection.status, headers=connection.headers, stream=body, extensions={"http_version": b"HTTP/1.1"})
+
+    def _drop(self, connection: Connection) -> None:
+        self._busy.discard(connection)
+        connection.abort()
+
+    def release(self, connection: Connection, origin: Origin) -> None:
+        """Take a connection back whose body was read to its end, or was not."""
+        if not (connection.reusable and connection.is_open):
+            self._drop(connection)
+            return
+        self._busy.discard(connection)
+        idle = self._idle[origin]
+        connection.idle_since = connection.loop.time()
+        idle.append(connection)
+        if len(idle) > MAX_IDLE:
+            idle.pop(0).abort()
+
+    def _lost(self, connection: Connection) -> None:
+        self._busy.discard(connection)
+        for idle in self._idle.values():
+            if connection in idle:
+                idle.remove(connection)
+
+    async def _connect(self, origin: Origin, patience: float | None) -> Connection:
+        try:
+            async with asyncio.timeout(patience):
+                return await self._connected(origin, patience)
+        except TimeoutError as error:
+            raise httpx2.ConnectTimeout(f"No connection within {patience:g} s.") from error
+        except ssl.SSLCertVerificationError as error:
+            raise httpx2.ConnectError(f"The certificate is not trusted: {error.verify_message}") from error
+        except OSError as error:
+            raise httpx2.ConnectError(error.strerror or str(error)) from error
+
+    async def _connected(self, origin: Origin, patience: float | None) -> Connection:
+        """Connect to the addresses one after the other, each with its share of the time."""
+        scheme, host, port = origin
+        addresses = await resolve(host, port)
+        if any(map(is_forbidden, addresses)):
+            raise ForbiddenAddress(f"{host} {REFUSAL}.")
+        context = (self._context or _trusting()) if scheme == "https" else None
+        loop = asyncio.get_running_loop()
+        failure: OSError | None = None
+        for address in addresses:
+            try:
+                async with asyncio.timeout(patience / len(addresses) if patience else None):
+                    _, connection = await loop.create_connection(
+                        functools.partial(Connection, self._lost), address, port, ssl=context, server_hostname=host if context else None
+                    )
+                    return connection
+            except OSError as error:  # TimeoutError among them
+                failure = error
+        assert failure is not None, "a resolved name has addresses"
+        raise failure
+
+
+class _Body(httpx2.AsyncByteStream):
+    """The body of a response; closing it frees or drops the connection."""
+
+    def __init__(self, pool: PoolTransport, connection: Connection, origin: Origin) -> None:
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._origin = origin
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        connection = self._connection
+        left = _limit(connection) if connection is not None else 0
+        while connection is not None and (data := await connection.read()):
+            yield data if left is None else data[:left]
+            if left is not None:
+                left -= len(data)
+                if left <= 0:
+                    return
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.release(connection, self._origin)
+
+
+def _limit(connection: Connection) -> int | None:
+    if connection.status < 300:
+        return None
+    packed = any(name.lower() == b"content-encoding" for name, _ in connection.headers)
+    return MAX_PACKED_REFUSAL if packed else MAX_REFUSAL
+
+
+@functools.cache
+def _trusting() -> ssl.SSLContext:
+    """The context for all TLS connections: loading the trusted certificates takes some 20 ms."""
+    return httpx2.create_ssl_context()
 
 
 def make_transport(base_url: str) -> httpx2.AsyncBaseTransport:
-    """The transport for one server; as many connections as calls."""
-    del base_url
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30)
-    return httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
+    """The transport for one server: our own, or httpx's through the proxy that the environment names for it."""
+    proxy = _proxy_for(base_url)
+    if proxy is None:
+        return PoolTransport()
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS)
+    return httpx2.AsyncHTTPTransport(proxy=proxy, limits=limits, trust_env=False)
+
+
+def _proxy_for(base_url: str) -> str | None:
+    """The proxy that the environment names for an address; none for this machine and for what `NO_PROXY` lists."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    literal = as_literal(host)
+    if host == "localhost" or (literal and (literal.startswith("127.") or literal == "::1")) or urllib.request.proxy_bypass(host):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")

@@ -1,0 +1,89 @@
+"""Which network addresses a backend may have: any but link-local and metadata ones, in whatever disguise (FAULTS 14).
+
+Loopback and private networks are allowed: backends are entered by administrators, and most of them live there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from webapp.patterns.errors import InputError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_METADATA: Final = frozenset(
+    ipaddress.ip_address(address)
+    for address in ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
+)
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_IPV4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
+_NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"})
+REFUSAL: Final = "is a link-local or metadata address, which no backend may have"
+
+
+def is_forbidden(address: str) -> bool:
+    """Whether an IP address, as text, is link-local or a cloud's metadata service, also inside an IPv6 one."""
+    return any(inner.is_link_local or inner in _METADATA for inner in _inner(ipaddress.ip_address(address.partition("%")[0])))
+
+
+def check_base_url(url: str) -> None:
+    """Refuse an address that can be seen to be wrong without asking DNS; names are checked again when they are connected to.
+
+    Raises:
+        InputError: no http(s) URL, or a forbidden address in any notation.
+    """
+    parts = urlsplit(url)
+    try:
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(f"{url!r} is not a URL: {error}", param="base_url") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise InputError("The base URL must begin with http:// or https:// and name a host.", param="base_url")
+    literal = as_literal(host)
+    if host.rstrip(".").lower() in _NAMES or (literal and is_forbidden(literal)):
+        raise InputError(f"{host} {REFUSAL}.", param="base_url")
+
+
+def as_literal(host: str) -> str | None:
+    """The address that a host is, in plain notation; None for a name. Decimal, hexadecimal, octal, short forms count, as for connect()."""
+    try:
+        return str(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        return None
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """The IP addresses of a host, in the order to try them.
+
+    Raises:
+        OSError: there is no such name.
+    """
+    literal = as_literal(host)
+    if literal:
+        return [literal]
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+def _inner(address: Address) -> Iterator[Address]:
+    """The address, and the IPv4 addresses that it stands for."""
+    yield address
+    if isinstance(address, ipaddress.IPv4Address):
+        return
+    if address.ipv4_mapped:
+        yield address.ipv4_mapped
+    if address.sixtofour:
+        yield address.sixtofour
+    if address.teredo:
+        yield from address.teredo
+    if address in _NAT64 or address in _IPV4_COMPATIBLE:
+        yield ipaddress.IPv4Address(address.packed[-4:])

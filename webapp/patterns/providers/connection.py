@@ -1,0 +1,226 @@
+"""One HTTP/1.1 connection: asyncio's transport, httptools' parser, and as little as possible between them and the reader.
+
+httpx's own connections cost about 100 µs of CPU for each chunk of a stream and a scan of the whole pool for each request; these cost about
+20 and none (`python -m bench transport`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable
+from typing import Final
+
+import httptools
+import httpx2
+
+MAX_HEAD: Final = 262_144
+"""Bytes of a response's head."""
+HIGH_WATER: Final = 262_144
+"""Unread bytes of a body at which the socket is no longer read."""
+
+_FORBIDDEN: Final = (b"\r", b"\n", b"\0")
+
+
+class Connection(asyncio.Protocol):
+    """A connection that carries one exchange at a time.
+
+    Attributes:
+        status, headers: of the response, once `exchange` returned.
+        reusable: the response was read to its end and the server keeps the connection open.
+        answered: any byte of a response has come.
+    """
+
+    def __init__(self, on_lost: Callable[[Connection], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.idle_since = 0.0
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._parts: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._can_write = asyncio.Event()
+        self._can_write.set()
+        self._error: httpx2.TransportError | None = None
+        self._paused = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.answered = False
+        self.reusable = False
+        self._head_size = 0
+        self._has_head = False
+        self._complete = False
+        self._parts.clear()
+        self._size = 0
+        if self._paused:
+            self._resume()
+
+    @property
+    def is_open(self) -> bool:
+        return self._error is None and self._transport is not None and not self._transport.is_closing()
+
+    # --- what the pool calls
+
+    async def exchange(self, request: httpx2.Request) -> None:
+        """Send a request and wait for the head of its response."""
+        self._begin()
+        head = _head(request)
+        if self._transport is None or self._error is not None:
+            raise self._error or httpx2.ConnectError("The connection is closed.")
+        if isinstance(request.stream, httpx2.ByteStream):
+            self._transport.write(head + await request.aread())
+        else:
+            await self._send(head, request)
+        while not self._has_head:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    async def _send(self, head: bytes, request: httpx2.Request) -> None:
+        """Send a body in pieces, no faster than the server takes it; stop where it has answered already."""
+        assert isinstance(request.stream, AsyncIterable)
+        assert self._transport is not None
+        chunked = request.headers.get("transfer-encoding") == "chunked"
+        self._transport.write(head)
+        async for piece in request.stream:
+            if self._has_head or self._error is not None:
+                return
+            self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            await self._can_write.wait()
+        if chunked:
+            self._transport.write(b"0\r\n\r\n")
+
+    async def read(self) -> bytes:
+        """The next bytes of the body; empty at its end."""
+        if not self._parts and not self._complete and self._error is None:
+            await self._wait()
+        parts = self._parts
+        if parts:
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            self._size = 0
+            if self._paused:
+                self._resume()
+            return data
+        if self._error is not None and not self._complete:
+            raise self._error
+        return b""
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        self._fail(httpx2.ReadError("The connection was closed."))
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _wait(self) -> None:
+        self._waiter = self.loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _fail(self, error: httpx2.TransportError) -> None:
+        if self._error is None:
+            self._error = error
+        self.reusable = False
+        self._can_write.set()
+        self._wake()
+
+    # --- what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.answered = True
+        if not self._has_head:
+            self._head_size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._broken(httpx2.RemoteProtocolError(f"The server does not speak HTTP/1.1: {error}"))
+            return
+        if not self._has_head and self._head_size > MAX_HEAD:
+            self._broken(httpx2.RemoteProtocolError(f"The head of the response is longer than {MAX_HEAD} bytes."))
+
+    def _broken(self, error: httpx2.TransportError) -> None:
+        self._fail(error)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def eof_received(self) -> None:
+        if self._has_head and not self._complete and not self._is_framed():
+            self._complete = True  # a body that ends with its connection
+            self._wake()
+
+    def _is_framed(self) -> bool:
+        return any(name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in self.headers)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        reason = f": {exc}" if exc else ""
+        self._fail(httpx2.RemoteProtocolError(f"The server closed the connection before the answer was complete{reason}."))
+        self._transport = None
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        self._can_write.clear()
+
+    def resume_writing(self) -> None:
+        self._can_write.set()
+
+    # --- what the parser calls
+
+    def on_message_begin(self) -> None:
+        if self._has_head:  # a second response, which nobody asked for
+            self._fail(httpx2.RemoteProtocolError("The server sent more than it was asked for."))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_head:  # else a trailer
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._has_head:
+            return
+        self.status = self._parser.get_status_code()
+        if self.status >= 200:
+            self._has_head = True
+            self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        if self._complete:
+            return
+        self._parts.append(body)
+        self._size += len(body)
+        if self._size > HIGH_WATER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        if self.status < 200:  # an interim response: the real one follows
+            self.headers.clear()
+            return
+        self._complete = True
+        self.reusable = bool(self._parser.should_keep_alive()) and self._error is None
+        self._wake()
+
+
+def _head(request: httpx2.Request) -> bytes:
+    raw: list[tuple[bytes, bytes]] = request.headers.raw
+    if any(sign in part for pair in raw for part in pair for sign in _FORBIDDEN):
+        raise httpx2.LocalProtocolError("A header of the request holds a line break.")
+    lines = [request.method.encode("ascii") + b" " + request.url.raw_path + b" HTTP/1.1"]
+    lines += [name + b": " + value for name, value in raw]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
