@@ -67,7 +67,8 @@ def entry(upload: Upload) -> dict[str, Any]:
     """An upload as a message's `attachments` hold it."""
     kind = "image" if upload.type.startswith("image/") else "file"
     return {
-        "kind": kind, "id": str(upload.id), "name": upload.name, "type": upload.type, "size": upload.size, "url": f"/chat/files/{upload.id}/",
+        "kind": kind, "id": str(upload.id), "name": upload.name, "type": upload.type, "size": upload.size,
+        "url": f"/chat/files/{upload.id}/",
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from chat import fragments, selectors, services
 from chat.attachment import Attachment
 from chat.db import read
 from chat.live import Live
-from chat.models import Message
+from chat.models import Conversation, Message
 from chat.services import Started, Status
 from chat.writer import Writer
 from webapp.patterns.errors import PatternError
@@ -35,15 +35,18 @@ POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 
 Runner = Callable[[Live, Started], Awaitable[None]]
+OnFinished = Callable[[Message], Awaitable[bool]]
+"""Called with an answer that is whole; returns whether the conversation's title changed."""
 
 
 class Hub:
     """One per process. `runner` writes one answer into a `Live`; how it went, it notes in `live.outcome`."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, on_finished: OnFinished | None = None) -> None:
         self.id = uuid.uuid4()
         self.lives: dict[UUID, Live] = {}
         self.attachments: dict[UUID, set[Attachment]] = defaultdict(set)
+        self.on_finished = on_finished
         self._runner = runner
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -118,6 +121,13 @@ class Hub:
             live.finish(fragments.article(await read(selectors.turn)(message)))
         self.lives.pop(live.id, None)
         await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
+        if message and self.on_finished:
+            self.spawn(self._after(message))
+
+    async def _after(self, message: Message) -> None:
+        if self.on_finished and await self.on_finished(message):
+            await self._show_title(message.conversation_id)
+            await self._tell("changed", conversation=str(message.conversation_id))
 
     async def _keep(self, live: Live, html: str) -> Message | None:
         """Write the whole answer; while the database is away, hold it and try again."""
@@ -207,11 +217,23 @@ class Hub:
             else:
                 attachment.begin(html, live)
         self.spawn(self._tell("changed", conversation=str(started.conversation.id)))
+        if started.created:
+            self.spawn(self._show_title(started.conversation.id))
 
     async def changed(self, conversation_id: UUID) -> None:
         """The conversation is not what the readers have: show it anew, here and elsewhere."""
         self._refresh(conversation_id)
+        await self._show_title(conversation_id)
         await self._tell("changed", conversation=str(conversation_id))
+
+    async def _show_title(self, conversation_id: UUID) -> None:
+        """Bring titles up to date for those who have the conversation open here."""
+        if not self.attachments.get(conversation_id):
+            return
+        owner, frames = await read(_title_frames)(conversation_id)
+        for attachment in self._watching(conversation_id, owner) if owner else ():
+            for text in frames:
+                attachment.post(text)
 
     def _refresh(self, conversation_id: UUID) -> None:
         for attachment in tuple(self.attachments.get(conversation_id, ())):
@@ -253,6 +275,7 @@ class Hub:
                 self._stop_mine(live.id)
         elif message["what"] == "changed":
             self._refresh(UUID(message["conversation"]))
+            self.spawn(self._show_title(UUID(message["conversation"])))
         elif message["what"] == "approve":
             self._decide(UUID(message["conversation"]), message["call"], yes=message["yes"])
         for live in lives:
@@ -307,6 +330,13 @@ class Hub:
                     attachment.cut()
 
 
+def _title_frames(conversation_id: UUID) -> tuple[int | None, list[str]]:
+    conversation = Conversation.objects.select_related("user").filter(id=conversation_id).first()
+    if conversation is None:
+        return None, []
+    return conversation.user_id, fragments.frame_of_page(conversation, selectors.sidebar(conversation.user))
+
+
 def _article(message_id: UUID) -> str:
     message = Message.objects.select_related("conversation").filter(id=message_id).first()
     return fragments.article(selectors.turn(message)) if message else ""
@@ -341,10 +371,10 @@ async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
 
 
 @asynccontextmanager
-async def running(runner: Runner) -> AsyncGenerator[None, None]:
+async def running(runner: Runner, on_finished: OnFinished | None = None) -> AsyncGenerator[None, None]:
     """The hub, as a background service of the server."""
     global _hub  # noqa: PLW0603 - one hub a process
-    _hub = Hub(runner)
+    _hub = Hub(runner, on_finished)
     await _hub.start()
     try:
         yield
