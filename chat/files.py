@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.files.uploadedfile import UploadedFile
+from django.core.files import File
 
 from chat.models import Upload
 from webapp.accounts.models import User
@@ -26,7 +26,7 @@ def path(upload_id: UUID | str) -> Path:
     return Path(settings.MEDIA_ROOT) / "chat" / UUID(str(upload_id)).hex
 
 
-def keep(*, user: User, file: UploadedFile) -> Upload:
+def keep(*, user: User, file: File[bytes]) -> Upload:
     """Store a file that a question may carry."""
     data = file.read(MAX_IMAGE + 1)
     kind = image_type(data)

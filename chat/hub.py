@@ -82,6 +82,12 @@ class Hub:
 
     # --- generations of this process -----------------------------------------------------------------------------------------------
 
+    async def begin(self, write: Callable[[], Started]) -> Started:
+        """Run a service that begins an answer, and have it written and shown. Raises what the service raises."""
+        started = await self.writer.call(write)
+        self.show(started, self.launch(started))
+        return started
+
     def launch(self, started: Started) -> Live:
         """Begin writing the answer and show it to all who watch the conversation."""
         live = Live(

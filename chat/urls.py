@@ -9,6 +9,7 @@ urlpatterns = [
     path("", pages.new, name="new"),
     path("<uuid:conversation_id>/", pages.conversation, name="conversation"),
     path("<uuid:conversation_id>/before/<uuid:before>/", pages.earlier, name="earlier"),
+    path("<uuid:conversation_id>/send/", conversations.send, name="send"),
     path("<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
     path("<uuid:conversation_id>/delete/", conversations.delete, name="delete"),
     path("messages/<uuid:message_id>/branch/", messages.branch, name="branch"),
