@@ -6,7 +6,18 @@ import re
 
 from webapp.patterns.errors import InputError
 
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b", "E": "\x1b"}
+_ESCAPES = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "v": "\v",
+    "e": "\x1b",
+    "E": "\x1b",
+    **{c: c for c in "'\"\\?"},
+}
 _NUMBERED = re.compile(r"x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{1,4})|U([0-9a-fA-F]{1,8})|([0-7]{1,3})")
 _HEREDOC = re.compile(r"<<(-?)\s*(['\"]?)(\w+)\2[^\n]*\n(.*?)\n\t*\3[ \t]*(?:\n|$)", re.DOTALL)
 _PLAIN = re.compile(r"[^\s'\"\\$;|&<>()#]+")
@@ -123,7 +134,7 @@ class _Splitter:
             return chr(int(hexadecimal, 16) if hexadecimal else int(numbered[4], 8) & 0xFF)
         char = self.text[self.at : self.at + 1]
         self.at += 1
-        return _ESCAPES.get(char, char)
+        return _ESCAPES.get(char, f"\\{char}")
 
 
 def _unclosed(quote: str) -> InputError:
