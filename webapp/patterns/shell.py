@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from webapp.patterns.errors import InputError
 
@@ -97,7 +98,7 @@ class _Splitter:
         following = self.text[self.at + 1 : self.at + 2]
         self.at += 2
         if following != "\n":
-            self._add(following)
+            self._add(following or "\\")
 
     def _double(self) -> str:
         out: list[str] = []
@@ -131,7 +132,8 @@ class _Splitter:
         if numbered := _NUMBERED.match(self.text, self.at):
             self.at = numbered.end()
             hexadecimal = numbered[1] or numbered[2] or numbered[3]
-            return chr(int(hexadecimal, 16) if hexadecimal else int(numbered[4], 8) & 0xFF)
+            code = int(hexadecimal, 16) if hexadecimal else int(numbered[4], 8) & 0xFF
+            return chr(code) if code <= sys.maxunicode else "\ufffd"
         char = self.text[self.at : self.at + 1]
         self.at += 1
         return _ESCAPES.get(char, f"\\{char}")
