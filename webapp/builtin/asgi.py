@@ -9,8 +9,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from webapp.builtin import answers, catalog, protocol
+from webapp.builtin import ModelUnavailable, answers, catalog, protocol
+from webapp.builtin import embeddings as embedding_answers
 from webapp.builtin.protocol import ApiError
+from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
 from webapp.server.http import Receive, Scope, Send, send_json
 
@@ -31,9 +33,20 @@ async def completions(body: Json, pace: float) -> Json | AsyncIterator[bytes]:
     return answers.completion(protocol.read_prompts(body), protocol.read_options(body), pace)
 
 
+async def embeddings(body: Json, _pace: float) -> Json:
+    """POST /v1/embeddings."""
+    try:
+        return await embedding_answers.embeddings(body)
+    except InputError as error:
+        raise ApiError(404 if error.code == "model_not_found" else 400, error.message, param=error.param, code=error.code) from error
+    except ModelUnavailable as error:
+        raise ApiError(503, str(error), code="model_unavailable") from error
+
+
 HANDLERS: dict[str, Handler] = {
     "/v1/chat/completions": chat_completions,
     "/v1/completions": completions,
+    "/v1/embeddings": embeddings,
 }
 """What is posted to. Whoever adds an endpoint adds its line here, and its models to `catalog.MODELS`."""
 
