@@ -85,7 +85,7 @@ def test_any_query_gets_an_answer(as_owner: Client) -> None:
 def test_filters_that_make_no_sense_break_nothing(as_owner: Client) -> None:
     for name in ("collection", "kind", "tag", "since", "mode", "more"):
         for value in ("'", "-1", "99999999999999999999", "2024-13-45", "²", "\x00", "x" * 500):
-            query = {"q": "cat", "mode": "keyword", name: value}
+            query: dict[str, str] = {"q": "cat", "mode": "keyword", name: value}
             assert as_owner.get("/search/", query, headers=PARTIAL).status_code == 200, (name, value)
 
 
