@@ -146,7 +146,7 @@ def test_another_user_finds_and_opens_nothing(as_other: Client, cast: Cast) -> N
     assert chunk is not None
     collection = Collection.objects.get()
     assert 'data-testid="search-result"' not in as_other.get("/search/", {"q": "diesel"}).content.decode()
-    assert 'data-testid="search-result"' not in as_other.get("/search/", {"q": "diesel", "collection": collection.pk}).content.decode()
+    assert 'data-testid="search-result"' not in as_other.get("/search/", {"q": "diesel", "collection": str(collection.pk)}).content.decode()
     assert as_other.get("/search/export/", {"q": "diesel"}).json() == []
     for path in (
         f"/search/?like={chunk.pk}",
