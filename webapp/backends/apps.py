@@ -11,9 +11,12 @@ class BackendsConfig(AppConfig):
 
     def ready(self) -> None:
         from webapp import background
-        from webapp.backends import polling, registry, signals
+        from webapp.backends import polling, registry, signals, tools
+        from webapp.backends.toolbox import toolbox
 
         signals.connect()
+        for tool in tools.TOOLS:
+            toolbox.register(tool)
         background.register("backends", registry.service)
         background.register("health", polling.service)
 

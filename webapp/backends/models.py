@@ -279,6 +279,7 @@ class ProbeRun(models.Model):
     model = models.CharField(max_length=200, blank=True)
     results = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 
     class Meta:
