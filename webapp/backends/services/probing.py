@@ -62,7 +62,12 @@ def start_benchmark(
 ) -> tuple[BenchmarkRun, threading.Thread]:
     """Begin a benchmark of a model name as /v1 takes it."""
     run = BenchmarkRun.objects.create(target=target, concurrency=concurrency, max_tokens=max_tokens, rounds=rounds, user=user)
-    return run, jobs.start(f"benchmark of {target}", lambda: _benchmark(run))
+    return run, launch_benchmark(run=run)
+
+
+def launch_benchmark(*, run: BenchmarkRun) -> threading.Thread:
+    """Begin the benchmark that a saved row describes."""
+    return jobs.start(f"benchmark of {run.target}", lambda: _benchmark(run))
 
 
 def cancel_benchmark(*, run: BenchmarkRun) -> None:
