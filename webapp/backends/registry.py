@@ -24,6 +24,7 @@ from webapp.backends.cooldowns import Exchange, Outgoing, Row
 from webapp.backends.db import in_database
 from webapp.backends.recorder import Recorder
 from webapp.backends.snapshot import Person, RouteRow, Snapshot
+from webapp.backends.spending import spending
 from webapp.patterns.errors import ModelNotFound
 from webapp.patterns.types import Trail
 
@@ -135,10 +136,13 @@ def stale() -> None:
 async def resolve(model: str, *, user: Person | None) -> Chain:
     """The chain that a model name stands for: a route, then `backend/model`, then a bare id that enabled backends offer.
 
-    `user` None is Patchbay itself, which may use all. Raises `ModelNotFound`, or `ModelForbidden` when the user may not use it by any name.
+    `user` None is Patchbay itself, which may use all. Raises `ModelNotFound`, or `ModelForbidden` when the user may not use it by any name,
+    or `BudgetSpent`.
     """
     registry = current()
     plan = (await registry.snapshot()).plan(model, user)
+    if user is not None:
+        await spending.check(user.pk)
     return await registry.chain(plan)
 
 
