@@ -11,12 +11,9 @@ class BackendsConfig(AppConfig):
 
     def ready(self) -> None:
         from webapp import background
-        from webapp.backends import polling, registry, signals, tools
-        from webapp.backends.toolbox import toolbox
+        from webapp.backends import polling, registry, signals
 
         signals.connect()
-        for tool in tools.TOOLS:
-            toolbox.register(tool)
         background.register("backends", registry.service)
         background.register("health", polling.service)
 
