@@ -131,7 +131,7 @@ def _best(scores: Matrix, k: int, rows: NDArray[np.int64] | None) -> Hits:
 
 def _largest(scores: Matrix, k: int) -> NDArray[np.int64]:
     """Positions of the `k` largest scores, best first; equal ones in the order of their rows."""
-    best = _largest_of_each(scores[None], k)[0]
+    best: NDArray[np.int64] = _largest_of_each(scores[None], k)[0]
     return best[np.lexsort((best, -scores[best]))]
 
 
@@ -141,8 +141,8 @@ def _largest_of_each(scores: Matrix, k: int) -> NDArray[np.int64]:
     The largest lie in those `k` groups whose maxima are largest, and maxima cost a hundredth of what sorting out single scores does.
     """
     rows, columns = scores.shape
-    if k >= columns:
-        return np.broadcast_to(np.arange(columns), scores.shape)
+    if k >= columns or k < 1:
+        return np.broadcast_to(np.arange(min(columns, max(k, 0))), (rows, min(columns, max(k, 0))))
     groups = columns // _GROUP
     if groups <= k * 4:
         return np.argpartition(scores, columns - k, axis=1)[:, columns - k :]
