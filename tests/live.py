@@ -84,7 +84,7 @@ class Live:
 
     def start(self) -> Live:
         """Start the server and wait until it answers."""
-        self.log = (self.home / "server.log").open("ab")
+        self.log = self._log_file.open("ab")
         command = [sys.executable, "manage.py", "up", "--port", str(self.port), "--server", self.server]
         self.process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + START_SECONDS
@@ -119,7 +119,11 @@ class Live:
 
     def output(self) -> str:
         """What the server printed so far."""
-        return (self.home / "server.log").read_text(errors="replace")
+        return self._log_file.read_text(errors="replace")
+
+    @property
+    def _log_file(self) -> Path:
+        return self.home / f"server-{self.port}.log"
 
     def memory_mb(self) -> float:
         """Resident memory of the server process in MB."""

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import Group
 
 from tests.cast import Cast
 from webapp.accounts.models import Budget, User
+from webapp.backends import registry, services
 from webapp.backends.models import Attempt
 from webapp.backends.spending import Spending
 from webapp.patterns.errors import BudgetSpent
@@ -23,7 +24,7 @@ def spend(user: User, cost: str, when: datetime = NOW) -> None:
 
 
 def check(user: User, spending: Spending | None = None) -> None:
-    async_to_sync((spending or Spending(now=lambda: NOW)).check)(user)
+    async_to_sync((spending or Spending(now=lambda: NOW)).check)(user.pk)
 
 
 def test_without_a_budget_nothing_is_refused(cast: Cast) -> None:
@@ -68,3 +69,16 @@ def test_the_database_is_asked_every_few_seconds_only(cast: Cast) -> None:
     clock[0] = 5.0
     with pytest.raises(BudgetSpent):
         check(cast.owner, spending)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_spent_budget_closes_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the name and wherever it is asked for: the chat, the gateway, a batch."""
+    user = await User.objects.acreate(username="spender")
+    await sync_to_async(services.seed)()
+    monkeypatch.setattr(registry, "spending", Spending())
+    assert await registry.resolve("default", user=user)
+    await Budget.objects.acreate(user=user, monthly=Decimal(0))
+    monkeypatch.setattr(registry, "spending", Spending())
+    with pytest.raises(BudgetSpent):
+        await registry.resolve("default", user=user)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from webapp.builtin import embedding
+from webapp.builtin import ModelUnavailable, embedding
 
 REFERENCE = json.loads((Path(__file__).parent / "minilm_reference.json").read_text())
 
@@ -56,13 +56,13 @@ def test_changed_weights_are_refused(tmp_path: Path) -> None:
     with (tmp_path / "model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"!")
-    with pytest.raises(embedding.ModelUnavailable, match="not the published file"):
+    with pytest.raises(ModelUnavailable, match="not the published file"):
         embedding.MiniLM(tmp_path)
 
 
 def test_missing_weights_are_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding, "PACKAGE", "no_such_package_here")
-    with pytest.raises(embedding.ModelUnavailable, match=r"requirements/model\.txt"):
+    with pytest.raises(ModelUnavailable, match=r"requirements/model\.txt"):
         embedding.folder()
 
 

@@ -7,11 +7,14 @@ import base64
 import time
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 
 from webapp.builtin import EMBEDDING_MODEL
+from webapp.builtin.asgi import application
 from webapp.builtin.embeddings import embeddings
+from webapp.builtin.transport import InProcess
 from webapp.patterns.errors import InputError
 
 
@@ -64,3 +67,15 @@ async def test_a_query_is_answered_while_a_bulk_runs_and_the_loop_goes_on() -> N
     await embeddings({"model": EMBEDDING_MODEL, "input": "a query"})
     assert not bulk.done(), f"the query waited {time.perf_counter() - began:.1f} s for the bulk"
     await bulk
+
+
+async def test_the_backend_serves_it_over_http_with_errors_in_openai_s_shape() -> None:
+    async with httpx2.AsyncClient(transport=InProcess(application), base_url="http://builtin/v1") as client:
+        good = await client.post("/embeddings", json={"model": EMBEDDING_MODEL, "input": "text"})
+        missing = await client.post("/embeddings", json={"model": "nobody", "input": "text"})
+        wrong = await client.post("/embeddings", json={"model": EMBEDDING_MODEL, "input": []})
+        listed = await client.get("/models")
+    assert (good.status_code, len(good.json()["data"])) == (200, 1)
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "input")
+    assert EMBEDDING_MODEL in [model["id"] for model in listed.json()["data"]]

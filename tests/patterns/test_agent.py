@@ -522,4 +522,4 @@ class TestSpeed:
         middle = time.perf_counter()
         assert len(await events_of(Scripted([*packets, Delta(finish_reason="stop")]), tools)) == 20_003
         added = (time.perf_counter() - middle) - (middle - started)
-        assert added / 20_000 < 15e-6
+        assert added / 20_000 < 50e-6  # 2 µs here; the rest is for a machine that is busy or traced

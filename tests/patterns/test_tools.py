@@ -221,7 +221,7 @@ class TestFaults:
         assert result.fault == "wrong_arguments"
         assert "- city: Field required\n" in result.text
         assert "- days: Input should be a valid integer" in result.text
-        assert "(got many)" in result.text
+        assert "(got 'many')" in result.text
         assert "- town: Extra inputs are not permitted" in result.text
         assert "- unit: Input should be 'C' or 'F'" in result.text
 

@@ -1,6 +1,30 @@
+from collections.abc import Iterator
+
 from django.apps import AppConfig
+
+from webapp.findings import Finding
 
 
 class BackendsConfig(AppConfig):
     name = "webapp.backends"
     label = "backends"
+
+    def ready(self) -> None:
+        from webapp import background
+        from webapp.backends import polling, registry, signals
+
+        signals.connect()
+        background.register("backends", registry.service)
+        background.register("health", polling.service)
+
+    def prepare(self) -> None:
+        """The first rows (`webapp.server.prepare`)."""
+        from webapp.backends import services
+
+        services.seed()
+
+    def examine(self) -> Iterator[Finding]:
+        """What `manage.py doctor` says of the backends and routes."""
+        from webapp.backends import examine
+
+        return examine.findings()

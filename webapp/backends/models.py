@@ -99,6 +99,21 @@ class Health(models.Model):
         return f"{self.backend.name}: {self.state}"
 
 
+class Cooldown(models.Model):
+    """A breaker that is open in some process, so that the others know (cooldowns.py). `key` is a backend, or backend/model.
+
+    `reset_at` is when an administrator asked for it to be tried again.
+    """
+
+    key = models.CharField(max_length=300, unique=True)
+    until = models.DateTimeField()
+    why = models.CharField(max_length=500, blank=True)
+    reset_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class BackendModel(models.Model):
     """A model that a backend offers."""
 

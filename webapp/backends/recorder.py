@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, transaction
 
 from webapp.backends import health
+from webapp.backends.db import in_database
 from webapp.backends.models import ApiToken, Attempt
 from webapp.patterns import types
 from webapp.patterns.types import Trail
@@ -73,7 +73,7 @@ class Recorder:
                 return
             self._queue.clear()
             try:
-                await asyncio.shield(database_sync_to_async(write)(values))
+                await asyncio.shield(in_database(write, values))
             except DatabaseError:
                 self._queue.extendleft(reversed(values))
                 logger.exception("%d attempts wait for the database", len(values))

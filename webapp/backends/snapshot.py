@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -15,6 +15,8 @@ from webapp.backends.addresses import with_key
 from webapp.backends.crypto import KeyLost
 from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Route, RouteStep
 from webapp.patterns.errors import ModelForbidden, ModelNotFound
+
+MidStream = Literal["stop", "restart", "continue"]
 
 
 class Person(Protocol):
@@ -45,6 +47,7 @@ class BackendRow:
     timeouts: tuple[float, float, float]
     max_concurrency: int | None
     prices: tuple[float, float] | None
+    model_prices: tuple[tuple[str, tuple[float, float]], ...]
     capabilities: Mapping[str, bool]
     unusable: str
     models: Mapping[str, ModelRow] = field(compare=False)
@@ -67,7 +70,7 @@ class RouteRow:
     name: str
     description: str = ""
     enabled: bool = True
-    mid_stream: str = "stop"
+    mid_stream: MidStream = "stop"
     hedge_ms: int | None = None
     allowed: frozenset[int] | None = None
     steps: tuple[StepRow, ...] = ()
@@ -174,6 +177,7 @@ def _backend(row: Backend) -> BackendRow:
         problem = "PATCHBAY_BUILTIN is 0"
     if not row.enabled:
         problem = "it is disabled"
+    models = {offer.name: _model(offer) for offer in row.offered.all()}
     return BackendRow(
         id=row.pk,
         name=row.name,
@@ -184,9 +188,10 @@ def _backend(row: Backend) -> BackendRow:
         timeouts=(row.connect_timeout, row.first_token_timeout, row.idle_timeout),
         max_concurrency=row.max_concurrency,
         prices=_prices(row),
+        model_prices=tuple((model.name, model.prices) for model in models.values() if model.prices),
         capabilities=row.capabilities,
         unusable=problem,
-        models={offer.name: _model(offer) for offer in row.offered.all()},
+        models=models,
     )
 
 
@@ -219,7 +224,7 @@ def _route(row: Route) -> RouteRow:
         name=row.name,
         description=row.description,
         enabled=row.enabled,
-        mid_stream=row.mid_stream,
+        mid_stream=cast(MidStream, row.mid_stream),
         hedge_ms=row.hedge_ms,
         allowed=frozenset([*(user.pk for user in users), *members]) if row.restricted or users or groups else None,
         steps=tuple(steps),

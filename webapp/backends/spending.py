@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from asgiref.sync import sync_to_async
 from django.db.models import Q, Sum
 
-from webapp.accounts.models import Budget, User
+from webapp.accounts.models import Budget
+from webapp.backends.db import in_database
 from webapp.backends.models import Attempt
 from webapp.patterns.errors import BudgetSpent
 
@@ -29,12 +29,12 @@ class Spending:
         self._now, self._monotonic = now, monotonic
         self._known: dict[int, tuple[float, str]] = {}
 
-    async def check(self, user: User) -> None:
+    async def check(self, user_id: int) -> None:
         """Raise `BudgetSpent` when the user's budget, or that of one of the user's groups, is spent."""
-        until, problem = self._known.get(user.pk, (0.0, ""))
+        until, problem = self._known.get(user_id, (0.0, ""))
         if self._monotonic() >= until:
-            problem = await sync_to_async(self._problem)(user.pk)
-            self._known[user.pk] = (self._monotonic() + FRESH_SECONDS, problem)
+            problem = await in_database(self._problem, user_id)
+            self._known[user_id] = (self._monotonic() + FRESH_SECONDS, problem)
         if problem:
             raise BudgetSpent(problem, retry_after=(self._next_month() - self._now()).total_seconds())
 

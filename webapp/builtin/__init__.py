@@ -2,3 +2,8 @@
 
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 EMBEDDING_DIMENSION = 384
+EMBEDDING_WINDOW = 256
+
+
+class ModelUnavailable(Exception):
+    """The weights are not there, or not the published ones. The message says what to do."""

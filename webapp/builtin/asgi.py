@@ -1,6 +1,7 @@
 """The built-in backend: an ASGI application that speaks OpenAI's API, reached as any other server is.
 
-client = openai.AsyncOpenAI(base_url="http://builtin/v1", api_key="none", http_client=httpx2.AsyncClient(transport=InProcess(application)))
+http = httpx2.AsyncClient(transport=InProcess(application))
+client = openai.AsyncOpenAI(base_url="http://builtin/v1", api_key="none", http_client=http)
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from webapp.builtin import answers, catalog, protocol
+from webapp.builtin import ModelUnavailable, answers, catalog, protocol
+from webapp.builtin import embeddings as embedding_answers
 from webapp.builtin.protocol import ApiError
+from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
 from webapp.server.http import Receive, Scope, Send, send_json
 
@@ -28,12 +31,23 @@ async def chat_completions(body: Json, pace: float) -> Json | AsyncIterator[byte
 
 async def completions(body: Json, pace: float) -> Json | AsyncIterator[bytes]:
     """POST /v1/completions."""
-    return answers.completion(protocol.read_prompts(body), protocol.read_options(body), pace)
+    return answers.completion(*protocol.read_completion(body), pace)
+
+
+async def embeddings(body: Json, _pace: float) -> Json:
+    """POST /v1/embeddings."""
+    try:
+        return await embedding_answers.embeddings(body)
+    except InputError as error:
+        raise ApiError(404 if error.code == "model_not_found" else 400, error.message, param=error.param, code=error.code) from error
+    except ModelUnavailable as error:
+        raise ApiError(503, str(error), code="model_unavailable") from error
 
 
 HANDLERS: dict[str, Handler] = {
     "/v1/chat/completions": chat_completions,
     "/v1/completions": completions,
+    "/v1/embeddings": embeddings,
 }
 """What is posted to. Whoever adds an endpoint adds its line here, and its models to `catalog.MODELS`."""
 
@@ -76,7 +90,7 @@ class BuiltinBackend:
 def _models(name: str) -> Json:
     if not name:
         return {"object": "list", "data": list(catalog.MODELS.values())}
-    protocol.check_model({"model": name}, list(catalog.MODELS))
+    protocol.check_model(name, list(catalog.MODELS))
     return catalog.MODELS[name]
 
 

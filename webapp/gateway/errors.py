@@ -22,6 +22,8 @@ def api_error(error: errors.PatternError) -> ApiError:
     match error:
         case errors.AllFailed(cause=errors.BackendError() as cause):
             return _all_failed(error, cause)
+        case errors.AllCooling(__cause__=errors.RateLimited()):
+            return _error(429, error.message, code="rate_limit_exceeded", retry_after=error.retry_after)
         case errors.ChainError():
             param = "model" if error.status in {403, 404} else None
             return _error(error.status, error.message, code=error.code, param=param, retry_after=error.retry_after)

@@ -1,7 +1,8 @@
 """Answers of servers that leave out what OpenAI's schema requires, made whole.
 
 A stream's bytes are passed on as they came as long as they have what is required, which counting a few names tells; only events that do
-not are decoded and written anew. Nothing that a server did send is taken away. (Tool calls the stream decoder has already mended.)
+not are decoded and written anew. Nothing that a server did send is taken away. (Tool calls and finish reasons were mended before, by
+`patterns.providers`.)
 """
 
 from __future__ import annotations
@@ -90,20 +91,14 @@ def mend_answer(answer: Answer, *, path: str, request_id: str, model: str) -> by
         choice.setdefault("logprobs", None)
         choice.setdefault("finish_reason", "stop")
         if chat and isinstance(choice.get("message"), dict):
-            _mend_message(choice["message"], f"{request_id}{number}")
+            _mend_message(choice["message"])
     after = dump(body)
     return answer.raw if after == before else after
 
 
-def _mend_message(message: Json, seed: str) -> None:
+def _mend_message(message: Json) -> None:
     for name, default in (("role", "assistant"), ("content", None), ("refusal", None)):
         message.setdefault(name, default)
-    for number, call in enumerate(message.get("tool_calls") or ()):
-        call.setdefault("type", "function")
-        call["id"] = call.get("id") or f"call_{seed}_{number}"
-        function = call.get("function")
-        if isinstance(function, dict) and not isinstance(function.get("arguments", ""), str):
-            function["arguments"] = dump(function["arguments"]).decode()
 
 
 def _defaults(path: str, request_id: str, model: str, *, streamed: bool) -> Json:

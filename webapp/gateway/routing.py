@@ -27,13 +27,13 @@ class Endpoint:
 
 
 class Routes:
-    """Paths with at most one `{id}` in them, which may hold slashes where it ends the path (model names do)."""
+    """Paths that may have one `{id}` in them, or end in one `{name}`, which may hold slashes (model names do)."""
 
     def __init__(self, table: Sequence[tuple[str, str, Endpoint]]) -> None:
         self._by_path: dict[str, dict[str, Endpoint]] = {}
         for method, path, endpoint in table:
             self._by_path.setdefault(path, {})[method] = endpoint
-        self._patterns = [(_pattern(path), methods) for path, methods in self._by_path.items() if "{id}" in path]
+        self._patterns = [(_pattern(path), methods) for path, methods in self._by_path.items() if "{" in path]
 
     def match(self, call: Call) -> tuple[Endpoint, str | None]:
         """The endpoint and the id in the path; raises 404 and 405."""
@@ -64,8 +64,7 @@ class Routes:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    before, after = (re.escape(part) for part in path.split("{id}"))
-    return re.compile(before + ("([^/]+)" if after else "(.+)") + after)
+    return re.compile(path.replace("{id}", "([^/]+)").replace("{name}", "(.+)"))
 
 
 def allow(methods: Mapping[str, Endpoint]) -> str:

@@ -94,9 +94,9 @@ async def complete(backend: Backend, request: Request, tools: ToolRegistry, **op
     """`run` for whoever wants the end alone."""
     async with aclosing(run(backend, request, tools, **options)) as events:
         async for event in events:
-            if isinstance(event, Finished):
-                return event.result
-    raise AssertionError("unreachable: a run ends with Finished or raises")
+            last = event
+    assert isinstance(last, Finished)
+    return last.result
 
 
 class _OutOfTimeError(Exception):

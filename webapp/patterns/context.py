@@ -5,10 +5,10 @@
     fitted.report        # what was left out, what was cut, and how full the window is
 
 A conversation that fits is returned as it came. Otherwise the oldest turns go first. Always kept: system and developer messages, the
-latest user message, pinned messages, and the last group. A group is an assistant message with tool calls and all its replies: it stays or
-goes as one, since servers refuse one without the other. Older history goes by whole turns, so that what is left begins with a user's
-message. When what must stay is still too long, its longest texts are cut in the middle, with a marker: nothing is sent that the server can
-only refuse.
+latest user message, pinned messages, and the group of the last message. A group is an assistant message with tool calls and all its
+replies: it stays or goes as one, since servers refuse one without the other. Older history goes by whole turns, so that what is left begins
+with a user's message. When what must stay is still too long, its longest texts are cut in the middle, with a marker: nothing is sent that
+the server can only refuse.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.patterns.cutting import cut_down
-from webapp.patterns.tokens import MessageCounter, is_quick
+from webapp.patterns.tokens import MessageCounter, check_messages, is_quick
 from webapp.patterns.types import Json, Message
 
 INSTRUCTIONS = frozenset({"system", "developer"})
@@ -83,8 +83,9 @@ def fit(
         scale: what the server counts for each token counted here (`calibration.Calibration.factor`).
 
     Raises:
-        InputError: the window cannot hold even the tools and the messages that must stay, all cut down.
+        InputError: the window cannot hold even the tools and the messages that must stay, all cut down; or a message is malformed.
     """
+    check_messages(messages)
     counting = MessageCounter(model)
     costs = list(map(counting.message, messages))
     fixed = counting.tools(tools) + counting.rules.priming
@@ -92,7 +93,7 @@ def fit(
     if window is None:
         return Fitted(list(messages), Report(None, None, before, before, counting.exact))
     if margin is None:
-        margin = _EXACT_MARGIN if counting.exact else window // _ESTIMATE_MARGIN
+        margin = _EXACT_MARGIN if counting.exact else max(_EXACT_MARGIN, window // _ESTIMATE_MARGIN)
     budget = window - reserve - margin
     if before <= budget:
         return Fitted(list(messages), Report(window, budget, before, before, counting.exact))
@@ -107,6 +108,7 @@ def fit(
 
 async def afit(messages: Sequence[Message], *, model: str = "", **options: Any) -> Fitted:
     """`fit` without holding up the event loop when there is much text to count."""
+    check_messages(messages)
     if is_quick(messages, model):
         return fit(messages, model=model, **options)
     return await asyncio.to_thread(fit, messages, model=model, **options)
@@ -138,7 +140,7 @@ def _choose(messages: Sequence[Message], costs: Sequence[int], pins: frozenset[i
     prices = [sum(costs[index] for index in group) for group in groups]
     users = [number for number, group in enumerate(groups) if messages[group[0]]["role"] == "user"]
     kept = {number for number, group in enumerate(groups) if messages[group[0]]["role"] in INSTRUCTIONS or not pins.isdisjoint(group)}
-    kept.update(users[-1:], [len(groups) - 1])
+    kept.update(users[-1:], (number for number, group in enumerate(groups) if group[-1] == len(messages) - 1))
     room -= sum(prices[number] for number in kept)
     for unit in _units(len(groups), users):
         price = sum(prices[number] for number in unit if number not in kept)

@@ -126,7 +126,7 @@ class _Pool(Generic[T, R]):
         self._ready: dict[int, Result[T, R]] = {}
         self._changed = asyncio.Event()
         self._progress = Progress(limit=gate.maximum)
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
 
     async def results(self) -> AsyncIterator[Result[T, R]]:
         due = 0
@@ -156,7 +156,9 @@ class _Pool(Generic[T, R]):
                 self._finish(await self._process(index, item))
         except StopAsyncIteration:
             pass
-        except Exception as error:  # noqa: BLE001 - raised to the consumer after the results that came before
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised to the consumer after the results that came before; panics of Rust too
             self._broken = error
         finally:
             self._room.release()  # its place, for the next worker to see the end too
@@ -184,9 +186,10 @@ class _Pool(Generic[T, R]):
             wait = 0.0
             if verdict is Verdict.SLOWER:
                 self._gate.throttled(began, retry_after_of(error))
+                asked = retry_after_of(error) or 0.0
                 if not self._gate.adaptive:
-                    wait = retry_after_of(error) or retry.delay(attempts, clock.chance())
-                given_up = clock.now() + wait - first > retry.patience
+                    wait = asked or retry.delay(attempts, clock.chance())
+                given_up = clock.now() - first + max(asked, wait, self._gate.closed_for) > retry.patience
             else:
                 self._gate.leave()
                 failures += 1

@@ -26,7 +26,7 @@ RATE_PAUSE: Final = 5.0
 """Where a 429 does not say how long."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """One step of a chain. Timeouts in seconds, for the backend's own where None; `window` in tokens where known.
 
@@ -40,6 +40,8 @@ class Step:
     idle_timeout: float | None = None
     window: int | None = None
     capabilities: Mapping[str, bool] = field(default_factory=dict)
+    unusable: str = ""
+    """Why it must be passed over (disabled, its key is lost), for the trail; empty where it may be called."""
 
     @property
     def keys(self) -> tuple[str, str]:
@@ -137,6 +139,8 @@ class Walk:
 
     def _objection(self, step: Step) -> str | None:
         """Why the step is passed over; None where it may be called, and then its breakers are acquired."""
+        if step.unusable:
+            return step.unusable
         lacking = step.lacks(self._needed)
         if lacking:
             self._incapable.append(f"{step.backend.name}: no {', '.join(lacking)}")
@@ -195,9 +199,9 @@ class Walk:
             return errors.AllCooling(message.strip(), attempts=self.trail.attempts, retry_after=wait)
         if kinds and kinds <= {errors.ContextOverflow, errors.CapabilityMissing} and not self._waits:
             return self._failures[-1][1]
-        if not kinds:
+        if not kinds and self._incapable:
             return errors.CapabilityMissing(f"No backend of {self._name!r} can do this. {'; '.join(self._incapable)}", status=400)
-        cause = self._failures[-1][1]
+        cause = self._failures[-1][1] if self._failures else None
         wait_or_none = min(self._waits.values(), default=None)
         message = f"No backend of {self._name!r} could answer. {self._told()}"
         return errors.AllFailed(message, cause=cause, attempts=self.trail.attempts, retry_after=wait_or_none)

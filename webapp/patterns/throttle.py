@@ -144,9 +144,15 @@ class Gate:
             self._streak += 1
             self._halved_at = now
             self.limit = max(1.0, self.limit / 2)
-            pause = self.retry.delay(self._streak, self.clock.chance()) if retry_after is None else retry_after
-            self._closed_until = max(self._closed_until, now + pause)
+            pause = retry_after or self.retry.delay(self._streak, self.clock.chance())
+            longest = max(self.retry.cap, self.retry.patience)
+            self._closed_until = max(self._closed_until, now + min(pause, longest))
         self.leave()
+
+    @property
+    def closed_for(self) -> float:
+        """Seconds until the next request may begin; 0 where it may now."""
+        return max(0.0, self._closed_until - self.clock.now())
 
     def _wake(self) -> None:
         free = self.allowed - self.running

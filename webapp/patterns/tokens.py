@@ -26,6 +26,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from webapp.patterns.errors import InputError
 from webapp.patterns.images import size_of_data_url
 from webapp.patterns.token_rules import Rules, rules_for
 from webapp.patterns.types import Json, Message
@@ -103,7 +104,9 @@ def _load(name: str) -> tiktoken.Encoding:
     prepare_vocabulary(Path(folder))
     import tiktoken
 
-    return tiktoken.get_encoding(name)
+    encoding = tiktoken.get_encoding(name)
+    encoding._mergeable_ranks.clear()  # noqa: SLF001 - 30 MB that only pickling an encoding needs
+    return encoding
 
 
 def encoding_name(model: str) -> str:
@@ -191,7 +194,12 @@ async def acount_text(text: str, model: str = "") -> int:
 
 
 def count_messages(messages: Sequence[Message], model: str = "", tools: Sequence[Json] = ()) -> Count:
-    """Tokens that the server will report as `prompt_tokens` for this conversation and these tools."""
+    """Tokens that the server will report as `prompt_tokens` for this conversation and these tools.
+
+    Raises:
+        InputError: a message is not as OpenAI's schema has it.
+    """
+    check_messages(messages)
     counting = MessageCounter(model)
     tokens = sum(map(counting.message, messages)) + counting.tools(tools) + counting.rules.priming
     return Count(tokens, counting.exact)
@@ -199,9 +207,27 @@ def count_messages(messages: Sequence[Message], model: str = "", tools: Sequence
 
 async def acount_messages(messages: Sequence[Message], model: str = "", tools: Sequence[Json] = ()) -> Count:
     """`count_messages` without holding up the event loop."""
+    check_messages(messages)
     if is_quick(messages, model):
         return count_messages(messages, model, tools)
     return await asyncio.to_thread(count_messages, messages, model, tools)
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """Raise InputError, naming the place, for the first message that is not built as OpenAI's schema has it."""
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise InputError(f"Message {number} is not an object with a role", param=f"messages[{number}].role")
+        content = message.get("content")
+        if content and not isinstance(content, str) and not _are_objects(content):
+            raise InputError(f"The content of message {number} is neither text nor a list of parts", param=f"messages[{number}].content")
+        calls = message.get("tool_calls")
+        if calls and not (_are_objects(calls) and all(isinstance(call.get("function") or {}, dict) for call in calls)):
+            raise InputError(f"The tool calls of message {number} are not a list of calls", param=f"messages[{number}].tool_calls")
+
+
+def _are_objects(parts: Any) -> bool:
+    return isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
 
 
 def is_quick(messages: Sequence[Message], model: str) -> bool:
@@ -225,7 +251,13 @@ def texts(messages: Sequence[Message]) -> Iterator[str]:
         elif content:
             yield from (part["text"] for part in content if isinstance(part.get("text"), str))
         for call in message.get("tool_calls") or ():
-            yield str((call.get("function") or {}).get("arguments") or "")
+            yield call_of(call)[1]
+
+
+def call_of(call: Json) -> tuple[str, str]:
+    """Name and arguments of a tool call in a message, empty where it has none."""
+    function = call.get("function") or {}
+    return str(function.get("name") or ""), str(function.get("arguments") or "")
 
 
 class MessageCounter:
@@ -259,22 +291,22 @@ class MessageCounter:
 
     def _call(self, call: Json) -> int:
         self.exact = False  # how calls are written for the model is not published
-        function = call.get("function") or {}
-        return 3 + self.text(str(function.get("name") or "")) + self.text(str(function.get("arguments") or ""))
+        return 3 + sum(map(self.text, call_of(call)))
 
     def _part(self, part: Json) -> int:
         if isinstance(part.get("text"), str):
             return self.text(part["text"])
         if part.get("type") == "image_url":
-            return self._image(part["image_url"])
+            return self._image(part.get("image_url"))
         self.exact = False  # audio, files and whatever comes next
         return 64 + len(json.dumps(part)) // 400
 
-    def _image(self, image: Json | str) -> int:
-        url, detail = (image, "auto") if isinstance(image, str) else (str(image.get("url", "")), image.get("detail", "auto"))
-        size = size_of_data_url(url)
-        self.exact = self.exact and (size is not None or detail == "low")
-        return self.rules.image.tokens(size, low=detail == "low")
+    def _image(self, image: Any) -> int:
+        given = image if isinstance(image, dict) else {"url": image}  # some clients send the bare address
+        size = size_of_data_url(str(given.get("url") or ""))
+        low = given.get("detail") == "low"
+        self.exact = self.exact and size is not None
+        return self.rules.image.tokens(size, low=low)
 
     def tools(self, tools: Sequence[Json]) -> int:
         """Tokens of the tools' schemas."""
@@ -285,15 +317,16 @@ class MessageCounter:
         return sum(self._tool(tool) for tool in tools) + self.rules.tool.end
 
     def _tool(self, tool: Json) -> int:
-        function = tool.get("function") or tool
-        line = f"{function.get('name', '')}:{_sentence(function)}"
-        return self.rules.tool.function + self.text(line) + self._properties(function.get("parameters") or {})
-
-    def _properties(self, schema: Json) -> int:
-        properties = schema.get("properties") or {}
-        if not properties:
-            return 0
-        return self.rules.tool.properties + sum(self._property(name, value) for name, value in properties.items())
+        function = tool.get("function") if isinstance(tool, dict) else None
+        parameters = (function.get("parameters") or {}) if isinstance(function, dict) else None
+        properties = (parameters.get("properties") or {}) if isinstance(parameters, dict) else None
+        if not isinstance(function, dict) or not isinstance(properties, dict):
+            self.exact = False  # tools of another type, or what the server will refuse
+            return self.rules.tool.function + self.text(_compact(tool))
+        tokens = self.rules.tool.function + self.text(f"{function.get('name', '')}:{_sentence(function)}")
+        if properties:
+            tokens += self.rules.tool.properties + sum(self._property(name, value) for name, value in properties.items())
+        return tokens
 
     def _property(self, name: str, schema: Any) -> int:
         rule = self.rules.tool
@@ -301,7 +334,7 @@ class MessageCounter:
             self.exact = False  # the published rule knows flat properties only
             return rule.key + self.text(f"{name}:{_compact(schema)}")
         tokens = rule.key + self.text(f"{name}:{schema['type']}:{_sentence(schema)}")
-        if schema.get("enum"):
+        if isinstance(schema.get("enum"), list):
             tokens += rule.enum + sum(rule.item + self.text(str(item)) for item in schema["enum"])
         return tokens
 

@@ -27,12 +27,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from webapp.patterns import complaints
 from webapp.patterns.errors import InputError, PatternError
+from webapp.patterns.redact import redact
 from webapp.patterns.types import Json
 
 if TYPE_CHECKING:
     import pydantic
-    from pydantic_core import ErrorDetails
 
 logger = logging.getLogger("patchbay.tools")
 
@@ -42,7 +43,6 @@ Fault = Literal["", "unknown_tool", "broken_json", "wrong_arguments", "timed_out
 DEFAULT_TIMEOUT = 30.0
 MAX_RESULT_CHARS = 50_000
 MAX_ARGUMENT_CHARS = 1_000_000
-MAX_FAULTS_TOLD = 10
 
 
 class ToolError(PatternError):
@@ -278,17 +278,8 @@ def _validated(tool: Tool, arguments: Json) -> Json | ToolResult:
     try:
         return tool.validate(arguments)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False)
-        lines = [_in_words(fault) for fault in faults[:MAX_FAULTS_TOLD]]
-        more = [f"(and {len(faults) - len(lines)} more)"] if len(faults) > len(lines) else []
-        text = "\n".join([f"Wrong arguments for {tool.name}:", *lines, *more, "Correct them and call the tool again."])
-        return ToolResult(text, "wrong_arguments")
-
-
-def _in_words(fault: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in fault["loc"])
-    got = "" if fault["type"] == "missing" else f" (got {as_text(fault['input'], limit=80)})"
-    return f"- {where}: {fault['msg']}{got}"
+        lines = [f"Wrong arguments for {tool.name}:", *complaints.of_pydantic(error), "Correct them and call the tool again."]
+        return ToolResult("\n".join(lines), "wrong_arguments")
 
 
 async def _run(tool: Tool, keywords: Json, context: ToolContext, seconds: float) -> ToolResult:
@@ -318,7 +309,7 @@ def _failure(tool: Tool, error: BaseException) -> ToolResult:
     if isinstance(error, PatternError):
         return ToolResult(error.message, "failed")
     logger.warning("tool %s failed", tool.name, exc_info=error)
-    return ToolResult(f"{tool.name} failed: {type(error).__name__}: {as_text(str(error), limit=1000)}", "failed")
+    return ToolResult(f"{tool.name} failed: {type(error).__name__}: {redact(as_text(str(error), limit=1000))}", "failed")
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -70,3 +73,9 @@ def milliseconds(value: float | None) -> str:
         return f"{value:.0f} ms"
     seconds = value / 1000
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+@register.filter
+def item(mapping: Mapping[str, Any], name: str) -> Any:
+    """`mapping[name]`, empty where there is none: for names that are not known when the template is written."""
+    return mapping.get(name, "")

@@ -1,0 +1,85 @@
+"""Texts to vectors through a route, as any call: fallback, rate limits, cost. Vectors of two models never mix."""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from webapp.accounts.models import User
+from webapp.patterns import embeddings
+from webapp.patterns.errors import EmbeddingError
+from webapp.patterns.types import Trail
+
+if TYPE_CHECKING:
+    from search.models import Index
+    from webapp.patterns.similarity import Matrix
+
+LIMITS = embeddings.Limits(batch_size=64, batch_tokens=16_000, concurrency=2)
+KEPT_QUERIES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """(n, d) normalised rows, and the model that made them."""
+
+    matrix: Matrix
+    answered_by: str
+
+
+async def embed(texts: Sequence[str], *, model: str, user: User | None, answered_by: str = "") -> Vectors:
+    """Vectors of `texts` by `model` (a route, backend/model or model id).
+
+    Args:
+        user: whose rights and whose costs; None is Patchbay itself.
+        answered_by: the model that the index's vectors are of; empty for any.
+
+    Raises:
+        EmbeddingError: the answer cannot be used, or another model answered than `answered_by`.
+        BackendError, ChainError: nobody answered.
+    """
+    from webapp.backends import registry
+
+    chain = await registry.resolve(model, user=user)
+    trail = Trail()
+    try:
+        matrix = await embeddings.embed(chain, texts, limits=LIMITS, trail=trail)
+    finally:
+        registry.record(
+            trail, request_id=uuid.uuid4(), source="search", user_id=user.pk if user else None, route=model, endpoint="embeddings"
+        )
+    models = {attempt.model for attempt in trail.attempts if attempt.outcome == "ok"}
+    return Vectors(matrix, _only(models, answered_by, model))
+
+
+def _only(models: set[str], wanted: str, asked: str) -> str:
+    strangers = models - {wanted} if wanted else set()
+    if strangers:
+        raise EmbeddingError(
+            f"“{asked}” was answered by {', '.join(sorted(strangers))}, but the index holds vectors of {wanted}: embed the collection again"
+        )
+    return wanted or (min(models) if models else asked)
+
+
+_queries: OrderedDict[tuple[str, str, str, int | None], Matrix] = OrderedDict()
+
+
+async def embed_query(text: str, index: Index, *, user: User | None) -> Matrix:
+    """The vector (d,) of a query for an index, from the last few hundred where it was asked before."""
+    key = (index.model, index.answered_by, text, user.pk if user else None)
+    if key in _queries:
+        _queries.move_to_end(key)
+        return _queries[key]
+    vectors = await embed([text], model=index.model, user=user, answered_by=index.answered_by)
+    vector: Matrix = vectors.matrix[0]
+    _queries[key] = vector
+    while len(_queries) > KEPT_QUERIES:
+        _queries.popitem(last=False)
+    return vector
+
+
+def forget_queries() -> None:
+    """Empty the cache of queries."""
+    _queries.clear()

@@ -1,0 +1,91 @@
+"""Give an index the vectors that it lacks: of one document as it comes in, or of a whole collection when its model changes.
+
+Each batch is kept as it comes, so whoever goes on after a crash embeds only what is missing. Equal passages are embedded once for a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from search import embedder
+from search.index import engine
+from search.models import Chunk, Index
+from webapp.accounts.models import User
+
+if TYPE_CHECKING:
+    from webapp.patterns.similarity import Matrix
+
+BATCH = 128
+
+Progress = Callable[[int], Awaitable[None]]
+
+
+async def fill(index: Index, chunk_ids: Sequence[int], *, user: User, progress: Progress) -> None:
+    """Add these passages to the index, in batches; `progress` gets how many of each batch are done.
+
+    Raises:
+        EmbeddingError, BackendError, ChainError: nothing of the failed batch was added.
+    """
+    for start in range(0, len(chunk_ids), BATCH):
+        ids = chunk_ids[start : start + BATCH]
+        await _fill_batch(index, ids, user)
+        await progress(len(ids))
+
+
+async def _fill_batch(index: Index, ids: Sequence[int], user: User) -> None:
+    chunks, known = await sync_to_async(_known)(index, ids)
+    missing = list({chunk.digest: chunk for chunk in chunks if chunk.digest not in known}.values())
+    if missing:
+        texts = [chunk.embedded_text for chunk in missing]
+        answered = await embedder.embed(texts, model=index.model, user=user, answered_by=index.answered_by)
+        known.update({chunk.digest: vector for chunk, vector in zip(missing, answered.matrix, strict=True)})
+        index.answered_by = index.answered_by or answered.answered_by
+    await sync_to_async(_keep)(index, chunks, known)
+
+
+def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Matrix]]:
+    """The passages that exist, and by digest the vectors that any index of the same model has for them."""
+    chunks = list(Chunk.objects.filter(pk__in=ids).order_by("pk"))
+    digests = {chunk.digest for chunk in chunks}
+    twins = dict(Chunk.objects.filter(digest__in=digests).exclude(pk__in=ids).values_list("pk", "digest"))
+    known: dict[str, Matrix] = {}
+    if twins and index.answered_by:
+        collections = set(Chunk.objects.filter(pk__in=twins).values_list("collection_id", flat=True))
+        for other in Index.objects.filter(answered_by=index.answered_by, dimension=index.dimension, collection__in=collections):
+            known |= {twins[pk]: vector for pk, vector in engine().vectors(other, list(twins)).items()}
+    return chunks, known
+
+
+def _keep(index: Index, chunks: Sequence[Chunk], vectors: dict[str, Matrix]) -> None:
+    """Add what still exists: a document may have been deleted while it was embedded."""
+    import numpy as np
+
+    with transaction.atomic():
+        locked = Index.objects.select_for_update().filter(pk=index.pk).first()
+        if locked is None:
+            return
+        living = set(Chunk.objects.filter(pk__in=[chunk.pk for chunk in chunks]).values_list("pk", flat=True))
+        chunks = [chunk for chunk in chunks if chunk.pk in living]
+        if chunks:
+            engine().add(index, [chunk.pk for chunk in chunks], np.stack([vectors[chunk.digest] for chunk in chunks]))
+            Index.objects.filter(pk=index.pk, answered_by="").update(answered_by=index.answered_by)
+
+
+def missing(index: Index) -> list[int]:
+    """The collection's passages that the index lacks."""
+    wanted = Chunk.objects.filter(collection_id=index.collection_id).order_by("pk").values_list("pk", flat=True)
+    held = engine().ids(index)
+    return [pk for pk in wanted if pk not in held]
+
+
+def reconcile() -> None:
+    """After a crash: forget vectors of passages that are gone."""
+    for index in Index.objects.exclude(dimension=None):
+        held = engine().ids(index)
+        gone = held - set(Chunk.objects.filter(collection_id=index.collection_id).values_list("pk", flat=True))
+        if gone:
+            engine().remove(index, sorted(gone))

@@ -1,0 +1,117 @@
+"""The engine in PostgreSQL: pgvector with HNSW for vectors, its own full text for words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection, transaction
+
+from search.index.base import Hit, Terms
+from search.models import Index
+from webapp.patterns.errors import EmbeddingError
+
+if TYPE_CHECKING:
+    from webapp.patterns.similarity import Matrix
+
+MAX_HNSW_DIMENSION = 2000
+"""pgvector's limit for indexed vectors; beyond it the scan is exact."""
+SEARCH_BREADTH = 100
+
+
+class PostgresEngine:
+    """See `search.index.base.Engine`. Vectors of all indexes share a table; each index has an HNSW index over its own part."""
+
+    def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:
+        with transaction.atomic():
+            fresh = Index.objects.select_for_update().get(pk=index.pk)
+            dimension = fresh.dimension or int(vectors.shape[1])
+            if vectors.shape[1] != dimension:
+                raise EmbeddingError(f"The vectors have {vectors.shape[1]} dimensions and the index {dimension}")
+            if fresh.dimension is None:
+                self._prepare(fresh.pk, dimension)
+            rows = [(fresh.pk, number, _text(vector)) for number, vector in zip(ids, vectors, strict=True)]
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "INSERT INTO search_vector (index_id, chunk_id, embedding) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", rows
+                )
+            fresh.dimension, fresh.rows = dimension, fresh.rows + len(rows)
+            fresh.save(update_fields=["dimension", "rows"])
+        index.rows, index.dimension = fresh.rows, fresh.dimension
+
+    def _prepare(self, index_id: int, dimension: int) -> None:
+        if dimension <= MAX_HNSW_DIMENSION:
+            _run(
+                f"CREATE INDEX IF NOT EXISTS search_vector_hnsw_{index_id:d} ON search_vector "
+                f"USING hnsw ((embedding::vector({dimension:d})) vector_cosine_ops) WHERE index_id = {index_id:d}"
+            )
+
+    def remove(self, index: Index, ids: Sequence[int]) -> None:
+        _run("DELETE FROM search_vector WHERE index_id = %s AND chunk_id = ANY(%s)", [index.pk, list(ids)])
+
+    def drop(self, index: Index) -> None:
+        _run(f"DROP INDEX IF EXISTS search_vector_hnsw_{index.pk:d}")
+        _run("DELETE FROM search_vector WHERE index_id = %s", [index.pk])
+
+    def ids(self, index: Index) -> set[int]:
+        return {row[0] for row in _rows("SELECT chunk_id FROM search_vector WHERE index_id = %s", [index.pk])}
+
+    def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
+        import numpy as np
+
+        sql = "SELECT chunk_id, embedding::text FROM search_vector WHERE index_id = %s AND chunk_id = ANY(%s)"
+        return {number: np.array(text[1:-1].split(","), np.float32) for number, text in _rows(sql, [index.pk, list(ids)])}
+
+    def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:
+        if not index.dimension:
+            return []
+        if len(query) != index.dimension:
+            raise EmbeddingError(f"The query has {len(query)} dimensions and the index {index.dimension}: they come from different models")
+        limits = "AND chunk_id = ANY(%(within)s)" if within is not None else ""
+        column = f"embedding::vector({index.dimension:d})"
+        sql = f"""
+            SELECT chunk_id, 1 - ({column} <=> %(query)s) FROM search_vector
+            WHERE index_id = {index.pk:d} {limits} ORDER BY {column} <=> %(query)s LIMIT %(k)s
+        """  # noqa: S608 - numbers of our own; what comes from people are parameters
+        with transaction.atomic():
+            _run(f"SET LOCAL hnsw.ef_search = {max(SEARCH_BREADTH, min(k, 1000)):d}")
+            _run("SET LOCAL hnsw.iterative_scan = relaxed_order")
+            found = _rows(sql, {"query": _text(query), "k": k, "within": None if within is None else list(within)})
+        return sorted((Hit(*row) for row in found), key=lambda hit: -hit.score)
+
+    def matching(self, words: Terms, k: int, *, scopes: Sequence[str], within: Sequence[int] | None = None) -> list[Hit]:
+        if not words or not scopes:
+            return []
+        limits = "AND id = ANY(%(within)s)" if within is not None else ""
+        sql = f"""
+            SELECT id, ts_rank_cd(words, query, 1) AS score FROM search_chunk, {_expression(words)} AS query
+            WHERE words @@ query AND scope = ANY(%(scopes)s) {limits} ORDER BY score DESC, id LIMIT %(k)s
+        """  # noqa: S608 - the expression holds placeholders only
+        values: dict[str, Any] = {"scopes": list(scopes), "within": None if within is None else list(within), "k": k}
+        values |= {f"w{number}": word for number, word in enumerate(words.words)}
+        values |= {f"p{number}": " ".join(phrase) for number, phrase in enumerate(words.phrases)}
+        values |= {"prefix": f"'{words.prefix}':*"} if words.prefix else {}
+        return [Hit(*row) for row in _rows(sql, values)]
+
+
+def _expression(words: Terms) -> str:
+    """A tsquery of placeholders: any of the words, phrases, or the prefix."""
+    parts = [f"plainto_tsquery('english', %(w{number})s)" for number in range(len(words.words))]
+    parts += [f"phraseto_tsquery('english', %(p{number})s)" for number in range(len(words.phrases))]
+    parts += ["to_tsquery('english', %(prefix)s)"] if words.prefix else []
+    return f"({' || '.join(parts)})"
+
+
+def _text(vector: Matrix) -> str:
+    return "[" + ",".join(map(repr, vector.tolist())) + "]"
+
+
+def _run(sql: str, parameters: Any = None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+
+
+def _rows(sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())

@@ -1,0 +1,161 @@
+"""One document's way into the index: read, cut into passages, embedded, ready; or failed, with why.
+
+Whoever works on a document holds a lease on its row and renews it. Passages are stored once, and vectors as they come: a process that takes
+over an expired lease goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from search import filling, leases, services
+from search.chunking import passages
+from search.index import engine
+from search.models import Chunk, Document, Index, scope
+from search.parsing.bounded import parse
+from search.parsing.document import Parsed, Unreadable
+from webapp.patterns.embeddings import content_key
+from webapp.patterns.errors import PatternError
+from webapp.patterns.tokens import count_text
+
+logger = logging.getLogger("patchbay.search")
+MAX_TRIES = 3
+State = Document.State
+
+
+def claim() -> UUID | None:
+    """Take the oldest document that nobody works on."""
+    waiting = Document.objects.filter(leases.free(), state__in=Document.UNDER_WAY).order_by("created_at")
+    return next((pk for pk in waiting.values_list("pk", flat=True)[:10] if claim_one(pk)), None)
+
+
+def claim_one(pk: UUID) -> bool:
+    """Take this document, unless somebody works on it."""
+    return leases.take(Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY), tries=F("tries") + 1)
+
+
+async def ingest(pk: UUID) -> None:
+    """Bring a claimed document to ready or failed. Cancelled, it gives the document back."""
+    try:
+        async with leases.renewed(Document.objects.filter(pk=pk)):
+            await _run(pk)
+    except (Unreadable, PatternError) as error:
+        await sync_to_async(_fail)(pk, error.message if isinstance(error, PatternError) else str(error))
+    except asyncio.CancelledError:
+        await asyncio.shield(sync_to_async(_give_back)(pk))
+        raise
+    except Document.DoesNotExist:
+        logger.info("document %s was deleted while it was read", pk)
+    except Exception as error:
+        logger.exception("ingesting document %s broke", pk)
+        await sync_to_async(_fail)(pk, f"Something broke on our side ({type(error).__name__}); the server's log says more")
+
+
+async def _run(pk: UUID) -> None:
+    document = await Document.objects.select_related("collection__owner").defer("text").aget(pk=pk)
+    if document.tries > MAX_TRIES:
+        raise Unreadable(f"Its processing was cut off {MAX_TRIES} times")
+    if document.state != State.EMBEDDING:
+        await _set(pk, state=State.PARSING)
+        parsed = await parse(services.file_path(pk), document.name)
+        await sync_to_async(_store_passages)(document, parsed)
+    await _embed(document)
+    await sync_to_async(_finish)(pk)
+
+
+async def _set(pk: UUID, **fields: object) -> None:
+    if not await Document.objects.filter(pk=pk).aupdate(**fields):
+        raise Document.DoesNotExist
+
+
+def _store_passages(document: Document, parsed: Parsed) -> None:
+    """The text and its passages, all or none."""
+    chunks = [
+        Chunk(
+            document_id=document.pk,
+            collection_id=document.collection_id,
+            scope=scope(document.collection_id),
+            heading=passage.heading,
+            text=passage.text,
+            start=passage.start,
+            end=passage.end,
+            tokens=passage.tokens,
+        )
+        for passage in passages(parsed, count_text)
+    ]
+    for chunk in chunks:
+        chunk.digest = content_key(chunk.embedded_text, "")
+    with transaction.atomic():
+        Chunk.objects.filter(document_id=document.pk).delete()
+        changed = Document.objects.filter(pk=document.pk).update(
+            text=parsed.text,
+            kind=parsed.kind,
+            state=State.EMBEDDING,
+            passages=len(chunks),
+            embedded=0,
+            tokens=sum(chunk.tokens for chunk in chunks),
+        )
+        if not changed:
+            raise Document.DoesNotExist
+        Chunk.objects.bulk_create(chunks, batch_size=500)
+    document.passages = len(chunks)
+
+
+async def _embed(document: Document) -> None:
+    """The document's passages into the index that serves, and into one that is being built beside it."""
+    serving = document.collection.serving_id
+
+    async def progress(done: int) -> None:
+        await _set(document.pk, embedded=F("embedded") + done)
+
+    async def silent(_done: int) -> None:
+        return
+
+    indexes = [index async for index in document.collection.indexes.filter(Q(pk=serving) | Q(state=Index.State.BUILDING))]
+    for index in indexes:
+        todo, done = await sync_to_async(_missing)(document, index)
+        if index.pk == serving:
+            await _set(document.pk, embedded=done)
+        try:
+            await filling.fill(index, todo, user=document.collection.owner, progress=progress if index.pk == serving else silent)
+        except PatternError as error:
+            if index.pk == serving:
+                raise
+            await Index.objects.filter(pk=index.pk).aupdate(state=Index.State.FAILED, why=error.message[:500])
+
+
+def _missing(document: Document, index: Index) -> tuple[list[int], int]:
+    """The document's passages that the index lacks, and how many it has."""
+    wanted = list(Chunk.objects.filter(document_id=document.pk).order_by("pk").values_list("pk", flat=True))
+    held = engine().vectors(index, wanted)
+    return [pk for pk in wanted if pk not in held], len(held)
+
+
+def _finish(pk: UUID) -> None:
+    """Ready, and what it replaces gone, at once."""
+    with transaction.atomic():
+        changed = Document.objects.filter(pk=pk).update(
+            state=State.READY, why="", embedded=F("passages"), leased_until=None, ready_at=timezone.now()
+        )
+        if not changed:
+            raise Document.DoesNotExist
+        replaced = Document.objects.only("replaces").get(pk=pk).replaces_id
+        while replaced:
+            older = Document.objects.defer("text").get(pk=replaced)
+            replaced = older.replaces_id
+            services.delete_document(document=older)
+
+
+def _fail(pk: UUID, why: str) -> None:
+    Document.objects.filter(pk=pk).update(state=State.FAILED, why=why[:500], leased_until=None)
+
+
+def _give_back(pk: UUID) -> None:
+    Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY).update(leased_until=None, tries=F("tries") - 1)

@@ -1,0 +1,45 @@
+"""A lease on a row: whoever works on it renews it; when it runs out, somebody else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+LEASE = timedelta(seconds=30)
+RENEW_SECONDS = 10.0
+
+
+def free() -> Q:
+    """Rows that nobody works on."""
+    return Q(leased_until=None) | Q(leased_until__lt=timezone.now())
+
+
+def take(rows: QuerySet[Any], **changes: Any) -> bool:
+    """Lease the row, unless it was taken meanwhile."""
+    return bool(rows.filter(free()).update(leased_until=timezone.now() + LEASE, **changes))
+
+
+@asynccontextmanager
+async def renewed(row: QuerySet[Any]) -> AsyncGenerator[None, None]:
+    """Keep the lease while inside."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            await sync_to_async(row.update)(leased_until=timezone.now() + LEASE)
+
+    task = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

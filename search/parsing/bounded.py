@@ -1,0 +1,63 @@
+"""Run the parser of one file in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+from search.parsing.document import Parsed, Unreadable
+
+ROOT = Path(__file__).resolve().parents[2]
+WALL_SECONDS = 120
+CPU_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)
+
+
+async def parse(path: Path, name: str) -> Parsed:
+    """The text of the file at `path` that its owner calls `name`.
+
+    Raises:
+        Unreadable: it cannot be read, or took more time or memory than is allowed; the message is for people.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "search.parsing", str(path), name.replace("\0", "")),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        cwd=ROOT,
+        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    try:
+        async with asyncio.timeout(WALL_SECONDS):
+            output, complaint = await process.communicate()
+    except TimeoutError:
+        raise Unreadable(f"Reading it takes more than {WALL_SECONDS} seconds") from None
+    finally:
+        await _end(process)
+    return _result(output, complaint, process.returncode or 0)
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _result(output: bytes, complaint: bytes, status: int) -> Parsed:
+    if status in CPU_SIGNALS:
+        raise Unreadable("Reading it takes more than 30 seconds of computing")
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        lines = complaint.decode(errors="replace").strip().splitlines()
+        last = lines[-1][:200] if lines else f"status {status}"
+        raise Unreadable("Reading it takes more than 512 MB of memory" if "MemoryError" in last else f"Its reader failed: {last}") from None
+    if "error" in answer:
+        raise Unreadable(answer["error"])
+    return Parsed.from_json(answer)

@@ -1,0 +1,102 @@
+"""Reads. What a user may not see does not exist for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from django.db.models import Count, Q, QuerySet, Sum
+
+from search.index import engine
+from search.models import Chunk, Collection, Document, Index
+from webapp.accounts.models import User
+
+RECENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a search is limited to; empty fields limit nothing."""
+
+    collection: int | None = None
+    kind: str = ""
+    tag: str = ""
+    since: date | None = None
+
+    @property
+    def by_document(self) -> bool:
+        return bool(self.kind or self.tag or self.since)
+
+
+def collections(user: User) -> QuerySet[Collection]:
+    """The user's own, and those shared with their groups."""
+    return Collection.objects.filter(Q(owner=user) | Q(groups__in=user.groups.all())).distinct()
+
+
+def collections_with_counts(user: User) -> QuerySet[Collection]:
+    """With `document_count`, `passage_count` and `byte_count`."""
+    mine = Collection.objects.filter(pk__in=collections(user).values("pk")).select_related("owner", "serving")
+    return mine.annotate(document_count=Count("documents"), passage_count=Sum("documents__passages"), byte_count=Sum("documents__size"))
+
+
+def documents(user: User) -> QuerySet[Document]:
+    """All documents that the user may read, without their texts."""
+    return Document.objects.filter(collection__in=collections(user)).select_related("collection").defer("text")
+
+
+def recent(user: User) -> list[Document]:
+    return list(documents(user)[:RECENT])
+
+
+def kinds(user: User) -> list[str]:
+    """The kinds of document that there are, for the filter."""
+    return sorted(set(documents(user).exclude(kind="").order_by().values_list("kind", flat=True)))
+
+
+def tags(user: User) -> list[str]:
+    """The tags that there are, for the filter."""
+    return sorted({tag for found in documents(user).exclude(tags=[]).values_list("tags", flat=True) for tag in found})
+
+
+def chunks(user: User, ids: Sequence[int]) -> dict[int, Chunk]:
+    """Those of these passages that the user may read and whose documents are ready."""
+    found = Chunk.objects.filter(pk__in=ids, document__state=Document.State.READY, collection__in=collections(user))
+    return {chunk.pk: chunk for chunk in found.select_related("document", "collection").defer("document__text")}
+
+
+def allowed(user: User, filters: Filters) -> list[int]:
+    """The passages of the documents that the filters let through."""
+    found = documents(user)
+    if filters.kind:
+        found = found.filter(kind=filters.kind)
+    if filters.since:
+        found = found.filter(created_at__date__gte=filters.since)
+    ids = list(found.order_by().values_list("pk", flat=True))
+    if filters.tag:
+        tagged = found.order_by().exclude(tags=[]).values_list("pk", "tags")
+        ids = [pk for pk, its in tagged if filters.tag in its]
+    return list(Chunk.objects.filter(document__in=ids).order_by().values_list("pk", flat=True))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """An index as its collection's page shows it."""
+
+    index: Index
+    serving: bool
+    held: int
+    total: int
+
+    @property
+    def percent(self) -> int:
+        return min(100, self.held * 100 // self.total) if self.total else 100
+
+
+def index_states(collection: Collection) -> list[IndexState]:
+    """The collection's indexes, newest first."""
+    total = Chunk.objects.filter(collection=collection).count()
+    return [
+        IndexState(index, index.pk == collection.serving_id, len(engine().ids(index)), total)
+        for index in collection.indexes.order_by("-pk")
+    ]

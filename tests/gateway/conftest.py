@@ -1,0 +1,37 @@
+"""The API as a client sees it: in process over ASGI, with real backends behind it over real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from tests.cast import Cast, make_cast
+from tests.gateway.api import Api
+from webapp.backends import registry
+from webapp.backends.spending import Spending
+from webapp.gateway import auth
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process keeps for a few seconds, tests must not share: they use the same ids again."""
+    auth.tokens.forget()
+    monkeypatch.setattr(registry, "spending", Spending())
+
+
+@pytest.fixture
+async def people(transactional_db: None) -> Cast:
+    """The cast, for tests that run on an event loop."""
+    return await sync_to_async(make_cast)()
+
+
+@pytest.fixture
+async def api(people: Cast) -> AsyncIterator[Api]:
+    """The API with the owner's token."""
+    api = Api(people)
+    await api.use_token(people.owner)
+    yield api
+    await api.aclose()
+    await registry.aclose()

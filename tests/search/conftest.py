@@ -1,0 +1,68 @@
+"""A collection of the owner, embedded by the built-in model through the seeded `embed` route."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from search import embedder, ingestion, services
+from search.models import Collection, Document
+from tests.cast import Cast
+from webapp.backends import registry
+from webapp.backends.services import seeding
+
+Ingest = Callable[..., Document]
+
+CATS = "# Cats\n\nA cat sleeps most of the day. Kittens play with wool.\n\n## Food\n\nCats eat fish and mice.\n"
+ENGINES = "# Engines\n\nA diesel engine burns fuel under high pressure.\n\n## Oil\n\nChange the oil of the motor every year.\n"
+
+
+@pytest.fixture(autouse=True)
+def state_folder(settings: object, tmp_path: Path) -> None:
+    """Files and vectors of each test in a folder of its own."""
+    settings.PATCHBAY_HOME = tmp_path  # type: ignore[attr-defined]  # pytest-django's settings take any name
+    settings.MEDIA_ROOT = tmp_path / "files"  # type: ignore[attr-defined]
+    embedder.forget_queries()
+
+
+@pytest.fixture
+def cast(transactional_db: None) -> Cast:
+    """The cast, in a database that other threads see too."""
+    from tests.cast import make_cast
+
+    seeding.seed()
+    return make_cast()
+
+
+@pytest.fixture
+def collection(cast: Cast) -> Collection:
+    return services.create_collection(owner=cast.owner, name="Library")
+
+
+def run_ingestion(document: Document) -> Document:
+    """Bring a document to its end, as the worker does."""
+
+    async def run() -> None:
+        try:
+            await ingestion.ingest(document.pk)
+        finally:
+            await registry.aclose()
+
+    assert ingestion.claim_one(document.pk)
+    asyncio.run(run())
+    document.refresh_from_db()
+    return document
+
+
+@pytest.fixture
+def ingest(collection: Collection) -> Ingest:
+    """Add a file to the collection and bring it to its end."""
+
+    def add(name: str, content: bytes | str, into: Collection | None = None) -> Document:
+        raw = content.encode() if isinstance(content, str) else content
+        return run_ingestion(services.add_file(collection=into or collection, name=name, content=[raw]).document)
+
+    return add

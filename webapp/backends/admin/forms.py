@@ -1,0 +1,84 @@
+"""Forms of the configuration admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from webapp.backends.addresses import clean_base_url
+from webapp.backends.crypto import Secret
+from webapp.backends.models import Backend
+from webapp.backends.presets import PRESETS
+from webapp.backends.services import same_server
+
+
+class KeyField(forms.CharField):
+    """A key is typed once: afterwards only its last four characters are shown, and an empty field keeps it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(required=False, widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}), **options)
+
+    def prepare_value(self, value: Any) -> str:  # noqa: ARG002 - Django's signature
+        return ""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:  # noqa: ARG002 - Django's signature
+        return bool(data)
+
+
+class BackendForm(forms.ModelForm):
+    """A backend. An address that moves to another server needs its key again: it was given to the old one."""
+
+    preset = forms.ChoiceField(choices=[(preset.name, preset.title) for preset in PRESETS.values() if preset.name != "builtin"])
+    api_key = KeyField(label="API key")
+    forget_key = forms.BooleanField(label="Forget the stored key", required=False)
+
+    class Meta:
+        model = Backend
+        fields = [
+            "name",
+            "preset",
+            "base_url",
+            "api_key",
+            "api_key_env",
+            "headers",
+            "enabled",
+            "position",
+            "connect_timeout",
+            "first_token_timeout",
+            "idle_timeout",
+            "max_concurrency",
+            "input_price",
+            "output_price",
+        ]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stored: Secret = self.instance.api_key
+        self._address: str = self.instance.base_url
+        hint = self._stored.hint()
+        known = f"Stored: {hint}. Type a new one to replace it."
+        self.fields["api_key"].help_text = known if hint else "Stored encrypted; shown as its last four characters."
+        if not self._stored:
+            del self.fields["forget_key"]
+        if self.instance.preset == "builtin":
+            self.fields["preset"].choices = [("builtin", "Built-in")]  # type: ignore[attr-defined] # a ChoiceField, declared above
+
+    def clean_base_url(self) -> str:
+        return clean_base_url(self.cleaned_data["base_url"])
+
+    def clean_api_key(self) -> Secret:
+        typed = self.cleaned_data["api_key"].strip()
+        return Secret.of(typed) if typed else self._stored
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        typed = bool(self.data.get(self.add_prefix("api_key")))
+        if data.get("forget_key") and not typed:
+            data["api_key"] = Secret()
+        elif self._stored and not typed and data.get("base_url") and not same_server(self._address, data["base_url"]):
+            self.add_error("api_key", ValidationError("The address is another server's now: type its key, or have this one forgotten."))
+        if data.get("api_key") and data.get("api_key_env"):
+            self.add_error("api_key_env", ValidationError("Either a stored key or a variable, not both."))
+        return data

@@ -1,0 +1,36 @@
+"""Tokens of the gateway: seen and revoked here, made in the profile of their user."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from webapp.backends import services
+from webapp.backends.models import ApiToken
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(admin.ModelAdmin):
+    list_display = ["__str__", "user", "created_at", "last_used_at", "expires_at", "revoked_at"]
+    list_filter = ["user"]
+    search_fields = ["label", "user__username"]
+    readonly_fields = ["user", "hint", "created_at", "last_used_at", "revoked_at"]
+    fields = [
+        ("user", "hint"),
+        "label",
+        "scopes",
+        "expires_at",
+        ("requests_per_minute", "tokens_per_minute", "monthly_budget"),
+        ("created_at", "last_used_at", "revoked_at"),
+    ]
+    actions = ["revoke"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
+        return False
+
+    @admin.action(description="Revoke", permissions=["change"])
+    def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
+        for token in tokens:
+            services.revoke_token(token=token)
+        self.message_user(request, f"{len(tokens)} revoked.")

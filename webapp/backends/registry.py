@@ -1,0 +1,245 @@
+"""From a model name to a live chain of backends, without a query on the way.
+
+Each process keeps one connection pool a backend for its life and a snapshot of the configuration. A change raises the configuration's
+version (signals.py); every process compares it each `CHECK_SECONDS`, so that a change is seen everywhere within 5 s, and at once where it
+was made. Connections belong to an event loop, so the state is kept by loop: the server has one, a command makes its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError
+
+from webapp.backends import cooldowns, live, snapshot
+from webapp.backends.cooldowns import Exchange, Outgoing, Row
+from webapp.backends.db import in_database
+from webapp.backends.recorder import Recorder
+from webapp.backends.snapshot import Person, RouteRow, Snapshot
+from webapp.backends.spending import spending
+from webapp.patterns.errors import ModelNotFound
+from webapp.patterns.types import Trail
+
+if TYPE_CHECKING:
+    from webapp.patterns.fallback import Chain
+    from webapp.patterns.providers.openai import OpenAIBackend
+
+logger = logging.getLogger("patchbay.backends")
+CHECK_SECONDS = 2.0
+RETIRE_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A model name that a user may pick. `window` in tokens where known; `up` by what is known of the health of its backends."""
+
+    name: str
+    kind: Literal["route", "model"]
+    description: str = ""
+    window: int | None = None
+    up: bool = True
+    chat: bool = True
+    embeddings: bool = False
+
+
+class Registry:
+    """The live state of one event loop."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+        self.health: dict[int, tuple[str, str]] = {}
+        self._snapshot: Snapshot | None = None
+        self._checked = float("-inf")
+        self._pools = live.Pools()
+        self._exchange = Exchange(self._pools.breakers)
+        self._lock = asyncio.Lock()
+
+    def stale(self) -> None:
+        """Compare versions before the next use."""
+        self._checked = float("-inf")
+
+    async def snapshot(self) -> Snapshot:
+        """The configuration as of at most `CHECK_SECONDS` ago. A database that is away leaves the last one in force."""
+        return await self.refresh(max_age=CHECK_SECONDS)
+
+    async def refresh(self, *, max_age: float = 0.0) -> Snapshot:
+        """The configuration, compared with the database's unless that was done within `max_age` seconds."""
+        if self._snapshot is None or time.monotonic() - self._checked > max_age:
+            async with self._lock:
+                if self._snapshot is None or time.monotonic() - self._checked > max_age:
+                    self._snapshot = await self._check()
+        return self._snapshot
+
+    async def _check(self) -> Snapshot:
+        begun = time.monotonic()
+        try:
+            fresh, self.health, cooling = await in_database(_read, self._snapshot, self._exchange.outgoing())
+            self._exchange.take(cooling)
+        except DatabaseError:
+            if self._snapshot is None:
+                raise
+            logger.exception("The database is away: the configuration stays as it was")
+            self._exchange.unpublished()
+            fresh = self._snapshot
+        if fresh is not self._snapshot:
+            self._pools.adopt(fresh)
+        self._checked = begun
+        return fresh
+
+    async def chain(self, plan: RouteRow) -> Chain:
+        return self._pools.chain(plan, await self.snapshot())
+
+    async def backend(self, key: int | str) -> OpenAIBackend:
+        current = await self.snapshot()
+        row = current.backends.get(key) if isinstance(key, int) else current.named(key)
+        if row is None:
+            raise ModelNotFound(f"There is no backend {key!r}.")
+        return self._pools.backend(row)
+
+    async def aclose(self) -> None:
+        await self.recorder.flush()
+        await self._pools.aclose()
+
+
+def _read(known: Snapshot | None, news: Outgoing) -> tuple[Snapshot, dict[int, tuple[str, str]], list[Row]]:
+    """The snapshot, a new one where the version has changed, the health of all backends, and what cools in any process."""
+    cooldowns.publish(news)
+    same = known is not None and snapshot.version() == known.version
+    return (known if known is not None and same else snapshot.load()), snapshot.load_health(), cooldowns.rows()
+
+
+_registries: WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = WeakKeyDictionary()
+
+
+def current() -> Registry:
+    """The registry of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _registries:
+        _registries[loop] = Registry()
+    return _registries[loop]
+
+
+def stale() -> None:
+    """The configuration has changed here: look again before the next use. Safe from any thread."""
+    for registry in list(_registries.values()):
+        registry.stale()
+
+
+async def resolve(model: str, *, user: Person | None) -> Chain:
+    """The chain that a model name stands for: a route, then `backend/model`, then a bare id that enabled backends offer.
+
+    `user` None is Patchbay itself, which may use all. Raises `ModelNotFound`, or `ModelForbidden` when the user may not use it by any name,
+    or `BudgetSpent`.
+    """
+    registry = current()
+    plan = (await registry.snapshot()).plan(model, user)
+    if user is not None:
+        await spending.check(user.pk)
+    return await registry.chain(plan)
+
+
+async def backend(key: int | str) -> OpenAIBackend:
+    """The live backend of an id or a name, for what is no completion: models, files, batches, probes. Raises `ModelNotFound`,
+    or `Unreachable` when it is disabled or its key is lost."""
+    return await current().backend(key)
+
+
+async def offered(user: Person | None) -> list[Offered]:
+    """What the user may pick: routes in their order, then each usable backend's models as `backend/model`."""
+    registry = current()
+    known = await registry.snapshot()
+    routes = [_offered_route(registry, known, route) for route in known.routes.values() if route.enabled and route.allows(user)]
+    models = [
+        Offered(
+            name=f"{row.name}/{model.name}",
+            kind="model",
+            window=model.window,
+            up=_up(registry, row.id),
+            chat=model.capabilities.get("chat", True),
+            embeddings=model.capabilities.get("embeddings", False),
+        )
+        for row, model in known.direct(user)
+    ]
+    return routes + models
+
+
+def _offered_route(registry: Registry, known: Snapshot, route: RouteRow) -> Offered:
+    steps = [(step, known.backends[step.backend]) for step in route.steps]
+    models = [row.models.get(step.model) for step, row in steps]
+    windows = [step.window or (model.window if model else None) for (step, _), model in zip(steps, models, strict=True)]
+    return Offered(
+        name=route.name,
+        kind="route",
+        description=route.description,
+        window=max((window for window in windows if window), default=None),
+        up=any(not row.unusable and _up(registry, row.id) for _, row in steps),
+        chat=any(model is None or model.capabilities.get("chat", True) for model in models),
+        embeddings=any(model is not None and model.capabilities.get("embeddings", False) for model in models),
+    )
+
+
+def _up(registry: Registry, backend_id: int) -> bool:
+    return registry.health.get(backend_id, ("unknown", ""))[0] != "down"
+
+
+def record(
+    trail: Trail,
+    *,
+    request_id: uuid.UUID | str,
+    source: str,
+    user_id: int | None,
+    token_id: int | None = None,
+    route: str,
+    endpoint: str = "chat/completions",
+) -> None:
+    """Keep the attempts of a finished request: queued here, written behind in bulk. Never blocks, never raises for the database."""
+    current().recorder.put(trail, request_id=request_id, source=source, user_id=user_id, token_id=token_id, route=route, endpoint=endpoint)
+
+
+async def try_now(name: str) -> None:
+    """Try a backend again with the next request, here at once and in other processes within seconds."""
+    await in_database(cooldowns.reset, name)
+    current().stale()
+
+
+async def flush() -> None:
+    """Write what `record` has queued: for processes that end (workers, commands)."""
+    await current().recorder.flush()
+
+
+async def aclose() -> None:
+    """Write what is queued and close all connections of this event loop."""
+    registry = _registries.pop(asyncio.get_running_loop(), None)
+    if registry:
+        await registry.aclose()
+
+
+@asynccontextmanager
+async def service() -> AsyncGenerator[None, None]:
+    """The background service: keeps the snapshot fresh, so that no request waits for the check, and writes attempts behind."""
+    task = asyncio.create_task(_keep_fresh())
+    try:
+        async with current().recorder.running():
+            yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await aclose()
+
+
+async def _keep_fresh() -> None:
+    registry = current()
+    while True:
+        try:
+            await registry.refresh()
+        except DatabaseError:
+            logger.exception("The configuration could not be read; trying again")
+        await asyncio.sleep(CHECK_SECONDS * 0.75)

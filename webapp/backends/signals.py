@@ -1,0 +1,47 @@
+"""Every change of the configuration raises its version, so that all processes see it within seconds and this one at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import transaction
+from django.db.models import F, Model
+from django.db.models.signals import m2m_changed, post_delete, post_save
+
+from webapp.backends import registry
+from webapp.backends.models import Backend, BackendModel, ConfigState, Route, RouteStep
+
+WATCHED: tuple[type[Model], ...] = (Backend, BackendModel, Route, RouteStep)
+
+
+def connect() -> None:
+    """Watch what the registry is built from."""
+    for model in WATCHED:
+        for signal in (post_save, post_delete):
+            signal.connect(_changed, sender=model, dispatch_uid=f"backends.{model.__name__}")
+    post_delete.connect(_changed, sender=Group, dispatch_uid="backends.Group")
+    for relation in (Route.allowed_users.through, Route.allowed_groups.through):
+        m2m_changed.connect(_restrict, sender=relation, dispatch_uid=f"backends.restrict.{relation.__name__}")
+    relations: tuple[type[Model], ...] = (Route.allowed_users.through, Route.allowed_groups.through, get_user_model().groups.through)
+    for through in relations:
+        m2m_changed.connect(_changed, sender=through, dispatch_uid=f"backends.{through.__name__}")
+
+
+def _changed(**_details: Any) -> None:
+    bump()
+
+
+def _restrict(instance: Model, action: str, reverse: bool, pk_set: set[int] | None, **_details: Any) -> None:  # noqa: FBT001 - Django's signature
+    """Naming people restricts a route for good: it must not open to everybody when the last of them is deleted."""
+    if action == "post_add":
+        Route.objects.filter(pk__in=(pk_set or ()) if reverse else [instance.pk]).update(restricted=True)
+
+
+def bump() -> None:
+    """Raise the version, in the transaction of the change."""
+    if not ConfigState.objects.filter(pk=1).update(version=F("version") + 1):
+        ConfigState.objects.get_or_create(pk=1, defaults={"version": 1})
+    registry.stale()
+    transaction.on_commit(registry.stale)

@@ -1,0 +1,110 @@
+"""The live status and usage pages."""
+
+from __future__ import annotations
+
+from asgiref.sync import async_to_sync
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required, permission_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_POST
+
+from webapp.accounts.models import User
+from webapp.backends import charts, polling, registry, selectors, services, snapshot, status, usage
+from webapp.backends.models import Backend, Offer
+
+
+@login_required
+@require_GET
+def live(request: HttpRequest) -> HttpResponse:
+    """What is up, for everybody; asked again every few seconds for the part that changes."""
+    assert isinstance(request.user, User)
+    known = snapshot.load()
+    coolings = status.coolings()
+    context = {
+        "backends": status.backends(known, coolings, viewer=request.user),
+        "routes": status.routes(known, coolings, viewer=request.user),
+        "offers": selectors.open_offers() if request.user.has_perm("backends.add_backend") else (),
+    }
+    return render(request, "backends/_live.html" if request.headers.get("HX-Request") else "backends/live.html", context)
+
+
+@permission_required("backends.change_backend", raise_exception=True)
+@require_POST
+def check(request: HttpRequest, pk: int) -> HttpResponse:
+    """Ask a backend for its models now, and try it again with the next request whatever its breaker says."""
+    backend = get_object_or_404(Backend, pk=pk)
+    async_to_sync(registry.try_now)(backend.name)
+    up = async_to_sync(polling.look_at)(backend.pk)
+    if up:
+        messages.success(request, f"{backend.name} answers, and is tried again from the next request on.")
+    else:
+        messages.warning(request, f"{backend.name} does not answer.")
+    return redirect("backends:live")
+
+
+@permission_required("backends.add_backend", raise_exception=True)
+@require_POST
+def offer(request: HttpRequest, pk: int) -> HttpResponse:
+    """Accept or dismiss a server that was found."""
+    found = get_object_or_404(Offer, pk=pk, state=Offer.State.OPEN)
+    if request.POST.get("answer") == "accept":
+        backend = services.accept_offer(offer=found)
+        result = async_to_sync(services.discover)(backend)
+        services.put_first(backend=backend)
+        messages.success(request, f"{backend.name} is added: {result.problem or f'{result.total} models found'}.")
+    else:
+        services.dismiss_offer(offer=found)
+    return redirect("backends:live")
+
+
+@permission_required("backends.add_backend", raise_exception=True)
+@require_POST
+def look(request: HttpRequest) -> HttpResponse:
+    """Look for servers on this machine again."""
+    before = selectors.open_offers().count()
+    services.look_for_servers()
+    found = selectors.open_offers().count() - before
+    messages.info(request, f"{found} more found." if found else "Nothing new was found on this machine or in the environment.")
+    return redirect("backends:live")
+
+
+@login_required
+@require_GET
+def usage_page(request: HttpRequest) -> HttpResponse:
+    """Tokens, cost and latency over time: of everybody for staff, of oneself for others."""
+    assert isinstance(request.user, User)
+    filters = usage.Filters.of(request.GET.dict())
+    rows = usage.attempts(filters, viewer=request.user)
+    seen = usage.samples(rows)
+    buckets = usage.buckets(rows, seen, filters)
+    times = sorted(row[-1] for row in seen)
+    context = {
+        "filters": filters,
+        "periods": usage.PERIODS,
+        "choices": usage.choices(viewer=request.user),
+        "totals": usage.totals(rows),
+        "percentiles": [(name, usage.percentile(times, part)) for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))],
+        "charts": _charts(buckets),
+        "groups": [(by, usage.groups(rows, seen, by)) for by in _groups(request.user)],
+        "errors": usage.errors(rows),
+    }
+    return render(request, "usage/usage.html", context)
+
+
+def _groups(viewer: User) -> list[str]:
+    return ["backend", "model", "route", *(["user"] if viewer.is_staff else [])]
+
+
+def _charts(buckets: list[usage.Bucket]) -> list[charts.Chart]:
+    labels = [bucket.label for bucket in buckets]
+    tokens = [(bucket.prompt_tokens, bucket.completion_tokens) for bucket in buckets]
+    latencies = [[bucket.p50 for bucket in buckets], [bucket.p95 for bucket in buckets]]
+    drawn = [
+        charts.bars("Tokens", labels, ("prompt", "completion"), tokens),
+        charts.lines("Time to first token", labels, ("p50", "p95"), latencies, charts.seconds),
+        charts.bars("Attempts", labels, ("answered", "failed"), [(bucket.ok, bucket.failed) for bucket in buckets]),
+    ]
+    if any(bucket.cost for bucket in buckets):
+        drawn.append(charts.bars("Cost", labels, ("cost",), [(bucket.cost,) for bucket in buckets]))
+    return drawn
