@@ -47,9 +47,10 @@ async def cut_to_window(request: Request, window: int | None, model: str) -> Req
     tools = request.body.get("tools") or ()
     before = (await afit(messages, window=None, model=model, tools=tools)).report.before
     window = min(window or before, before) * 3 // 4 if not window or before <= window else window
-    wanted = request.body.get("max_completion_tokens") or request.body.get("max_tokens") or RESERVE
+    wanted = request.body.get("max_completion_tokens") or request.body.get("max_tokens")
+    reserve = min(wanted if isinstance(wanted, int) and wanted > 0 else RESERVE, window // 2)
     try:
-        fitted = await afit(messages, window=window, reserve=min(int(wanted), window // 2), model=model, tools=tools)
+        fitted = await afit(messages, window=window, reserve=reserve, model=model, tools=tools)
     except errors.InputError:
         return None
     return None if fitted.report.untouched else request.with_messages(fitted.messages)

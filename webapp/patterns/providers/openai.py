@@ -84,6 +84,7 @@ class OpenAIBackend:
         body = prepare.prepared(request.body, stream=True, capabilities=self.capabilities)
         hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
         with self._recorded(body, trail) as record:
+            await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token
             async with self._called("POST", request.path, deadline, body=body) as response:
                 reader = PacketReader(response, limits, deadline, self.redactor, hide_usage=hide_usage)
@@ -96,6 +97,7 @@ class OpenAIBackend:
         limits = timeouts or self.timeouts
         body = prepare.prepared(request.body, stream=False, capabilities=self.capabilities)
         with self._recorded(body, trail) as record:
+            await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
             async with self._called("POST", request.path, deadline, body=body) as response:
                 answer = await read_answer(response, request.path, deadline, self.redactor)
@@ -210,7 +212,7 @@ class OpenAIBackend:
     async def _ready(self) -> openai.AsyncOpenAI:
         if self._client is None:
             if "openai" not in sys.modules:
-                await asyncio.to_thread(package)
+                await warm_up()
             if self._http is None:
                 wait = httpx2.Timeout(None, connect=self.timeouts.connect)
                 self._http = httpx2.AsyncClient(transport=self._transport(), timeout=wait, follow_redirects=False, trust_env=False)
@@ -243,6 +245,11 @@ class OpenAIBackend:
         model = str(body.get("model") or "")
         attempt = Attempt(self.name, model, request=body, base_url=self.base_url)
         return Recorder(attempt, trail, self._model_prices.get(model, self._prices))
+
+
+async def warm_up() -> None:
+    """Import the openai package without holding up the event loop; the first request does it otherwise."""
+    await asyncio.to_thread(package)
 
 
 @functools.cache
