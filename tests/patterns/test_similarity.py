@@ -78,7 +78,12 @@ def test_vectors_kept_as_bytes_come_back() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 300), st.integers(1, 30), st.sampled_from([None, 0.02, 0.2, 0.5, 1.0]), st.integers(0, 5))
+@given(
+    st.integers(1, 300) | st.sampled_from([2_600, 5_000, 9_999]),
+    st.integers(0, 30),
+    st.sampled_from([None, 0.02, 0.2, 0.5, 1.0]),
+    st.integers(0, 5),
+)
 def test_top_k_is_what_sorting_all_cosines_gives(count: int, k: int, share: float | None, seed: int) -> None:
     matrix, query = vectors(count, seed=seed), vectors(1, seed=99)[0]
     mask = None if share is None else np.random.default_rng(seed).random(count) < share
@@ -90,6 +95,8 @@ def test_top_k_is_what_sorting_all_cosines_gives(count: int, k: int, share: floa
 def test_equal_scores_come_in_the_order_of_their_rows() -> None:
     matrix = normalised([[1.0, 0.0]] * 5)
     assert top_k(matrix, matrix[0], 5).indices.tolist() == [0, 1, 2, 3, 4]
+    many = normalised([[1.0, 0.0]] * 5000)
+    assert top_k(many, many[0], 5).scores.tolist() == [1.0] * 5
 
 
 @settings(max_examples=20, deadline=None)
