@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from webapp.backends.snapshot import BackendRow, RouteRow, Snapshot, StepRow
-from webapp.backends.truncating import truncate
 from webapp.patterns.breakers import Breakers, MemoryBreakers
 from webapp.patterns.errors import AllFailed, Unreachable
 
@@ -68,7 +67,6 @@ class Pools:
             mid_stream=plan.mid_stream,
             hedge_ms=plan.hedge_ms,
             breakers=self.breakers,
-            truncate=truncate,
         )
 
     def _step(self, step: StepRow, row: BackendRow) -> Step:
