@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from asgiref.sync import sync_to_async
-
 from search import ingestion, services
 from search.models import Collection, Document
+from webapp.backends.db import in_database
 from webapp.patterns.errors import InputError
 
 PIECE = 1024 * 1024
@@ -44,14 +43,14 @@ async def add_all(collection: Collection, found: Iterable[tuple[Path, str]], rep
 
 async def _add(collection: Collection, path: Path, name: str) -> Outcome:
     try:
-        added = await sync_to_async(services.add_file)(collection=collection, name=name, content=_pieces(path))
+        added = await in_database(services.add_file, collection=collection, name=name, content=_pieces(path))
     except InputError as error:
         return Outcome(name, error.message)
     except OSError as error:
         return Outcome(name, error.strerror or str(error))
     if added.existed:
         return Outcome(name, existed=True)
-    if await sync_to_async(ingestion.claim_one)(added.document.pk):
+    if await in_database(ingestion.claim_one, added.document.pk):
         await ingestion.ingest(added.document.pk)
     return await _wait(added.document, name)
 
