@@ -69,8 +69,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.attachment.post(fragments.notice("That message is no longer there."))
 
     async def start(self, write: Callable[[], Started], text: str = "") -> None:
-        started = await hub().writer.call(write)
-        hub().show(started, hub().launch(started))
+        await hub().begin(write)
         self.attachment.post(fragments.sent(text))
 
     async def on_send(self, body: dict[str, Any]) -> None:

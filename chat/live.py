@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from chat.answer import Answer, Event
+from chat.services import Outcome
 from chat.view import AnswerView
 from chat.writer import Journal
 
@@ -42,7 +43,7 @@ class Live:
         self.task: asyncio.Task[None] | None = None
         self.stopped_by: str = ""
         self.ending = False
-        self.trail: list[dict[str, Any]] = []
+        self.outcome = Outcome()
         self.pulling = asyncio.Lock()
         self.approvals: dict[str, asyncio.Future[bool]] = {}
         self._last_flush = 0.0

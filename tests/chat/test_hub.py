@@ -14,7 +14,7 @@ from chat import services
 from chat.hub import Hub
 from chat.live import Live
 from chat.models import Conversation, Generation, LogRow, Message, Owner
-from chat.services import Outcome, Started
+from chat.services import Started
 from tests.cast import Cast
 from tests.chat.conftest import Socket, saying
 
@@ -52,13 +52,12 @@ async def test_a_second_socket_gets_the_state_and_then_what_is_new(people: Cast,
     go_on = asyncio.Event()
     words = [f"word{number} " for number in range(50)]
 
-    async def run(live: Live, started: Started) -> Outcome:
+    async def run(live: Live, started: Started) -> None:
         for number, word in enumerate(words):
             live.apply({"k": "text", "d": word})
             if number == 25:
                 await go_on.wait()
             await asyncio.sleep(0.001)
-        return Outcome()
 
     async with serve(run):
         first = Socket(people.owner, fresh)
@@ -80,14 +79,13 @@ async def test_stop_keeps_the_partial_answer(people: Cast, serve: Any, fresh: UU
     """FAULTS 27: Stop mid-text, from another socket."""
     cancelled = asyncio.Event()
 
-    async def run(live: Live, started: Started) -> Outcome:
+    async def run(live: Live, started: Started) -> None:
         live.apply({"k": "text", "d": "partial answer"})
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             cancelled.set()
             raise
-        return Outcome()
 
     async with serve(run):
         one, two = Socket(people.owner, fresh), Socket(people.owner, fresh)
@@ -202,7 +200,8 @@ async def test_another_process_follows_and_stops_through_the_database(people: Ca
         live.task.add_done_callback(lambda _: stopped.set())
         await socket.say("stop")
         await asyncio.wait_for(stopped.wait(), 2)
-        await theirs._finish(live, Outcome(status="stopped"))
+        live.outcome.status = "stopped"
+        await theirs._finish(live)
         assert (await socket.until_ended()).last_status == "stopped"
         await theirs.stop()
 
@@ -211,11 +210,10 @@ async def test_a_slow_reader_skips_states_and_costs_no_memory(people: Cast, serv
     """FAULTS 29: nothing is queued for a client that does not read."""
     blocked = asyncio.Event()
 
-    async def run(live: Live, started: Started) -> Outcome:
+    async def run(live: Live, started: Started) -> None:
         for number in range(2000):
             live.apply({"k": "text", "d": f"line {number} of text\n\n"})
             await asyncio.sleep(0)
-        return Outcome()
 
     async with serve(run) as hub:
         from chat.attachment import Attachment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 
 from webapp.patterns import builtin_tools
-from webapp.patterns.tools import Tool, ToolRegistry
+from webapp.patterns.errors import ModelNotFound
+from webapp.patterns.providers.base import Backend
+from webapp.patterns.tools import Tool, ToolContext, ToolRegistry
+from webapp.patterns.types import Answer, Delta, ModelInfo, Packet, Request, Trail, Usage
 
 NOON = datetime(2026, 11, 22, 12, 0, 5, tzinfo=UTC)
 
@@ -45,6 +49,63 @@ async def test_the_clock_is_the_machines_unless_another_is_given() -> None:
     result = await ToolRegistry([builtin_tools.current_time()]).call("current_time", "")
     told = datetime.fromisoformat(json.loads(result.text)["time"])
     assert abs((datetime.now(UTC) - told).total_seconds()) < 5
+
+
+class Counting:
+    """A backend that answers two words at once."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+
+    async def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
+        self.bodies.append(request.body)
+        yield Packet(b"", (Delta(text="one"),))
+        yield Packet(b"", (Delta(text=" two", finish_reason="stop", usage=Usage(9, 2)),))
+
+    async def send(self, request: Request, *, trail: Trail | None = None) -> Answer:
+        raise NotImplementedError
+
+    async def models(self) -> list[ModelInfo]:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise NotImplementedError
+
+
+class TestBenchmark:
+    @pytest.fixture
+    def backend(self) -> Counting:
+        return Counting()
+
+    @pytest.fixture
+    def registry(self, backend: Counting) -> ToolRegistry:
+        async def resolve(model: str, me: ToolContext) -> Backend:
+            if model != "fast":
+                raise ModelNotFound(f"There is no model {model!r}.")
+            assert me.user_id == 5
+            return backend
+
+        return ToolRegistry([builtin_tools.run_benchmark(resolve)])
+
+    async def test_a_model_is_measured(self, registry: ToolRegistry, backend: Counting) -> None:
+        result = await registry.call("run_benchmark", '{"model": "fast", "requests": 4, "concurrency": 2}', ToolContext(user_id=5))
+        told = json.loads(result.text)
+        assert (told["model"], told["answered"], told["failed"], told["tokens"]) == ("fast", 4, 0, 8)
+        assert told["first_token_ms"]["p50"] >= 0
+        assert {body["max_tokens"] for body in backend.bodies} == {64}
+
+    async def test_it_is_bounded(self, registry: ToolRegistry, backend: Counting) -> None:
+        arguments = '{"model": "fast", "requests": 1000, "concurrency": 99, "max_tokens": 0}'
+        result = await registry.call("run_benchmark", arguments, ToolContext(user_id=5))
+        assert result.fault == "wrong_arguments"
+        assert "- requests: Input should be less than or equal to 10" in result.text
+        assert backend.bodies == []
+
+    async def test_an_unknown_model_is_told(self, registry: ToolRegistry) -> None:
+        result = await registry.call("run_benchmark", '{"model": "slow"}')
+        assert (result.text, result.fault) == ("There is no model 'slow'.", "failed")
 
 
 class Nvml:

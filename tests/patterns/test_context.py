@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from webapp.patterns.context import Fitted, afit, fit, groups_of
 from webapp.patterns.cutting import cut_text
 from webapp.patterns.errors import InputError
-from webapp.patterns.tokens import count_messages, count_text, counter_for
+from webapp.patterns.tokens import Counter, count_messages, count_text, counter_for
 from webapp.patterns.types import Message
 
 MODEL = "gpt-4o"
@@ -195,6 +196,23 @@ def test_a_cut_text_is_never_longer_than_asked(text: str, limit: int) -> None:
     assert count_text(cut_text(text, limit, counter), MODEL) <= limit
     if count_text(text, MODEL) <= limit:
         assert cut_text(text, limit, counter) == text
+
+
+class Characters(Counter):
+    """A token for each character: for such a model the marker itself is long."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(char) for char in text]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return "".join(map(chr, tokens))
+
+
+@given(st.integers(50, 200))
+def test_a_marker_that_takes_more_room_than_expected_still_fits(limit: int) -> None:
+    short = cut_text("0123456789" * 100, limit, Characters("o200k_base"))
+    assert len(short) <= limit
+    assert "left out" in short
 
 
 def test_a_text_cut_to_less_than_its_marker_keeps_its_beginning() -> None:

@@ -1,6 +1,7 @@
 """The built-in backend: an ASGI application that speaks OpenAI's API, reached as any other server is.
 
-client = openai.AsyncOpenAI(base_url="http://builtin/v1", api_key="none", http_client=httpx2.AsyncClient(transport=InProcess(application)))
+http = httpx2.AsyncClient(transport=InProcess(application))
+client = openai.AsyncOpenAI(base_url="http://builtin/v1", api_key="none", http_client=http)
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ async def chat_completions(body: Json, pace: float) -> Json | AsyncIterator[byte
 
 async def completions(body: Json, pace: float) -> Json | AsyncIterator[bytes]:
     """POST /v1/completions."""
-    return answers.completion(protocol.read_prompts(body), protocol.read_options(body), pace)
+    return answers.completion(*protocol.read_completion(body), pace)
 
 
 async def embeddings(body: Json, _pace: float) -> Json:
@@ -89,7 +90,7 @@ class BuiltinBackend:
 def _models(name: str) -> Json:
     if not name:
         return {"object": "list", "data": list(catalog.MODELS.values())}
-    protocol.check_model({"model": name}, list(catalog.MODELS))
+    protocol.check_model(name, list(catalog.MODELS))
     return catalog.MODELS[name]
 
 

@@ -30,9 +30,10 @@ def text_of(message: Message) -> str:
     """A message's text, from a string or from content parts."""
     content = message.get("content")
     if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content if part.get("type") in {"text", "input_text"})
+        return "\n".join(str(part.get("text", "")) for part in content if part["type"] == "text")
     return content or ""
 
 
 def _count_calls(message: Message) -> int:
-    return sum(count(call["function"]["name"]) + count(call["function"]["arguments"]) for call in message.get("tool_calls") or ())
+    calls = [call for call in message.get("tool_calls") or () if "function" in call]
+    return sum(count(call["function"]["name"]) + count(call["function"]["arguments"]) for call in calls)

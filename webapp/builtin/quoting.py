@@ -31,7 +31,7 @@ def results_at_end(messages: list[Message]) -> list[Result]:
         if message["role"] == "tool":
             replies.insert(0, message)
             continue
-        calls = {call["id"]: call["function"] for call in message.get("tool_calls") or ()}
+        calls = {call["id"]: call["function"] for call in message.get("tool_calls") or () if "function" in call}
         return [_result(calls[reply["tool_call_id"]], reply) for reply in replies if reply["tool_call_id"] in calls]
     return []
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
+from annotated_types import Interval
+
 from webapp.patterns.calculator import calculate
-from webapp.patterns.tools import Tool, ToolError
-from webapp.patterns.types import Json
+from webapp.patterns.providers.base import Backend
+from webapp.patterns.tools import Tool, ToolContext, ToolError
+from webapp.patterns.types import Json, Request
+
+Resolve = Callable[[str, ToolContext], Awaitable[Backend]]
 
 MEBIBYTE = 2**20
+BENCHMARK_SECONDS = 60.0
+BENCHMARK_PROMPT = "Count from one to one hundred in words."
 
 
 def calculator() -> Tool:
@@ -79,3 +87,42 @@ def _gpu(nvml: Any, handle: Any) -> Json:
         "power_limit_watts": limit and round(limit / 1000, 1),
         "fan_percent": read("nvmlDeviceGetFanSpeed"),
     }
+
+
+def run_benchmark(resolve: Resolve) -> Tool:
+    """A tool that measures a model: a few short answers, for a minute at most, so that a model may call it without asking anyone.
+
+    Args:
+        resolve: the backend for a model name, for whoever the tool runs for.
+    """
+
+    async def run_benchmark(
+        me: ToolContext,
+        model: str,
+        requests: Annotated[int, Interval(ge=1, le=10)] = 3,
+        concurrency: Annotated[int, Interval(ge=1, le=4)] = 1,
+        max_tokens: Annotated[int, Interval(ge=1, le=256)] = 64,
+    ) -> Json:
+        """Measure how fast a model answers: time to first token, tokens per second, latency.
+
+        Args:
+            model: its name, as list_backends gives it.
+            requests: how many answers to measure.
+            concurrency: how many at once.
+            max_tokens: length of an answer.
+        """
+        from webapp.patterns.benchmark import measure
+
+        backend = await resolve(model, me)
+        request = Request.chat([{"role": "user", "content": BENCHMARK_PROMPT}], model=model, max_tokens=max_tokens)
+        report = await measure(backend, request, requests=requests, concurrency=concurrency, seconds=BENCHMARK_SECONDS)
+        return {"model": model, "tokens_per_second": round(report.tokens_per_second, 1), **_rounded(asdict(report))}
+
+    return Tool(run_benchmark, timeout=BENCHMARK_SECONDS + 5)
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to one decimal place: more is noise, and tokens."""
+    if isinstance(value, float):
+        return round(value, 1)
+    return {key: _rounded(each) for key, each in value.items()} if isinstance(value, dict) else value
