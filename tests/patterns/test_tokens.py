@@ -215,7 +215,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     counter = Counter("o200k_base")
     for number in range(1000):
         counter.remember(f"text {number}", number)
-        assert len(counter._known) <= 100
+        assert len(counter.known) <= 100
     assert counter.knows("text 999")
     assert not counter.knows("text 1")
 

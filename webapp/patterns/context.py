@@ -87,7 +87,7 @@ def fit(
     """
     check_messages(messages)
     counting = MessageCounter(model)
-    costs = list(map(counting.message, messages))
+    costs = counting.messages(messages)
     fixed = counting.tools(tools) + counting.rules.priming
     before = math.ceil((sum(costs) + fixed) * scale)
     if window is None:
@@ -101,7 +101,7 @@ def fit(
     fitted, cut = {index: messages[index] for index in kept}, list[int]()
     if room < 0:
         fitted, cut = cut_down(fitted, sum(costs[index] for index in kept) + room, counting)
-    tokens = math.ceil((sum(map(counting.message, fitted.values())) + fixed) * scale)
+    tokens = math.ceil((sum(counting.messages(fitted.values())) + fixed) * scale)
     left_out = tuple(index for index in range(len(messages)) if index not in fitted)
     return Fitted(list(fitted.values()), Report(window, budget, before, tokens, counting.exact, left_out, tuple(cut)))
 
