@@ -16,7 +16,6 @@ from webapp.backends.models import ApiToken, Route
 from webapp.backends.services import create_token, revoke_token
 from webapp.gateway import auth, usage
 
-
 BAD = [
     "", "Bearer", "Bearer ", "Bearer wrong", "Bearer ' OR 1=1--", "Bearer %00", "Bearer \x00", "Bearer \x00abc", "Bearer é",
     "Bearer " + "x" * 1_000_000, "Basic dXNlcjpwYXNz", "bearer", "Token abc",
