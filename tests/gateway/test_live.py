@@ -34,6 +34,10 @@ class Served:
         self.base_url = f"{live.url}/v1"
         self.body = {**CHAT, "model": route}
         self.route = route
+        deadline = time.monotonic() + 10
+        while route not in [model.id for model in self.sdk().models.list()]:  # configured by another process: seen within 5 s
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
     def sdk(self) -> openai.OpenAI:
         return openai.OpenAI(api_key=self.token, base_url=self.base_url, max_retries=0)
