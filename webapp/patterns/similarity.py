@@ -28,6 +28,7 @@ _GATHER = 2
 """A filter that keeps less than one of so many rows is applied before the product, else after it."""
 _GATHERED = 1024  # rows at once
 _GROUP = 64
+_BITS_BLOCK = 65_536
 _BLOCK = 16_384  # rows multiplied at once for many queries: scores of a block stay in the cache
 
 
@@ -115,8 +116,13 @@ def _scores(matrix: Matrix, query: Matrix, rows: NDArray[np.int64] | None) -> Ma
         return matrix @ query
     if rows.size * _GATHER > len(matrix):
         return (matrix @ query)[rows]
+    return _gathered_scores(matrix, query, rows)
+
+
+def _gathered_scores(matrix: Matrix, query: Matrix, rows: NDArray[np.int64]) -> Matrix:
+    """In blocks that stay in the cache, as a copy of all rows would not, and that BLAS does not spread over threads for nothing."""
     scores: Matrix = np.empty(rows.size, dtype=np.float32)
-    gathered: Matrix = np.empty((_GATHERED, matrix.shape[1]), dtype=np.float32)  # stays in the cache; a copy of all rows would not
+    gathered: Matrix = np.empty((_GATHERED, matrix.shape[1]), dtype=np.float32)
     for start in range(0, rows.size, _GATHERED):
         some = rows[start : start + _GATHERED]
         np.take(matrix, some, axis=0, out=gathered[: some.size], mode="clip")
@@ -191,19 +197,40 @@ class SignIndex:
         if (len(self.matrix) if rows is None else rows.size) <= candidates * 2:
             return top_k(self.matrix, query, k, mask)
         bits = self._bits if rows is None else self._bits[:, rows]
-        differing = np.zeros(bits.shape[1], dtype=np.uint16)
-        for column, word in zip(bits, _signs(query[None])[:, 0], strict=True):
-            differing += np.bitwise_count(column ^ word)
-        near = np.argpartition(differing, candidates)[:candidates]
-        near.sort()
+        near = _smallest(_differing(bits, _signs(query[None])[:, 0]), candidates)
         if rows is not None:
             near = rows[near]
-        return _best(self.matrix[near] @ query, k, near)
+        return _best(_gathered_scores(self.matrix, query, near), k, near)
+
+
+def _differing(bits: NDArray[np.uint64], query: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """In how many bits each column differs from the query: in blocks, so that what is in between stays in the cache."""
+    count = bits.shape[1]
+    differing = np.zeros(count, dtype=np.uint16)
+    words, ones = np.empty(_BITS_BLOCK, dtype=np.uint64), np.empty(_BITS_BLOCK, dtype=np.uint8)
+    for start in range(0, count, _BITS_BLOCK):
+        some = differing[start : start + _BITS_BLOCK]
+        for column, word in zip(bits[:, start : start + _BITS_BLOCK], query, strict=True):
+            np.bitwise_xor(column, word, out=words[: some.size])
+            some += np.bitwise_count(words[: some.size], out=ones[: some.size])
+    return differing
+
+
+def _smallest(differing: NDArray[np.uint16], count: int) -> NDArray[np.int64]:
+    """Positions of at least the `count` smallest, in order: all that are no larger than the last of them."""
+    last = np.searchsorted(np.cumsum(np.bincount(differing)), count)
+    near = np.flatnonzero(differing <= last)
+    if near.size <= 2 * count:
+        return near
+    return np.sort(np.argpartition(differing, count)[:count])  # many are equally far
 
 
 def _signs(matrix: Matrix) -> NDArray[np.uint64]:
     """The signs as bits, 64 to a word: shape (ceil(d / 64), n), so that a scan reads memory in order."""
-    packed = np.packbits(matrix > 0, axis=1)
-    padded = np.zeros((len(matrix), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return np.ascontiguousarray(padded.view(np.uint64).T)
+    signs = np.zeros((-(-matrix.shape[1] // 64), len(matrix)), dtype=np.uint64)
+    for start in range(0, len(matrix), _BLOCK):
+        packed = np.packbits(matrix[start : start + _BLOCK] > 0, axis=1)
+        padded = np.zeros((len(packed), len(signs) * 8), dtype=np.uint8)
+        padded[:, : packed.shape[1]] = packed
+        signs[:, start : start + _BLOCK] = padded.view(np.uint64).T
+    return signs
