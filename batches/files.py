@@ -19,7 +19,7 @@ from batches.models import Batch, File
 from webapp.accounts.models import User
 from webapp.patterns.errors import InputError, PatternError
 
-PURPOSES = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")
+PURPOSES = ("assistants", "batch", "fine-tune", "user_data", "vision")
 EXPIRES_SECONDS = range(3600, 2_592_001)
 MAX_FILE_BYTES = 512 * 1024 * 1024
 NAME_CHARS = 300

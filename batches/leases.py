@@ -85,7 +85,7 @@ def claim(candidates: QuerySet[Work], *, owner: str) -> Work | None:
             owner=owner, lease_until=now + LEASE, fence=F("fence") + 1
         )
         if taken:
-            work.refresh_from_db()
+            work.owner, work.lease_until, work.fence = owner, now + LEASE, work.fence + 1
             return work
     return None
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 from batches import sql
 from batches.leases import durable, renew
 from batches.models import Batch, BatchChunk, File
+from batches.planning import Plan
 from webapp.patterns import batch as jsonl
 from webapp.patterns.batch import LineError, Validated
 from webapp.patterns.types import Json
@@ -40,7 +41,7 @@ def refuse(*, batch: Batch, errors: Sequence[LineError], count: int) -> None:
         )
 
 
-def accept(*, batch: Batch, checked: Validated, executor: str, backend: str = "", remote_model: str = "", estimate: Json) -> None:
+def accept(*, batch: Batch, checked: Validated, plan: Plan) -> None:
     """Put up the rows and chunks, and let the batch begin: all in one transaction, so that a crash leaves it validating or ready."""
     with durable():
         renew(batch)
@@ -52,14 +53,14 @@ def accept(*, batch: Batch, checked: Validated, executor: str, backend: str = ""
             endpoint=checked.endpoint,
             model=checked.model,
             total=len(checked.lines),
-            executor=executor,
-            backend=backend,
-            remote_model=remote_model,
-            estimate=estimate,
+            executor=plan.executor,
+            backend=plan.backend,
+            remote_model=plan.model,
+            estimate=plan.estimate,
         )
         if begun:
             sql.put_up_rows(batch.pk, ((line.number, line.custom_id, line.offset, line.length) for line in checked.lines))
-            if executor == Batch.Executor.LOCAL:
+            if plan.executor == Batch.Executor.LOCAL:
                 _put_up_chunks(batch, len(checked.lines))
 
 

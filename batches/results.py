@@ -59,16 +59,16 @@ def commit(*, work: Batch | BatchChunk, results: Sequence[RowResult], finished: 
             BatchChunk.objects.filter(pk=work.pk).update(done=True, owner="", lease_until=None)
 
 
-def _write(batch_id: Any, results: Sequence[RowResult]) -> list[RowResult]:
-    """Settle the rows, and say which were still open."""
+def _write(batch_id: Any, results: Sequence[RowResult]) -> Sequence[RowResult]:
+    """Settle the rows that are still open, and say which those were."""
     if not results:
-        return []
-    if sql.settle_rows(batch_id, [_values(result) for result in results]) == len(results):
-        return list(results)
-    # Some were settled before (cancelled while under way): those whose mark is not ours do not count.
-    own = {result.number: result for result in results}
-    rows = BatchRow.objects.filter(batch_id=batch_id, number__in=own).values_list("number", "finished_at")
-    return [own[number] for number, finished_at in rows if finished_at == own[number].finished_at]
+        return results
+    numbers = [result.number for result in results]
+    still_open = BatchRow.objects.filter(batch_id=batch_id, number__in=numbers, state=State.PENDING).values_list("number", flat=True)
+    if len(open_numbers := set(still_open)) < len(results):
+        results = [result for result in results if result.number in open_numbers]
+    sql.settle_rows(batch_id, [_values(result) for result in results])
+    return results
 
 
 def _values(result: RowResult) -> tuple[Any, ...]:

@@ -36,12 +36,11 @@ def put_up_rows(batch_id: UUID, rows: Iterable[tuple[int, str, int, int]]) -> No
         cursor.executemany(PUT_UP_ROW, [(key, *row) for row in rows])
 
 
-def settle_rows(batch_id: UUID, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Write results over rows that are still open, in the order of `SETTLE_ROW` up to the number; returns how many were."""
+def settle_rows(batch_id: UUID, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Write results over rows that are open, each in the order of `SETTLE_ROW` up to the number."""
     key = _adapted(batch_id)
     with connection.cursor() as cursor:
         cursor.executemany(SETTLE_ROW, [(*map(_adapted, row), key) for row in rows])
-        return int(cursor.rowcount)
 
 
 def add_ticks(batch_id: UUID, ticks: Iterable[tuple[int, int, int, float, float, int]]) -> None:

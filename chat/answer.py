@@ -5,8 +5,10 @@ Events are small JSON objects, the same in memory, in the log and after a restar
     {"k": "text" | "reasoning", "d": str}           more of the open part of that kind, or a new one
     {"k": "call", "id", "name", "arguments", "at"}  a tool call begins (at: seconds since the epoch)
     {"k": "ask", "id"}                              it waits for the user's yes
+    {"k": "run", "id"}                              it got it, and runs
     {"k": "result", "id", "result", "error", "ms"}  it ended
-    {"k": "restart"}                                the text so far is void: another backend begins again
+    {"k": "turn"}                                   what is there stays, whatever happens to what follows
+    {"k": "restart"}                                what came since is void: another backend begins again
     {"k": "end", "at"}                              the open part is whole
 """
 
@@ -54,10 +56,9 @@ class Answer:
 
     def __init__(self, base: Iterable[dict[str, Any]] = ()) -> None:
         self.parts: list[Part] = [Part.from_json(data) for data in base]
-        self._kept = len(self.parts)
+        self._keep()
         if self.parts and self.parts[-1].kind == "text":
             self.parts[-1].whole = False  # what continues goes on in the same paragraph
-        self._kept_text = len(self.parts[-1].text) if self.parts else 0
 
     @property
     def text(self) -> str:
@@ -75,8 +76,11 @@ class Answer:
             self._close(event.get("at"))
             fields = {name: event[name] for name in ("id", "name", "arguments", "at")}
             self.parts.append(Part("tool", state="running", **fields))
-        elif kind in {"ask", "result"}:
+        elif kind in {"ask", "run", "result"}:
             self._tool(event)
+        elif kind == "turn":
+            self._close(event.get("at"))
+            self._keep()
         elif kind == "restart":
             self._restart()
         elif kind == "end":
@@ -102,13 +106,17 @@ class Answer:
     def _tool(self, event: Event) -> None:
         for part in reversed(self.parts):
             if part.kind == "tool" and part.fields["id"] == event["id"]:
-                if event["k"] == "ask":
-                    part.fields["state"] = "asking"
+                if event["k"] != "result":
+                    part.fields["state"] = "asking" if event["k"] == "ask" else "running"
                     return
                 part.fields.update(result=event["result"], error=event["error"], ms=event["ms"])
                 part.fields["state"] = "failed" if event["error"] else "done"
                 part.whole = True
                 return
+
+    def _keep(self) -> None:
+        self._kept = len(self.parts)
+        self._kept_text = len(self.parts[-1].text) if self.parts else 0
 
     def _restart(self) -> None:
         kept = self.parts[: self._kept]

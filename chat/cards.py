@@ -63,7 +63,7 @@ def _question(call_id: str) -> str:
 
 def _shown(title: str, text: str) -> str:
     cut = text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + f"\n… {len(text) - SHOWN_CHARS:,} more characters"
-    return f'<div class="tool-part"><div class="muted small">{title}</div><pre>{escape(cut, quote=False)}</pre></div>'
+    return f'<div class="tool-part"><div class="muted small">{title}</div><pre tabindex="0">{escape(cut, quote=False)}</pre></div>'
 
 
 def _pretty(text: Any) -> str:

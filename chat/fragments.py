@@ -83,9 +83,11 @@ def stamp(conversation: Conversation) -> str:
     return f"{conversation.updated_at.timestamp():.6f}" if conversation.updated_at else "new"
 
 
-def sidebar(conversations: list[Conversation], current: UUID | None) -> str:
-    """The grouped list of conversations."""
-    return render_to_string("chat/_conversations.html", {"groups": grouped(conversations), "current": current})
+def frame_of_page(conversation: Conversation, conversations: list[Conversation]) -> list[str]:
+    """Frames that bring the title and the list of conversations up to date."""
+    title = render_to_string("chat/_title.html", {"conversation": conversation})
+    listed = render_to_string("chat/_conversations.html", {"groups": grouped(conversations), "current": conversation.id})
+    return [frame(title, "#chat-head", "innerMorph"), frame(listed, "#conversation-list", "innerMorph")]
 
 
 def grouped(conversations: list[Conversation], now: datetime | None = None) -> list[tuple[str, list[Conversation]]]:

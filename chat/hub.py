@@ -23,9 +23,10 @@ from chat import fragments, selectors, services
 from chat.attachment import Attachment
 from chat.db import read
 from chat.live import Live
-from chat.models import Message
-from chat.services import Outcome, Started, Status
+from chat.models import Conversation, Message
+from chat.services import Started, Status
 from chat.writer import Writer
+from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.chat")
 GROUP = "chat.hubs"
@@ -33,16 +34,19 @@ HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 
-Runner = Callable[[Live, Started], Awaitable[Outcome]]
+Runner = Callable[[Live, Started], Awaitable[None]]
+OnFinished = Callable[[Message], Awaitable[bool]]
+"""Called with an answer that is whole; returns whether the conversation's title changed."""
 
 
 class Hub:
-    """One per process. `runner` writes one answer into a `Live` and says how it ended."""
+    """One per process. `runner` writes one answer into a `Live`; how it went, it notes in `live.outcome`."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, on_finished: OnFinished | None = None) -> None:
         self.id = uuid.uuid4()
         self.lives: dict[UUID, Live] = {}
         self.attachments: dict[UUID, set[Attachment]] = defaultdict(set)
+        self.on_finished = on_finished
         self._runner = runner
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -78,6 +82,12 @@ class Hub:
 
     # --- generations of this process -----------------------------------------------------------------------------------------------
 
+    async def begin(self, write: Callable[[], Started]) -> Started:
+        """Run a service that begins an answer, and have it written and shown. Raises what the service raises."""
+        started = await self.writer.call(write)
+        self.show(started, self.launch(started))
+        return started
+
     def launch(self, started: Started) -> Live:
         """Begin writing the answer and show it to all who watch the conversation."""
         live = Live(
@@ -93,38 +103,42 @@ class Hub:
         return live
 
     async def _run(self, live: Live, started: Started) -> None:
+        outcome = live.outcome
         try:
-            outcome = await self._runner(live, started)
+            await self._runner(live, started)
         except asyncio.CancelledError:
-            interrupted = live.stopped_by == "shutdown"
-            outcome = Outcome(status=Status.INTERRUPTED if interrupted else Status.STOPPED, trail=live.trail)
+            outcome.status = Status.INTERRUPTED if live.stopped_by == "shutdown" else Status.STOPPED
+        except PatternError as error:
+            outcome.status, outcome.error = Status.FAILED, error.message
         except Exception:  # the last line of defence: an answer must not stay "streaming" for ever
             logger.exception("A generation failed")
-            outcome = Outcome(
-                status=Status.FAILED, error="Something broke on our side. Try again; the log has the details.", trail=live.trail
-            )
+            outcome.status, outcome.error = Status.FAILED, "Something broke on our side. Try again; the server's log has the details."
         live.ending = True
-        await self._finish(live, outcome)
+        await self._finish(live)
 
-    async def _finish(self, live: Live, outcome: Outcome) -> None:
-        await live.settled()
+    async def _finish(self, live: Live) -> None:
         live.apply({"k": "end", "at": time.time()})
-        await live.settled()
-        live.answer.settle()
         self.writer.remove(live.id)
-        message = await self._keep(live, outcome, await asyncio.to_thread(live.view.final_html))
+        message = await self._keep(live, await live.closing_html())
         if message:
             live.finish(fragments.article(await read(selectors.turn)(message)))
         self.lives.pop(live.id, None)
         await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
+        if message and self.on_finished:
+            self.spawn(self._after(message))
 
-    async def _keep(self, live: Live, outcome: Outcome, html: str) -> Message | None:
+    async def _after(self, message: Message) -> None:
+        if self.on_finished and await self.on_finished(message):
+            await self._show_title(message.conversation_id)
+            await self._tell("changed", conversation=str(message.conversation_id))
+
+    async def _keep(self, live: Live, html: str) -> Message | None:
         """Write the whole answer; while the database is away, hold it and try again."""
         parts = live.answer.as_json()
         while True:
             try:
                 return await self.writer.call(
-                    lambda: services.finish(generation_id=live.id, parts=parts, outcome=outcome, html=html),
+                    lambda: services.finish(generation_id=live.id, parts=parts, outcome=live.outcome, html=html),
                 )
             except DatabaseError:
                 if self._stopping:
@@ -176,12 +190,14 @@ class Hub:
 
     async def live_of(self, conversation_id: UUID) -> Live | None:
         """The running generation of a conversation, here or (read from the log) in another process."""
-        found = self._known(conversation_id)
-        if found:
-            return found
+        mine = self._known(conversation_id)
+        if mine and mine.mine:
+            return mine
         generation = await read(selectors.running)(conversation_id)
-        if generation is None or self._known(conversation_id):
-            return self._known(conversation_id)
+        if generation is None:
+            return None
+        if generation.id in self.lives:
+            return self.lives[generation.id]
         live = Live(
             generation_id=generation.id,
             message_id=generation.message_id,
@@ -206,11 +222,23 @@ class Hub:
             else:
                 attachment.begin(html, live)
         self.spawn(self._tell("changed", conversation=str(started.conversation.id)))
+        if started.created:
+            self.spawn(self._show_title(started.conversation.id))
 
     async def changed(self, conversation_id: UUID) -> None:
         """The conversation is not what the readers have: show it anew, here and elsewhere."""
         self._refresh(conversation_id)
+        await self._show_title(conversation_id)
         await self._tell("changed", conversation=str(conversation_id))
+
+    async def _show_title(self, conversation_id: UUID) -> None:
+        """Bring titles up to date for those who have the conversation open here."""
+        if not self.attachments.get(conversation_id):
+            return
+        owner, frames = await read(_title_frames)(conversation_id)
+        for attachment in self._watching(conversation_id, owner) if owner else ():
+            for text in frames:
+                attachment.post(text)
 
     def _refresh(self, conversation_id: UUID) -> None:
         for attachment in tuple(self.attachments.get(conversation_id, ())):
@@ -252,6 +280,7 @@ class Hub:
                 self._stop_mine(live.id)
         elif message["what"] == "changed":
             self._refresh(UUID(message["conversation"]))
+            self.spawn(self._show_title(UUID(message["conversation"])))
         elif message["what"] == "approve":
             self._decide(UUID(message["conversation"]), message["call"], yes=message["yes"])
         for live in lives:
@@ -279,7 +308,8 @@ class Hub:
                     live.apply(event)
             if not running:
                 self.lives.pop(live.id, None)
-                live.finish(await read(_article)(live.message_id))
+                live.finish("")
+                self._refresh(live.conversation_id)
             elif not live.readers and not self.attachments.get(live.conversation_id):
                 self.lives.pop(live.id, None)
 
@@ -306,9 +336,11 @@ class Hub:
                     attachment.cut()
 
 
-def _article(message_id: UUID) -> str:
-    message = Message.objects.select_related("conversation").filter(id=message_id).first()
-    return fragments.article(selectors.turn(message)) if message else ""
+def _title_frames(conversation_id: UUID) -> tuple[int | None, list[str]]:
+    conversation = Conversation.objects.select_related("user").filter(id=conversation_id).first()
+    if conversation is None:
+        return None, []
+    return conversation.user_id, fragments.frame_of_page(conversation, selectors.sidebar(conversation.user))
 
 
 _hub: Hub | None = None
@@ -340,10 +372,10 @@ async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
 
 
 @asynccontextmanager
-async def running(runner: Runner) -> AsyncGenerator[None, None]:
+async def running(runner: Runner, on_finished: OnFinished | None = None) -> AsyncGenerator[None, None]:
     """The hub, as a background service of the server."""
     global _hub  # noqa: PLW0603 - one hub a process
-    _hub = Hub(runner)
+    _hub = Hub(runner, on_finished)
     await _hub.start()
     try:
         yield

@@ -89,6 +89,23 @@ class SentRequest(models.Model):
         return f"{self.message_id}: attempt {self.number}"
 
 
+class Upload(models.Model):
+    """A file that a user put into the composer; stored under its id (`chat.files`)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chat_uploads")
+    name = models.CharField(max_length=200)
+    type = models.CharField(max_length=100)
+    size = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Owner(models.Model):
     """A server process that runs generations, and when it last said so."""
 

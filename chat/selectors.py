@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from chat.models import Conversation, Generation, LogRow, Message
 from webapp.accounts.models import User
 
+SIDEBAR = 60
 WINDOW = 30
 """Messages that a page shows at first, and loads at a time."""
 
@@ -62,6 +63,11 @@ class Page:
 def conversations(user: User, *, archived: bool = False) -> QuerySet[Conversation]:
     """The user's conversations, pinned first, then the latest."""
     return Conversation.objects.filter(user=user, archived=archived).order_by("-pinned", "-updated_at")
+
+
+def sidebar(user: User) -> list[Conversation]:
+    """The conversations that a page lists; older ones are found by search."""
+    return list(conversations(user)[:SIDEBAR])
 
 
 def conversation(conversation_id: UUID, user: User) -> Conversation:

@@ -160,7 +160,7 @@ FILE_UPLOAD_TEMP_DIR = None
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 
-CONTENT_SECURITY_POLICY = {
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF, NONCE],
@@ -183,6 +183,28 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 60 * 60 * 24 * 30
+
+# Sign-in through an OpenID Connect provider: an optional extra (requirements/oidc.txt, docs/operating.md).
+OIDC_ISSUER = env.text("PATCHBAY_OIDC_ISSUER").rstrip("/")
+OIDC_NAME = env.text("PATCHBAY_OIDC_NAME", "single sign-on")
+OIDC_SIGN_UP = env.flag("PATCHBAY_OIDC_SIGN_UP", default=True)
+if OIDC_ISSUER:
+    INSTALLED_APPS += ["allauth", "allauth.account", "allauth.socialaccount", "allauth.socialaccount.providers.openid_connect"]
+    MIDDLEWARE += ["allauth.account.middleware.AccountMiddleware"]
+    AUTHENTICATION_BACKENDS += ["allauth.account.auth_backends.AuthenticationBackend"]
+    ACCOUNT_EMAIL_VERIFICATION = "none"
+    SOCIALACCOUNT_ADAPTER = "webapp.accounts.oidc.Adapter"
+    SOCIALACCOUNT_ONLY = True
+    _oidc_app = {
+        "provider_id": "oidc",
+        "name": OIDC_NAME,
+        "client_id": env.text("PATCHBAY_OIDC_CLIENT_ID"),
+        "secret": env.text("PATCHBAY_OIDC_CLIENT_SECRET"),
+        "settings": {"server_url": OIDC_ISSUER, "oauth_pkce_enabled": True},
+    }
+    SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [_oidc_app]}}
+    # The sign-in button is a form: where it leads must be allowed.
+    CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] = [SELF, "/".join(OIDC_ISSUER.split("/")[:3])]
 
 # The largest request body accepted, in bytes; enforced while it comes in, before anything is buffered.
 MAX_BODY_BYTES = 20 * 1024 * 1024

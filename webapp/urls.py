@@ -1,5 +1,6 @@
 """Where each part of the product lives. /v1 never reaches Django's router: see webapp/asgi.py."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
@@ -13,6 +14,9 @@ urlpatterns = [
     path("", include("webapp.gateway.urls")),
     path("admin/", admin.site.urls),
 ]
+if settings.OIDC_ISSUER:
+    urlpatterns += [path("accounts/sso/", include("allauth.urls"))]
+
 handler400 = "webapp.server.views.bad_request"
 handler403 = "webapp.server.views.forbidden"
 handler404 = "webapp.server.views.not_found"

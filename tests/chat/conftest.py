@@ -17,7 +17,7 @@ from channels.testing import WebsocketCommunicator
 from chat.consumers import ChatConsumer
 from chat.hub import Hub, Runner, running
 from chat.live import Live
-from chat.services import Outcome, Started
+from chat.services import Started
 from tests.cast import Cast, make_cast
 from webapp.accounts.models import User
 
@@ -112,13 +112,12 @@ def serve() -> Callable[[Runner], Any]:
 def saying(*pieces: str, pace: float = 0.0, then: Callable[[], Awaitable[object]] | None = None) -> Runner:
     """A runner that says the pieces."""
 
-    async def run(live: Live, started: Started) -> Outcome:
+    async def run(live: Live, started: Started) -> None:
         for piece in pieces:
             live.apply({"k": "text", "d": piece})
             await asyncio.sleep(pace)
         if then:
             await then()
-        return Outcome(finish_reason="stop")
 
     return run
 

@@ -14,7 +14,7 @@ from chat import services
 from chat.hub import Hub
 from chat.live import Live
 from chat.models import Conversation, Generation, LogRow, Message, Owner
-from chat.services import Outcome, Started
+from chat.services import Started
 from tests.cast import Cast
 from tests.chat.conftest import Socket, saying
 
@@ -52,13 +52,12 @@ async def test_a_second_socket_gets_the_state_and_then_what_is_new(people: Cast,
     go_on = asyncio.Event()
     words = [f"word{number} " for number in range(50)]
 
-    async def run(live: Live, started: Started) -> Outcome:
+    async def run(live: Live, started: Started) -> None:
         for number, word in enumerate(words):
             live.apply({"k": "text", "d": word})
             if number == 25:
                 await go_on.wait()
             await asyncio.sleep(0.001)
-        return Outcome()
 
     async with serve(run):
         first = Socket(people.owner, fresh)
@@ -80,14 +79,13 @@ async def test_stop_keeps_the_partial_answer(people: Cast, serve: Any, fresh: UU
     """FAULTS 27: Stop mid-text, from another socket."""
     cancelled = asyncio.Event()
 
-    async def run(live: Live, started: Started) -> Outcome:
+    async def run(live: Live, started: Started) -> None:
         live.apply({"k": "text", "d": "partial answer"})
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             cancelled.set()
             raise
-        return Outcome()
 
     async with serve(run):
         one, two = Socket(people.owner, fresh), Socket(people.owner, fresh)
@@ -180,6 +178,23 @@ async def test_the_generations_of_a_dead_process_are_interrupted_with_their_log(
     assert await Generation.objects.filter(running=True).acount() == 0
 
 
+async def test_a_continued_answer_is_not_taken_for_the_run_that_died(people: Cast, serve: Any, fresh: UUID) -> None:
+    """The follower of the dead run may still be there when the answer goes on under the same message."""
+    started = await sync_to_async(services.send)(owner=uuid.uuid4(), conversation_id=fresh, user=people.owner, text="Hi")
+    await LogRow.objects.acreate(generation=started.generation, seq=1, events=[{"k": "text", "d": "old "}])
+    async with serve(saying("new")) as hub:
+        socket = Socket(people.owner, fresh)
+        await socket.connect()
+        stale = await hub.live_of(fresh)
+        await socket.until(lambda page: page.last_status == "interrupted")
+        if stale:
+            stale.finished_article = None
+            hub.lives[stale.id] = stale
+        await socket.say("continue")
+        page = await socket.until(lambda page: page.last_status == "done")
+        assert "old new" in page.frames[-1]["content"]
+
+
 async def test_another_process_follows_and_stops_through_the_database(people: Cast, serve: Any, fresh: UUID) -> None:
     """A socket in process B sees what process A writes; a nudge of the layer is not needed for it."""
     never = asyncio.Event()
@@ -202,7 +217,8 @@ async def test_another_process_follows_and_stops_through_the_database(people: Ca
         live.task.add_done_callback(lambda _: stopped.set())
         await socket.say("stop")
         await asyncio.wait_for(stopped.wait(), 2)
-        await theirs._finish(live, Outcome(status="stopped"))
+        live.outcome.status = "stopped"
+        await theirs._finish(live)
         assert (await socket.until_ended()).last_status == "stopped"
         await theirs.stop()
 
@@ -211,11 +227,10 @@ async def test_a_slow_reader_skips_states_and_costs_no_memory(people: Cast, serv
     """FAULTS 29: nothing is queued for a client that does not read."""
     blocked = asyncio.Event()
 
-    async def run(live: Live, started: Started) -> Outcome:
+    async def run(live: Live, started: Started) -> None:
         for number in range(2000):
             live.apply({"k": "text", "d": f"line {number} of text\n\n"})
             await asyncio.sleep(0)
-        return Outcome()
 
     async with serve(run) as hub:
         from chat.attachment import Attachment

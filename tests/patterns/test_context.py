@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from webapp.patterns.context import Fitted, afit, fit, groups_of
 from webapp.patterns.cutting import cut_text
 from webapp.patterns.errors import InputError
-from webapp.patterns.tokens import count_messages, count_text, counter_for
+from webapp.patterns.tokens import Counter, count_messages, count_text, counter_for
 from webapp.patterns.types import Message
 
 MODEL = "gpt-4o"
@@ -96,6 +97,14 @@ def test_tool_calls_and_all_their_replies_stay_or_go_together() -> None:
     messages = [says("user"), calls("a"), replies("a", 60), calls("b", "c"), replies("c", 20), replies("b", 20), says("assistant", 2)]
     assert kept(messages, fit_words(messages, 100)) == [0, 3, 4, 5, 6]
     assert kept(messages, fit_words(messages, 60)) == [0, 6]
+
+
+def test_of_an_old_turn_the_work_of_tools_goes_before_question_and_answer() -> None:
+    turn = [says("user", 5), calls("a"), replies("a", 200), says("assistant", 5)]
+    messages = [*turn, *turn, says("user", 5)]
+    assert kept(messages, fit_words(messages, 300)) == [0, 3, 4, 5, 6, 7, 8]
+    assert kept(messages, fit_words(messages, 80)) == [0, 3, 4, 7, 8]
+    assert kept(messages, fit_words(messages, 20)) == [8]
 
 
 def test_a_reply_belongs_to_the_latest_call_of_its_id() -> None:
@@ -195,6 +204,23 @@ def test_a_cut_text_is_never_longer_than_asked(text: str, limit: int) -> None:
     assert count_text(cut_text(text, limit, counter), MODEL) <= limit
     if count_text(text, MODEL) <= limit:
         assert cut_text(text, limit, counter) == text
+
+
+class Characters(Counter):
+    """A token for each character: for such a model the marker itself is long."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(char) for char in text]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return "".join(map(chr, tokens))
+
+
+@given(st.integers(50, 200))
+def test_a_marker_that_takes_more_room_than_expected_still_fits(limit: int) -> None:
+    short = cut_text("0123456789" * 100, limit, Characters("o200k_base"))
+    assert len(short) <= limit
+    assert "left out" in short
 
 
 def test_a_text_cut_to_less_than_its_marker_keeps_its_beginning() -> None:

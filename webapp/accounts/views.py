@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import auth, messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import PasswordChangeForm
@@ -38,7 +39,8 @@ def login(request: HttpRequest) -> HttpResponse:
         auth.login(request, form.get_user())  # replaces the session id
         return redirect(_next(request))
     status = 400 if form.is_bound else 200
-    return render(request, "accounts/login.html", {"form": form, "next": request.GET.get("next", "")}, status=status)
+    context = {"form": form, "next": request.GET.get("next", ""), "sso": settings.OIDC_ISSUER and settings.OIDC_NAME}
+    return render(request, "accounts/login.html", context, status=status)
 
 
 def _next(request: HttpRequest) -> str:

@@ -212,8 +212,8 @@ def vectors_of(body: Json, count: int) -> Matrix:
     for position, item in enumerate(data):
         if not isinstance(item, dict):
             raise EmbeddingError("An embedding in the answer is not an object")
-        index = item.get("index")
-        found[position if index is None else index] = item.get("embedding")
+        index = position if item.get("index") is None else item["index"]
+        found[index if isinstance(index, int) else -1] = item.get("embedding")
     if found.keys() != set(range(count)):
         raise EmbeddingError("The indexes of the answer's vectors are not those of the texts")
     return similarity.normalised([similarity.vector_of(found[index]) for index in range(count)])

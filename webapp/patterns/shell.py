@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from webapp.patterns.errors import InputError
 
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b", "E": "\x1b"}
+_ESCAPES = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "v": "\v",
+    "e": "\x1b",
+    "E": "\x1b",
+    **{c: c for c in "'\"\\?"},
+}
 _NUMBERED = re.compile(r"x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{1,4})|U([0-9a-fA-F]{1,8})|([0-7]{1,3})")
 _HEREDOC = re.compile(r"<<(-?)\s*(['\"]?)(\w+)\2[^\n]*\n(.*?)\n\t*\3[ \t]*(?:\n|$)", re.DOTALL)
 _PLAIN = re.compile(r"[^\s'\"\\$;|&<>()#]+")
@@ -86,7 +98,7 @@ class _Splitter:
         following = self.text[self.at + 1 : self.at + 2]
         self.at += 2
         if following != "\n":
-            self._add(following)
+            self._add(following or "\\")
 
     def _double(self) -> str:
         out: list[str] = []
@@ -120,10 +132,11 @@ class _Splitter:
         if numbered := _NUMBERED.match(self.text, self.at):
             self.at = numbered.end()
             hexadecimal = numbered[1] or numbered[2] or numbered[3]
-            return chr(int(hexadecimal, 16) if hexadecimal else int(numbered[4], 8) & 0xFF)
+            code = int(hexadecimal, 16) if hexadecimal else int(numbered[4], 8) & 0xFF
+            return chr(code) if code <= sys.maxunicode else "\ufffd"
         char = self.text[self.at : self.at + 1]
         self.at += 1
-        return _ESCAPES.get(char, char)
+        return _ESCAPES.get(char, f"\\{char}")
 
 
 def _unclosed(quote: str) -> InputError:

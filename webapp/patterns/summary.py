@@ -24,6 +24,7 @@ from webapp.patterns.tokens import call_of, counter_for
 from webapp.patterns.types import Json, Message, Request, Trail
 
 _MAKE_ROOM = 0.6  # of the budget is filled after a summary, so that the next turns need none
+_PROMPT_TOKENS = 128
 _HEADING = "Summary of the earlier part of this conversation, which is not shown:\n\n"
 _PROMPT = (
     "Summarise the part of a conversation below for the assistant who will go on with it. Keep what it may need: facts, names, numbers, "
@@ -69,7 +70,8 @@ async def fit_with_summary(
     max_tokens: int = 400,
     trail: Trail | None = None,
 ) -> Summarised:
-    """`context.fit`, with what is left out summarised by `backend` (which sets the model) in at most `max_tokens`.
+    """`context.fit`, with what is left out summarised by `backend` (which sets the model) in at most `max_tokens`
+    and an eighth of the window.
 
     Raises:
         InputError: as `context.fit`.
@@ -83,8 +85,9 @@ async def fit_with_summary(
         "scale": scale,
     }
     whole = await afit(messages, **options)
-    if whole.report.untouched or whole.report.budget is None:
+    if whole.report.untouched or window is None or whole.report.budget is None:
         return Summarised(whole.messages, whole.report)
+    max_tokens = min(max_tokens, window // 8)
     if previous is not None and not previous.still_fits(messages):
         previous = None
     if previous is not None:
@@ -138,7 +141,8 @@ async def _summarise(
     backend: Backend, messages: Sequence[Message], previous: Summary | None, options: dict[str, Any], max_tokens: int, trail: Trail | None
 ) -> str:
     counter = counter_for(options["model"])
-    transcript = cut_text("\n\n".join(map(_line, messages)), options["window"] // 2, counter)
+    room = options["window"] - 2 * max_tokens - _PROMPT_TOKENS  # for what came before, and for the answer
+    transcript = cut_text("\n\n".join(map(_line, messages)), max(room, max_tokens), counter)
     earlier = f"<earlier_summary>\n{previous.text}\n</earlier_summary>\n\n" if previous else ""
     prompt = _PROMPT.format(words=max_tokens // 2, earlier=earlier, transcript=transcript)
     answer = await backend.send(Request.chat([{"role": "user", "content": prompt}]), trail=trail)

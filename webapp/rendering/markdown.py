@@ -75,7 +75,7 @@ def _fence(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: O
 def code_block(inner: str, language: str = "") -> str:
     """A code block around `inner` (safe HTML), with its language and a copy button."""
     head = f'<span class="code-language">{escape(language[:40])}</span><button type="button" data-copy="code">Copy</button>'
-    return f'<div class="code"><div class="code-head">{head}</div><pre><code>{inner}</code></pre></div>\n'
+    return f'<div class="code"><div class="code-head">{head}</div><pre tabindex="0"><code>{inner}</code></pre></div>\n'
 
 
 def _image(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any) -> str:

@@ -117,6 +117,7 @@ _cleaner = nh3.Cleaner(
     tag_attribute_values={
         "input": {"type": {"checkbox"}, "disabled": {"", "disabled"}, "checked": {"", "checked"}},
         "a": {"target": {"_blank"}},
+        "pre": {"tabindex": {"0"}},
         "button": {"type": {"button"}, "data-copy": {"code"}},
     },
     set_tag_attribute_values={"input": {"disabled": "", "type": "checkbox", "aria-label": "Done"}},

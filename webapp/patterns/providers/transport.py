@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import ssl
 import urllib.request
 from collections import defaultdict
@@ -116,7 +117,8 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         except ssl.SSLCertVerificationError as error:
             raise httpx2.ConnectError(f"The certificate is not trusted: {error.verify_message}") from error
         except OSError as error:
-            raise httpx2.ConnectError(error.strerror or str(error)) from error
+            number = error.errno or 0  # negative ones are the resolver's, with texts of their own
+            raise httpx2.ConnectError(os.strerror(number) if number > 0 else error.strerror or str(error)) from error
 
     async def _connected(self, origin: Origin, patience: float | None) -> Connection:
         """Connect to the addresses one after the other, each with its share of the time."""

@@ -1,0 +1,191 @@
+"""`/v1/files` and `/v1/batches`, over the same services as the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from channels.db import database_sync_to_async
+from django.db.models import Q, QuerySet
+
+from batches import files, outputs, runner, selectors, services
+from batches.models import Batch, File
+from batches.streaming import in_thread
+from webapp.backends.api_registry import ApiError, Caller, Content, Page, Upload, listing, not_found
+from webapp.patterns.errors import InputError
+from webapp.patterns.types import Json
+
+M = TypeVar("M", File, Batch)
+
+
+def _unix(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+def _dated(fields: Mapping[str, datetime | None]) -> Json:
+    return {name: _unix(moment) for name, moment in fields.items()}
+
+
+def file_object(file: File) -> Json:
+    """A file as OpenAI's schema has it."""
+    return {
+        "id": file.api_id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": _unix(file.created_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        **({"expires_at": _unix(file.expires_at)} if file.expires_at else {}),
+    }
+
+
+def batch_object(batch: Batch) -> Json:
+    """A batch as OpenAI's schema has it: what does not apply (yet) is left out, since the schema allows no null but for metadata."""
+    times = ("in_progress", "expires", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
+    known = {
+        "id": batch.api_id,
+        "object": "batch",
+        "endpoint": batch.endpoint,
+        "model": batch.model or None,
+        "errors": {"object": "list", "data": batch.errors} if batch.errors else None,
+        "input_file_id": f"file-{batch.input_id.hex}",
+        "completion_window": batch.completion_window,
+        "status": batch.status,
+        "output_file_id": f"file-{batch.output_file_id.hex}" if batch.output_file_id else None,
+        "error_file_id": f"file-{batch.error_file_id.hex}" if batch.error_file_id else None,
+        "created_at": _unix(batch.created_at),
+        **_dated({f"{name}_at": getattr(batch, f"{name}_at") for name in times}),
+        "request_counts": {"total": batch.total, "completed": batch.completed, "failed": batch.failed},
+        "usage": _usage(batch),
+    }
+    return {**{name: value for name, value in known.items() if value is not None}, "metadata": batch.metadata}
+
+
+def _usage(batch: Batch) -> Json:
+    return {
+        "input_tokens": batch.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": batch.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": batch.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": batch.reasoning_tokens},
+        "total_tokens": batch.prompt_tokens + batch.completion_tokens,
+    }
+
+
+def _page(found: QuerySet[M], page: Page, after: M | None) -> tuple[list[M], bool]:
+    """One page by (created_at, id), in the order asked for."""
+    newest = page.order == "desc"
+    if after is not None:
+        side = "lt" if newest else "gt"
+        same = Q(created_at=after.created_at, **{f"id__{side}": after.pk})
+        found = found.filter(Q(**{f"created_at__{side}": after.created_at}) | same)
+    rows = list(found.order_by(*(("-created_at", "-id") if newest else ("created_at", "id")))[: page.limit + 1])
+    return rows[: page.limit], len(rows) > page.limit
+
+
+class Files:
+    """`/v1/files`."""
+
+    async def create(self, caller: Caller, upload: Upload, *, purpose: str, fields: Mapping[str, str]) -> Json:
+        expires_after = _expires_after(fields)
+        try:
+            file = await database_sync_to_async(files.adopt)(
+                user=caller.user, path=upload.path, filename=upload.filename, purpose=purpose, expires_after=expires_after
+            )
+        except files.StorageFull as error:  # the server's failure, not the caller's
+            raise ApiError(507, error.message, type="server_error", code="storage_full") from error
+        return file_object(file)
+
+    async def list(self, caller: Caller, page: Page) -> Json:
+        found: Json = await database_sync_to_async(self._list)(caller, page)
+        return found
+
+    def _list(self, caller: Caller, page: Page) -> Json:
+        found = selectors.files_of(caller.user)
+        if purpose := page.filters.get("purpose"):
+            found = found.filter(purpose=purpose)
+        after = _file(caller, page.after) if page.after else None
+        rows, more = _page(found, page, after)
+        return listing([file_object(file) for file in rows], has_more=more)
+
+    async def retrieve(self, caller: Caller, file_id: str) -> Json:
+        return file_object(await database_sync_to_async(_file)(caller, file_id))
+
+    async def content(self, caller: Caller, file_id: str) -> Content:
+        file = await database_sync_to_async(_file)(caller, file_id)
+        if file.content == File.Content.STORED and not file.path.exists():
+            raise not_found("file", file_id)
+        return Content(in_thread(outputs.content(file)), file.filename, file.bytes, "application/jsonl")
+
+    async def delete(self, caller: Caller, file_id: str) -> Json:
+        file = await database_sync_to_async(_file)(caller, file_id)
+        api_id = file.api_id
+        await database_sync_to_async(files.delete)(file=file)
+        return {"id": api_id, "object": "file", "deleted": True}
+
+
+def _expires_after(fields: Mapping[str, str]) -> int | None:
+    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise InputError("The anchor must be 'created_at'.", param="expires_after[anchor]", code="invalid_value")
+    if seconds is None or not seconds.isascii() or not seconds.isdigit():
+        raise InputError("The seconds must be a whole number.", param="expires_after[seconds]", code="invalid_value")
+    return int(seconds)
+
+
+def _file(caller: Caller, file_id: str) -> File:
+    key = selectors.parse_id(file_id, "file-")
+    file = selectors.files_of(caller.user).filter(pk=key).first() if key else None
+    if file is None:
+        raise not_found("file", file_id)
+    return file
+
+
+class Batches:
+    """`/v1/batches`."""
+
+    async def create(self, caller: Caller, body: Json) -> Json:
+        batch = await database_sync_to_async(self._create)(caller, body)
+        runner.wake()
+        return batch_object(batch)
+
+    def _create(self, caller: Caller, body: Json) -> Batch:
+        file = _file(caller, str(body["input_file_id"]))
+        expires = body.get("output_expires_after") or {}
+        return services.create(
+            user=caller.user,
+            input_file=file,
+            endpoint=str(body["endpoint"]),
+            completion_window=str(body.get("completion_window") or "24h"),
+            metadata=body.get("metadata"),
+            output_expires_after=expires.get("seconds"),
+        )
+
+    async def list(self, caller: Caller, page: Page) -> Json:
+        found: Json = await database_sync_to_async(self._list)(caller, page)
+        return found
+
+    def _list(self, caller: Caller, page: Page) -> Json:
+        after = _batch(caller, page.after) if page.after else None
+        rows, more = _page(selectors.batches_of(caller.user), page, after)
+        return listing([batch_object(batch) for batch in rows], has_more=more)
+
+    async def retrieve(self, caller: Caller, batch_id: str) -> Json:
+        return batch_object(await database_sync_to_async(_batch)(caller, batch_id))
+
+    async def cancel(self, caller: Caller, batch_id: str) -> Json:
+        batch = await database_sync_to_async(_batch)(caller, batch_id)
+        cancelled = await database_sync_to_async(services.cancel)(batch=batch)
+        runner.wake()
+        return batch_object(cancelled)
+
+
+def _batch(caller: Caller, batch_id: str) -> Batch:
+    key = selectors.parse_id(batch_id, "batch_")
+    batch = selectors.batch_of(caller.user, key) if key else None
+    if batch is None:
+        raise not_found("batch", batch_id)
+    return batch

@@ -1,0 +1,143 @@
+"""The forms of a new batch: from a JSONL file, from a table and a template, from pasted lines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jiter
+from django import forms
+
+from batches.models import Batch
+from batches.services import MAX_CONCURRENCY
+from batches.tables import LINE, Prompting
+from webapp.patterns.batch import ENDPOINTS
+from webapp.patterns.types import Json
+
+EXECUTORS = [
+    (Batch.Executor.AUTO, "Remote where the backend has a Batch API, else here"),
+    (Batch.Executor.REMOTE, "Remote: the backend's Batch API, half price, within 24 hours"),
+    (Batch.Executor.LOCAL, "Here: at once, over any route"),
+]
+CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
+
+
+class OptionsForm(forms.Form):
+    """What every new batch may say."""
+
+    name = forms.CharField(max_length=200, required=False, label="Name", help_text="For you to recognise it by.")
+    executor = forms.ChoiceField(choices=EXECUTORS, initial=Batch.Executor.AUTO, required=False, label="Where it runs")
+    concurrency = forms.IntegerField(
+        min_value=1,
+        max_value=MAX_CONCURRENCY,
+        initial=32,
+        required=False,
+        label="Requests at once",
+        help_text="At most, when it runs here.",
+    )
+    webhook_url = forms.CharField(max_length=500, required=False, label="Webhook", help_text="Called, signed, when the batch has ended.")
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of `services.create`."""
+        data = self.cleaned_data
+        return {
+            "name": data["name"],
+            "executor": data["executor"] or Batch.Executor.AUTO,
+            "concurrency": data["concurrency"] or 32,
+            "webhook_url": data["webhook_url"],
+        }
+
+
+class JsonlForm(OptionsForm):
+    """A file in OpenAI's format, or one that was uploaded for a check before (`file_id`)."""
+
+    file = forms.FileField(required=False, label="JSONL file", help_text="One request a line, as OpenAI's Batch API takes it.")
+    file_id = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    field_order = ("file", "file_id", "name", "executor", "concurrency", "webhook_url")
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if not data.get("file") and not data.get("file_id") and "file" not in self.errors:
+            self.add_error("file", "Choose a file.")
+        return data
+
+
+class PromptForm(OptionsForm):
+    """Rows and a template."""
+
+    model = forms.ChoiceField(label="Model")
+    endpoint = forms.ChoiceField(
+        choices=[(CHAT, "Chat completions"), (EMBEDDINGS, "Embeddings")], initial=CHAT, required=False, label="What to ask for"
+    )
+    template = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
+        label="Prompt template",
+        help_text="{{ column }} stands for the value of that column.",
+    )
+    system = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), required=False, label="System prompt")
+    max_tokens = forms.IntegerField(min_value=1, required=False, label="Tokens of an answer, at most")
+    schema = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+        required=False,
+        label="JSON schema of each answer",
+        help_text="Answers that do not fit are asked for again. The batch then runs here.",
+    )
+
+    def __init__(self, *args: Any, models: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["model"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = models
+
+    def clean_endpoint(self) -> str:
+        endpoint = self.cleaned_data["endpoint"] or CHAT
+        assert endpoint in ENDPOINTS
+        return str(endpoint)
+
+    def clean_schema(self) -> Json | None:
+        text = self.cleaned_data["schema"].strip()
+        if not text:
+            return None
+        try:
+            schema = jiter.from_json(text.encode(), allow_inf_nan=False)
+        except ValueError as error:
+            raise forms.ValidationError(f"This is not valid JSON: {error}.") from error
+        if not isinstance(schema, dict):
+            raise forms.ValidationError("A schema is a JSON object.")
+        return schema
+
+    def prompting(self) -> Prompting:
+        data = self.cleaned_data
+        return Prompting(data["endpoint"], data["model"], data["template"], data["system"], data["max_tokens"])
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "schema": self.cleaned_data["schema"], "endpoint": self.cleaned_data["endpoint"]}
+
+
+class TableForm(PromptForm):
+    """A CSV or JSONL table."""
+
+    file = forms.FileField(label="Table", help_text="CSV with a header line, or JSONL with an object a line.")
+    field_order = ("file", "model", "endpoint", "template", "system", "max_tokens", "schema")
+
+
+class LinesForm(PromptForm):
+    """Lines, pasted."""
+
+    lines = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false"}), label="Lines", help_text="Each line is one request."
+    )
+    field_order = ("lines", "model", "endpoint", "template", "system", "max_tokens", "schema")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["template"].initial = f"{{{{ {LINE} }}}}"
+        self.fields["template"].required = False
+
+    def clean_template(self) -> str:
+        return self.cleaned_data["template"] or f"{{{{ {LINE} }}}}"
+
+
+def pretty(value: Any) -> str:
+    """JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)

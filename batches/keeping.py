@@ -1,0 +1,118 @@
+"""Results are written behind: what came within a few milliseconds goes into one transaction a chunk, and leases are kept alive.
+
+Where nothing can be written (disk full, database away) the results stay in memory, the batch says why it pauses, and no more rows are sent
+until there is room again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from django.db import DatabaseError
+
+from batches import pauses, results
+from batches.db import Database
+from batches.leases import LeaseLost, release
+from batches.models import Batch, BatchChunk
+from batches.results import RowResult
+
+logger = logging.getLogger("patchbay.batches")
+FLUSH_SECONDS = 0.02
+HEARTBEAT_SECONDS = 8.0
+RETRY_SECONDS = 2.0
+MOST_WAITING = 1024
+LAST_SECONDS = 3.0
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A chunk in our hands. `open`: rows without a result; `waiting`: results not yet written."""
+
+    chunk: BatchChunk
+    open: int
+    waiting: list[RowResult] = field(default_factory=list)
+    renewed: float = 0.0
+
+
+class Keeper:
+    """Keeps the results of the chunks that one process works on, for one batch."""
+
+    def __init__(self, batch: Batch, database: Database, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._batch = batch
+        self._database = database
+        self._sleep = sleep
+        self._held: dict[int, Held] = {}
+        self._room = asyncio.Event()
+        self._room.set()
+        self._writing = asyncio.Lock()
+
+    def hold(self, chunk: BatchChunk, rows: int) -> None:
+        """Take a chunk that was claimed, with so many open rows."""
+        self._held[chunk.pk] = Held(chunk, rows, renewed=asyncio.get_running_loop().time())
+
+    def holds(self, chunk_id: int) -> bool:
+        """Whether the chunk's lease is still ours as far as we know."""
+        return chunk_id in self._held
+
+    async def keep(self, chunk_id: int, result: RowResult) -> None:
+        """Have a result written soon; waits while too many cannot be written."""
+        await self._room.wait()
+        held = self._held.get(chunk_id)
+        if held is None:
+            return  # the lease is lost: who has it now sends the row itself
+        held.open -= 1
+        held.waiting.append(result)
+        if sum(len(other.waiting) for other in self._held.values()) >= MOST_WAITING:
+            self._room.clear()
+
+    async def run(self) -> None:
+        """Write behind until cancelled."""
+        while True:
+            await self._sleep(FLUSH_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write all that waits; returns when it is written, however long that takes."""
+        async with self._writing:
+            for held in list(self._held.values()):
+                await self._write(held)
+            self._room.set()
+
+    async def _write(self, held: Held) -> None:
+        now = asyncio.get_running_loop().time()
+        if not held.waiting and held.open and now - held.renewed < HEARTBEAT_SECONDS:
+            return
+        while not await self._written(held):
+            await self._sleep(RETRY_SECONDS)
+        held.renewed = now
+
+    async def _written(self, held: Held) -> bool:
+        batch, waiting, finished = list(held.waiting), len(held.waiting), held.open == 0
+        try:
+            await self._database.run(results.commit, work=held.chunk, results=batch, finished=finished)
+        except LeaseLost:
+            logger.warning("batch %s: the lease on %s was lost; its rows are another worker's now", self._batch.api_id, held.chunk)
+            self._held.pop(held.chunk.pk, None)
+            return True
+        except DatabaseError as error:
+            self._room.clear()
+            await pauses.pause(self._database, self._batch, error)
+            return False
+        del held.waiting[:waiting]
+        if finished:
+            self._held.pop(held.chunk.pk, None)
+        pauses.over(self._batch)
+        return True
+
+    async def give_back(self) -> None:
+        """Release the chunks that are not done, after a last try to write what waits: what cannot be written now is sent again later."""
+        with contextlib.suppress(TimeoutError, DatabaseError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await self.flush()
+                for held in self._held.values():
+                    await self._database.run(release, held.chunk)
+        self._held.clear()

@@ -1,0 +1,182 @@
+"""What pages and the API read of batches. Everything starts from the user: another's batch does not exist."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Q, QuerySet, Sum
+from django.utils import timezone
+
+from batches import pauses
+from batches.models import Batch, BatchRow, BatchTick, File
+from webapp.accounts.models import User
+
+State = BatchRow.State
+RATE_SECONDS = 20
+PAGE = 50
+
+
+def batches_of(user: User) -> QuerySet[Batch]:
+    """The user's batches, newest first."""
+    return Batch.objects.filter(user=user)
+
+
+def batch_of(user: User, batch_id: uuid.UUID) -> Batch | None:
+    """One of the user's batches; None where there is none or it is another's."""
+    chosen = batches_of(user).select_related("input_file", "output_file", "error_file", "parent", "user")
+    return chosen.filter(pk=batch_id).first()
+
+
+def files_of(user: User) -> QuerySet[File]:
+    """The user's files that have not expired, newest first."""
+    return File.objects.filter(user=user).exclude(expires_at__lt=timezone.now())
+
+
+def parse_id(api_id: str, prefix: str) -> uuid.UUID | None:
+    """The UUID in an id of the API (`batch_…`, `file-…`); None for anything else."""
+    try:
+        return uuid.UUID(hex=api_id.removeprefix(prefix)) if api_id.startswith(prefix) else None
+    except ValueError:
+        return None
+
+
+def search(user: User, *, status: str = "", text: str = "") -> QuerySet[Batch]:
+    """The user's batches by status (`active` for all that run) and by name, model or id."""
+    found = batches_of(user).select_related("input_file")
+    if status == "active":
+        found = found.filter(status__in=Batch.ACTIVE)
+    elif status:
+        found = found.filter(status=status)
+    if text:
+        key = parse_id(text, "batch_")
+        found = found.filter(
+            Q(pk=key) if key else Q(name__icontains=text) | Q(model__icontains=text) | Q(input_file__filename__icontains=text)
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a batch is. `rate` in rows/s over the last seconds; `left_ms` until the end at that rate, None where nothing moves."""
+
+    done: int
+    total: int
+    rate: float
+    left_ms: float | None
+    paused: str
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.done / self.total if self.total else 0.0
+
+
+def progress(batch: Batch) -> Progress:
+    rate = _rate(batch) if batch.is_active else 0.0
+    left = (batch.total - batch.done) / rate * 1000 if rate and batch.status == Batch.Status.IN_PROGRESS else None
+    return Progress(batch.done, batch.total, rate, left, pauses.reason(batch))
+
+
+def _rate(batch: Batch) -> float:
+    """Rows per second over the last seconds, the running one left out."""
+    now = int(timezone.now().timestamp())
+    first = now - RATE_SECONDS
+    if batch.in_progress_at:
+        first = max(first, int(batch.in_progress_at.timestamp()))
+    totals = batch.ticks.filter(second__gte=first, second__lt=now).aggregate(ok=Sum("ok"), failed=Sum("failed"))
+    return ((totals["ok"] or 0) + (totals["failed"] or 0)) / max(1, now - first)
+
+
+def ended_rate(batch: Batch) -> float | None:
+    """Rows per second over the whole run."""
+    if not batch.in_progress_at or not batch.ended_at:
+        return None
+    seconds = (batch.ended_at - batch.in_progress_at).total_seconds()
+    return float(batch.done / seconds) if seconds > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A stretch of a batch's time: rows a second, and how long they took."""
+
+    start: datetime
+    ok: float
+    failed: float
+    mean_ms: float
+    max_ms: float
+
+
+def timeline(batch: Batch, *, buckets: int = 60) -> list[Bucket]:
+    """The batch's life in at most `buckets` stretches of equal length; empty before the first result."""
+    ticks = list(BatchTick.objects.filter(batch=batch).values_list("second", "ok", "failed", "sum_ms", "max_ms"))
+    if not ticks:
+        return []
+    first, last = ticks[0][0], ticks[-1][0]
+    width = max(1, -(-(last - first + 1) // buckets))
+    count = (last - first) // width + 1
+    sums: list[list[float]] = [[0, 0, 0, 0] for _ in range(count)]
+    for second, ok, failed, sum_ms, max_ms in ticks:
+        bucket = sums[(second - first) // width]
+        bucket[0] += ok
+        bucket[1] += failed
+        bucket[2] += sum_ms
+        bucket[3] = max(bucket[3], max_ms)
+    return [_bucket(first + number * width, width, values) for number, values in enumerate(sums)]
+
+
+def _bucket(second: int, width: int, values: Sequence[float]) -> Bucket:
+    ok, failed, sum_ms, max_ms = values
+    start = datetime.fromtimestamp(second, tz=timezone.get_current_timezone())
+    rows = ok + failed
+    return Bucket(start, ok / width, failed / width, sum_ms / rows if rows else 0.0, max_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A kind of failure and how often it came; `share` of the most frequent one, 0 to 100."""
+
+    code: str
+    backend: str
+    rows: int
+    share: float
+
+
+def failures(batch: Batch) -> list[Failure]:
+    """What went wrong, by code and backend, most frequent first."""
+    if not batch.failed:
+        return []
+    found = (
+        batch.rows.filter(state__gt=State.OK).order_by().values("error_code", "backend").annotate(rows=Count("id")).order_by("-rows")[:12]
+    )
+    most = max((row["rows"] for row in found), default=1)
+    return [Failure(row["error_code"] or "unknown", row["backend"], row["rows"], 100 * row["rows"] / most) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class RowPage:
+    rows: list[BatchRow]
+    next: int | None
+
+
+def rows(batch: Batch, *, state: str = "", text: str = "", after: int = 0) -> RowPage:
+    """A page of rows by state name and by custom_id, answer or error."""
+    found = batch.rows.filter(number__gt=after)
+    states = {"pending": [State.PENDING], "ok": [State.OK], "failed": [State.FAILED, State.CANCELLED, State.EXPIRED]}
+    if state in states:
+        found = found.filter(state__in=states[state])
+    if text:
+        found = found.filter(
+            Q(custom_id__icontains=text) | Q(response__icontains=text) | Q(error_message__icontains=text) | Q(error_code__icontains=text)
+        )
+    page = list(found.order_by("number")[: PAGE + 1])
+    return RowPage(page[:PAGE], page[PAGE - 1].number if len(page) > PAGE else None)
+
+
+def elapsed_ms(batch: Batch) -> float | None:
+    """How long it has run, or ran, in milliseconds."""
+    if batch.in_progress_at is None:
+        return None
+    end: datetime = batch.ended_at or timezone.now()
+    return float((end - batch.in_progress_at).total_seconds() * 1000)

