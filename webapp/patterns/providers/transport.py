@@ -35,8 +35,8 @@ class ForbiddenAddress(httpx2.ConnectError):
 class PoolTransport(httpx2.AsyncBaseTransport):
     """HTTP/1.1 with as many connections as there are calls, and the idle ones kept for reuse.
 
-    Of httpx's timeouts only the one for connecting is kept here: whoever calls bounds the rest. A request whose kept connection turns out to
-    be closed before any byte of an answer is sent once more on a new one.
+    Of httpx's timeouts only the one for connecting is kept here: whoever calls bounds the rest. A request whose kept connection turns out
+    to be closed before any byte of an answer is sent once more on a new one.
     """
 
     def __init__(self, *, context: ssl.SSLContext | None = None, idle_seconds: float = IDLE_SECONDS) -> None:
