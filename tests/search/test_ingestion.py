@@ -50,24 +50,18 @@ def ask(cast: Cast, text: str, mode: query.Mode = "semantic") -> Results:
 
 def build(index: Index) -> Index:
     """Build the index as the worker does."""
+    claimed = reindexing.claim()
+    assert claimed == index.pk
 
     async def run() -> None:
-        assert await registry_closed(reindexing.build(claimed))
+        try:
+            await reindexing.build(index.pk)
+        finally:
+            await registry.aclose()
 
-    claimed = reindexing.claim()
-    assert claimed is not None
-    assert claimed == index.pk
     asyncio.run(run())
     index.refresh_from_db()
     return index
-
-
-async def registry_closed(work: object) -> bool:
-    try:
-        await work  # type: ignore[misc]  # any coroutine
-    finally:
-        await registry.aclose()
-    return True
 
 
 def test_a_document_ends_ready_with_all_its_passages_in_the_index(collection: Collection, ingest: Ingest) -> None:
