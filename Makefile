@@ -43,5 +43,5 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 
 lock:
-	for set in base scale oidc dev; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done
+	for set in base scale oidc otel dev; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done
 	uv pip compile --quiet --universal --no-deps --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/model.in -o requirements/model.txt

@@ -51,14 +51,14 @@ def default_collection(*, owner: User, name: str = DEFAULT_COLLECTION) -> Collec
     return Collection.objects.filter(owner=owner, name=name).first() or create_collection(owner=owner, name=name)
 
 
-def change_collection(*, collection: Collection, name: str, description: str, groups: Sequence[Group]) -> None:
-    """Rename it, and share it with exactly these groups."""
+def change_collection(*, collection: Collection, name: str, description: str, groups: Sequence[Group], describe_with: str = "") -> None:
+    """Rename it, share it with exactly these groups, and choose who describes new documents."""
     name = clean_name(name)[:100]
     if Collection.objects.filter(owner=collection.owner, name=name).exclude(pk=collection.pk).exists():
         raise InputError(f"You have another collection named “{name}”", param="name")
     with transaction.atomic():
-        collection.name, collection.description = name, description
-        collection.save(update_fields=["name", "description"])
+        collection.name, collection.description, collection.describe_with = name, description, describe_with
+        collection.save(update_fields=["name", "description", "describe_with"])
         collection.groups.set(groups)
 
 

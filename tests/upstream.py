@@ -29,6 +29,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.upstream_files import FileRoom
 from webapp.server.http import Receive, Scope, Send
@@ -62,6 +63,8 @@ class Received:
     gone: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     gone_at: float | None = None
+    close: Callable[[], None] = lambda: None
+    """Closes the connection under the server's feet."""
 
     @property
     def body(self) -> Json:
@@ -185,7 +188,7 @@ async def silence(received: Received, wire: Wire) -> None:
 
 async def hang_up(received: Received, wire: Wire) -> None:
     """The connection is closed before any answer."""
-    raise _CutError
+    received.close()
 
 
 USAGE: Final[Json] = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -287,6 +290,14 @@ def embedding(text: str, dimension: int = 8) -> list[float]:
 # --- the server --------------------------------------------------------------------------------------------------------------------------
 
 
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, which lets a reply reach the connection itself."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {"transport": {"close": self.transport.close}}
+
+
 class Upstream:
     """One server on a free loopback port. `base_url` ends in /v1.
 
@@ -295,6 +306,8 @@ class Upstream:
         default: the reply to completions when no script is left.
         models: what `GET /v1/models` lists.
         files: the files and batches (`tests.upstream_files`).
+        peers: the client ports that requests came from: one for each connection.
+        most_at_once: how many requests were under way at the busiest moment.
     """
 
     def __init__(self, *, tls: bool = False) -> None:
@@ -303,6 +316,9 @@ class Upstream:
         self.embeds: Reply = embeds()
         self.models: list[Json] = [{"id": "m", "object": "model", "created": 1700000000, "owned_by": "tests"}]
         self.files = FileRoom()
+        self.peers: set[int] = set()
+        self.most_at_once = 0
+        self._running = 0
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
@@ -310,7 +326,14 @@ class Upstream:
         self.base_url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/v1"
         certificate = _self_signed() if tls else None
         config = uvicorn.Config(
-            self, log_level="critical", lifespan="off", ws="none", access_log=False, timeout_keep_alive=60, ssl_certfile=certificate
+            self,
+            http=_Protocol,
+            log_level="critical",
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            timeout_keep_alive=60,
+            ssl_certfile=certificate,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
@@ -338,6 +361,9 @@ class Upstream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         received = await _receive(scope, receive)
         self.requests.append(received)
+        self.peers.add(scope["client"][1])
+        self._running += 1
+        self.most_at_once = max(self.most_at_once, self._running)
         reply = asyncio.ensure_future(self._reply(received)(received, Wire(send)))
         watch = asyncio.ensure_future(_until_gone(receive))
         await asyncio.wait({reply, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -351,6 +377,7 @@ class Upstream:
         except asyncio.CancelledError:
             received.gone.set()
         finally:
+            self._running -= 1
             received.ended.set()
 
     def _reply(self, received: Received) -> Reply:
@@ -376,7 +403,8 @@ async def _receive(scope: Scope, receive: Receive) -> Received:
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
     headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
-    return Received(scope["method"], scope["path"], dict(parse_qsl(scope["query_string"].decode())), headers, b"".join(parts))
+    query = dict(parse_qsl(scope["query_string"].decode()))
+    return Received(scope["method"], scope["path"], query, headers, b"".join(parts), close=scope["extensions"]["transport"]["close"])
 
 
 async def _until_gone(receive: Receive) -> None:

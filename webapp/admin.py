@@ -17,6 +17,7 @@ TABS = (
     ("Benchmarks", "backends", "benchmarkrun"),
     ("Tokens", "backends", "apitoken"),
     ("Users", "accounts", "user"),
+    ("Budgets", "accounts", "budget"),
     ("Groups", "auth", "group"),
 )
 """(name, app, model); one is shown when its model is registered and the user may see it."""

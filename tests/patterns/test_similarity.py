@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from webapp.patterns import similarity
 from webapp.patterns.errors import EmbeddingError
 from webapp.patterns.similarity import Hits, Mask, Matrix, SignIndex, from_bytes, joined, normalised, top_k, vector_of
 
@@ -78,7 +79,12 @@ def test_vectors_kept_as_bytes_come_back() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 300), st.integers(1, 30), st.sampled_from([None, 0.02, 0.2, 0.5, 1.0]), st.integers(0, 5))
+@given(
+    st.integers(1, 300) | st.sampled_from([2_600, 5_000, 9_999]),
+    st.integers(0, 30),
+    st.sampled_from([None, 0.02, 0.2, 0.5, 1.0]),
+    st.integers(0, 5),
+)
 def test_top_k_is_what_sorting_all_cosines_gives(count: int, k: int, share: float | None, seed: int) -> None:
     matrix, query = vectors(count, seed=seed), vectors(1, seed=99)[0]
     mask = None if share is None else np.random.default_rng(seed).random(count) < share
@@ -90,6 +96,8 @@ def test_top_k_is_what_sorting_all_cosines_gives(count: int, k: int, share: floa
 def test_equal_scores_come_in_the_order_of_their_rows() -> None:
     matrix = normalised([[1.0, 0.0]] * 5)
     assert top_k(matrix, matrix[0], 5).indices.tolist() == [0, 1, 2, 3, 4]
+    many = normalised([[1.0, 0.0]] * 5000)
+    assert top_k(many, many[0], 5).scores.tolist() == [1.0] * 5
 
 
 @settings(max_examples=20, deadline=None)
@@ -166,3 +174,17 @@ def test_a_small_index_is_searched_exactly() -> None:
     assert SignIndex(matrix).top_k(matrix[7], 10).indices.tolist() == sorted_out(matrix, matrix[7], 10)
     assert SignIndex(matrix).top_k(matrix[7], 10, mask).indices.tolist() == sorted_out(matrix, matrix[7], 10, mask)
     assert len(SignIndex(vectors(3000)).top_k(matrix[7], 1400).indices) == 1400
+
+
+def test_vectors_that_are_all_alike_do_not_make_the_scan_slow_or_wrong() -> None:
+    matrix = normalised(np.ones((20_000, 64), dtype=np.float32))
+    matrix[777] = normalised([[1.0] * 32 + [2.0] * 32])
+    query = matrix[777].copy()
+    assert np.allclose(SignIndex(matrix).top_k(query, 5).scores[1:], matrix[0] @ query)
+    assert len(SignIndex(matrix).top_k(query, 5).indices) == 5
+
+
+def test_a_scan_over_many_blocks_counts_the_differing_signs_of_each_row() -> None:
+    matrix = vectors(70_000, 40)
+    wanted = ((matrix > 0) != (matrix[3] > 0)).sum(axis=1)
+    assert np.array_equal(similarity._differing(similarity._signs(matrix), similarity._signs(matrix[3:4])[:, 0]), wanted)

@@ -102,6 +102,15 @@ def test_a_probe_that_fails_closes_the_gate_for_longer() -> None:
     assert run_virtually(scenario()) == [0, 1, 3, 7, 15, 23]
 
 
+def test_an_absurd_retry_after_does_not_close_the_gate_for_ever() -> None:
+    async def scenario() -> float:
+        gate = Gate(4, clock=virtual_clock())
+        gate.throttled(await gate.enter(), 1e9)
+        return await gate.enter()
+
+    assert run_virtually(scenario()) == 3600
+
+
 def test_without_adaptation_a_rate_limit_changes_nothing() -> None:
     async def scenario() -> None:
         gate = Gate(4, clock=virtual_clock(), adaptive=False)

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 
+from webapp.patterns.errors import InputError
+from webapp.patterns.providers.addresses import check_base_url
+
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}\Z")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 RESERVED_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type", "accept-encoding"})
@@ -39,6 +42,10 @@ def validate_base_url(url: str) -> None:
         raise ValidationError("Leave user, password, query and fragment out of the address: keys go in the key field.")
     if re.search(r"[\s\x00-\x1f]", url):
         raise ValidationError("An address has no spaces in it.")
+    try:
+        check_base_url(url)
+    except InputError as error:
+        raise ValidationError(error.message) from error
 
 
 def validate_headers(headers: Any) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import httpx2
+
 from webapp.backends.snapshot import BackendRow, RouteRow, Snapshot, StepRow
-from webapp.backends.truncating import truncate
 from webapp.patterns.breakers import Breakers, MemoryBreakers
 from webapp.patterns.errors import AllFailed, Unreachable
 
@@ -66,7 +67,6 @@ class Pools:
             mid_stream=plan.mid_stream,
             hedge_ms=plan.hedge_ms,
             breakers=self.breakers,
-            truncate=truncate,
         )
 
     def _step(self, step: StepRow, row: BackendRow) -> Step:
@@ -99,12 +99,16 @@ async def _close_later(backend: OpenAIBackend) -> None:
         await backend.aclose()
 
 
-def build(row: BackendRow) -> OpenAIBackend:
-    """A live backend of its own connections."""
-    import httpx2
-
+def builtin_transport() -> httpx2.AsyncBaseTransport:
+    """The way to the built-in backend: HTTP, in process."""
     from webapp.builtin.asgi import application
     from webapp.builtin.transport import InProcess
+
+    return InProcess(application)
+
+
+def build(row: BackendRow) -> OpenAIBackend:
+    """A live backend of its own connections."""
     from webapp.patterns.providers.base import Timeouts
     from webapp.patterns.providers.openai import OpenAIBackend
     from webapp.patterns.providers.recording import Prices
@@ -120,5 +124,5 @@ def build(row: BackendRow) -> OpenAIBackend:
         prices=Prices(*row.prices) if row.prices else None,
         model_prices={name: Prices(*prices) for name, prices in row.model_prices},
         capabilities=dict(row.capabilities),
-        http_client=httpx2.AsyncClient(transport=InProcess(application)) if row.preset == "builtin" else None,
+        http_client=httpx2.AsyncClient(transport=builtin_transport()) if row.preset == "builtin" else None,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+from django.utils import timezone
 
 from webapp.backends.addresses import validate_base_url, validate_headers, validate_key_variable
 from webapp.backends.crypto import Secret, SecretField
@@ -144,8 +146,10 @@ class Route(models.Model):
     name = models.CharField(max_length=64, unique=True, validators=[name_validator])
     description = models.CharField(max_length=200, blank=True)
     enabled = models.BooleanField(default=True)
-    mid_stream = models.CharField(max_length=10, choices=MidStream.choices, default=MidStream.STOP)
-    hedge_ms = models.PositiveIntegerField(null=True, blank=True, help_text="Start the next step after this many ms without a first token.")
+    mid_stream = models.CharField("if a stream breaks off", max_length=10, choices=MidStream.choices, default=MidStream.STOP)
+    hedge_ms = models.PositiveIntegerField(
+        "hedge after (ms)", null=True, blank=True, help_text="Start the next step after so long without a first token."
+    )
     restricted = models.BooleanField(
         default=False, help_text="Only for the people and groups below. Stays on when the last of them is deleted: then nobody may use it."
     )
@@ -241,6 +245,7 @@ class ApiToken(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        verbose_name = "API token"
 
     def __str__(self) -> str:
         return f"{self.label or 'token'} …{self.hint}"
@@ -279,6 +284,7 @@ class ProbeRun(models.Model):
     model = models.CharField(max_length=200, blank=True)
     results = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 
     class Meta:
@@ -286,6 +292,11 @@ class ProbeRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.backend.name}, {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def stale(self) -> bool:
+        """Whether its runner must have died: it writes after each probe, and none takes so long."""
+        return self.finished_at is None and timezone.now() - self.created_at > timedelta(minutes=15)
 
 
 class BenchmarkRun(models.Model):
@@ -296,7 +307,6 @@ class BenchmarkRun(models.Model):
         DONE = "done", "Done"
         FAILED = "failed", "Failed"
         CANCELLED = "cancelled", "Cancelled"
-        INTERRUPTED = "interrupted", "Interrupted"
 
     target = models.CharField(max_length=300, help_text="A model name as /v1 takes it: a route, or backend/model.")
     concurrency = models.PositiveIntegerField(default=4)
@@ -319,3 +329,8 @@ class BenchmarkRun(models.Model):
     @property
     def total(self) -> int:
         return self.concurrency * self.rounds
+
+    @property
+    def stale(self) -> bool:
+        """Whether its runner must have died: it gives a sign of life every second."""
+        return self.status == self.Status.RUNNING and timezone.now() - self.touched_at > timedelta(seconds=30)

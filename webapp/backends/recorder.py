@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, transaction
 
+from webapp import metrics, tracing
 from webapp.backends import health
 from webapp.backends.db import in_database
 from webapp.backends.models import ApiToken, Attempt
@@ -54,6 +56,7 @@ class Recorder:
         """Queue the attempts of a finished request."""
         of = Origin(request_id=request_id if isinstance(request_id, uuid.UUID) else uuid.UUID(request_id), **origin)
         self._queue.extend(_values(attempt, of) for attempt in trail.attempts)
+        _tell_observers(trail, of)
         while len(self._queue) > MAX_QUEUED:
             self._queue.popleft()
             self._lost += 1
@@ -100,6 +103,14 @@ class Recorder:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), FLUSH_SECONDS)
             await self.flush()
+
+
+def _tell_observers(trail: Trail, of: Origin) -> None:
+    """Count and trace the attempts, where somebody watches."""
+    if settings.METRICS_TOKEN:
+        for attempt in trail.attempts:
+            metrics.observe(attempt, source=of.source)
+    tracing.trace(trail.attempts, source=of.source, route=of.route, endpoint=of.endpoint, request_id=str(of.request_id))
 
 
 def _values(attempt: types.Attempt, of: Origin) -> dict[str, Any]:

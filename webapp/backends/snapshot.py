@@ -171,12 +171,17 @@ def load_health() -> dict[int, tuple[str, str]]:
     return {row.backend_id: (row.state, row.why) for row in Health.objects.all()}
 
 
-def _backend(row: Backend) -> BackendRow:
-    key, problem = _key(row)
-    if row.preset == "builtin" and not settings.PATCHBAY_BUILTIN:
-        problem = "PATCHBAY_BUILTIN is 0"
+def unusable(row: Backend) -> str:
+    """Why a backend must be skipped; empty when it may be used."""
     if not row.enabled:
-        problem = "it is disabled"
+        return "it is disabled"
+    if row.preset == "builtin" and not settings.PATCHBAY_BUILTIN:
+        return "PATCHBAY_BUILTIN is 0"
+    return _key(row)[1]
+
+
+def _backend(row: Backend) -> BackendRow:
+    key, _lost = _key(row)
     models = {offer.name: _model(offer) for offer in row.offered.all()}
     return BackendRow(
         id=row.pk,
@@ -190,7 +195,7 @@ def _backend(row: Backend) -> BackendRow:
         prices=_prices(row),
         model_prices=tuple((model.name, model.prices) for model in models.values() if model.prices),
         capabilities=row.capabilities,
-        unusable=problem,
+        unusable=unusable(row),
         models=models,
     )
 

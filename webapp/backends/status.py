@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from webapp.backends import charts, cooldowns, selectors, usage
 from webapp.backends.models import Backend, Health, Route
-from webapp.backends.snapshot import Person, Snapshot
+from webapp.backends.snapshot import Person, Snapshot, unusable
 
 State = Literal["up", "down", "cooling", "flagged", "unknown", "disabled"]
 BADGES: dict[State, str] = {"up": "ok", "down": "bad", "cooling": "warn", "flagged": "bad", "unknown": "", "disabled": ""}
@@ -104,16 +104,14 @@ def backends(snapshot: Snapshot, coolings: Coolings, *, viewer: Person) -> list[
     for row, model in snapshot.direct(viewer):
         allowed.setdefault(row.id, []).append(model.name)
     return [
-        _backend(row, snapshot, coolings.get(row.name, ()), tuple(allowed.get(row.pk, ())), counts.get(row.name, []))
+        _backend(row, coolings.get(row.name, ()), tuple(allowed.get(row.pk, ())), counts.get(row.name, []))
         for row in selectors.backends_with_health()
     ]
 
 
-def _backend(
-    row: Backend, snapshot: Snapshot, cooling: Sequence[Cooling], models: tuple[str, ...], counts: Sequence[tuple[int, int]]
-) -> BackendStatus:
+def _backend(row: Backend, cooling: Sequence[Cooling], models: tuple[str, ...], counts: Sequence[tuple[int, int]]) -> BackendStatus:
     health = getattr(row, "health", None)
-    state, why = state_of(row, snapshot, cooling)
+    state, why = state_of(row, cooling)
     return BackendStatus(
         id=row.pk,
         name=row.name,
@@ -127,13 +125,13 @@ def _backend(
     )
 
 
-def state_of(row: Backend, snapshot: Snapshot, cooling: Sequence[Cooling]) -> tuple[State, str]:
+def state_of(row: Backend, cooling: Sequence[Cooling]) -> tuple[State, str]:
     """How a backend stands, the worst first, and why."""
-    known = snapshot.backends.get(row.pk)
     health: Health | None = getattr(row, "health", None)
     whole = next((one for one in cooling if not one.model), None)
-    if known is None or known.unusable:
-        return "disabled", known.unusable if known else "it is being set up"
+    problem = unusable(row)
+    if problem:
+        return "disabled", problem
     if row.flagged:
         return "flagged", row.flagged
     if whole:
@@ -148,17 +146,17 @@ def routes(snapshot: Snapshot, coolings: Coolings, *, viewer: Person) -> list[Ro
     rows = {row.pk: row for row in selectors.backends_with_health()}
     allowed = {route.name for route in snapshot.routes.values() if route.enabled and route.allows(viewer)}
     found = Route.objects.filter(name__in=allowed).prefetch_related("steps")
-    return [route_status(route, rows, snapshot, coolings) for route in found]
+    return [route_status(route, rows, coolings) for route in found]
 
 
-def route_status(route: Route, rows: Mapping[int, Backend], snapshot: Snapshot, coolings: Coolings) -> RouteStatus:
-    steps = tuple(_step(rows[step.backend_id], step.model, snapshot, coolings) for step in route.steps.all() if step.backend_id in rows)
+def route_status(route: Route, rows: Mapping[int, Backend], coolings: Coolings) -> RouteStatus:
+    steps = tuple(_step(rows[step.backend_id], step.model, coolings) for step in route.steps.all() if step.backend_id in rows)
     return RouteStatus(route.pk, route.name, route.description, steps)
 
 
-def _step(row: Backend, model: str, snapshot: Snapshot, coolings: Coolings) -> StepStatus:
+def _step(row: Backend, model: str, coolings: Coolings) -> StepStatus:
     cooling = coolings.get(row.name, ())
-    state, why = state_of(row, snapshot, cooling)
+    state, why = state_of(row, cooling)
     alone = next((one for one in cooling if one.model == model), None)
     if alone and state in {"up", "unknown"}:
         state, why = "cooling", alone.why

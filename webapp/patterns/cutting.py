@@ -45,7 +45,7 @@ def cut_down(messages: Mapping[int, Message], allowed: int, counting: MessageCou
         lengths = [
             counting.text(text) for message in prepared.values() if _may_cut(message, instructions=instructions) for text in _texts(message)
         ]
-        total = sum(map(counting.message, prepared.values()))
+        total = sum(counting.messages(prepared.values()))
         level = _level(lengths, allowed - total + sum(lengths))
         if level >= least:
             cut = {

@@ -29,7 +29,31 @@ from webapp.patterns.types import Answer, ModelInfo, Packet, Request, Trail
 __all__ = ["Chain", "MidStream", "Step"]
 
 MidStream = Literal["stop", "restart", "continue"]
+RESERVE = 1024
+"""Tokens kept free for the answer where the request does not say how long it may be."""
 GO_ON = "Your answer was cut off. Continue it exactly where it stopped: repeat nothing, and do not comment on the interruption."
+
+
+async def cut_to_window(request: Request, window: int | None, model: str) -> Request | None:
+    """Leave out the oldest turns (`patterns.context`) so that a conversation that a server found too long fits.
+
+    A window that is unknown, or by our count already holds the conversation, is taken as three quarters of what was too long.
+    """
+    from webapp.patterns.context import afit
+
+    messages = request.messages
+    if not messages:
+        return None
+    tools = request.body.get("tools") or ()
+    before = (await afit(messages, window=None, model=model, tools=tools)).report.before
+    window = min(window or before, before) * 3 // 4 if not window or before <= window else window
+    wanted = request.body.get("max_completion_tokens") or request.body.get("max_tokens")
+    reserve = min(wanted if isinstance(wanted, int) and wanted > 0 else RESERVE, window // 2)
+    try:
+        fitted = await afit(messages, window=window, reserve=reserve, model=model, tools=tools)
+    except errors.InputError:
+        return None
+    return None if fitted.report.untouched else request.with_messages(fitted.messages)
 
 
 class Chain:
@@ -44,7 +68,7 @@ class Chain:
             `Packet.switch`.
         hedge_ms: start the next step when no content came for so long; the first to speak wins, the others are closed.
         budget_seconds: how long a request may wait for a step that is rate limited, in all.
-        truncate: cuts a request to a window (`steps.Truncate`).
+        truncate: cuts a request that is too long for every window (`steps.Truncate`).
         on_flag: told of backends that an administrator must look at.
     """
 
@@ -57,7 +81,7 @@ class Chain:
         mid_stream: MidStream = "stop",
         hedge_ms: float | None = None,
         budget_seconds: float = 20.0,
-        truncate: Truncate | None = None,
+        truncate: Truncate | None = cut_to_window,
         on_flag: Flag | None = None,
     ) -> None:
         if not steps:

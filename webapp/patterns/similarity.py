@@ -24,8 +24,11 @@ from webapp.patterns.errors import EmbeddingError
 Matrix = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-_GATHER = 4
-"""A filter that keeps less than this part of the rows is applied before the product, else after it."""
+_GATHER = 2
+"""A filter that keeps less than one of so many rows is applied before the product, else after it."""
+_GATHERED = 1024  # rows at once
+_GROUP = 64
+_BITS_BLOCK = 65_536
 _BLOCK = 16_384  # rows multiplied at once for many queries: scores of a block stay in the cache
 
 
@@ -96,15 +99,9 @@ def top_k(matrix: Matrix, query: Matrix, k: int, mask: Mask | None = None) -> Hi
         EmbeddingError: the query has another dimension than the matrix.
     """
     _check(matrix, query)
-    rows = None
-    if mask is not None:
-        rows = np.flatnonzero(mask)
-        if rows.size * _GATHER < len(matrix):
-            matrix = matrix[rows]
-        elif rows.size == len(matrix):
-            rows = None
+    rows = None if mask is None or mask.all() else np.flatnonzero(mask)
     if query.ndim == 1:
-        return _single(matrix, query, k, rows)
+        return _best(_scores(matrix, query, rows), k, rows)
     return _several(matrix, query, k, rows)
 
 
@@ -113,29 +110,64 @@ def _check(matrix: Matrix, query: Matrix) -> None:
         raise EmbeddingError(f"The query has {query.shape[-1]} dimensions and the index {matrix.shape[1]}: they come from different models")
 
 
-def _single(matrix: Matrix, query: Matrix, k: int, rows: NDArray[np.int64] | None) -> Hits:
-    scores = matrix @ query
-    if rows is not None and len(matrix) != rows.size:
-        scores = scores[rows]
+def _scores(matrix: Matrix, query: Matrix, rows: NDArray[np.int64] | None) -> Matrix:
+    """Cosines of the query and all rows, or those numbered in `rows`."""
+    if rows is None:
+        return matrix @ query
+    if rows.size * _GATHER > len(matrix):
+        return (matrix @ query)[rows]
+    return _gathered_scores(matrix, query, rows)
+
+
+def _gathered_scores(matrix: Matrix, query: Matrix, rows: NDArray[np.int64]) -> Matrix:
+    """In blocks that stay in the cache, as a copy of all rows would not, and that BLAS does not spread over threads for nothing."""
+    scores: Matrix = np.empty(rows.size, dtype=np.float32)
+    gathered: Matrix = np.empty((_GATHERED, matrix.shape[1]), dtype=np.float32)
+    for start in range(0, rows.size, _GATHERED):
+        some = rows[start : start + _GATHERED]
+        np.take(matrix, some, axis=0, out=gathered[: some.size], mode="clip")
+        scores[start : start + some.size] = gathered[: some.size] @ query
+    return scores
+
+
+def _best(scores: Matrix, k: int, rows: NDArray[np.int64] | None) -> Hits:
     best = _largest(scores, k)
     return Hits(best if rows is None else rows[best], scores[best])
 
 
-def _largest(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
+def _largest(scores: Matrix, k: int) -> NDArray[np.int64]:
     """Positions of the `k` largest scores, best first; equal ones in the order of their rows."""
-    rest = scores.size - k
-    best = np.argpartition(scores, rest)[rest:] if rest > 0 else np.arange(scores.size)
+    best: NDArray[np.int64] = _largest_of_each(scores[None], k)[0]
     return best[np.lexsort((best, -scores[best]))]
 
 
+def _largest_of_each(scores: Matrix, k: int) -> NDArray[np.int64]:
+    """Columns of the `k` largest of each row, in no order, shape (rows, min(k, columns)).
+
+    The largest lie in those `k` groups whose maxima are largest, and maxima cost a hundredth of what sorting out single scores does.
+    """
+    rows, columns = scores.shape
+    if k >= columns or k < 1:
+        return np.broadcast_to(np.arange(min(columns, max(k, 0))), (rows, min(columns, max(k, 0))))
+    groups = columns // _GROUP
+    if groups <= k * 4:
+        return np.argpartition(scores, columns - k, axis=1)[:, columns - k :]
+    grouped = scores[:, : groups * _GROUP].reshape(rows, _GROUP, groups)
+    best = np.argpartition(grouped.max(axis=1), groups - k, axis=1)[:, groups - k :]
+    within = (best[:, None, :] + (np.arange(_GROUP) * groups)[None, :, None]).reshape(rows, -1)
+    rest = np.broadcast_to(np.arange(groups * _GROUP, columns), (rows, columns - groups * _GROUP))
+    near = np.hstack([within, rest])
+    some = np.argpartition(np.take_along_axis(scores, near, axis=1), near.shape[1] - k, axis=1)[:, near.shape[1] - k :]
+    return np.take_along_axis(near, some, axis=1)
+
+
 def _several(matrix: Matrix, queries: Matrix, k: int, rows: NDArray[np.int64] | None) -> Hits:
-    if rows is not None and len(matrix) != rows.size:
-        matrix = matrix[rows]
-    k = min(k, len(matrix))
-    best = np.empty((len(queries), 0), dtype=np.int64)
+    count = len(matrix) if rows is None else rows.size
+    best: NDArray[np.int64] = np.empty((len(queries), 0), dtype=np.int64)
     scores: Matrix = np.empty((len(queries), 0), dtype=np.float32)
-    for start in range(0, len(matrix), _BLOCK):
-        block = queries @ matrix[start : start + _BLOCK].T
+    for start in range(0, count, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        block = queries @ matrix[part if rows is None else rows[part]].T
         some = _largest_of_each(block, k)
         best = np.hstack([best, some + start])
         scores = np.hstack([scores, np.take_along_axis(block, some, axis=1)])
@@ -144,13 +176,6 @@ def _several(matrix: Matrix, queries: Matrix, k: int, rows: NDArray[np.int64] | 
     order = np.lexsort((best, -scores), axis=1)
     best, scores = np.take_along_axis(best, order, axis=1), np.take_along_axis(scores, order, axis=1)
     return Hits(best if rows is None else rows[best], scores)
-
-
-def _largest_of_each(scores: Matrix, k: int) -> NDArray[np.int64]:
-    width = scores.shape[1]
-    if k >= width:
-        return np.broadcast_to(np.arange(width), scores.shape)
-    return np.argpartition(scores, width - k, axis=1)[:, width - k :]
 
 
 class SignIndex:
@@ -172,19 +197,40 @@ class SignIndex:
         if (len(self.matrix) if rows is None else rows.size) <= candidates * 2:
             return top_k(self.matrix, query, k, mask)
         bits = self._bits if rows is None else self._bits[:, rows]
-        differing = np.zeros(bits.shape[1], dtype=np.uint16)
-        for column, word in zip(bits, _signs(query[None])[:, 0], strict=True):
-            differing += np.bitwise_count(column ^ word)
-        near = np.argpartition(differing, candidates)[:candidates]
-        near.sort()
+        near = _smallest(_differing(bits, _signs(query[None])[:, 0]), candidates)
         if rows is not None:
             near = rows[near]
-        return _single(self.matrix[near], query, k, near)
+        return _best(_gathered_scores(self.matrix, query, near), k, near)
+
+
+def _differing(bits: NDArray[np.uint64], query: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """In how many bits each column differs from the query: in blocks, so that what is in between stays in the cache."""
+    count = bits.shape[1]
+    differing = np.zeros(count, dtype=np.uint16)
+    words, ones = np.empty(_BITS_BLOCK, dtype=np.uint64), np.empty(_BITS_BLOCK, dtype=np.uint8)
+    for start in range(0, count, _BITS_BLOCK):
+        some = differing[start : start + _BITS_BLOCK]
+        for column, word in zip(bits[:, start : start + _BITS_BLOCK], query, strict=True):
+            np.bitwise_xor(column, word, out=words[: some.size])
+            some += np.bitwise_count(words[: some.size], out=ones[: some.size])
+    return differing
+
+
+def _smallest(differing: NDArray[np.uint16], count: int) -> NDArray[np.int64]:
+    """Positions of at least the `count` smallest, in order: all that are no larger than the last of them."""
+    last = np.searchsorted(np.cumsum(np.bincount(differing)), count)
+    near = np.flatnonzero(differing <= last)
+    if near.size <= 2 * count:
+        return near
+    return np.sort(np.argpartition(differing, count)[:count])  # many are equally far
 
 
 def _signs(matrix: Matrix) -> NDArray[np.uint64]:
     """The signs as bits, 64 to a word: shape (ceil(d / 64), n), so that a scan reads memory in order."""
-    packed = np.packbits(matrix > 0, axis=1)
-    padded = np.zeros((len(matrix), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return np.ascontiguousarray(padded.view(np.uint64).T)
+    signs = np.zeros((-(-matrix.shape[1] // 64), len(matrix)), dtype=np.uint64)
+    for start in range(0, len(matrix), _BLOCK):
+        packed = np.packbits(matrix[start : start + _BLOCK] > 0, axis=1)
+        padded = np.zeros((len(packed), len(signs) * 8), dtype=np.uint8)
+        padded[:, : packed.shape[1]] = packed
+        signs[:, start : start + _BLOCK] = padded.view(np.uint64).T
+    return signs

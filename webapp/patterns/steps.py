@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,7 +14,7 @@ from webapp.patterns.breakers import Breakers
 from webapp.patterns.providers.base import Server, Timeouts
 from webapp.patterns.types import Answer, Attempt, Packet, Request, Trail
 
-Truncate = Callable[[Request, int | None, str], Request | None]
+Truncate = Callable[[Request, int | None, str], Awaitable[Request | None]]
 """(request, window in tokens or None for unknown, model) -> the request cut to fit, or None where it cannot be cut."""
 Flag = Callable[[str, errors.BackendError], None]
 """(backend's name, what is wrong with it)."""
@@ -114,7 +114,7 @@ class Walk:
             run = self.candidate()
             if run is not None:
                 return run
-            if not (self._cut() or await self._wait()):
+            if not (await self._cut() or await self._wait()):
                 raise self._verdict() from (self._failures[-1][1] if self._failures else None)
 
     def failed(self, step: Step, error: errors.BackendError) -> None:
@@ -159,13 +159,13 @@ class Walk:
             acquired.append(key)
         return None
 
-    def _cut(self) -> bool:
+    async def _cut(self) -> bool:
         """Shorten the request, once, for the largest window that it overflowed."""
         step, truncate = self._overflowed, self._truncate
         if step is None or truncate is None:
             return False
         self._truncate = None
-        cut = truncate(self.request, self._window, step.model)
+        cut = await truncate(self.request, self._window, step.model)
         if cut is None:
             return False
         self.request = cut

@@ -84,8 +84,8 @@ class Accumulator:
             message["refusal"] = self.refusal
         if self._calls:
             message["tool_calls"] = [call.as_message_part() for call in self.tool_calls]
-        elif message["content"] is None:
-            message["content"] = ""
+        if len(message) == 2:  # some servers refuse null where nothing else is said
+            message["content"] = self.text
         return message
 
     def _add_call(self, delta: ToolCallDelta) -> None:

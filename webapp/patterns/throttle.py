@@ -12,6 +12,8 @@ from enum import Enum
 
 from webapp.patterns.errors import AllCooling, AllFailed, BackendError, Conflict, RateLimited
 
+_LONGEST_PAUSE = 3600.0  # seconds; whatever a server asks for, a probe finds out once an hour
+
 
 class Verdict(Enum):
     """What an error means for the request it ended."""
@@ -145,8 +147,7 @@ class Gate:
             self._halved_at = now
             self.limit = max(1.0, self.limit / 2)
             pause = retry_after or self.retry.delay(self._streak, self.clock.chance())
-            longest = max(self.retry.cap, self.retry.patience)
-            self._closed_until = max(self._closed_until, now + min(pause, longest))
+            self._closed_until = max(self._closed_until, now + min(pause, _LONGEST_PAUSE))
         self.leave()
 
     @property

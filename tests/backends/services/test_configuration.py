@@ -38,6 +38,35 @@ def test_what_is_no_address_is_refused(url: str) -> None:
         services.add_backend(name="a", base_url=url)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "169.254.1.1:8000",
+        "2852039166",
+        "0xA9FEA9FE",
+        "0251.0376.0251.0376",
+        "[::ffff:169.254.169.254]",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "metadata.google.internal",
+    ],
+)
+def test_link_local_and_metadata_addresses_are_refused_at_entry(host: str) -> None:
+    """FAULTS 14: in any notation; what a name leads to is checked on each connection."""
+    with pytest.raises(ValidationError, match="which no backend may have"):
+        services.add_backend(name="a", base_url=f"http://{host}/v1")
+    with pytest.raises(CommandError):
+        call_command("add_backend", "--name=a", f"--base-url=http://{host}/v1")
+    assert not Backend.objects.exists()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "10.0.0.7", "192.168.1.20:1234", "[::1]:8080", "vllm"])
+def test_loopback_and_private_networks_are_where_backends_live(host: str) -> None:
+    assert services.add_backend(name="a", base_url=f"http://{host}/v1").pk
+
+
 def test_an_endpoint_pasted_as_the_address_is_cut_off() -> None:
     assert services.add_backend(name="a", base_url="http://localhost:9/v1/chat/completions/").base_url == "http://localhost:9/v1"
 

@@ -1,22 +1,218 @@
-"""Backends and their models."""
+"""Backends: the form, presets, a pasted curl command, discovery, the conformance probe, and how each stands."""
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import Any
 
-from webapp.backends.admin.forms import BackendForm
-from webapp.backends.models import Backend, BackendModel
+from asgiref.sync import async_to_sync
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+
+from webapp.accounts.models import User
+from webapp.backends import pasting, registry, selectors, services, status
+from webapp.backends.admin.forms import BackendForm, LabelledRows, ModelForm
+from webapp.backends.models import Backend, BackendModel, ProbeRun
+from webapp.backends.polling import look_at
+from webapp.backends.presets import PRESETS
+from webapp.patterns.errors import InputError
 
 
 class ModelInline(admin.TabularInline):
     model = BackendModel
+    form = ModelForm
+    formset = LabelledRows
     extra = 0
-    fields = ["name", "context_window", "input_price", "output_price", "discovered"]
-    readonly_fields = ["discovered"]
+    fields = ["name", "context_window", "input_price", "output_price", "tools", "json_schema", "embeddings"]
+    verbose_name_plural = "Models"
 
 
 @admin.register(Backend)
 class BackendAdmin(admin.ModelAdmin):
     form = BackendForm
     inlines = [ModelInline]
-    list_display = ["name", "base_url", "preset", "enabled", "flagged", "position"]
+    list_display = ["name", "address", "state", "models", "key", "position", "enabled"]
+    list_filter = ["enabled", "preset"]
+    search_fields = ["name", "base_url"]
+    actions = ["discover", "enable", "disable"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Backend | None = None) -> Any:  # noqa: ARG002 - Django's signature
+        key = ["api_key", *(["forget_key"] if obj and obj.api_key else []), "api_key_env"]
+        return [
+            (None, {"fields": [("name", "preset"), "base_url", *key, *([] if obj else ["first_in_default"]), ("enabled", "position")]}),
+            ("Timeouts and limits", {"fields": [("connect_timeout", "first_token_timeout", "idle_timeout"), "max_concurrency"]}),
+            ("Prices per million tokens", {"fields": [("input_price", "output_price")]}),
+            ("Headers", {"fields": ["headers"], "classes": ["collapse"]}),
+        ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Backend]:
+        rows: QuerySet[Backend] = super().get_queryset(request)
+        return rows.select_related("health").annotate(model_count=Count("offered"))
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        preset = PRESETS.get(request.GET.get("preset", ""), PRESETS["custom"])
+        return {
+            "preset": preset.name,
+            "name": preset.name if preset.name != "custom" else "",
+            "base_url": preset.base_url,
+            "max_concurrency": preset.max_concurrency,
+            "first_in_default": True,
+        }
+
+    # --- the list
+
+    @admin.display(description="address")
+    def address(self, backend: Backend) -> SafeString:
+        return format_html('<span class="mono">{}</span>', backend.base_url)
+
+    @admin.display(description="state")
+    def state(self, backend: Backend) -> SafeString:
+        state, why = status.state_of(backend, status.coolings().get(backend.name, ()))
+        return format_html('<span class="badge" data-state="{}" title="{}">{}</span>', status.BADGES[state], why, status.WORDS[state])
+
+    @admin.display(ordering="model_count")
+    def models(self, backend: Backend) -> int:
+        return int(getattr(backend, "model_count", 0))
+
+    @admin.display(description="key")
+    def key(self, backend: Backend) -> str:
+        return f"${backend.api_key_env}" if backend.api_key_env else backend.api_key.hint() or "–"
+
+    @admin.action(description="Refresh models", permissions=["change"])
+    def discover(self, request: HttpRequest, backends: QuerySet[Backend]) -> None:
+        for backend in backends:
+            self._discover(request, backend)
+
+    @admin.action(description="Enable", permissions=["change"])
+    def enable(self, request: HttpRequest, backends: QuerySet[Backend]) -> None:
+        self._set_enabled(request, backends, enabled=True)
+
+    @admin.action(description="Disable", permissions=["change"])
+    def disable(self, request: HttpRequest, backends: QuerySet[Backend]) -> None:
+        self._set_enabled(request, backends, enabled=False)
+
+    def _set_enabled(self, request: HttpRequest, backends: QuerySet[Backend], *, enabled: bool) -> None:
+        for backend in backends:
+            backend.enabled = enabled
+            backend.save(update_fields=["enabled", "updated_at"])  # one by one: each save tells the registry
+            self.log_change(request, backend, "Enabled." if enabled else "Disabled.")
+
+    # --- saving
+
+    def save_model(self, request: HttpRequest, obj: Backend, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
+        """Once it is saved, a new or moved backend is asked for its models: after the commit, so that no answer is awaited in it."""
+        if not change or {"base_url", "api_key", "api_key_env"} & set(form.changed_data):
+            obj.flagged = ""
+            first = not change and bool(form.cleaned_data.get("first_in_default"))
+            transaction.on_commit(lambda: self._asked(request, obj, first=first))
+        super().save_model(request, obj, form, change)
+
+    def _asked(self, request: HttpRequest, backend: Backend, *, first: bool) -> None:
+        self._discover(request, backend)
+        if first and services.put_first(backend=backend):
+            messages.info(request, f"{backend.name} is the first choice of the route default that is not the built-in backend.")
+
+    def _discover(self, request: HttpRequest, backend: Backend) -> None:
+        found = async_to_sync(services.discover)(backend)
+        if found.problem:
+            messages.warning(request, f"{backend.name} did not list its models: {found.problem}")
+        else:
+            changes = f"{len(found.added)} new, {len(found.gone)} gone"
+            messages.success(request, f"{backend.name} answers: {found.total} models ({changes}).")
+
+    # --- pages of its own
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path("paste/", self.admin_site.admin_view(self.paste), name="backends_backend_paste"),
+            path("<int:pk>/refresh/", self.admin_site.admin_view(require_POST(self.refresh)), name="backends_backend_refresh"),
+            path("<int:pk>/try/", self.admin_site.admin_view(require_POST(self.try_now)), name="backends_backend_try"),
+            path("<int:pk>/test/", self.admin_site.admin_view(self.test), name="backends_backend_test"),
+            path("<int:pk>/test/<int:run>/", self.admin_site.admin_view(self.test_run), name="backends_backend_test_run"),
+        ]
+        return own + super().get_urls()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        offers = selectors.open_offers() if self.has_add_permission(request) else ()
+        return super().changelist_view(request, {**(extra_context or {}), "offers": offers})
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        context = {**(extra_context or {}), "presets": [preset for preset in PRESETS.values() if preset.name != "builtin"]}
+        context["preset"] = PRESETS.get(request.GET.get("preset", ""))
+        backend = self.get_object(request, object_id) if object_id else None
+        if backend:
+            cooling = status.coolings().get(backend.name, ())
+            state, why = status.state_of(backend, cooling)
+            context |= {"state": state, "word": status.WORDS[state], "badge": status.BADGES[state], "why": why, "cooling": cooling}
+            context |= {"newest_probe": backend.probes.first()}
+        return super().changeform_view(request, object_id, form_url, context)
+
+    def _page(self, request: HttpRequest, backend: Backend | None, title: str, **context: Any) -> dict[str, Any]:
+        return {**self.admin_site.each_context(request), "opts": self.opts, "original": backend, "title": title, **context}
+
+    def _backend(self, request: HttpRequest, pk: int) -> Backend:
+        backend = get_object_or_404(Backend, pk=pk)
+        if not self.has_change_permission(request, backend):
+            raise PermissionDenied
+        return backend
+
+    def paste(self, request: HttpRequest) -> HttpResponse:
+        """Make a backend of a curl command."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        problem = ""
+        if request.method == "POST":
+            try:
+                backend = pasting.backend_from_curl(command=request.POST.get("command", "")[:100_000])
+            except (InputError, ValidationError) as error:
+                problem = error.message if isinstance(error, InputError) else " ".join(error.messages)
+            else:
+                self.log_addition(request, backend, "Made from a curl command.")
+                self._discover(request, backend)
+                return redirect("admin:backends_backend_change", backend.pk)
+        # What was pasted may hold a key: it is not shown again.
+        context = self._page(request, None, "Paste a curl command", problem=problem)
+        return render(request, "admin/backends/backend/paste.html", context, status=400 if problem else 200)
+
+    def refresh(self, request: HttpRequest, pk: int) -> HttpResponse:
+        self._discover(request, self._backend(request, pk))
+        return redirect("admin:backends_backend_change", pk)
+
+    def try_now(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """End its cool-downs, and look at it."""
+        backend = self._backend(request, pk)
+        async_to_sync(registry.try_now)(backend.name)
+        up = async_to_sync(look_at)(pk)
+        messages.info(request, f"{backend.name} {'answers' if up else 'does not answer'}; the next request tries it again.")
+        return redirect("admin:backends_backend_change", pk)
+
+    def test(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Start the conformance probe, or show the newest."""
+        backend = self._backend(request, pk)
+        if request.method == "POST":
+            model = request.POST.get("model", "")[:200]
+            user = request.user if isinstance(request.user, User) else None
+            run, _thread = services.start_probe(backend=backend, model=model, user=user)
+            self.log_change(request, backend, f"Tested with {model or 'no model'}.")
+            return redirect("admin:backends_backend_test_run", pk, run.pk)
+        newest = backend.probes.first()
+        return self._test_page(request, backend, newest)
+
+    def test_run(self, request: HttpRequest, pk: int, run: int) -> HttpResponse:
+        backend = self._backend(request, pk)
+        return self._test_page(request, backend, get_object_or_404(ProbeRun, pk=run, backend=backend))
+
+    def _test_page(self, request: HttpRequest, backend: Backend, run: ProbeRun | None) -> HttpResponse:
+        models = [row.name for row in backend.offered.all() if row.capabilities.get("chat", True)]
+        context = self._page(request, backend, f"Test {backend.name}", run=run, models=models, past=backend.probes.all()[:10])
+        partial = request.headers.get("HX-Request") and run
+        return render(request, "admin/backends/backend/_findings.html" if partial else "admin/backends/backend/test.html", context)

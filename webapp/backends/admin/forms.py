@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 from webapp.backends.addresses import clean_base_url
 from webapp.backends.crypto import Secret
-from webapp.backends.models import Backend
+from webapp.backends.models import Backend, BackendModel
 from webapp.backends.presets import PRESETS
 from webapp.backends.services import same_server
 
@@ -27,12 +27,53 @@ class KeyField(forms.CharField):
         return bool(data)
 
 
+class LabelledRows(forms.BaseInlineFormSet):
+    """Rows in a table: the column's head is seen, and each field says it to who does not see."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        for name, field in form.fields.items():
+            label = str(field.label or name.replace("_", " ").capitalize())
+            for widget in (field.widget, getattr(field.widget, "widget", None)):  # the admin wraps that of a foreign key
+                if widget:
+                    widget.attrs.setdefault("aria-label", label)
+
+
+CAPABILITIES = (("", "unknown"), ("yes", "yes"), ("no", "no"))
+
+
+class ModelForm(forms.ModelForm):
+    """A model of a backend, with what steers the chain: yes, no, or unknown until a probe finds out."""
+
+    tools = forms.ChoiceField(choices=CAPABILITIES, required=False)
+    json_schema = forms.ChoiceField(label="JSON schema", choices=CAPABILITIES, required=False)
+    embeddings = forms.ChoiceField(choices=CAPABILITIES, required=False)
+
+    class Meta:
+        model = BackendModel
+        fields = ["name", "context_window", "input_price", "output_price"]
+
+    STEERING = ("tools", "json_schema", "embeddings")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.STEERING:
+            self.initial[name] = {True: "yes", False: "no"}.get(self.instance.capabilities.get(name), "")
+
+    def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature
+        chosen = {name: self.cleaned_data[name] for name in self.STEERING}
+        kept = {name: value for name, value in self.instance.capabilities.items() if name not in chosen}
+        self.instance.capabilities = kept | {name: value == "yes" for name, value in chosen.items() if value}
+        return super().save(commit)
+
+
 class BackendForm(forms.ModelForm):
     """A backend. An address that moves to another server needs its key again: it was given to the old one."""
 
     preset = forms.ChoiceField(choices=[(preset.name, preset.title) for preset in PRESETS.values() if preset.name != "builtin"])
     api_key = KeyField(label="API key")
     forget_key = forms.BooleanField(label="Forget the stored key", required=False)
+    first_in_default = forms.BooleanField(label="Put it into the route default, before the built-in backend", required=False)
 
     class Meta:
         model = Backend
@@ -60,8 +101,9 @@ class BackendForm(forms.ModelForm):
         hint = self._stored.hint()
         known = f"Stored: {hint}. Type a new one to replace it."
         self.fields["api_key"].help_text = known if hint else "Stored encrypted; shown as its last four characters."
-        if not self._stored:
-            del self.fields["forget_key"]
+        for name, wanted in (("forget_key", bool(self._stored)), ("first_in_default", not self.instance.pk)):
+            if not wanted:
+                del self.fields[name]
         if self.instance.preset == "builtin":
             self.fields["preset"].choices = [("builtin", "Built-in")]  # type: ignore[attr-defined] # a ChoiceField, declared above
 

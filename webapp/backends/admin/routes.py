@@ -1,19 +1,117 @@
-"""Routes and their steps."""
+"""Routes: their ordered steps, who may use them, their picture, and the fire drill."""
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import Any
 
-from webapp.backends.models import Route, RouteStep
+from asgiref.sync import async_to_sync
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.forms.widgets import Script
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_POST
+
+from webapp.backends import cooldowns, firedrill, selectors, snapshot, status
+from webapp.backends.admin.forms import LabelledRows
+from webapp.backends.models import Backend, BackendModel, Route, RouteStep
+
+
+class StepForm(forms.ModelForm):
+    class Meta:
+        model = RouteStep
+        fields = ["position", "backend", "model", "first_token_timeout", "idle_timeout", "context_window"]
+        widgets = {"model": forms.TextInput(attrs={"list": "known-models", "autocomplete": "off", "spellcheck": "false"})}
 
 
 class StepInline(admin.TabularInline):
+    """The steps in order. The page's script moves rows by drag, by buttons and by Alt and an arrow; without it, the numbers do."""
+
     model = RouteStep
+    form = StepForm
+    formset = LabelledRows
     extra = 0
-    fields = ["position", "backend", "model", "first_token_timeout", "idle_timeout", "context_window"]
+    verbose_name_plural = "Steps, tried in this order"
+
+    def get_extra(self, request: HttpRequest, obj: Route | None = None, **kwargs: Any) -> int:  # noqa: ARG002 - Django's signature
+        return 0 if obj else 1
+
+
+class RouteForm(forms.ModelForm):
+    class Meta:
+        model = Route
+        fields = ["name", "description", "enabled", "position", "mid_stream", "hedge_ms", "restricted", "allowed_users", "allowed_groups"]
+        widgets = {"allowed_users": forms.CheckboxSelectMultiple, "allowed_groups": forms.CheckboxSelectMultiple}
 
 
 @admin.register(Route)
 class RouteAdmin(admin.ModelAdmin):
+    form = RouteForm
     inlines = [StepInline]
-    list_display = ["name", "description", "enabled", "mid_stream", "position"]
+    list_display = ["name", "description", "steps_in_words", "access", "mid_stream", "position", "enabled"]
+    list_filter = ["enabled", "restricted"]
+    search_fields = ["name", "description"]
+    fieldsets = [
+        (None, {"fields": [("name", "position"), "description", "enabled"]}),
+        ("Behaviour", {"fields": [("mid_stream", "hedge_ms")]}),
+        ("Who may use it", {"fields": ["restricted", "allowed_users", "allowed_groups"], "classes": ["collapse"]}),
+    ]
+
+    class Media:
+        js = [Script("js/steps.js", defer=True)]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
+        rows: QuerySet[Route] = super().get_queryset(request)
+        return rows.prefetch_related("steps__backend")
+
+    @admin.display(description="steps")
+    def steps_in_words(self, route: Route) -> str:
+        return " → ".join(str(step) for step in route.steps.all()) or "none yet"
+
+    @admin.display(description="access")
+    def access(self, route: Route) -> str:
+        return "restricted" if route.restricted else "everybody"
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if field:
+            field.help_text = ""  # Django's is about holding Control, which boxes to tick do not need
+        return field
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_POST(self.drill))
+        return [path("<int:pk>/drill/", view, name="backends_route_drill"), *super().get_urls()]
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        context = {**(extra_context or {}), "known_models": _known_models()}
+        route = self.get_object(request, object_id) if object_id else None
+        if route:
+            rows = {row.pk: row for row in selectors.backends_with_health()}
+            context["picture"] = status.route_status(route, rows, status.coolings())
+            context["conditions"] = [(name, words) for name, (words, _failure) in firedrill.CONDITIONS.items()]
+            context["drilled"] = list({step.backend_id: step.backend for step in route.steps.all()}.values())
+        return super().changeform_view(request, object_id, form_url, context)
+
+    def drill(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """What the route would do with its backends in the conditions that were posted."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        route = get_object_or_404(Route, pk=pk)
+        known = snapshot.load()
+        conditions = {backend: request.POST.get(f"condition-{backend}", "") for backend in known.backends}
+        conditions = {backend: name for backend, name in conditions.items() if name in firedrill.CONDITIONS}
+        cooling = cooldowns.rows() if request.POST.get("cooling") else []
+        plan = known.routes[route.name]
+        result = async_to_sync(firedrill.drill)(plan, known, conditions, cooling) if plan.steps else None
+        return render(request, "admin/backends/route/_drill.html", {"drill": result})
+
+
+def _known_models() -> list[tuple[str, str]]:
+    """(model, backend) for the suggestions of the steps' model fields."""
+    rows = BackendModel.objects.select_related("backend").filter(backend__in=Backend.objects.filter(enabled=True))
+    return [(row.name, row.backend.name) for row in rows.order_by("name", "backend__name")[:2000]]

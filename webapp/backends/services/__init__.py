@@ -1,7 +1,8 @@
 """Writes of the backends app, one module a subject."""
 
-from webapp.backends.services.configuration import Rotation, add_backend, add_model, rotate_keys, same_server, set_route
+from webapp.backends.services.configuration import Rotation, add_backend, add_model, free_name, rotate_keys, same_server, set_route
 from webapp.backends.services.discovery import Discovery, discover
+from webapp.backends.services.probing import cancel_benchmark, launch_benchmark, start_benchmark, start_probe
 from webapp.backends.services.seeding import accept_offer, dismiss_offer, look_for_servers, put_first, seed
 from webapp.backends.services.tokens import create_token, revoke_token, touch_tokens
 
@@ -11,9 +12,12 @@ __all__ = [
     "accept_offer",
     "add_backend",
     "add_model",
+    "cancel_benchmark",
     "create_token",
     "discover",
     "dismiss_offer",
+    "free_name",
+    "launch_benchmark",
     "look_for_servers",
     "put_first",
     "revoke_token",
@@ -21,5 +25,7 @@ __all__ = [
     "same_server",
     "seed",
     "set_route",
+    "start_benchmark",
+    "start_probe",
     "touch_tokens",
 ]

@@ -45,6 +45,12 @@ def add_backend(*, name: str, base_url: str, api_key: str | None = None, api_key
     return backend
 
 
+def free_name(wanted: str) -> str:
+    """`wanted`, or with a number after it where a backend has that name."""
+    taken = set(Backend.objects.values_list("name", flat=True))
+    return next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+
+
 def same_server(one: str, other: str) -> bool:
     """Whether two addresses lead to the same scheme, host and port."""
     return urlsplit(one)[:2] == urlsplit(other)[:2]

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from webapp.backends import detection
 from webapp.backends.models import Backend, BackendModel, ConfigState, Offer, Route, RouteStep
-from webapp.backends.services.configuration import add_backend, add_model
+from webapp.backends.services.configuration import add_backend, add_model, free_name
 
 BUILTIN = "builtin"
 BUILTIN_URL = "http://builtin/v1"
@@ -91,7 +91,7 @@ def look_for_servers() -> None:
 def accept_offer(*, offer: Offer) -> Backend:
     """Make a backend of an offer, with the models it listed, and put it before the built-in in the default route."""
     offer = Offer.objects.select_for_update().get(pk=offer.pk)
-    backend = add_backend(name=_free_name(offer.name), base_url=offer.base_url, api_key_env=offer.api_key_env or None, preset=offer.preset)
+    backend = add_backend(name=free_name(offer.name), base_url=offer.base_url, api_key_env=offer.api_key_env or None, preset=offer.preset)
     for name in offer.model_ids:
         add_model(backend=backend, name=name, discovered=True)
     put_first(backend=backend)
@@ -113,8 +113,3 @@ def put_first(*, backend: Backend) -> RouteStep | None:
         return None
     own = [step.position for step in route.steps.exclude(backend__base_url=BUILTIN_URL)]
     return RouteStep.objects.create(route=route, backend=backend, model=model.name, position=max(own, default=-1) + 1)
-
-
-def _free_name(wanted: str) -> str:
-    taken = set(Backend.objects.values_list("name", flat=True))
-    return next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)

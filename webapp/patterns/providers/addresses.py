@@ -37,8 +37,8 @@ def check_base_url(url: str) -> None:
     Raises:
         InputError: no http(s) URL, or a forbidden address in any notation.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise InputError(f"{url!r} is not a URL: {error}", param="base_url") from None

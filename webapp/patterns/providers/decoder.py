@@ -68,9 +68,10 @@ class StreamDecoder:
         if self.done or self.error is not None:
             return None
         head = self._whole_events(data)
-        if len(self._pending) > self._max_event:
-            self._fail(f"One event of the stream is longer than {self._max_event} bytes.")
-        return self._decode(head) if head else None
+        packet = self._decode(head) if head else None
+        if len(self._pending) > self._max_event + 3:  # the line ends after it may have begun to come
+            self._too_long()
+        return packet
 
     def close(self) -> Packet | None:
         """The last event, where the server forgot the empty line after it. Call once, when the stream has ended."""
@@ -99,7 +100,9 @@ class StreamDecoder:
             self._started = True
             head = head.removeprefix(b"\xef\xbb\xbf")
         kept: list[bytes] = []
-        changed = False
+        changed = head.startswith(b"\n") or b"\n\n\n" in head
+        if changed:
+            head = _tidied(head)
         for event in head.split(b"\n\n"):
             raw = self._event(event)
             kept.append(raw)
@@ -114,6 +117,9 @@ class StreamDecoder:
 
     def _event(self, event: bytes) -> bytes:
         """Decode one event; its bytes as they shall be relayed (the very same object where nothing changed), empty for none."""
+        if len(event) > self._max_event:
+            self._too_long()
+            return b""
         if event.startswith(b"data: {") and event.find(b"\n") < 0:
             data = event[6:]
         else:
@@ -214,8 +220,11 @@ class StreamDecoder:
             body = data.decode("utf-8", "replace")
         self.error = body if isinstance(body, dict) and "error" in body else {"error": body or "The server reported an error."}
 
+    def _too_long(self) -> None:
+        self._fail(f"One event of the stream is longer than {self._max_event} bytes.")
+
     def _fail(self, message: str) -> None:
-        self.error = {"error": {"message": message, "type": "unreadable_stream"}}
+        self.error = self.error or {"error": {"message": message, "type": "unreadable_stream"}}
 
 
 def is_error(body: Json, *, has_choices: bool) -> bool:
@@ -263,6 +272,11 @@ def _is_json(line: bytes) -> bool:
         return line == DONE or isinstance(jiter.from_json(line), dict)
     except ValueError:
         return False
+
+
+def _tidied(head: bytes) -> bytes:
+    """Whole events with one empty line after each, however many there were."""
+    return b"".join(event.strip(b"\n") + b"\n\n" for event in head.split(b"\n\n") if event.strip(b"\n"))
 
 
 def _fields(event: bytes) -> tuple[bytes, bytes]:

@@ -18,6 +18,7 @@ import httpx2
 
 from webapp.patterns import errors
 from webapp.patterns.providers import prepare, refusals
+from webapp.patterns.providers.addresses import check_base_url
 from webapp.patterns.providers.base import Timeouts
 from webapp.patterns.providers.listing import read_models
 from webapp.patterns.providers.reading import PacketReader, chunks, read_answer, read_object, unreachable
@@ -65,7 +66,7 @@ class OpenAIBackend:
         self.name = name
         self.base_url = base_url.rstrip("/")
         self.timeouts = timeouts or Timeouts()
-        self.capabilities: Mapping[str, bool] = dict(capabilities or {})
+        self.capabilities: Mapping[str, bool] = capabilities or {}
         self.redactor = Redactor([api_key.strip(), *(headers or {}).values()])
         self._key = _header_safe(api_key.strip(), "API key")
         self._headers = {key: _header_safe(value, f"header {key}") for key, value in (headers or {}).items()}
@@ -83,8 +84,9 @@ class OpenAIBackend:
         body = prepare.prepared(request.body, stream=True, capabilities=self.capabilities)
         hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
         with self._recorded(body, trail) as record:
+            await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token
-            async with self._called("POST", request.path, deadline, content=prepare.encoded(body)) as response:
+            async with self._called("POST", request.path, deadline, body=body) as response:
                 reader = PacketReader(response, limits, deadline, self.redactor, hide_usage=hide_usage)
                 async for packet in reader.packets():
                     record.saw(packet)
@@ -95,8 +97,9 @@ class OpenAIBackend:
         limits = timeouts or self.timeouts
         body = prepare.prepared(request.body, stream=False, capabilities=self.capabilities)
         with self._recorded(body, trail) as record:
+            await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
-            async with self._called("POST", request.path, deadline, content=prepare.encoded(body)) as response:
+            async with self._called("POST", request.path, deadline, body=body) as response:
                 answer = await read_answer(response, request.path, deadline, self.redactor)
             record.whole(answer)
             return answer
@@ -114,7 +117,7 @@ class OpenAIBackend:
 
     async def upload_file(self, name: str, content: bytes | IO[bytes], *, purpose: str = "batch") -> Json:
         """Upload a file; the file object."""
-        return await self._object("POST", "files", body={"purpose": purpose}, files={"file": (name, content)})
+        return await self._object("POST", "files", form={"purpose": purpose}, files={"file": (name, content)})
 
     async def retrieve_file(self, file_id: str) -> Json:
         """The file object."""
@@ -138,7 +141,7 @@ class OpenAIBackend:
         body: Json = {"input_file_id": input_file_id, "endpoint": endpoint, "completion_window": window}
         if metadata:
             body["metadata"] = dict(metadata)
-        return await self._object("POST", "batches", content=prepare.encoded(body))
+        return await self._object("POST", "batches", body=body)
 
     async def retrieve_batch(self, batch_id: str) -> Json:
         """The batch object as it stands."""
@@ -146,7 +149,7 @@ class OpenAIBackend:
 
     async def cancel_batch(self, batch_id: str) -> Json:
         """Ask for a batch to be cancelled; the batch object."""
-        return await self._object("POST", f"batches/{_segment(batch_id)}/cancel", content=b"")
+        return await self._object("POST", f"batches/{_segment(batch_id)}/cancel", body={})
 
     async def list_batches(self, *, limit: int = 20, after: str = "") -> list[Json]:
         """Batch objects, newest first; `after` is the id that ended the page before."""
@@ -163,37 +166,65 @@ class OpenAIBackend:
             return await read_object(response, deadline, self.redactor)
 
     @asynccontextmanager
-    async def _called(self, method: str, path: str, deadline: float, **call: Any) -> AsyncGenerator[httpx2.Response, None]:
+    async def _called(
+        self, method: str, path: str, deadline: float, *, body: Json | None = None, **call: Any
+    ) -> AsyncGenerator[httpx2.Response, None]:
         """A successful response with its body unread. Closed on the way out, with its connection where the body was not read to its end."""
         async with self._slot(deadline):
-            response = await self._request(method, path, deadline, **call)
+            response = await self._answered(method, path, deadline, body, call)
             try:
                 yield response
             finally:
                 await response.aclose()
 
+    async def _answered(self, method: str, path: str, deadline: float, body: Json | None, call: dict[str, Any]) -> httpx2.Response:
+        if body is None:
+            return await self._request(method, path, deadline, **call)
+        try:
+            return await self._request(method, path, deadline, content=prepare.encoded(body))
+        except (errors.RequestRejected, errors.CapabilityMissing) as error:
+            if not self._objects_to_usage(error, body):
+                raise
+        return await self._request(method, path, deadline, content=prepare.encoded(body))
+
+    def _objects_to_usage(self, error: errors.BackendError, body: Json) -> bool:
+        """Whether a server refuses `stream_options`, which is ours more than the caller's; it is not asked again."""
+        said = f"{error.message} {(error.body or {}).get('param')}"
+        if "stream_options" not in said or body.pop("stream_options", None) is None:
+            return False
+        self.capabilities = {**self.capabilities, "stream_usage": False}
+        return True
+
     async def _request(self, method: str, path: str, deadline: float, **call: Any) -> httpx2.Response:
         client = await self._ready()
+        failure: errors.BackendError
         try:
             async with asyncio.timeout_at(deadline):
                 return await _requested(client, method, path, **call)
-        except TimeoutError as error:
-            raise errors.TimedOut("No answer began in time.") from error
+        except TimeoutError:
+            failure = errors.TimedOut("No answer began in time.")
         except package().APIStatusError as error:
-            raise refusals.refused(error.status_code, error.response.content, error.response.headers, self.redactor) from None
+            failure = refusals.refused(error.status_code, error.response.content, error.response.headers, self.redactor)
         except (package().APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise unreachable(error.__cause__ or error, self.redactor) from None
+            failure = unreachable(error.__cause__ or error, self.redactor)
+        raise failure  # here, not above: the original holds what the redactor removed, and must not hang on as its context
 
     async def _ready(self) -> openai.AsyncOpenAI:
         if self._client is None:
             if "openai" not in sys.modules:
-                await asyncio.to_thread(package)
+                await warm_up()
             if self._http is None:
                 wait = httpx2.Timeout(None, connect=self.timeouts.connect)
-                transport = make_transport(self.base_url)
-                self._http = httpx2.AsyncClient(transport=transport, timeout=wait, follow_redirects=False, trust_env=False)
+                self._http = httpx2.AsyncClient(transport=self._transport(), timeout=wait, follow_redirects=False, trust_env=False)
             self._client = _client_class()(self.base_url, self._key, self._headers, self._http)
         return self._client
+
+    def _transport(self) -> httpx2.AsyncBaseTransport:
+        try:
+            check_base_url(self.base_url)
+        except errors.InputError as error:
+            raise errors.Unreachable(error.message) from None
+        return make_transport(self.base_url)
 
     @asynccontextmanager
     async def _slot(self, deadline: float) -> AsyncGenerator[None, None]:
@@ -216,6 +247,11 @@ class OpenAIBackend:
         return Recorder(attempt, trail, self._model_prices.get(model, self._prices))
 
 
+async def warm_up() -> None:
+    """Import the openai package without holding up the event loop; the first request does it otherwise."""
+    await asyncio.to_thread(package)
+
+
 @functools.cache
 def package() -> Any:
     """The openai package, imported at first use: that takes most of a second."""
@@ -223,18 +259,19 @@ def package() -> Any:
 
 
 async def _requested(
-    client: openai.AsyncOpenAI, method: str, path: str, *, query: Mapping[str, Any] | None = None, **call: Any
+    client: openai.AsyncOpenAI, method: str, path: str, *, query: Any = None, form: Any = None, files: Any = None, **call: Any
 ) -> httpx2.Response:
     """Send by the package's own request method: the typed ones check the whole body against their models, for milliseconds."""
     options: Any = {"params": query} if query else {}
+    if form:
+        call = {"body": form, "files": files}
+        options["headers"] = {"Content-Type": "multipart/form-data"}
     raw: Any = {"cast_to": httpx2.Response, "options": options, "stream": True, "stream_cls": package().AsyncStream}
     if method == "GET":
         response = await client.get(f"/{path}", **raw)
     elif method == "DELETE":
         response = await client.delete(f"/{path}", cast_to=httpx2.Response, options=options)
     else:
-        if "files" in call:
-            options["headers"] = {"Content-Type": "multipart/form-data"}
         response = await client.post(f"/{path}", **raw, **call)
     return cast("httpx2.Response", response)
 
@@ -247,18 +284,17 @@ def _client_class() -> Any:
         def __init__(self, base_url: str, key: str, headers: Mapping[str, str], http: httpx2.AsyncClient) -> None:
             super().__init__(api_key=key or "none", base_url=base_url, http_client=http, max_retries=0, organization="", project="")
             authorization = {"Authorization": f"Bearer {key}"} if key else {}
-            agent = {"User-Agent": self.user_agent, "Accept": "application/json", "Content-Type": "application/json"}
+            agent = {"User-Agent": self.user_agent, "Accept-Encoding": "identity", "Content-Type": "application/json"}
             self._own_headers = {**agent, **authorization, **headers}
 
-        @property
-        def auth_headers(self) -> dict[str, str]:
+        def _auth_headers(self, _security: Any) -> dict[str, str]:
             return {}
 
         @property
         def default_headers(self) -> dict[str, str]:
             return self._own_headers
 
-        def _validate_headers(self, headers: Any, custom_headers: Any) -> None:
+        def _validate_headers(self, _headers: Any, _custom_headers: Any) -> None:
             """A server without a key is none of the package's business."""
 
     return Client

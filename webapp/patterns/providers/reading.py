@@ -175,7 +175,8 @@ class PacketReader:
 
 def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
     """The body's bytes as they come; raw where nothing is compressed, which is cheaper."""
-    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+    plain = "content-encoding" not in response.headers and not response.is_stream_consumed
+    return response.aiter_raw() if plain else response.aiter_bytes()
 
 
 async def chunks(response: httpx2.Response, deadline: float, redactor: Redactor) -> AsyncGenerator[bytes, None]:
@@ -261,9 +262,7 @@ def unreachable(error: BaseException, redactor: Redactor) -> errors.BackendError
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost reason that says anything."""
-    text = str(error)
-    while error.__cause__ is not None:
+    """The outermost reason that says anything."""
+    while not str(error) and error.__cause__ is not None:
         error = error.__cause__
-        text = str(error) or text
-    return " ".join((text or type(error).__name__).split())[:300]
+    return " ".join((str(error) or type(error).__name__).split())[:300]

@@ -1,0 +1,47 @@
+"""Passages as they leave the search page: rows of an export or of a tool's answer, and the prompt of a chat about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.urls import reverse
+
+from search.models import Chunk
+from search.query import Result
+
+FIELDS = ("document", "heading", "text", "url", "collection", "score", "semantic_rank", "cosine", "keyword_rank", "keyword_score")
+MAX_PASSAGE_CHARS = 1200
+
+
+def url(chunk: Chunk) -> str:
+    """The address of a passage: its document, opened there."""
+    return f"{reverse('search:document', args=[chunk.document_id])}?passage={chunk.pk}#passage"
+
+
+def row(result: Result, site: str = "/") -> dict[str, Any]:
+    """A result in plain values, under the names of FIELDS."""
+    chunk = result.chunk
+    values = (
+        chunk.document.name,
+        chunk.heading,
+        chunk.text,
+        site.rstrip("/") + url(chunk),
+        chunk.collection.name,
+        round(result.score, 5),
+        result.semantic[0] if result.semantic else None,
+        round(result.semantic[1], 4) if result.semantic else None,
+        result.keyword[0] if result.keyword else None,
+        round(result.keyword[1], 4) if result.keyword else None,
+    )
+    return dict(zip(FIELDS, values, strict=True))
+
+
+def prompt(question: str, passages: Sequence[Chunk]) -> str:
+    """A question about passages, each quoted with its source."""
+    quoted = "\n\n".join(
+        f"[{number}] {chunk.document.name}{f' › {chunk.heading}' if chunk.heading else ''} ({url(chunk)})\n"
+        + "\n".join(f"> {line}" for line in chunk.text[:MAX_PASSAGE_CHARS].splitlines())
+        for number, chunk in enumerate(passages, 1)
+    )
+    return f"{question or 'Sum up these passages.'}\n\nAnswer from these passages, and cite them:\n\n{quoted}" if quoted else question

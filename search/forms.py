@@ -1,0 +1,88 @@
+"""What people may enter about collections and documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django import forms
+from django.contrib.auth.models import Group
+
+from search.models import DEFAULT_MODEL, Collection
+from webapp.accounts.models import User
+
+
+def _models(user: User, *, embeddings: bool) -> list[tuple[str, str]]:
+    from webapp.backends import registry
+
+    async def offered() -> list[registry.Offered]:
+        return await registry.offered(user)
+
+    usable = [model for model in async_to_sync(offered)() if (model.embeddings if embeddings else model.chat and not model.embeddings)]
+    return [(model.name, model.name if model.up else f"{model.name} (down)") for model in usable]
+
+
+class NewCollectionForm(forms.Form):
+    """A new collection."""
+
+    name = forms.CharField(max_length=100)
+    description = forms.CharField(max_length=300, required=False)
+    model = forms.ChoiceField(label="Embedding model")
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["model"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = _models(user, embeddings=True) or [(DEFAULT_MODEL, DEFAULT_MODEL)]
+        field.initial = DEFAULT_MODEL
+
+
+class CollectionForm(forms.Form):
+    """A collection's name, and who may read it."""
+
+    name = forms.CharField(max_length=100)
+    description = forms.CharField(max_length=300, required=False)
+    groups = forms.ModelMultipleChoiceField(
+        queryset=Group.objects.none(),
+        required=False,
+        label="Shared with",
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Groups whose members may search and read it.",
+    )
+    describe_with = forms.ChoiceField(
+        required=False, label="Summaries and tags", help_text="Each new document is described by this model, at its price."
+    )
+
+    def __init__(self, user: User, collection: Collection, *args: Any, **kwargs: Any) -> None:
+        initial = {
+            "name": collection.name,
+            "description": collection.description,
+            "groups": collection.groups.all(),
+            "describe_with": collection.describe_with,
+        }
+        super().__init__(*args, **kwargs)
+        self.initial = initial
+        groups, describe = self.fields["groups"], self.fields["describe_with"]
+        assert isinstance(groups, forms.ModelMultipleChoiceField)
+        assert isinstance(describe, forms.ChoiceField)
+        groups.queryset = user.groups.all()
+        describe.choices = [("", "None"), *_models(user, embeddings=False)]
+
+
+class ModelForm(forms.Form):
+    """Another embedding model for a collection."""
+
+    model = forms.ChoiceField(label="Embedding model")
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["model"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = _models(user, embeddings=True)
+
+
+class PasteForm(forms.Form):
+    """A text typed or pasted."""
+
+    name = forms.CharField(max_length=200, required=False, label="Title")
+    text = forms.CharField(widget=forms.Textarea(attrs={"rows": 6}), max_length=2_000_000)

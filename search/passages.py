@@ -1,0 +1,55 @@
+"""A document's text as its page shows it: a stretch of it, escaped, with one passage marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+from search.models import Chunk, Document
+
+STRETCH = 200_000
+"""Characters shown at once: more makes browsers slow."""
+BEFORE = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The stretch as HTML, the passage if one was asked for, and where the neighbouring stretches begin."""
+
+    html: SafeString
+    chunk: Chunk | None
+    earlier: int | None
+    later: int | None
+
+
+def show(document: Document, passage: str, begin: str) -> Shown:
+    """The stretch around a passage, or from an offset. What cannot be read counts as absent."""
+    chunk = document.chunks.filter(pk=_number(passage)).first() if _number(passage) else None
+    start = _start(document.text, chunk.start - BEFORE if chunk else _number(begin))
+    end = min(start + STRETCH, len(document.text))
+    return Shown(
+        html=_html(document.text, start, end, chunk),
+        chunk=chunk,
+        earlier=max(0, start - STRETCH) if start else None,
+        later=end if end < len(document.text) else None,
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def _start(text: str, wanted: int) -> int:
+    """The beginning of the line that `wanted` is in; 0 where all fits."""
+    if len(text) <= STRETCH or wanted <= 0:
+        return 0
+    return text.rfind("\n", 0, min(wanted, len(text) - 1)) + 1
+
+
+def _html(text: str, start: int, end: int, chunk: Chunk | None) -> SafeString:
+    if chunk is None:
+        return escape(text[start:end])
+    marked = f'<mark id="passage" tabindex="-1">{escape(text[chunk.start : chunk.end])}</mark>'
+    return mark_safe(escape(text[start : chunk.start]) + marked + escape(text[chunk.end : end]))  # noqa: S308 - every part is escaped

@@ -1,0 +1,89 @@
+"""A map of a collection: its passages in a plane, by the two directions in which their vectors differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from search.index import engine
+from search.models import Chunk, Collection
+
+MAX_POINTS = 1500
+WIDTH, HEIGHT, MARGIN = 1000, 620, 24
+COLOURS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A passage at x, y of the drawing; `colour` is that of its document."""
+
+    chunk: Chunk
+    x: float
+    y: float
+    colour: int
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A document's name in the middle of its passages."""
+
+    text: str
+    x: float
+    y: float
+    colour: int
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    points: list[Point]
+    labels: list[Label]
+    total: int
+    width: int = WIDTH
+    height: int = HEIGHT
+
+
+def draw(collection: Collection) -> Map:
+    """The map; of a collection of more than MAX_POINTS passages, one in every so many."""
+    ready = Chunk.objects.filter(collection=collection, document__state="ready").order_by("pk")
+    total = ready.count()
+    step = max(1, -(-total // MAX_POINTS))
+    ids = list(ready.values_list("pk", flat=True))[::step]
+    vectors = engine().vectors(collection.serving, ids) if collection.serving else {}
+    chunks = list(ready.filter(pk__in=list(vectors)).select_related("document").defer("document__text"))
+    if len(chunks) < 3:
+        return Map([], [], total)
+    colours = {pk: number % COLOURS for number, pk in enumerate(dict.fromkeys(chunk.document_id for chunk in chunks))}
+    places = _plane([vectors[chunk.pk] for chunk in chunks])
+    points = [Point(chunk, x, y, colours[chunk.document_id]) for chunk, (x, y) in zip(chunks, places, strict=True)]
+    return Map(points, _labels(points), total)
+
+
+def _plane(vectors: Sequence[object]) -> list[tuple[float, float]]:
+    """Principal components, stretched over the drawing; the outermost hundredth is drawn at its edge."""
+    import numpy as np
+
+    matrix = np.array(vectors, np.float32)
+    matrix -= matrix.mean(axis=0)
+    _, directions = np.linalg.eigh(matrix.T @ matrix)
+    flat = matrix @ directions[:, -2:]
+    low, high = np.percentile(flat, [1, 99], axis=0)
+    unit = np.clip((flat - low) / np.maximum(high - low, 1e-6), 0, 1)
+    x = MARGIN + unit[:, 1] * (WIDTH - 2 * MARGIN)
+    y = MARGIN + unit[:, 0] * (HEIGHT - 2 * MARGIN)
+    return list(zip(np.round(x, 1).tolist(), np.round(y, 1).tolist(), strict=True))
+
+
+def _labels(points: Sequence[Point]) -> list[Label]:
+    by_document: dict[object, list[Point]] = {}
+    for point in points:
+        by_document.setdefault(point.chunk.document_id, []).append(point)
+    largest = sorted(by_document.values(), key=len, reverse=True)[:12]
+    return [
+        Label(
+            group[0].chunk.document.name[:32],
+            round(sum(point.x for point in group) / len(group), 1),
+            round(sum(point.y for point in group) / len(group), 1),
+            group[0].colour,
+        )
+        for group in largest
+    ]

@@ -1,0 +1,62 @@
+"""What the pages of search draw: marked passages, score bars, sizes."""
+
+from __future__ import annotations
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from search import citations, highlight
+from search.index.base import Terms
+from search.models import Chunk, Document
+
+register = template.Library()
+
+BADGES = {"ready": "ok", "failed": "bad", "queued": "", "parsing": "run", "embedding": "run", "building": "run"}
+
+
+@register.simple_tag
+def snippet(chunk: Chunk, words: Terms) -> SafeString:
+    """The telling part of a passage, its words marked."""
+    return highlight.snippet(_body(chunk), words)
+
+
+def _body(chunk: Chunk) -> str:
+    """The passage without its own heading, which stands above it already."""
+    last = chunk.heading.rsplit(" › ", 1)[-1]
+    text = chunk.text.lstrip("# ")
+    return text[len(last) :].lstrip("\n=-~# ") or chunk.text if last and text.startswith(last) else chunk.text
+
+
+@register.simple_tag
+def marked(text: str, words: Terms) -> SafeString:
+    """A short text, its words marked."""
+    return highlight.whole(text, words)
+
+
+@register.simple_tag
+def bar(share: float, label: str) -> SafeString:
+    """A horizontal bar of `share`, 0 to 1."""
+    width = round(max(0.0, min(1.0, share)) * 60, 1)
+    return format_html(
+        '<svg class="bar" viewBox="0 0 60 6" width="60" height="6" role="img" aria-label="{}">'
+        '<rect class="bar-track" width="60" height="6" rx="3"/><rect class="bar-fill" width="{}" height="6" rx="3"/></svg>',
+        label,
+        width,
+    )
+
+
+@register.filter
+def passage_url(chunk: Chunk) -> str:
+    return citations.url(chunk)
+
+
+@register.filter
+def badge(state: str) -> str:
+    """The badge's colour for a state."""
+    return BADGES.get(state, "")
+
+
+@register.filter
+def percent(document: Document) -> int:
+    return document.embedded * 100 // document.passages if document.passages else 0

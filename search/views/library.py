@@ -1,0 +1,203 @@
+"""Collections and documents: see, add, share, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from search import passages, projection, selectors, services
+from search.forms import CollectionForm, ModelForm, NewCollectionForm, PasteForm
+from search.models import Collection, Document, Index
+from search.views.people import who
+from webapp.patterns.errors import InputError
+
+DOCUMENTS_A_PAGE = 100
+
+
+def _owned(request: HttpRequest, pk: int) -> Collection:
+    return get_object_or_404(Collection, pk=pk, owner=who(request))
+
+
+def _readable(request: HttpRequest, pk: int) -> Collection:
+    return get_object_or_404(selectors.collections(who(request)).select_related("serving", "owner"), pk=pk)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def collections(request: HttpRequest) -> HttpResponse:
+    """All collections, and a form for a new one."""
+    form = NewCollectionForm(who(request), request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = services.create_collection(owner=who(request), **form.cleaned_data)
+        except InputError as error:
+            form.add_error(error.param, error.message)
+        else:
+            return redirect("search:collection", made.pk)
+    context = {"collections": selectors.collections_with_counts(who(request)), "form": form}
+    return render(request, "search/collections.html", context, status=422 if form.errors else 200)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def collection(request: HttpRequest, pk: int) -> HttpResponse:
+    """A collection: its documents, ways to add some, its indexes and settings."""
+    shown = _readable(request, pk)
+    mine = shown.owner_id == who(request).pk
+    form = CollectionForm(who(request), _owned(request, pk), request.POST or None) if mine or request.method == "POST" else None
+    if form and request.method == "POST" and form.is_valid():
+        try:
+            services.change_collection(collection=shown, **form.cleaned_data)
+        except InputError as error:
+            form.add_error(error.param, error.message)
+        else:
+            return redirect("search:collection", pk)
+    context = _listing(request, shown) | {
+        "form": form,
+        "mine": mine,
+        "paste": PasteForm(),
+        "model_form": ModelForm(who(request)) if mine else None,
+        "indexes": selectors.index_states(shown),
+    }
+    return render(request, "search/collection.html", context, status=422 if form and form.errors else 200)
+
+
+def _listing(request: HttpRequest, shown: Collection) -> dict[str, Any]:
+    found = shown.documents.defer("text")
+    page = Paginator(found, DOCUMENTS_A_PAGE).get_page(request.GET.get("page"))
+    return {
+        "collection": shown,
+        "page": page,
+        "under_way": found.filter(state__in=Document.UNDER_WAY).exists(),
+        "mine": shown.owner_id == who(request).pk,
+    }
+
+
+@login_required
+@require_GET
+def documents(request: HttpRequest, pk: int) -> HttpResponse:
+    """The list of documents alone: fetched again and again while some are under way."""
+    return render(request, "search/_documents.html", _listing(request, _readable(request, pk)))
+
+
+@login_required
+@require_POST
+def upload(request: HttpRequest, pk: int) -> HttpResponse:
+    """Add files; each is queued, or said to be there already, or refused with why."""
+    into = _owned(request, pk)
+    for file in request.FILES.getlist("files"):
+        try:
+            added = services.add_file(collection=into, name=file.name or "", content=file.chunks())
+        except InputError as error:
+            messages.error(request, f"{services.clean_name(file.name or '')}: {error.message}")
+        else:
+            if added.existed:
+                messages.info(request, f"{services.clean_name(file.name or '')} is here already, as {added.document.name}")
+    return _after_adding(request, into)
+
+
+@login_required
+@require_POST
+def paste(request: HttpRequest, pk: int) -> HttpResponse:
+    """Add a text."""
+    into = _owned(request, pk)
+    form = PasteForm(request.POST)
+    if form.is_valid():
+        added = services.add_text(collection=into, **form.cleaned_data)
+        if added.existed:
+            messages.info(request, f"This text is here already, as {added.document.name}")
+    else:
+        messages.error(request, "Enter a text of at most two million characters")
+    return _after_adding(request, into)
+
+
+def _after_adding(request: HttpRequest, into: Collection) -> HttpResponse:
+    if request.headers.get("HX-Request-Type") == "partial":
+        return render(request, "search/_documents.html", _listing(request, into) | {"fresh": True})
+    return redirect("search:collection", into.pk)
+
+
+@login_required
+@require_POST
+def delete_collection(request: HttpRequest, pk: int) -> HttpResponse:
+    doomed = _owned(request, pk)
+    services.delete_collection(collection=doomed)
+    messages.success(request, f"“{doomed.name}” and its documents are gone")
+    return redirect("search:collections")
+
+
+@login_required
+@require_POST
+def change_model(request: HttpRequest, pk: int) -> HttpResponse:
+    """Begin to embed the collection with another model."""
+    changed = _owned(request, pk)
+    form = ModelForm(who(request), request.POST)
+    if form.is_valid():
+        services.change_model(collection=changed, model=form.cleaned_data["model"])
+    else:
+        messages.error(request, "Choose one of the models on offer")
+    return redirect("search:collection", pk)
+
+
+@login_required
+@require_POST
+def change_index(request: HttpRequest, pk: int, index_id: int) -> HttpResponse:
+    """Drop an index, or build it on."""
+    index = get_object_or_404(Index, pk=index_id, collection=_owned(request, pk))
+    try:
+        if request.POST.get("do") == "drop":
+            services.drop_index(index=index)
+        else:
+            services.build_again(index=index)
+    except InputError as error:
+        messages.error(request, error.message)
+    return redirect("search:collection", pk)
+
+
+@login_required
+@require_GET
+def collection_map(request: HttpRequest, pk: int) -> HttpResponse:
+    """The collection's passages in a plane, near each other where they mean alike."""
+    shown = _readable(request, pk)
+    return render(request, "search/map.html", {"collection": shown, "map": projection.draw(shown)})
+
+
+@login_required
+@require_GET
+def document(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """A document, opened at a passage where the address names one."""
+    found = get_object_or_404(selectors.documents(who(request)).defer(None), pk=pk)
+    shown = passages.show(found, request.GET.get("passage", ""), request.GET.get("from", ""))
+    context = {"document": found, "shown": shown, "mine": found.collection.owner_id == who(request).pk}
+    return render(request, "search/document.html", context)
+
+
+@login_required
+@require_GET
+def original(request: HttpRequest, pk: UUID) -> FileResponse:
+    """The file as it was uploaded; always a download, never a page."""
+    found = get_object_or_404(selectors.documents(who(request)), pk=pk)
+    try:
+        file = services.file_path(found.pk).open("rb")
+    except FileNotFoundError:
+        raise Http404("the file is gone") from None
+    return FileResponse(file, as_attachment=True, filename=found.name, content_type="application/octet-stream")
+
+
+@login_required
+@require_POST
+def change_document(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Delete a document, or try a failed one again."""
+    found = get_object_or_404(selectors.documents(who(request)), pk=pk, collection__owner=who(request))
+    if request.POST.get("do") == "retry":
+        services.retry_document(document=found)
+    else:
+        services.delete_document(document=found)
+    return _after_adding(request, found.collection)

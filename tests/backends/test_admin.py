@@ -1,0 +1,228 @@
+"""The configuration admin: what an administrator sets up, and what it never shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.test import Client
+
+from tests.cast import Cast
+from tests.upstream import Upstream, closed_port, says
+from webapp.backends import services
+from webapp.backends.models import Attempt, Backend, BenchmarkRun, ProbeRun, Route
+
+MakeUpstream = Callable[..., Upstream]
+KEY = "sk-test-abcdefghijklmnop-7f3d"
+ADD = "/admin/backends/backend/add/"
+
+
+def form(page: str) -> dict[str, str]:
+    """The fields of the page's main form as a browser would send them back."""
+    inside = re.search(r'<form[^>]*id="\w+_form".*?</form>', page, re.DOTALL)
+    assert inside
+    fields: dict[str, str] = {}
+    for tag in re.findall(r"<input [^>]*>", inside[0]):
+        attributes = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
+        if attributes.get("type") in {"submit", "button"} or (attributes.get("type") == "checkbox" and " checked" not in tag):
+            continue
+        fields[attributes["name"]] = attributes.get("value", "on" if attributes.get("type") == "checkbox" else "")
+    for name, inner in re.findall(r'<select [^>]*name="([^"]+)".*?>(.*?)</select>', inside[0], re.DOTALL):
+        chosen = re.search(r'<option value="([^"]*)" selected', inner)
+        fields[name] = chosen[1] if chosen else ""
+    for name, text in re.findall(r'<textarea [^>]*name="([^"]+)"[^>]*>(.*?)</textarea>', inside[0], re.DOTALL):
+        fields[name] = text.strip()
+    return {name: value for name, value in fields.items() if "__prefix__" not in name}
+
+
+def save(client: Client, path: str, **changes: Any) -> Any:
+    """Open a form, change fields, send it."""
+    page = client.get(path).content.decode()
+    return client.post(path, {**form(page), **changes})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_backend_is_added_by_its_preset_and_its_models_are_found(make_upstream: MakeUpstream, as_administrator: Client) -> None:
+    services.seed()
+    upstream = make_upstream()
+    upstream.models = [{"id": "llama3.1:8b"}, {"id": "nomic-embed-text"}]
+    assert "http://localhost:11434/v1" in as_administrator.get(f"{ADD}?preset=ollama").content.decode()
+    response = save(as_administrator, f"{ADD}?preset=ollama", base_url=upstream.base_url, api_key=KEY)
+    assert response.status_code == 302, response.content.decode()
+    backend = Backend.objects.get(name="ollama")
+    assert backend.api_key.reveal() == KEY
+    assert [row.name for row in backend.offered.all()] == ["llama3.1:8b", "nomic-embed-text"]
+    assert [str(step) for step in Route.objects.get(name="default").steps.all()] == ["ollama/llama3.1:8b", "builtin/patchbay-builtin"]
+    assert LogEntry.objects.filter(object_repr="ollama").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stored_key_is_shown_as_its_last_four_and_kept_when_left_empty(as_administrator: Client) -> None:
+    backend = services.add_backend(name="a", base_url=f"http://127.0.0.1:{closed_port()}/v1", api_key=KEY)
+    path = f"/admin/backends/backend/{backend.pk}/change/"
+    page = as_administrator.get(path).content.decode()
+    assert "…7f3d" in page
+    assert "abcdefghijklmnop" not in page
+    assert save(as_administrator, path, idle_timeout="7").status_code == 302
+    stored = Backend.objects.get()
+    assert (stored.api_key.reveal(), stored.idle_timeout) == (KEY, 7)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_does_not_go_to_another_server_unless_it_is_typed_again(as_administrator: Client) -> None:
+    backend = services.add_backend(name="a", base_url="http://127.0.0.1:9/v1", api_key=KEY)
+    path = f"/admin/backends/backend/{backend.pk}/change/"
+    refused = save(as_administrator, path, base_url="http://evil.example/v1")
+    assert "type its key" in refused.content.decode()
+    assert save(as_administrator, path, base_url="http://127.0.0.1:8/v1", forget_key="on").status_code == 302
+    assert not Backend.objects.get().api_key
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("url", ["http://169.254.169.254/v1", "http://2852039166/v1", "ftp://x/v1", "http://u:p@h/v1"])
+def test_addresses_that_no_backend_may_have_are_refused(as_administrator: Client, url: str) -> None:
+    """FAULTS 14."""
+    assert save(as_administrator, ADD, name="a", base_url=url).status_code == 200
+    assert not Backend.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pasted_curl_command_becomes_a_backend(make_upstream: MakeUpstream, as_administrator: Client) -> None:
+    upstream = make_upstream()
+    command = f"""curl {upstream.base_url}/chat/completions -H 'Authorization: Bearer {KEY}' -H 'X-Team: blue' \\
+      -d '{{"model": "mixtral", "messages": []}}'"""
+    response = as_administrator.post("/admin/backends/backend/paste/", {"command": command})
+    backend = Backend.objects.get()
+    assert response.url == f"/admin/backends/backend/{backend.pk}/change/"  # type: ignore[attr-defined] # a redirect
+    assert (backend.api_key.reveal(), backend.headers) == (KEY, {"X-Team": "blue"})
+    assert {row.name for row in backend.offered.all()} == {"mixtral", "m"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("command", ["", "rm -rf /", "curl", "curl http://169.254.169.254/v1/models", "curl 'http://h/v1/models", "\0"])
+def test_what_is_no_usable_curl_command_is_refused_with_its_reason(as_administrator: Client, command: str) -> None:
+    response = as_administrator.post("/admin/backends/backend/paste/", {"command": command})
+    assert response.status_code == 400
+    assert 'role="alert"' in response.content.decode()
+    assert not Backend.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_test_button_runs_a_probe_and_shows_its_evidence(make_upstream: MakeUpstream, as_administrator: Client) -> None:
+    upstream = make_upstream()
+    upstream.default = says("OK <script>alert(1)</script>")
+    backend = services.add_backend(name="a", base_url=upstream.base_url)
+    run, thread = services.start_probe(backend=backend, model="m", user=None)
+    thread.join(30)
+    page = as_administrator.get(f"/admin/backends/backend/{backend.pk}/test/{run.pk}/").content.decode()
+    assert "Reach and list models" in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert(1)" not in page, "FAULTS 5"
+    response = as_administrator.post(f"/admin/backends/backend/{backend.pk}/test/", {"model": "m"})
+    assert response.status_code == 302
+    assert ProbeRun.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_a_route_is_made_with_ordered_steps_and_reordered(as_administrator: Client) -> None:
+    one = services.add_backend(name="one", base_url="http://localhost/1")
+    two = services.add_backend(name="two", base_url="http://localhost/2")
+    first = {"steps-0-backend": one.pk, "steps-0-model": "m1", "steps-0-position": 0}
+    second = {"steps-1-backend": two.pk, "steps-1-model": "m2", "steps-1-position": 1}
+    assert (
+        save(as_administrator, "/admin/backends/route/add/", **{"steps-TOTAL_FORMS": 2}, name="fast", **first, **second).status_code == 302
+    )
+    route = Route.objects.get()
+    assert [str(step) for step in route.steps.all()] == ["one/m1", "two/m2"]
+    path = f"/admin/backends/route/{route.pk}/change/"
+    assert save(as_administrator, path, **{"steps-0-position": 1, "steps-1-position": 0}).status_code == 302
+    assert [str(step) for step in route.steps.all()] == ["two/m2", "one/m1"]
+
+
+@pytest.mark.django_db
+def test_the_fire_drill_says_who_would_answer_and_touches_nothing(as_administrator: Client) -> None:
+    services.seed()
+    backend = services.add_backend(name="a", base_url="http://127.0.0.1:9/v1")
+    builtin = Backend.objects.get(name="builtin")
+    route = services.set_route(name="default", steps=[(backend, "m"), (builtin, "patchbay-builtin")])
+    path = f"/admin/backends/route/{route.pk}/drill/"
+    assert "<strong>a/m</strong> would answer" in as_administrator.post(path).content.decode()
+    down = as_administrator.post(path, {f"condition-{backend.pk}": "down"}).content.decode()
+    assert "<strong>builtin/patchbay-builtin</strong> would answer" in down
+    assert "Connection refused" in down
+    both = as_administrator.post(path, {f"condition-{backend.pk}": "429", f"condition-{builtin.pk}": "slow"}).content.decode()
+    assert "Nobody would answer" in both
+    cut = as_administrator.post(path, {f"condition-{backend.pk}": "cut"}).content.decode()
+    assert "would answer in part" in cut
+    assert not Attempt.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_benchmark_is_started_from_its_form_and_its_page_shows_it(make_upstream: MakeUpstream, as_administrator: Client) -> None:
+    services.add_backend(name="a", base_url=make_upstream().base_url)
+    refused = save(as_administrator, "/admin/backends/benchmarkrun/add/", target="a/m", concurrency="200", rounds="500")
+    assert "more than 2000 requests" in refused.content.decode()
+    run, thread = services.start_benchmark(target="a/m", concurrency=1, max_tokens=8, rounds=2, user=None)
+    thread.join(30)
+    page = as_administrator.get(f"/admin/backends/benchmarkrun/{run.pk}/change/").content.decode()
+    assert 'data-status="done"' in page
+    assert "<polyline" in page
+    response = save(as_administrator, "/admin/backends/benchmarkrun/add/", target="a/m", concurrency="1", rounds="1")
+    newest = BenchmarkRun.objects.first()
+    assert newest
+    assert response.url == f"/admin/backends/benchmarkrun/{newest.pk}/change/"
+    as_administrator.post(f"/admin/backends/benchmarkrun/{newest.pk}/cancel/")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/",
+        "/admin/backends/backend/",
+        ADD,
+        "/admin/backends/backend/paste/",
+        "/admin/backends/route/",
+        "/admin/backends/route/add/",
+        "/admin/backends/attempt/",
+        "/admin/backends/benchmarkrun/",
+        "/admin/backends/benchmarkrun/add/",
+        "/admin/backends/apitoken/",
+        "/admin/accounts/user/",
+        "/admin/auth/group/",
+        "/admin/backends/attempt/?backend=x&outcome=ok",
+    ],
+)
+def test_every_page_of_the_admin_opens_in_the_products_looks_for_staff_alone(cast: Cast, path: str) -> None:
+    services.seed()
+    client = Client()
+    client.force_login(cast.administrator)
+    page = client.get(path)
+    assert page.status_code == 200
+    text = page.content.decode()
+    assert "css/patchbay.css" in text
+    assert "admin/css/base.css" not in text
+    assert " style=" not in text, "the content security policy forbids it"
+    client.force_login(cast.owner)
+    assert client.get(path, follow=True).status_code == 403
+    client.logout()
+    assert client.get(path, follow=True).redirect_chain[-1][0].startswith("/accounts/login/?next=/admin/")
+
+
+@pytest.mark.django_db
+def test_who_may_only_look_is_offered_nothing_to_do(cast: Cast) -> None:
+    backend = services.add_backend(name="a", base_url="http://127.0.0.1:9/v1", api_key=KEY)
+    cast.owner.is_staff = True
+    cast.owner.save()
+    cast.owner.user_permissions.set(Permission.objects.filter(codename__in=["view_backend", "view_route"]))
+    client = Client()
+    client.force_login(cast.owner)
+    page = client.get(f"/admin/backends/backend/{backend.pk}/change/").content.decode()
+    assert "abcdefghijklmnop" not in page
+    assert "Refresh models" not in page
+    for path in ("paste", f"{backend.pk}/test", f"{backend.pk}/try", f"{backend.pk}/refresh"):
+        assert client.post(f"/admin/backends/backend/{path}/").status_code == 403

@@ -1,0 +1,87 @@
+"""OpenTelemetry traces, where the extra is installed and an exporter is set up by OpenTelemetry's own variables.
+
+A span for each request, with a child for each attempt, named and attributed by the GenAI semantic conventions
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/). They are made when a request has ended, from its trail: nothing on the stream's path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+    from webapp.patterns.types import Attempt
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+OPERATIONS = {"chat/completions": "chat", "completions": "text_completion", "embeddings": "embeddings"}
+NANOSECONDS = 1_000_000_000
+
+
+def is_on() -> bool:
+    """Whether an exporter is set up."""
+    return any(os.environ.get(name) for name in ENDPOINTS)
+
+
+def trace(attempts: Sequence[Attempt], *, source: str, route: str, endpoint: str, request_id: str) -> None:
+    """Export the spans of one request that has ended; nothing where tracing is off."""
+    if attempts and is_on():
+        export(tracer(), attempts, source=source, route=route, endpoint=endpoint, request_id=request_id)
+
+
+def export(to: Tracer, attempts: Sequence[Attempt], *, source: str, route: str, endpoint: str, request_id: str) -> None:
+    """The spans of one request, into `to`."""
+    from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+
+    operation = OPERATIONS.get(endpoint, endpoint)
+    start = min(attempt.started for attempt in attempts)
+    attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": route}
+    attributes |= {"patchbay.source": source, "patchbay.request_id": request_id}
+    parent = to.start_span(f"{operation} {route}", kind=SpanKind.SERVER, attributes=attributes, start_time=int(start * NANOSECONDS))
+    for attempt in attempts:
+        span = to.start_span(
+            f"{operation} {attempt.model}",
+            context=set_span_in_context(parent),
+            kind=SpanKind.CLIENT,
+            attributes=_attributes(attempt, operation),
+            start_time=int(attempt.started * NANOSECONDS),
+        )
+        if attempt.error:
+            span.set_status(StatusCode.ERROR, attempt.why)
+        span.end(_end(attempt))
+    parent.end(max(map(_end, attempts)))
+
+
+def _attributes(attempt: Attempt, operation: str) -> dict[str, Any]:
+    known = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": attempt.backend,
+        "gen_ai.request.model": attempt.model,
+        "gen_ai.usage.input_tokens": attempt.usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": attempt.usage.completion_tokens,
+        "gen_ai.server.time_to_first_token": attempt.first_token_ms and attempt.first_token_ms / 1000,
+        "http.response.status_code": attempt.status,
+        "error.type": attempt.error or None,
+        "patchbay.outcome": attempt.outcome,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _end(attempt: Attempt) -> int:
+    return int((attempt.started + (attempt.duration_ms or 0) / 1000) * NANOSECONDS)
+
+
+@cache
+def tracer() -> Tracer:
+    """The tracer of this process, exporting in the background to where OpenTelemetry's variables say."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({"service.name": "patchbay"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider.get_tracer("patchbay")
