@@ -129,7 +129,7 @@ async def with_outcome(owner: User, upstream: Upstream, outcome: dict[str, Any],
     job = upstream.files.batches[batch.remote_id]
     upstream.files._looks[batch.remote_id] = 0
     job.update(outcome)
-    upstream.files._advance = lambda job: None  # type: ignore[method-assign]  # it stays as it ended
+    upstream.files._advance = lambda batch: None  # type: ignore[method-assign]  # it stays as it ended
     return await hurry(batch)
 
 
