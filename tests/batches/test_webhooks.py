@@ -12,7 +12,7 @@ from django.utils import timezone
 from batches import webhooks
 from batches.db import Database
 from batches.models import Batch
-from tests.batches.conftest import in_thread, line, make_batch, run
+from tests.batches.conftest import in_thread, line, make_batch, running, until
 from tests.upstream import Upstream, status
 from webapp.accounts.models import User
 
@@ -20,12 +20,9 @@ from webapp.accounts.models import User
 async def told(owner: User, upstream: Upstream) -> Batch:
     """A batch with a webhook, run to its end, and told of."""
     url = upstream.base_url.removesuffix("/v1") + "/v1/completions"
-    batch = await run(await in_thread(make_batch)(owner, [line("a")], webhook_url=url))
-    database = Database()
-    await webhooks.deliver_due(database)
-    await database.aclose()
-    await batch.arefresh_from_db()
-    return batch
+    batch: Batch = await in_thread(make_batch)(owner, [line("a")], webhook_url=url)
+    async with running():
+        return await until(lambda b: bool(b.webhook_note), batch)
 
 
 async def test_the_end_of_a_batch_is_told_once_and_signed(owner: User, upstream: Upstream) -> None:
