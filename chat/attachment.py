@@ -107,12 +107,12 @@ class Attachment:
     async def _send_live(self, live: Live) -> None:
         if live.finished_article is not None:
             self._unfollow(live)
-            key = live.view.key
-            await self._send(frame(live.finished_article, f"#m-{key}", "outerMorph"))
+            if live.finished_article:
+                await self._send(frame(live.finished_article, f"#m-{live.view.key}", "outerMorph"))
             return
-        if not live.readable:
+        cursor = self._following.get(live)
+        if cursor is None or not live.readable:
             return
-        cursor = self._following[live]
         if cursor.epoch != live.view.epoch:
             self._stale = True
             self.wake()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
@@ -21,7 +22,8 @@ from chat.services import Refused, Started
 from webapp.accounts.models import User
 
 MAX_MESSAGE = 2_000_000
-SIGN_IN, NO_SUCH_CHAT = 4401, 4404
+SIGN_IN, NO_SUCH_CHAT, SERVER_ERROR = 4401, 4404, 1011
+logger = logging.getLogger("patchbay.chat")
 
 
 class ChatConsumer(AsyncWebsocketConsumer):
@@ -48,7 +50,15 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.accept()
             seen = parse_qs(self.scope["query_string"].decode("latin-1")).get("seen", [""])[0]
             self.attachment = Attachment(hub(), self.conversation_id, self.user, send=self.send, close=self.close, seen=seen)
-            self.pump = asyncio.ensure_future(self.attachment.pump())
+            self.pump = asyncio.ensure_future(self._pump())
+
+    async def _pump(self) -> None:
+        """Send until the socket ends; when that fails, end the socket: the client comes back and gets the present state."""
+        try:
+            await self.attachment.pump()
+        except Exception:
+            logger.exception("A chat socket failed")
+            await self.close(SERVER_ERROR)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:  # noqa: ARG002 - channels' signature
         if self.pump:

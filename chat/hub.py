@@ -117,12 +117,9 @@ class Hub:
         await self._finish(live)
 
     async def _finish(self, live: Live) -> None:
-        await live.settled()
         live.apply({"k": "end", "at": time.time()})
-        await live.settled()
-        live.answer.settle()
         self.writer.remove(live.id)
-        message = await self._keep(live, await asyncio.to_thread(live.view.final_html))
+        message = await self._keep(live, await live.closing_html())
         if message:
             live.finish(fragments.article(await read(selectors.turn)(message)))
         self.lives.pop(live.id, None)
@@ -193,12 +190,14 @@ class Hub:
 
     async def live_of(self, conversation_id: UUID) -> Live | None:
         """The running generation of a conversation, here or (read from the log) in another process."""
-        found = self._known(conversation_id)
-        if found:
-            return found
+        mine = self._known(conversation_id)
+        if mine and mine.mine:
+            return mine
         generation = await read(selectors.running)(conversation_id)
-        if generation is None or self._known(conversation_id):
-            return self._known(conversation_id)
+        if generation is None:
+            return None
+        if generation.id in self.lives:
+            return self.lives[generation.id]
         live = Live(
             generation_id=generation.id,
             message_id=generation.message_id,
@@ -309,7 +308,8 @@ class Hub:
                     live.apply(event)
             if not running:
                 self.lives.pop(live.id, None)
-                live.finish(await read(_article)(live.message_id))
+                live.finish("")
+                self._refresh(live.conversation_id)
             elif not live.readers and not self.attachments.get(live.conversation_id):
                 self.lives.pop(live.id, None)
 
@@ -341,11 +341,6 @@ def _title_frames(conversation_id: UUID) -> tuple[int | None, list[str]]:
     if conversation is None:
         return None, []
     return conversation.user_id, fragments.frame_of_page(conversation, selectors.sidebar(conversation.user))
-
-
-def _article(message_id: UUID) -> str:
-    message = Message.objects.select_related("conversation").filter(id=message_id).first()
-    return fragments.article(selectors.turn(message)) if message else ""
 
 
 _hub: Hub | None = None

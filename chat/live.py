@@ -50,6 +50,7 @@ class Live:
         self._timer: asyncio.TimerHandle | None = None
         self._render: asyncio.Task[None] | None = None
         self._held: list[Event] = []
+        self._closing = False
 
     @property
     def finished(self) -> bool:
@@ -69,12 +70,7 @@ class Live:
     @property
     def readable(self) -> bool:
         """Whether the view may be looked at now; its readers are woken when it may again."""
-        return self._render is None
-
-    async def settled(self) -> None:
-        """Wait until every event is in the answer and in the view."""
-        while self._render:
-            await self._render
+        return self._render is None and not self._closing
 
     def say(self, note: str) -> None:
         """Show a line below the answer (who is being tried), replacing the last one."""
@@ -85,7 +81,7 @@ class Live:
 
     def touch(self) -> None:
         """Something changed: flush now, or when the frame interval is over."""
-        if self._timer or self._render or self.finished:
+        if self._timer or self._render or self._closing or self.finished:
             return
         wait = self._last_flush + FRAME_SECONDS - time.perf_counter()
         if wait <= 0:
@@ -94,16 +90,24 @@ class Live:
             self._timer = asyncio.get_running_loop().call_later(wait, self._flush)
 
     def finish(self, article: str) -> None:
-        """The answer is whole and kept: readers get `article` in its place."""
+        """The answer is whole and kept: readers get `article` in its place; nothing, when they are to read the log anew."""
         self.finished_article = article
         if self._timer:
             self._timer.cancel()
             self._timer = None
         self._wake()
 
+    async def closing_html(self) -> str:
+        """The HTML of the whole answer; nothing is applied any more, and the view is in another thread's hands for good."""
+        while self._render:
+            await self._render
+        self.answer.settle()
+        self._closing = True
+        return await asyncio.to_thread(self.view.final_html)
+
     def _flush(self) -> None:
         self._timer = None
-        if self.finished:
+        if self.finished or self._closing:
             return
         if self.view.heavy:
             self._render = asyncio.ensure_future(self._render_aside())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
@@ -10,10 +11,15 @@ import httpx2
 import openai
 import pydantic
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openai.types.chat import ChatCompletion
 
+from webapp.backends.toolbox import toolbox
 from webapp.builtin.asgi import BuiltinBackend
+from webapp.builtin.model import respond
+from webapp.builtin.protocol import read_chat
 
 MODEL = "patchbay-builtin"
 REPORT = (
@@ -153,6 +159,63 @@ class TestTools:
         said = final.choices[0].message.content or ""
         assert "> Two years, on all parts.\n>\n> — [Warranty.pdf](/search/documents/7/), page 3" in said
 
+    @pytest.mark.parametrize(
+        ("question", "tool", "arguments"),
+        [
+            ("What time is it?", "current_time", {}),
+            ("How busy are the GPUs?", "get_gpu_metrics", {}),
+            ("Which models are up?", "list_backends", {}),
+            ("How are my batches doing?", "get_batch_status", {}),
+            ("Please benchmark ollama/llama3.2!", "run_benchmark", {"model": "ollama/llama3.2"}),
+            ("How fast is default?", "run_benchmark", {"model": "default"}),
+        ],
+    )
+    async def test_it_knows_when_to_use_the_other_tools(
+        self, client: openai.AsyncOpenAI, question: str, tool: str, arguments: dict[str, str]
+    ) -> None:
+        offered = [schema for schema in toolbox.schemas() if schema["function"]["name"] == tool] or [{**SEARCH, "function": {"name": tool}}]
+        answer = await say(client, question, tools=[SEARCH, *offered])
+        (call,) = answer.choices[0].message.tool_calls or []
+        assert call.type == "function"
+        assert (call.function.name, json.loads(call.function.arguments)) == (tool, arguments)
+
+    async def test_a_question_that_brings_its_passages_is_answered_from_them(self, client: openai.AsyncOpenAI) -> None:
+        question = (
+            "How long is the warranty?\n\nAnswer from these passages, and cite them:\n\n"
+            "[1] Lunch.md (/search/documents/1/?passage=1#passage)\n> Soup is served at noon.\n\n"
+            "[2] Terms.pdf › Warranty (/search/documents/2/?passage=9#passage)\n> The warranty is\n> two years."
+        )
+        said = await text_of(client, question, tools=[SEARCH])
+        assert "> The warranty is two years.\n>\n> — [Terms.pdf › Warranty](/search/documents/2/?passage=9#passage)" in said
+        assert said.index("Terms") < said.index("Lunch")
+
+    @pytest.mark.parametrize(
+        ("tool", "content", "said"),
+        [
+            ("search_documents", "[]", "I found no passage"),
+            ("search_documents", "null", "I found no passage"),
+            ("search_documents", "", "I found no passage"),
+            ("search_documents", "There are no documents.", "The search said: There are no documents."),
+            ("search_documents", json.dumps([{"text": f"{REPORT} Dogs may come. {REPORT}", "document": "a[b]"}]), "> Dogs may come."),
+            ("search_documents", json.dumps([{"text": "word " * 300}]), "word …\n>\n> — **passage 1**"),
+            ("current_time", '{"time": "noon", "weekday": "Sunday"}', "- **weekday**: Sunday"),
+            ("list_backends", '[{"model": "a|b", "up": true}, {"model": "c", "window": 9}]', "| a\\|b | true |  |\n| c |  | 9 |"),
+            ("get_gpu_metrics", '{"gpus": []}', '```json\n{\n  "gpus": []\n}\n```'),
+            ("calculator", "Division by zero has no value.", "dogs: Division by zero has no value."),
+            ("anything", "It is done.", "`anything` says: It is done."),
+        ],
+    )
+    async def test_it_tells_what_any_tool_said(self, client: openai.AsyncOpenAI, tool: str, content: str, said: str) -> None:
+        arguments = json.dumps({"expression" if tool == "calculator" else "query": "dogs"})
+        call = {"id": "a", "type": "function", "function": {"name": tool, "arguments": arguments}}
+        messages: Any = [
+            {"role": "user", "content": "Well?"},
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "a", "content": content},
+        ]
+        answer = await client.chat.completions.create(model=MODEL, messages=messages)
+        assert said in (answer.choices[0].message.content or "")
+
     async def test_tool_choice_is_obeyed(self, client: openai.AsyncOpenAI) -> None:
         answer = await say(client, "What is 2+3?", tools=[CALCULATOR], tool_choice="none")
         assert answer.choices[0].message.content == "2+3 = **5**"
@@ -199,7 +262,15 @@ class TestFormats:
             {"$ref": "#/$defs/Node", "$defs": {"Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}}},
             {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}]},
             {"type": "array", "items": {"type": "string", "maxLength": 3}, "minItems": 9, "maxItems": 9},
-            {"type": "string", "pattern": "^cha[a-z]n$"},
+            {"type": "object", "properties": {"pattern": {"type": "string"}}, "required": ["pattern"]},
+            {"type": ["string", "null"], "enum": ["websocket", None]},
+            {"enum": [3, 4]},
+            {"type": "object", "properties": {"title": {"type": "string", "maxLength": 20}}, "required": ["title"]},
+            {"type": "array", "items": {"type": "integer"}, "maxItems": 2},
+            {"type": "number", "minimum": 2.5, "maximum": 3},
+            {"type": "number", "maximum": -7},
+            {"type": "boolean"},
+            {"properties": {"a": {"items": {"minimum": 1}}}, "required": ["a"]},
             {"required": ["free"]},
         ],
     )
@@ -208,9 +279,30 @@ class TestFormats:
         value = json.loads(await text_of(client, f"Fill: {REPORT}", response_format=wanted))
         Draft202012Validator(schema).validate(value)
 
-    async def test_a_schema_it_cannot_meet_is_refused(self, client: openai.AsyncOpenAI) -> None:
-        wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "^Q{9}$"}}}
-        with pytest.raises(openai.BadRequestError, match="found no value"):
+    @pytest.mark.parametrize(
+        ("schema", "why"),
+        [
+            ({"not": {}}, "found no value"),
+            ({"type": "object", "properties": {"a": {"type": "string", "pattern": "(a+)+$"}}}, "patterns"),
+            ({"anyOf": [{"patternProperties": {"^(a+)+$": {}}}]}, "patterns"),
+            ({"type": "string", "minLength": 10**9}, "so much"),
+            ({"type": "array", "items": {"type": "boolean"}, "minItems": 10**9}, "so much"),
+            ({"allOf": [{"$ref": "#"}]}, "so much|refer to themselves"),
+            ({"properties": {"a": {"$ref": "https://example.com/x.json"}}, "required": ["a"]}, "Invalid schema"),
+            (
+                {
+                    "$ref": "#/$defs/n0",
+                    "$defs": {
+                        f"n{i}": {"properties": {k: {"$ref": f"#/$defs/n{i + 1}"} for k in "ab"}, "required": ["a", "b"]} for i in range(40)
+                    },
+                },
+                "so much",
+            ),
+        ],
+    )
+    async def test_a_schema_it_cannot_meet_is_refused(self, client: openai.AsyncOpenAI, schema: dict[str, Any], why: str) -> None:
+        wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        with pytest.raises(openai.BadRequestError, match=why):
             await say(client, "hello", response_format=wanted)
 
 
@@ -371,3 +463,38 @@ class TestErrors:
         assert caught.value.status_code == status
         assert isinstance(caught.value.body, dict)
         assert set(caught.value.body) == {"message", "type", "param", "code"}
+
+
+class TestAnyText:
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(max_size=400) | st.text(alphabet="1+= x.,!?()[]>#:-\n%of and summarise title", max_size=1500))
+    def test_any_message_has_an_answer(self, text: str) -> None:
+        ask = read_chat({"model": MODEL, "messages": [{"role": "user", "content": text}], "tools": [SEARCH, CALCULATOR]})
+        reply = respond(ask)
+        assert reply.text or reply.calls
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "1" + "=" * 1990 + "x",
+            "1% of " * 300,
+            "1" * 1990 + "x",
+            "1" + "!" * 1990,
+            "(" * 900 + "1",
+            "square root of " * 120 + "1",
+            "so " * 600 + "1",
+            "what is " * 3000,
+            "add " * 6000,
+            "title " * 6000,
+            "summarise: " * 3000,
+            "\"'" * 15_000,
+            "\n " * 9000 + "x",
+            "[1] (" * 4000,
+            "[1] a\n" + ">\n" * 9000,
+            "a" * 200_000,
+        ],
+    )
+    def test_no_message_takes_long(self, text: str) -> None:
+        started = time.perf_counter()
+        respond(read_chat({"model": MODEL, "messages": [{"role": "user", "content": text}], "tools": [SEARCH]}))
+        assert time.perf_counter() - started < 1

@@ -178,6 +178,23 @@ async def test_the_generations_of_a_dead_process_are_interrupted_with_their_log(
     assert await Generation.objects.filter(running=True).acount() == 0
 
 
+async def test_a_continued_answer_is_not_taken_for_the_run_that_died(people: Cast, serve: Any, fresh: UUID) -> None:
+    """The follower of the dead run may still be there when the answer goes on under the same message."""
+    started = await sync_to_async(services.send)(owner=uuid.uuid4(), conversation_id=fresh, user=people.owner, text="Hi")
+    await LogRow.objects.acreate(generation=started.generation, seq=1, events=[{"k": "text", "d": "old "}])
+    async with serve(saying("new")) as hub:
+        socket = Socket(people.owner, fresh)
+        await socket.connect()
+        stale = await hub.live_of(fresh)
+        await socket.until(lambda page: page.last_status == "interrupted")
+        if stale:
+            stale.finished_article = None
+            hub.lives[stale.id] = stale
+        await socket.say("continue")
+        page = await socket.until(lambda page: page.last_status == "done")
+        assert "old new" in page.frames[-1]["content"]
+
+
 async def test_another_process_follows_and_stops_through_the_database(people: Cast, serve: Any, fresh: UUID) -> None:
     """A socket in process B sees what process A writes; a nudge of the layer is not needed for it."""
     never = asyncio.Event()

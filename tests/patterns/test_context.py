@@ -99,6 +99,14 @@ def test_tool_calls_and_all_their_replies_stay_or_go_together() -> None:
     assert kept(messages, fit_words(messages, 60)) == [0, 6]
 
 
+def test_of_an_old_turn_the_work_of_tools_goes_before_question_and_answer() -> None:
+    turn = [says("user", 5), calls("a"), replies("a", 200), says("assistant", 5)]
+    messages = [*turn, *turn, says("user", 5)]
+    assert kept(messages, fit_words(messages, 300)) == [0, 3, 4, 5, 6, 7, 8]
+    assert kept(messages, fit_words(messages, 80)) == [0, 3, 4, 7, 8]
+    assert kept(messages, fit_words(messages, 20)) == [8]
+
+
 def test_a_reply_belongs_to_the_latest_call_of_its_id() -> None:
     """Some servers count their ids from zero in each turn."""
     messages = [calls("0"), replies("0"), says("user"), calls("0"), replies("0"), replies("0")]

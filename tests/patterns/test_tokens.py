@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,7 @@ async def test_short_and_known_texts_are_counted_on_the_loop_and_long_ones_are_n
         return function(*arguments)
 
     monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    count_text("load", "gpt-4o")
     text = "off the loop " * 5000
     assert await acount_text("short", "gpt-4o") == 1
     assert threads == []
@@ -193,6 +195,23 @@ async def test_short_and_known_texts_are_counted_on_the_loop_and_long_ones_are_n
     assert threads == [count_text, count_messages]
     await acount_messages(long, "gpt-4o")
     assert len(threads) == 2
+
+
+async def test_a_vocabulary_is_never_loaded_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = Counter("o200k_base")
+    threads: list[str] = []
+
+    def load(name: str) -> tiktoken.Encoding:
+        threads.append(threading.current_thread().name)
+        return tiktoken.get_encoding(name)
+
+    monkeypatch.setattr(tokens, "counter_for", lambda model: fresh)
+    monkeypatch.setattr(tokens, "_encoding", load)
+    assert not is_quick([user("Hi")], "gpt-4o")
+    assert await acount_text("Hello, how are you?", "gpt-4o") == 6
+    assert threads
+    assert "MainThread" not in threads
+    assert is_quick([user("Hi")], "gpt-4o")
 
 
 def test_a_text_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

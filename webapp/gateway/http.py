@@ -130,6 +130,8 @@ def dump(body: Any) -> bytes:
 
 def header_value(text: str) -> bytes:
     """`text` as a header may carry it: no control characters, other scripts escaped."""
+    if text.isascii() and text.isprintable():
+        return text.encode("ascii")
     return "".join(char if char.isprintable() else " " for char in text).encode("ascii", "backslashreplace")
 
 

@@ -7,8 +7,8 @@
 A conversation that fits is returned as it came. Otherwise the oldest turns go first. Always kept: system and developer messages, the
 latest user message, pinned messages, and the group of the last message. A group is an assistant message with tool calls and all its
 replies: it stays or goes as one, since servers refuse one without the other. Older history goes by whole turns, so that what is left begins
-with a user's message. When what must stay is still too long, its longest texts are cut in the middle, with a marker: nothing is sent that
-the server can only refuse.
+with a user's message; where a turn does not fit whole, its question and answer stay without the work of tools between them. When what must
+stay is still too long, its longest texts are cut in the middle, with a marker: nothing is sent that the server can only refuse.
 """
 
 from __future__ import annotations
@@ -143,12 +143,20 @@ def _choose(messages: Sequence[Message], costs: Sequence[int], pins: frozenset[i
     kept.update(users[-1:], (number for number, group in enumerate(groups) if group[-1] == len(messages) - 1))
     room -= sum(prices[number] for number in kept)
     for unit in _units(len(groups), users):
-        price = sum(prices[number] for number in unit if number not in kept)
-        if price > room:
+        without_tools = [number for number in unit if not _is_tool_use(messages[groups[number][0]])]
+        for part in (unit, without_tools):
+            price = sum(prices[number] for number in part if number not in kept)
+            if part and price <= room:
+                room -= price
+                kept.update(part)
+                break
+        else:
             break
-        room -= price
-        kept.update(unit)
     return sorted(index for number in kept for index in groups[number]), room
+
+
+def _is_tool_use(message: Message) -> bool:
+    return bool(message.get("tool_calls")) or message["role"] == "tool"
 
 
 def _units(groups: int, users: Sequence[int]) -> Iterator[range]:

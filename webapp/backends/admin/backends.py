@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
 from webapp.backends import pasting, registry, selectors, services, status
-from webapp.backends.admin.forms import BackendForm, ModelForm
+from webapp.backends.admin.forms import BackendForm, LabelledRows, ModelForm
 from webapp.backends.models import Backend, BackendModel, ProbeRun
 from webapp.backends.polling import look_at
 from webapp.backends.presets import PRESETS
@@ -28,6 +28,7 @@ from webapp.patterns.errors import InputError
 class ModelInline(admin.TabularInline):
     model = BackendModel
     form = ModelForm
+    formset = LabelledRows
     extra = 0
     fields = ["name", "context_window", "input_price", "output_price", "tools", "json_schema", "embeddings"]
     verbose_name_plural = "Models"

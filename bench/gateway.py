@@ -1,0 +1,247 @@
+"""The gateway's relay beside the same upstream asked directly, and beside the LiteLLM proxy: `python -m bench.gateway`.
+
+Every server runs as one process on one core, the upstream and the client on another. `PATCHBAY_BENCH_LITELLM` names a virtual
+environment with `litellm[proxy]`; without it that column is left out. Ratios are those of one run, on one machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTENT = b'"content":"'
+STREAMS, TOKENS = 64, 200
+PACED, PACED_TOKENS, PACE, RAMP = 256, 100, 0.05, 2.5
+SINGLE = 40
+P99 = "p99 delay of a token (ms)"
+START_SECONDS = 90
+LITELLM = """
+model_list:
+  - model_name: m
+    litellm_params: {model: openai/m, api_base: "http://127.0.0.1:%d/v1", api_key: none}
+general_settings: {master_key: sk-bench}
+"""
+
+
+@dataclass
+class Target:
+    """A server under test: `pid` None for the upstream itself, which is only the measure of the rest."""
+
+    name: str
+    port: int
+    token: str = "none"
+    pid: int | None = None
+
+    def cpu(self) -> float:
+        """CPU seconds used so far."""
+        if self.pid is None:
+            return 0.0
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> float:
+        """Resident MB."""
+        if self.pid is None:
+            return 0.0
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@dataclass
+class Stream:
+    """What one stream measured. Times in seconds; `delays` from when each token was written upstream to when it was read here."""
+
+    first: float
+    delays: list[float]
+
+
+async def ask(target: Target, tokens: int, pace: float) -> Stream:
+    """One stream over a connection of its own."""
+    body = json.dumps(
+        {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": tokens, "user": str(pace)}
+    ).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {target.token}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    began = time.monotonic()
+    writer.write(head.encode() + body)
+    first, delays = 0.0, []
+    async for line in reader:
+        start = line.find(CONTENT) + len(CONTENT)
+        if start >= len(CONTENT) and line[start : start + 1].isdigit():
+            now = time.monotonic_ns()
+            delays.append((now - int(line[start : line.index(b" ", start)])) / 1e9)
+            first = first or now / 1e9 - began
+        elif line.startswith(b"data: [DONE]"):
+            break
+    writer.close()
+    if len(delays) != tokens:
+        raise RuntimeError(f"{target.name}: {len(delays)} of {tokens} tokens came")
+    return Stream(first, delays)
+
+
+async def single(target: Target) -> dict[str, float]:
+    """The first token with one stream at a time."""
+    firsts = [(await ask(target, 3, 0)).first for _ in range(SINGLE)]
+    return {"first token, 1 stream (ms)": statistics.median(firsts[5:]) * 1000}
+
+
+async def saturated(target: Target) -> dict[str, float]:
+    """As many tokens as go through."""
+    cpu, began = target.cpu(), time.monotonic()
+    await asyncio.gather(*(ask(target, TOKENS, 0) for _ in range(STREAMS)))
+    wall, total = time.monotonic() - began, STREAMS * TOKENS
+    return {"tokens/s, 64 streams": total / wall, "CPU ms / 1,000 tokens": (target.cpu() - cpu) / total * 1e6}
+
+
+async def paced(target: Target) -> dict[str, float]:
+    """How late tokens are that come at a steady pace."""
+    streams = await asyncio.gather(*(later(number * RAMP / PACED, ask(target, PACED_TOKENS, PACE)) for number in range(PACED)))
+    delays = sorted(delay for stream in streams for delay in stream.delays[1:])
+    firsts = sorted(stream.first for stream in streams)
+    return {
+        "first token, 256 streams at 20/s (ms)": statistics.median(firsts) * 1000,
+        P99: delays[int(len(delays) * 0.99)] * 1000,
+        "memory (MB)": target.memory(),
+    }
+
+
+@contextlib.contextmanager
+def process(*command: str, core: int, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A process on one core, stopped at the end."""
+    running = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.sched_setaffinity(running.pid, {core})
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait(15)
+
+
+@contextlib.contextmanager
+def patchbay(upstream: int, home: Path, core: int, server: str) -> Iterator[Target]:
+    """The product as `manage.py up` serves it."""
+    own = {"PATCHBAY_HOME": str(home), "PATCHBAY_DETECT": "0", "DJANGO_SUPERUSER_USERNAME": "bench", "DJANGO_SUPERUSER_PASSWORD": str(home)}
+    env = {**os.environ, **own}
+    port = free_port()
+    with process(sys.executable, "manage.py", "up", "--port", str(port), "--server", server, core=core, env=env) as running:
+        wait_for(port)
+        manage(env, "add_backend", "--name", "bench", "--base-url", f"http://127.0.0.1:{upstream}/v1")
+        manage(env, "add_route", "--name", "m", "--step", "bench/m")
+        token = manage(env, "create_token", "--user", "bench")
+        yield Target(f"patchbay ({server})", port, token, running.pid)
+
+
+def manage(env: dict[str, str], *arguments: str) -> str:
+    """What a management command prints."""
+    done = subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Wait until something listens."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+@contextlib.contextmanager
+def litellm(upstream: int, home: Path, core: int, venv: str) -> Iterator[Target]:
+    """The LiteLLM proxy, one worker."""
+    port, config = free_port(), home / "litellm.yaml"
+    config.write_text(LITELLM % upstream)
+    env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    command = [f"{venv}/bin/litellm", "--config", str(config), "--port", str(port), "--host", "127.0.0.1", "--num_workers", "1"]
+    with process(*command, core=core, env=env) as running:
+        yield Target("litellm", port, "sk-bench", running.pid)
+
+
+async def ready(target: Target) -> None:
+    """Wait until it answers a request."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, RuntimeError):
+            await ask(target, 1, 0)
+            return
+        await asyncio.sleep(0.2)
+    raise RuntimeError(f"{target.name} does not answer")
+
+
+async def later(seconds: float, work: Awaitable[Stream]) -> Stream:
+    """People do not all press Enter in the same millisecond."""
+    await asyncio.sleep(seconds)
+    return await work
+
+
+def measure(target: Target) -> dict[str, float]:
+    async def run() -> dict[str, float]:
+        await ready(target)
+        await asyncio.gather(*(ask(target, 5, 0) for _ in range(16)))
+        return {**await single(target), **await saturated(target), **await paced(target)}
+
+    print(f"measuring {target.name} …", file=sys.stderr)
+    return asyncio.run(run())
+
+
+def report(results: dict[str, dict[str, float]]) -> None:
+    """A line a figure: each server, and how it stands to the direct way or to LiteLLM."""
+    names = list(results)
+    print(f"\n{'':40}" + "".join(f"{name:>22}" for name in names))
+    for figure in results[names[0]]:
+        print(f"{figure:40}" + "".join(f"{results[name][figure]:22,.2f}" for name in names))
+    direct, ours = results["direct"], results[names[1]]
+    print(f"\nadded first token: {ours['first token, 1 stream (ms)'] - direct['first token, 1 stream (ms)']:.2f} ms with one stream")
+    late = ours[P99] - direct[P99]
+    print(f"added p99 delay of a token: {late:.1f} ms with 256 paced streams")
+    if "litellm" in results:
+        theirs = results["litellm"]
+        print(f"tokens/s: {ours['tokens/s, 64 streams'] / theirs['tokens/s, 64 streams']:.1f} times LiteLLM's")
+        print(f"CPU a token: 1/{theirs['CPU ms / 1,000 tokens'] / ours['CPU ms / 1,000 tokens']:.1f} of LiteLLM's")
+        added = [results[name]["first token, 1 stream (ms)"] - direct["first token, 1 stream (ms)"] for name in (names[1], "litellm")]
+        print(f"added first token: {added[0]:.1f} ms against LiteLLM's {added[1]:.1f} ms")
+
+
+def main() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    server_core, rest = cores[0], cores[-1]
+    os.sched_setaffinity(0, {rest})
+    port = free_port()
+    results: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder, process(sys.executable, "-m", "bench.upstream", str(port), core=rest):
+        results["direct"] = measure(Target("direct", port))
+        for server in ("daphne", "uvicorn"):
+            home = Path(folder) / server
+            home.mkdir()
+            with patchbay(port, home, server_core, server) as target:
+                results[target.name] = measure(target)
+        if venv := os.environ.get("PATCHBAY_BENCH_LITELLM"):
+            with litellm(port, Path(folder), server_core, venv) as target:
+                results["litellm"] = measure(target)
+    report(results)
+
+
+if __name__ == "__main__":
+    main()
