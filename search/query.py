@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from asgiref.sync import sync_to_async
-
 from search import embedder, selectors
 from search.index import Hit, engine
 from search.index.base import Terms, terms
 from search.models import Chunk, Collection, Index, scope
 from search.selectors import Filters
 from webapp.accounts.models import User
+from webapp.backends.db import in_database
 from webapp.patterns.errors import PatternError
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ async def similar(user: User, chunk: Chunk, *, filters: Filters = NO_FILTERS, li
     results = Results()
 
     async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:
-        return [hit for hit in await sync_to_async(_like)(chunk, places, within) if hit.chunk_id != chunk.pk]
+        return [hit for hit in await in_database(_like, chunk, places, within) if hit.chunk_id != chunk.pk]
 
     return await _search(user, results, by_meaning, mode="semantic", filters=filters, limit=limit)
 
@@ -91,14 +90,14 @@ async def _search(
     index: Index | None = None,
 ) -> Results:
     began = time.perf_counter()
-    places, within = await sync_to_async(_places)(user, filters, index)
+    places, within = await in_database(_places, user, filters, index)
     scopes = [scope(place.collection_id) for place in places]
     semantic, keyword = await asyncio.gather(
         by_meaning(places, within) if mode != "keyword" else _nothing(),
-        sync_to_async(_keyword)(results.terms, scopes, within) if mode != "semantic" else _nothing(),
+        in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _nothing(),
     )
     fused = fuse(semantic, keyword)
-    results.found = await sync_to_async(_results)(user, fused, semantic, keyword, limit)
+    results.found = await in_database(_results, user, fused, semantic, keyword, limit)
     results.milliseconds = (time.perf_counter() - began) * 1000
     return results
 
@@ -139,7 +138,7 @@ async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] |
 
 async def _ask(query: str, index: Index, within: Sequence[int] | None, user: User) -> list[Hit]:
     vector = await embedder.embed_query(query, index, user=user)
-    return await sync_to_async(engine().nearest)(index, vector, CANDIDATES, within=within)
+    return await in_database(engine().nearest, index, vector, CANDIDATES, within=within)
 
 
 def _like(chunk: Chunk, places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from search.index.base import FilesDamaged
 from webapp.patterns.similarity import Hits, Mask, Matrix, SignIndex, top_k
 
 Ids = NDArray[np.int64]
@@ -35,12 +36,12 @@ class _Mapped:
 
 
 class VectorFiles:
-    """The files of one index generation below `folder`, opened on first use and mapped anew when they have grown."""
+    """The files of one index generation, `path` with two suffixes; opened on first use and mapped anew when they have grown."""
 
-    def __init__(self, folder: Path, name: str, dimension: int) -> None:
+    def __init__(self, path: Path, dimension: int) -> None:
         self.dimension = dimension
-        self._ids_path = folder / f"{name}.ids"
-        self._vectors_path = folder / f"{name}.f32"
+        self._ids_path = path.with_suffix(".ids")
+        self._vectors_path = path.with_suffix(".f32")
         self._mapped: _Mapped | None = None
         self._signs: SignIndex | None = None
         self._lock = threading.Lock()
@@ -129,7 +130,3 @@ class VectorFiles:
         """Remove the files."""
         for path in (self._ids_path, self._vectors_path):
             path.unlink(missing_ok=True)
-
-
-class FilesDamaged(Exception):
-    """The files do not hold what the database counts: the index must be built again."""

@@ -3,57 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any, Literal
+import time
+from typing import Any
 
-import httpx2
 import openai
-import pydantic
 import pytest
-from jsonschema import Draft202012Validator
-from openai.types.chat import ChatCompletion
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from webapp.builtin.asgi import BuiltinBackend
-
-MODEL = "patchbay-builtin"
-REPORT = (
-    "Patchbay is a console for model servers. It was made by a small team in 2025. The console streams answers over a websocket. "
-    "Every answer passes through a chain of backends. When a backend fails, the next backend in the chain answers. "
-    "Batches run on any backend. Search finds passages in documents. The weather was nice. Lunch was served at noon."
-)
-SEARCH: Any = {
-    "type": "function",
-    "function": {
-        "name": "search_documents",
-        "description": "Find passages.",
-        "parameters": {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]},
-    },
-}
-CALCULATOR: Any = {
-    "type": "function",
-    "function": {
-        "name": "calculator",
-        "parameters": {"type": "object", "properties": {"expression": {"type": "string"}}, "required": ["expression"]},
-    },
-}
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[openai.AsyncOpenAI]:
-    transport = httpx2.ASGITransport(BuiltinBackend(pace=0))  # type: ignore[arg-type]  # its scope type is narrower
-    async with openai.AsyncOpenAI(
-        base_url="http://builtin/v1", api_key="none", max_retries=0, http_client=httpx2.AsyncClient(transport=transport)
-    ) as client:
-        yield client
-
-
-async def say(client: openai.AsyncOpenAI, text: str, **options: Any) -> ChatCompletion:
-    answer: ChatCompletion = await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": text}], **options)
-    return answer
-
-
-async def text_of(client: openai.AsyncOpenAI, text: str, **options: Any) -> str:
-    return (await say(client, text, **options)).choices[0].message.content or ""
+from tests.builtin.talk import CALCULATOR, MODEL, REPORT, SEARCH, say, text_of
+from webapp.builtin.model import respond
+from webapp.builtin.protocol import read_chat
 
 
 class TestFirstMinute:
@@ -107,111 +67,6 @@ class TestFirstMinute:
             ],
         )
         assert "> It was made by a small team in 2025." in (answer.choices[0].message.content or "")
-
-
-class TestTools:
-    async def test_it_calls_the_calculator_and_reports_the_result(self, client: openai.AsyncOpenAI) -> None:
-        answer = await say(client, "What is 17*23?", tools=[SEARCH, CALCULATOR])
-        choice = answer.choices[0]
-        assert choice.finish_reason == "tool_calls"
-        assert choice.message.content is None
-        (call,) = choice.message.tool_calls or []
-        assert call.type == "function"
-        assert (call.function.name, json.loads(call.function.arguments)) == ("calculator", {"expression": "17*23"})
-        final = await client.chat.completions.create(
-            model=MODEL,
-            messages=[
-                {"role": "user", "content": "What is 17*23?"},
-                choice.message.model_dump(exclude_none=True),  # type: ignore[list-item]  # as openai's guide does it
-                {"role": "tool", "tool_call_id": call.id, "content": "391"},
-            ],
-            tools=[CALCULATOR],
-        )
-        assert final.choices[0].message.content == "17\\*23 = **391**"
-
-    async def test_several_sums_are_several_calls_unless_one_is_wanted(self, client: openai.AsyncOpenAI) -> None:
-        answer = await say(client, "What is 2+3 and 4*5?", tools=[CALCULATOR])
-        assert len(answer.choices[0].message.tool_calls or []) == 2
-        answer = await say(client, "What is 2+3 and 4*5?", tools=[CALCULATOR], parallel_tool_calls=False)
-        assert len(answer.choices[0].message.tool_calls or []) == 1
-
-    async def test_questions_go_to_the_documents_and_come_back_quoted(self, client: openai.AsyncOpenAI) -> None:
-        answer = await say(client, "How long is the warranty?", tools=[SEARCH, CALCULATOR])
-        (call,) = answer.choices[0].message.tool_calls or []
-        assert call.type == "function"
-        assert json.loads(call.function.arguments) == {"query": "How long is the warranty?"}
-        found = {"results": [{"text": "Two years, on\nall parts.", "title": "Warranty.pdf", "page": 3, "url": "/search/documents/7/"}]}
-        final = await client.chat.completions.create(
-            model=MODEL,
-            messages=[
-                {"role": "user", "content": "How long is the warranty?"},
-                {"role": "assistant", "tool_calls": [call.model_dump()]},  # type: ignore[list-item]  # as openai's guide does it
-                {"role": "tool", "tool_call_id": call.id, "content": json.dumps(found)},
-            ],
-            tools=[SEARCH],
-        )
-        said = final.choices[0].message.content or ""
-        assert "> Two years, on all parts.\n>\n> — [Warranty.pdf](/search/documents/7/), page 3" in said
-
-    async def test_tool_choice_is_obeyed(self, client: openai.AsyncOpenAI) -> None:
-        answer = await say(client, "What is 2+3?", tools=[CALCULATOR], tool_choice="none")
-        assert answer.choices[0].message.content == "2+3 = **5**"
-        answer = await say(client, "hello", tools=[SEARCH], tool_choice="required")
-        assert (answer.choices[0].message.tool_calls or [])[0].type == "function"
-        named = {"type": "function", "function": {"name": "calculator"}}
-        answer = await say(client, "hello", tools=[SEARCH, CALCULATOR], tool_choice=named)
-        (call,) = answer.choices[0].message.tool_calls or []
-        assert call.type == "function"
-        assert call.function.name == "calculator"
-
-
-class Analysis(pydantic.BaseModel):
-    summary: str
-    confidence: float = pydantic.Field(ge=0, le=1)
-    tags: list[str]
-    kind: Literal["report", "invoice"]
-    note: str | None
-
-
-class TestFormats:
-    async def test_a_schema_is_met(self, client: openai.AsyncOpenAI) -> None:
-        answer = await client.chat.completions.parse(
-            model=MODEL, messages=[{"role": "user", "content": f"Analyse this report: {REPORT}"}], response_format=Analysis
-        )
-        parsed = answer.choices[0].message.parsed
-        assert parsed
-        assert parsed.kind == "report"
-        assert "backend" in parsed.tags
-
-    async def test_any_object_will_do_when_any_is_asked_for(self, client: openai.AsyncOpenAI) -> None:
-        assert json.loads(await text_of(client, "2+2", response_format={"type": "json_object"})) == {"answer": "2+2 = 4"}
-
-    @pytest.mark.parametrize(
-        "schema",
-        [
-            {"type": "object", "properties": {"n": {"type": "integer", "minimum": 5, "multipleOf": 7}}, "required": ["n"]},
-            {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "array", "items": {"type": "number"}}}},
-            {"type": "object", "properties": {"d": {"type": "string", "format": "date-time"}, "c": {"const": 4}}, "required": ["d", "c"]},
-            {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "boolean"}}, "required": ["x"]}, "minItems": 2},
-            {"anyOf": [{"type": "null"}, {"type": "string", "minLength": 500, "maxLength": 600}]},
-            {"allOf": [{"type": "object", "required": ["a"]}, {"properties": {"a": {"type": "null"}}}]},
-            {"type": ["null", "number"], "exclusiveMinimum": 3, "exclusiveMaximum": 4},
-            {"$ref": "#/$defs/Node", "$defs": {"Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}}},
-            {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}]},
-            {"type": "array", "items": {"type": "string", "maxLength": 3}, "minItems": 9, "maxItems": 9},
-            {"type": "string", "pattern": "^cha[a-z]n$"},
-            {"required": ["free"]},
-        ],
-    )
-    async def test_schemas_of_many_kinds_are_met(self, client: openai.AsyncOpenAI, schema: dict[str, Any]) -> None:
-        wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-        value = json.loads(await text_of(client, f"Fill: {REPORT}", response_format=wanted))
-        Draft202012Validator(schema).validate(value)
-
-    async def test_a_schema_it_cannot_meet_is_refused(self, client: openai.AsyncOpenAI) -> None:
-        wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "^Q{9}$"}}}
-        with pytest.raises(openai.BadRequestError, match="found no value"):
-            await say(client, "hello", response_format=wanted)
 
 
 class TestStream:
@@ -287,87 +142,36 @@ class TestOtherEndpoints:
             await client.models.retrieve("nothing")
 
 
-GOOD: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "2+2"}]}
-IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
-CALLING = {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}
+class TestAnyText:
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(max_size=400) | st.text(alphabet="1+= x.,!?()[]>#:-\n%of and summarise title", max_size=1500))
+    def test_any_message_has_an_answer(self, text: str) -> None:
+        ask = read_chat({"model": MODEL, "messages": [{"role": "user", "content": text}], "tools": [SEARCH, CALCULATOR]})
+        reply = respond(ask)
+        assert reply.text or reply.calls
 
-
-class TestErrors:
     @pytest.mark.parametrize(
-        ("change", "status", "param", "code"),
+        "text",
         [
-            ({"model": None}, 400, "model", "missing_required_parameter"),
-            ({"model": 3}, 400, "model", "missing_required_parameter"),
-            ({"model": "gpt-9"}, 404, "model", "model_not_found"),
-            ({"messages": None}, 400, "messages", "missing_required_parameter"),
-            ({"messages": "hi"}, 400, "messages", "invalid_type"),
-            ({"messages": []}, 400, "messages", "empty_array"),
-            ({"messages": ["hi"]}, 400, "messages[0]", "invalid_type"),
-            ({"messages": [{"role": "king", "content": ""}]}, 400, "messages[0].role", "invalid_value"),
-            ({"messages": [{"role": "user"}]}, 400, "messages[0].content", "missing_required_parameter"),
-            (
-                {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
-                400,
-                "messages[0].content[0].text",
-                "missing_required_parameter",
-            ),
-            ({"messages": [{"role": "user", "content": [IMAGE]}]}, 400, "messages[0].content[0]", "unsupported_value"),
-            ({"messages": [{"role": "tool", "content": ""}]}, 400, "messages[0].tool_call_id", "missing_required_parameter"),
-            ({"messages": [{"role": "tool", "tool_call_id": "a", "content": ""}]}, 400, "messages[0].role", None),
-            ({"messages": [CALLING]}, 400, "messages", None),
-            ({"messages": [CALLING, {"role": "user", "content": ""}]}, 400, "messages", None),
-            ({"messages": [{"role": "assistant", "tool_calls": 1}]}, 400, "messages[0].tool_calls", "invalid_type"),
-            ({"messages": [{"role": "user", "content": "word " * 40_000}]}, 400, "messages", "context_length_exceeded"),
-            ({"max_tokens": 0}, 400, "max_tokens", "integer_below_min_value"),
-            ({"n": 100}, 400, "n", "unsupported_value"),
-            ({"temperature": 3}, 400, "temperature", "decimal_above_max_value"),
-            ({"stream": "yes"}, 400, "stream", "invalid_type"),
-            ({"stream_options": {"include_usage": True}}, 400, "stream_options", None),
-            ({"stop": ["a"] * 5}, 400, "stop", "array_above_max_length"),
-            ({"logprobs": True}, 400, "logprobs", "unsupported_value"),
-            ({"tools": [{"type": "function"}]}, 400, "tools[0].function", "missing_required_parameter"),
-            ({"tool_choice": "required"}, 400, "tool_choice", "invalid_value"),
-            ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, 400, "tool_choice", "invalid_value"),
-            ({"tool_choice": {"type": "function"}}, 400, "tool_choice", "invalid_value"),
-            ({"response_format": {"type": "xml"}}, 400, "response_format.type", "invalid_value"),
-            ({"response_format": {"type": "structural_tag"}}, 400, "response_format.type", "unsupported_value"),
-            ({"response_format": {"type": "json_schema"}}, 400, "response_format.json_schema", "missing_required_parameter"),
-            (
-                {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "thing"}}}},
-                400,
-                "response_format.json_schema.schema",
-                "invalid_json_schema",
-            ),
+            "1" + "=" * 1990 + "x",
+            "1% of " * 300,
+            "1" * 1990 + "x",
+            "1" + "!" * 1990,
+            "(" * 900 + "1",
+            "square root of " * 120 + "1",
+            "so " * 600 + "1",
+            "what is " * 3000,
+            "add " * 6000,
+            "title " * 6000,
+            "summarise: " * 3000,
+            "\"'" * 15_000,
+            "\n " * 9000 + "x",
+            "[1] (" * 4000,
+            "[1] a\n" + ">\n" * 9000,
+            "a" * 200_000,
         ],
     )
-    async def test_bad_input_is_named(self, client: openai.AsyncOpenAI, change: Any, status: int, param: str, code: str | None) -> None:
-        with pytest.raises(openai.APIStatusError) as caught:
-            await client.post("/chat/completions", body={**GOOD, **change}, cast_to=object)
-        assert caught.value.status_code == status
-        body = caught.value.body
-        assert isinstance(body, dict)
-        assert set(body) == {"message", "type", "param", "code"}
-        assert (body["type"], body["param"], body["code"]) == ("invalid_request_error", param, code)
-
-    async def test_unknown_fields_and_nulls_are_accepted(self, client: openai.AsyncOpenAI) -> None:
-        extra = {"foo": 1, "temperature": None, "tools": None, "stop": None, "n": None, "stream": None, "seed": 3}
-        assert await text_of(client, "2+2", extra_body=extra) == "2+2 = **4**"
-
-    @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"null", b"\xff", b'{"a": NaN}', b"[" * 10_000])
-    async def test_what_is_no_json_object_is_refused(self, client: openai.AsyncOpenAI, body: bytes) -> None:
-        with pytest.raises(openai.BadRequestError) as caught:
-            await client.post("/chat/completions", content=body, cast_to=object)
-        assert isinstance(caught.value.body, dict)
-
-    @pytest.mark.parametrize(
-        ("method", "path", "status"),
-        [("get", "/chat/completions", 405), ("post", "/models", 405), ("get", "/nothing", 404), ("post", "/audio/speech", 404)],
-    )
-    async def test_unknown_paths_and_methods_have_the_same_shape(
-        self, client: openai.AsyncOpenAI, method: str, path: str, status: int
-    ) -> None:
-        with pytest.raises(openai.APIStatusError) as caught:
-            await getattr(client, method)(path, cast_to=object)
-        assert caught.value.status_code == status
-        assert isinstance(caught.value.body, dict)
-        assert set(caught.value.body) == {"message", "type", "param", "code"}
+    def test_no_message_takes_long(self, text: str) -> None:
+        started = time.perf_counter()
+        respond(read_chat({"model": MODEL, "messages": [{"role": "user", "content": text}], "tools": [SEARCH]}))
+        assert time.perf_counter() - started < 5  # milliseconds here; minutes when a pattern backtracks

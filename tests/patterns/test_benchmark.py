@@ -6,16 +6,26 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.patterns.backends import Scripted
 from tests.patterns.virtual_time import run_virtually
+from tests.upstream import Upstream, tokens
 from webapp.patterns.benchmark import Percentiles, Progress, Report, Sample, measure
 from webapp.patterns.errors import ServerFailed
+from webapp.patterns.providers.openai import OpenAIBackend
+from webapp.patterns.tokens import count_text
 from webapp.patterns.types import Delta, Packet, Request, ToolCallDelta, Usage
 
 REQUEST = Request.chat([{"role": "user", "content": "Hello"}], model="gpt-4o")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def vocabulary() -> None:
+    """Loaded before: in virtual time nothing waits for a thread."""
+    count_text("load", "gpt-4o")
 
 
 def packet(**fields: Any) -> Packet:
@@ -151,3 +161,16 @@ def test_a_pace_needs_two_tokens_and_time() -> None:
 def test_a_run_of_no_time_has_no_throughput() -> None:
     report = measured(Scripted(packets=streams()), requests=0, warm_up=0)
     assert (report.tokens_per_second, report.requests_per_second, report.answered) == (0, 0, 0)
+
+
+async def test_it_measures_over_real_http(upstream: Upstream) -> None:
+    upstream.default = tokens(20, pace=0.01, first=0.1)
+    backend = OpenAIBackend("test", upstream.base_url)
+    try:
+        report = await measure(backend, REQUEST, requests=4, concurrency=2)
+    finally:
+        await backend.aclose()
+    assert (report.answered, report.failed) == (4, 0)
+    assert report.first_token_ms.p50 is not None
+    assert report.first_token_ms.p50 >= 100
+    assert report.stream_tokens_per_second.p50 is not None

@@ -13,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.patterns.virtual_time import run_virtually, virtual_clock
-from webapp.patterns.errors import AuthenticationFailed, RateLimited, ServerFailed
+from tests.upstream import Upstream, status
+from webapp.patterns.errors import AuthenticationFailed, RateLimited, RequestRejected, ServerFailed
 from webapp.patterns.parallel import NEVER, CancelledInside, Progress, Result, Retry, run
+from webapp.patterns.providers.openai import OpenAIBackend
+from webapp.patterns.types import Request
 
 
 async def collect(items: Any, worker: Any, **options: Any) -> list[Result[Any, Any]]:
@@ -338,3 +341,19 @@ async def test_cancelling_the_caller_cancels_the_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert running == 0
+
+
+async def test_it_sends_requests_over_real_http_and_waits_out_a_rate_limit(upstream: Upstream) -> None:
+    backend = OpenAIBackend("test", upstream.base_url)
+    upstream.script(*[status(429, headers={"retry-after-ms": "20"})] * 3, status(503), status(400))
+
+    async def ask(number: int) -> str:
+        return (await backend.send(Request.chat([{"role": "user", "content": str(number)}], model="m"))).text
+
+    try:
+        results = await collect(range(20), ask, concurrency=3, retry=Retry(base=0.01))
+    finally:
+        await backend.aclose()
+    assert [type(result.error) for result in results if not result.ok] == [RequestRejected]
+    assert [result.value for result in results if result.ok] == ["Hello from upstream."] * 19
+    assert len(upstream.requests) == 20 + 3 + 1

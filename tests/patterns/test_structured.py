@@ -293,6 +293,11 @@ class TestReading:
         with pytest.raises(InputError, match="schema"):
             await parse(Scripted(GOOD), QUESTION, schema)
 
+    @pytest.mark.parametrize("reference", ["#/$defs/Nothing", "https://example.com/schema.json", "#"])
+    async def test_a_reference_to_nowhere_is_the_callers_mistake(self, reference: str) -> None:
+        with pytest.raises(InputError, match="leads nowhere"):
+            await parse(Scripted("{}"), QUESTION, {"allOf": [{"$ref": reference}]})
+
 
 class TestFinding:
     @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ class UserAdmin(DjangoUserAdmin):
 
     list_display = ("username", "email", "role", "is_active", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
+    filter_horizontal = ()
+    readonly_fields = ("last_login", "date_joined")
     actions = ("make_user", "make_manager", "make_administrator")
     fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Chat", {"fields": ("system_prompt",)}))
 
@@ -46,4 +48,3 @@ class BudgetAdmin(admin.ModelAdmin):
     """Monthly budgets of users and groups."""
 
     list_display = ("owner", "monthly")
-    autocomplete_fields = ("user", "group")

@@ -8,6 +8,7 @@ from webapp.findings import Finding
 class BackendsConfig(AppConfig):
     name = "webapp.backends"
     label = "backends"
+    verbose_name = "Configuration"
 
     def ready(self) -> None:
         from webapp import background

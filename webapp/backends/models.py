@@ -146,8 +146,10 @@ class Route(models.Model):
     name = models.CharField(max_length=64, unique=True, validators=[name_validator])
     description = models.CharField(max_length=200, blank=True)
     enabled = models.BooleanField(default=True)
-    mid_stream = models.CharField(max_length=10, choices=MidStream.choices, default=MidStream.STOP)
-    hedge_ms = models.PositiveIntegerField(null=True, blank=True, help_text="Start the next step after this many ms without a first token.")
+    mid_stream = models.CharField("if a stream breaks off", max_length=10, choices=MidStream.choices, default=MidStream.STOP)
+    hedge_ms = models.PositiveIntegerField(
+        "hedge after (ms)", null=True, blank=True, help_text="Start the next step after so long without a first token."
+    )
     restricted = models.BooleanField(
         default=False, help_text="Only for the people and groups below. Stays on when the last of them is deleted: then nobody may use it."
     )
@@ -243,6 +245,7 @@ class ApiToken(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        verbose_name = "API token"
 
     def __str__(self) -> str:
         return f"{self.label or 'token'} …{self.hint}"

@@ -8,14 +8,15 @@ from webapp.patterns.calculator import CONSTANTS, FUNCTIONS, NotArithmeticError,
 from webapp.patterns.tools import ToolError
 
 MAX_MESSAGE_CHARS = 2_000
-NUMBER = r"(?:\d+(?:\.\d+)?|\.\d+)"
+# Possessive where a number could be read in many ways: what strangers write must not make the search backtrack.
+NUMBER = r"(?:\d++(?:\.\d++)?+|\.\d++)"
 ASKING = re.compile(
     r"^(?:(?:please|hey|hi|hello|ok|so|and|now|then|can you|could you|would you|tell me|use the calculator to)[\s,]+)*"
     r"(?:what(?:'s|’s| is| are| does| do you get for)?|how much (?:is|are|does)|calculate|compute|evaluate|work out|solve|calc)?"
     r"(?:\s+(?:the\s+)?(?:value|result|sum|product)\s+of)?[\s:]*",
     re.IGNORECASE,
 )
-ENDING = re.compile(r"(?:[\s,]*(?:=|equals?|equal to|make|makes|please|thanks|for me|in total))*[\s=?.]*(?:(?<!\d)!+)?$", re.IGNORECASE)
+ENDINGS = (" equals", " equal", " equal to", " make", " makes", " please", " thanks", " for me", " in total")
 DATE = re.compile(r"^\s*\d{1,4}([-/.])\d{1,2}\1\d{1,4}\s*$|^[\d\s()+-]*\d{3}-\d{3,4}(-\d+)?\s*$")
 SPOKEN: list[tuple[str, str]] = [
     (rf"({NUMBER})\s*(?:%|percent)\s+of\s+", r"\1/100*"),
@@ -33,7 +34,7 @@ SPOKEN: list[tuple[str, str]] = [
     (r"(?<=\d)\s*x\s*(?=[\d(.])", "*"),
     (rf"({NUMBER})!", r"factorial(\1)"),
 ]
-ALLOWED = re.compile(rf"(?:\s|{NUMBER}(?:e[+-]?\d+)?|[-+*/%^×÷−·√(),]|\b(?:{'|'.join([*FUNCTIONS, *CONSTANTS])})\b)+")
+ALLOWED = re.compile(rf"(?:\s|{NUMBER}(?:e[+-]?\d++)?+|[-+*/%^×÷−·√(),]|\b(?:{'|'.join([*FUNCTIONS, *CONSTANTS])})\b)++")
 
 
 def expressions(text: str) -> list[str]:
@@ -49,7 +50,7 @@ def expressions(text: str) -> list[str]:
 
 
 def _expression(text: str) -> str:
-    bare = ENDING.sub("", ASKING.sub("", text.strip(), count=1))
+    bare = _without_ending(ASKING.sub("", text.strip(), count=1))
     if DATE.match(bare):
         return ""
     for pattern, replacement in SPOKEN:
@@ -58,6 +59,18 @@ def _expression(text: str) -> str:
         bare = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", bare)
     bare = bare.strip()
     return bare if ALLOWED.fullmatch(bare) and re.search(r"[-+*/%^×÷−·√(]", bare.lstrip("-+")) and _is_arithmetic(bare) else ""
+
+
+def _without_ending(text: str) -> str:
+    """The text without what only ends a question; by hand, since a regular expression for it backtracks without end."""
+    while True:
+        text = text.rstrip(" \t\r\n=?.,")
+        courtesy = next((ending for ending in ENDINGS if text.lower().endswith(ending)), "")
+        if text.endswith("!") and not text[-2:-1].isdigit():  # 5! is a factorial
+            courtesy = "!"
+        if not courtesy:
+            return text
+        text = text[: -len(courtesy)]
 
 
 def _is_arithmetic(expression: str) -> bool:

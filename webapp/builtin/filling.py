@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from webapp.builtin import extract
+from webapp.builtin.catalog import CHAT_MODEL
 from webapp.builtin.protocol import ApiError
 from webapp.patterns.types import Json
 
 MAX_DEPTH = 40
+MAX_VALUES = 20_000
+PATH = "response_format.json_schema"
+NOT_SCHEMAS = {"properties", "$defs", "definitions", "dependentSchemas", "enum", "const", "default", "examples", "required"}
 FORMATS = {
     "date-time": "1970-01-01T00:00:00Z",
     "date": "1970-01-01",
@@ -29,16 +33,42 @@ def fill(schema: Json, source: str, answer: str) -> Any:
     """A value that `schema` accepts: names and lists from `source`, free text from `answer`.
 
     Raises:
-        ApiError: no value could be found, as for a pattern that nothing in the text matches.
+        ApiError: the schema says more than extraction can meet, or asks for too much.
     """
     from jsonschema import Draft202012Validator
+    from referencing.exceptions import Unresolvable
 
-    value = _Filler(schema, source, answer, [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", source)]).value(schema, "", 0)
-    fault = next(Draft202012Validator(schema).iter_errors(value), None)
+    if _has_pattern(schema):
+        _refuse("schemas with patterns: a pattern may take forever to match")
+    try:
+        value = _Filler(schema, source, answer, [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", source)]).value(schema, "", 0)
+        fault = next(Draft202012Validator(schema).iter_errors(value), None)
+    except Unresolvable as error:
+        raise ApiError(400, f"Invalid schema: {error}"[:300], param=PATH, code="invalid_json_schema") from error
+    except RecursionError:
+        _refuse("schemas that refer to themselves in this way")
     if fault:
-        path = "response_format.json_schema"
-        raise ApiError(400, f"This extractive model found no value for the schema: {fault.message[:200]}.", param=path)
+        _refuse(f"this schema: by extraction it found no value for it ({fault.message[:200]})")
     return value
+
+
+def _refuse(what: str) -> NoReturn:
+    raise ApiError(400, f"{CHAT_MODEL} does not support {what}.", param=PATH, code="unsupported_value")
+
+
+def _has_pattern(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return any(map(_has_pattern, schema))
+    if not isinstance(schema, dict):
+        return False
+    if schema.keys() & {"pattern", "patternProperties"}:
+        return True
+    named = [each for key in ("properties", "$defs", "definitions", "dependentSchemas") for each in _values(schema.get(key))]
+    return any(map(_has_pattern, [*named, *(each for key, each in schema.items() if key not in NOT_SCHEMAS)]))
+
+
+def _values(named: Any) -> list[Any]:
+    return list(named.values()) if isinstance(named, dict) else []
 
 
 @dataclass(slots=True)
@@ -47,9 +77,17 @@ class _Filler:
     source: str
     answer: str
     numbers: list[float]
+    left: int = MAX_VALUES
+
+    def spend(self, amount: int = 1) -> None:
+        """Take from what a schema may cost: a few lines of it can ask for more than fits into memory."""
+        self.left -= amount
+        if self.left < 0:
+            _refuse("schemas that ask for so much")
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
         """A value for one schema; `name` is the property's, a hint of what is wanted."""
+        self.spend()
         if not isinstance(schema, dict) or depth > MAX_DEPTH:
             return None
         schema = self._resolved(schema)
@@ -79,6 +117,7 @@ class _Filler:
 
     def _resolved(self, schema: Json) -> Json:
         """The schema behind `$ref`, with `allOf` merged in."""
+        self.spend()
         seen = 0
         while "$ref" in schema and seen < MAX_DEPTH:
             schema, seen = {**self._target(str(schema["$ref"])), **{k: v for k, v in schema.items() if k != "$ref"}}, seen + 1
@@ -112,6 +151,7 @@ class _Filler:
 
     def _array(self, schema: Json, name: str, depth: int) -> list[Any]:
         least, most = schema.get("minItems", 0), schema.get("maxItems", 5)
+        self.spend(least)
         if "prefixItems" in schema:
             return [self.value(each, name, depth + 1) for each in schema["prefixItems"]]
         items = self._resolved(schema.get("items") or {"type": "string"})
@@ -138,9 +178,7 @@ class _Filler:
         return int(number) if whole else number
 
     def _string(self, schema: Json, name: str) -> str:
-        if "pattern" in schema:
-            found = re.search(str(schema["pattern"]).strip("^$"), self.source)
-            return found.group() if found else ""
+        self.spend(schema.get("minLength", 0))
         if schema.get("format") in FORMATS:
             return FORMATS[str(schema["format"])]
         if re.search(r"title|name|subject|topic|label|category", name, re.IGNORECASE):

@@ -38,10 +38,12 @@ CONNECT = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 CONNECT_NAMED = re.compile(r"\b(?:connect|hook up|set ?up|configure|add|install|link|integrate|plug in|use|run)\b", re.IGNORECASE)
+NAME = re.compile(r"(?<!\S)[\w.:-]*(?:[\d/_]|[a-z]-)[\w./:-]*")
 TOOL_WORDS: dict[str, re.Pattern[str]] = {
     "current_time": re.compile(r"\b(?:what|which|current|today'?s)\b.*\b(?:time|date|day|weekday)\b", re.IGNORECASE),
     "get_gpu_metrics": re.compile(r"\bgpus?\b|\bvram\b", re.IGNORECASE),
     "list_backends": re.compile(r"\b(?:which|what|list|show)\b.*\b(?:backends|models|servers|routes)\b", re.IGNORECASE),
+    "run_benchmark": re.compile(r"\bbenchmark\b|\bhow fast\b", re.IGNORECASE),
     "get_batch_status": re.compile(r"\bbatch(?:es)?\b", re.IGNORECASE),
 }
 
@@ -94,14 +96,20 @@ def _wanted_calls(ask: Ask, question: str) -> tuple[Call, ...]:
     sums = arithmetic.expressions(question)
     if sums:
         return tuple(Call("calculator", {"expression": each}) for each in sums) if "calculator" in ask.tools else ()
-    if _own_words(question) or _pasted(question) or not question:
+    if not question or _own_words(question) or _pasted(question) or quoting.from_citations(question):
         return ()
     named = next((name for name, pattern in TOOL_WORDS.items() if name in ask.tools and pattern.search(question)), "")
     if named:
-        return (Call(named, {}),)
+        return (Call(named, _guessed(ask.tools[named], question)),)
     if "search_documents" in ask.tools and not TITLE.search(question):
         return (Call("search_documents", {"query": question[:1000]}),)
     return ()
+
+
+def _guessed(function: Json, question: str) -> Json:
+    """Arguments for what a tool requires: the last word of the question that looks like a name or an id."""
+    names = NAME.findall(question) or question.split()
+    return {name: names[-1].strip("?.!,") for name in (function.get("parameters") or {}).get("required", ())}
 
 
 def _forced(ask: Ask, question: str) -> Call:
@@ -131,6 +139,8 @@ def _said(messages: list[Message], question: str) -> str:
         return "\n".join(_sum(each) for each in sums)
     if TITLE.search(question):
         return _title(messages, question)
+    if cited := quoting.from_citations(question):
+        return cited
     if SUMMARY.search(question[:300]) or SUMMARY.search(question[-200:]):
         return _summarised(messages, question)
     said = _own_words(question)

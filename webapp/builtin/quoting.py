@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from webapp.builtin import texts
+from webapp.builtin import extract, texts
 from webapp.builtin.pieces import text_of
 from webapp.patterns.types import Json, Message
 
 MAX_PASSAGES = 3
 MAX_QUOTE_CHARS = 700
+SHORT_CHARS = 300
 MAX_ROWS = 20
+CITED = re.compile(r"^\[\d+\] (?P<document>[^\n]+?)(?: \((?P<url>\S+)\))?\n(?P<text>(?:>[^\n]*(?:\n|$))+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def _one(result: Result) -> str:
         case "calculator" if "expression" in result.arguments:
             return _sum(str(result.arguments["expression"]), result.value)
         case "search_documents":
-            return _found(result.value)
+            return _found(result.value, str(result.arguments.get("query", "")))
     return _facts(result.name, result.value)
 
 
@@ -67,21 +70,34 @@ def _sum(expression: str, value: Any) -> str:
     return f"{shown}: {value}" if isinstance(value, str) else f"{shown} = **{value}**"
 
 
-def _found(value: Any) -> str:
+def _found(value: Any, question: str) -> str:
     """The best passages of a search, whichever names the tool gives to its fields."""
     if isinstance(value, str):
         return f"The search said: {value}" if value.strip() else texts.NOTHING_FOUND
-    rows = value if isinstance(value, list) else next((each for each in value.values() if isinstance(each, list)), [])
+    rows = value if isinstance(value, list) else next((each for each in (value or {}).values() if isinstance(each, list)), [])
     passages = [row for row in rows if isinstance(row, dict) and _text(row)]
-    if not passages:
-        return texts.NOTHING_FOUND
-    quotes = [_passage(number, row) for number, row in enumerate(passages[:MAX_PASSAGES], 1)]
-    return "From your documents:\n\n" + "\n\n".join(quotes)
+    return _cited(passages[:MAX_PASSAGES], question) if passages else texts.NOTHING_FOUND
 
 
-def _passage(number: int, row: Json) -> str:
+def from_citations(message: str) -> str:
+    """The answer to a question that brings its passages along, each under its number and source; empty when it brings none."""
+    rows = [{**found.groupdict(), "text": re.sub(r"^> ?", "", found["text"], flags=re.MULTILINE)} for found in CITED.finditer(message)]
+    question = message[: message.find("[1]")]
+    wanted = set(extract.words(question))
+    best = sorted(rows, key=lambda row: -len(wanted & set(extract.words(row["text"]))))
+    return _cited(best[:MAX_PASSAGES], question) if best else ""
+
+
+def _cited(rows: list[Json], question: str) -> str:
+    return "From your documents:\n\n" + "\n\n".join(_passage(number, row, question) for number, row in enumerate(rows, 1))
+
+
+def _passage(number: int, row: Json, question: str) -> str:
+    """A short passage whole, of a long one the sentences that speak of the question."""
     text = " ".join(_text(row).split())
-    cut = text if len(text) <= MAX_QUOTE_CHARS else text[:MAX_QUOTE_CHARS].rsplit(" ", 1)[0] + " …"
+    best = extract.passages(question, text, 2) if len(text) > SHORT_CHARS else []
+    told = " … ".join(sorted(best, key=text.find)) if best else text
+    cut = told if len(told) <= MAX_QUOTE_CHARS else told[:MAX_QUOTE_CHARS].rsplit(" ", 1)[0] + " …"
     return f"> {cut}\n>\n> — {_source(number, row)}"
 
 

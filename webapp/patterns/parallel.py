@@ -173,7 +173,7 @@ class _Pool(Generic[T, R]):
         self._report()
 
     async def _process(self, index: int, item: T) -> Result[T, R]:
-        clock, retry = self._gate.clock, self._gate.retry
+        clock = self._gate.clock
         first, attempts, failures = clock.now(), 0, 0
         while True:
             began = await self._gate.enter()
@@ -183,24 +183,33 @@ class _Pool(Generic[T, R]):
                 self._gate.succeeded()
                 return Result(index, item, value, None, attempts, clock.now() - first)
             verdict = self._verdict(error)
-            wait = 0.0
+            failures += verdict is not Verdict.SLOWER
             if verdict is Verdict.SLOWER:
-                self._gate.throttled(began, retry_after_of(error))
-                asked = retry_after_of(error) or 0.0
-                if not self._gate.adaptive:
-                    wait = asked or retry.delay(attempts, clock.chance())
-                given_up = clock.now() - first + max(asked, wait, self._gate.closed_for) > retry.patience
+                wait = self._wait_after_limit(error, began, first, attempts)
             else:
                 self._gate.leave()
-                failures += 1
-                wait = retry.delay(failures, clock.chance())
-                given_up = verdict is Verdict.FINAL or failures >= retry.attempts
-            if given_up:
+                wait = self._wait_after_failure(verdict, failures)
+            if wait is None:
                 return Result(index, item, None, error, attempts, clock.now() - first)
             self._progress.retried += 1
             self._report()
             if wait:
                 await clock.sleep(wait)
+
+    def _wait_after_failure(self, verdict: Verdict, failures: int) -> float | None:
+        """Seconds until the item may be tried again; None where its error is the result."""
+        retry = self._gate.retry
+        if verdict is Verdict.FINAL or failures >= retry.attempts:
+            return None
+        return retry.delay(failures, self._gate.clock.chance())
+
+    def _wait_after_limit(self, error: Exception, began: float, first: float, attempts: int) -> float | None:
+        """The same after a rate limit: the gate makes the item wait where it adapts."""
+        gate, asked = self._gate, retry_after_of(error) or 0.0
+        gate.throttled(began, asked)
+        wait = 0.0 if gate.adaptive else asked or gate.retry.delay(attempts, gate.clock.chance())
+        waited = gate.clock.now() - first
+        return None if waited + max(asked, wait, gate.closed_for) > gate.retry.patience else wait
 
     async def _call(self, item: T) -> tuple[R | None, Exception | None]:
         self._progress.running += 1

@@ -222,7 +222,12 @@ class _SchemaShape(_Shape):
         super().__init__(str(schema.get("title") or "answer"), schema)
 
     def valid(self, value: Any) -> Any:
-        wrong = complaints.of_schema(self._validator.iter_errors(value))
+        from referencing.exceptions import Unresolvable
+
+        try:
+            wrong = complaints.of_schema(self._validator.iter_errors(value))
+        except (Unresolvable, RecursionError) as error:
+            raise errors.InputError(f"A reference in the schema leads nowhere: {error}", param="schema") from error
         if wrong:
             raise _WrongError("\n".join(wrong))
         return value

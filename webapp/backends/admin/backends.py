@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
 from webapp.backends import pasting, registry, selectors, services, status
-from webapp.backends.admin.forms import BackendForm, ModelForm
+from webapp.backends.admin.forms import BackendForm, LabelledRows, ModelForm
 from webapp.backends.models import Backend, BackendModel, ProbeRun
 from webapp.backends.polling import look_at
 from webapp.backends.presets import PRESETS
@@ -28,6 +28,7 @@ from webapp.patterns.errors import InputError
 class ModelInline(admin.TabularInline):
     model = BackendModel
     form = ModelForm
+    formset = LabelledRows
     extra = 0
     fields = ["name", "context_window", "input_price", "output_price", "tools", "json_schema", "embeddings"]
     verbose_name_plural = "Models"
@@ -152,7 +153,8 @@ class BackendAdmin(admin.ModelAdmin):
             cooling = status.coolings().get(backend.name, ())
             state, why = status.state_of(backend, cooling)
             context |= {"state": state, "word": status.WORDS[state], "badge": status.BADGES[state], "why": why, "cooling": cooling}
-            context |= {"newest_probe": backend.probes.first()}
+            model = next((row.name for row in backend.offered.all() if row.capabilities.get("chat", True)), "")
+            context["called"] = f"{backend.name}/{model}" if model else ""
         return super().changeform_view(request, object_id, form_url, context)
 
     def _page(self, request: HttpRequest, backend: Backend | None, title: str, **context: Any) -> dict[str, Any]:

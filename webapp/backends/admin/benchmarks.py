@@ -130,8 +130,17 @@ def _compared(run: BenchmarkRun) -> list[charts.Chart]:
     runs = sorted([run, *others[: COMPARED - 1]], key=lambda one: one.created_at)
     if len(runs) < 2:
         return []
-    labels = [f"{'this: ' if one.pk == run.pk else ''}{one.target} ×{one.concurrency}" for one in runs]
+    labels = [f"{one.target.rpartition('/')[2][:9]} ×{one.concurrency}" for one in runs]
+    names = ("other runs", "this run")
+    firsts = [_p50(one) or 0 for one in runs]
+    paces = [one.results.get("tokens_per_second", 0) for one in runs]
+    mine = [one.pk == run.pk for one in runs]
     return [
-        charts.bars("First token (p50), beside other runs", labels, ("p50",), [(_p50(one) or 0,) for one in runs], charts.seconds),
-        charts.bars("Tokens/s, beside other runs", labels, ("tokens/s",), [(one.results.get("tokens_per_second", 0),) for one in runs]),
+        charts.bars("First token, p50", labels, names, _marked(firsts, mine), charts.seconds),
+        charts.bars("Tokens/s of all streams", labels, names, _marked(paces, mine)),
     ]
+
+
+def _marked(values: list[float], mine: list[bool]) -> list[tuple[float, float]]:
+    """Each value as a bar of the first series, or of the second where it is this run's."""
+    return [(0, value) if own else (value, 0) for value, own in zip(values, mine, strict=True)]

@@ -27,6 +27,18 @@ class KeyField(forms.CharField):
         return bool(data)
 
 
+class LabelledRows(forms.BaseInlineFormSet):
+    """Rows in a table: the column's head is seen, and each field says it to who does not see."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        for name, field in form.fields.items():
+            label = str(field.label or name.replace("_", " ").capitalize())
+            for widget in (field.widget, getattr(field.widget, "widget", None)):  # the admin wraps that of a foreign key
+                if widget:
+                    widget.attrs.setdefault("aria-label", label)
+
+
 CAPABILITIES = (("", "unknown"), ("yes", "yes"), ("no", "no"))
 
 

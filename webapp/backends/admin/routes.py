@@ -9,12 +9,14 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.forms.widgets import Script
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
 from webapp.backends import cooldowns, firedrill, selectors, snapshot, status
+from webapp.backends.admin.forms import LabelledRows
 from webapp.backends.models import Backend, BackendModel, Route, RouteStep
 
 
@@ -30,6 +32,7 @@ class StepInline(admin.TabularInline):
 
     model = RouteStep
     form = StepForm
+    formset = LabelledRows
     extra = 0
     verbose_name_plural = "Steps, tried in this order"
 
@@ -58,7 +61,7 @@ class RouteAdmin(admin.ModelAdmin):
     ]
 
     class Media:
-        js = ["js/steps.js"]
+        js = [Script("js/steps.js", defer=True)]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         rows: QuerySet[Route] = super().get_queryset(request)

@@ -11,13 +11,11 @@ from django.db import transaction
 from webapp.backends import detection
 from webapp.backends.models import Backend, BackendModel, ConfigState, Offer, Route, RouteStep
 from webapp.backends.services.configuration import add_backend, add_model, free_name
+from webapp.builtin import EMBEDDING_MODEL, EMBEDDING_WINDOW
+from webapp.builtin.catalog import CHAT_MODEL, CHAT_WINDOW
 
 BUILTIN = "builtin"
 BUILTIN_URL = "http://builtin/v1"
-CHAT_MODEL = "patchbay-builtin"
-CHAT_WINDOW = 128_000
-EMBEDDING_MODEL = "all-MiniLM-L6-v2"
-EMBEDDING_WINDOW = 256
 DEFAULT_ROUTE = "default"
 EMBED_ROUTE = "embed"
 LAST = 1000

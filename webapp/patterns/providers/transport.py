@@ -35,7 +35,8 @@ class ForbiddenAddress(httpx2.ConnectError):
 class PoolTransport(httpx2.AsyncBaseTransport):
     """HTTP/1.1 with as many connections as there are calls, and the idle ones kept for reuse.
 
-    A request whose kept connection turns out to be closed before any byte of an answer is sent once more on a new one.
+    Of httpx's timeouts only the one for connecting is kept here: whoever calls bounds the rest. A request whose kept connection turns out
+    to be closed before any byte of an answer is sent once more on a new one.
     """
 
     def __init__(self, *, context: ssl.SSLContext | None = None, idle_seconds: float = IDLE_SECONDS) -> None:
@@ -43,6 +44,7 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         self._idle_seconds = idle_seconds
         self._idle: dict[Origin, list[Connection]] = defaultdict(list)
         self._busy: set[Connection] = set()
+        self._closed = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
@@ -54,12 +56,15 @@ class PoolTransport(httpx2.AsyncBaseTransport):
             try:
                 return await self._exchange(kept, origin, request)
             except httpx2.TransportError:
-                if kept.answered or not isinstance(request.stream, httpx2.ByteStream):
+                if self._closed or kept.answered or not isinstance(request.stream, httpx2.ByteStream):
                     raise
+        if self._closed:
+            raise httpx2.ConnectError("The backend is closed.")
         connection = await self._connect(origin, (request.extensions.get("timeout") or {}).get("connect"))
         return await self._exchange(connection, origin, request)
 
     async def aclose(self) -> None:
+        self._closed = True
         for connection in [*self._busy, *(kept for idle in self._idle.values() for kept in idle)]:
             connection.abort()
         self._idle.clear()
