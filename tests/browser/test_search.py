@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FilePayload, expect
 
 from tests.live import Live, OpenPage, accessibility_violations
 
@@ -20,13 +20,12 @@ def test_from_a_drop_to_the_passage_and_a_chat_about_it(live: Live, browser_page
     page.get_by_label("Name").fill("Animals and machines")
     page.get_by_role("button", name="Create").click()
     page.wait_for_url("**/search/collections/*/")
-    page.get_by_test_id("document-upload").set_input_files(
-        [
-            {"name": "cats.md", "mimeType": "text/markdown", "buffer": CATS},
-            {"name": "engines.md", "mimeType": "text/markdown", "buffer": ENGINES},
-            {"name": "noise.txt", "mimeType": "text/plain", "buffer": bytes(range(256)) * 40},
-        ]
-    )
+    files: list[FilePayload] = [
+        {"name": "cats.md", "mimeType": "text/markdown", "buffer": CATS},
+        {"name": "engines.md", "mimeType": "text/markdown", "buffer": ENGINES},
+        {"name": "noise.txt", "mimeType": "text/plain", "buffer": bytes(range(256)) * 40},
+    ]
+    page.get_by_test_id("document-upload").set_input_files(files)
     expect(page.locator("[data-testid=document-row][data-status=ready]")).to_have_count(2, timeout=PATIENCE)
     failed = page.locator("[data-testid=document-row][data-status=failed]")
     failed.wait_for(timeout=PATIENCE)
