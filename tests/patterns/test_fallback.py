@@ -325,6 +325,13 @@ async def test_all_failed_tells_of_each(bench: Bench) -> None:
     assert "b/m-b: HTTP 503" in caught.value.message
 
 
+async def test_steps_that_may_not_be_used_say_why(bench: Bench) -> None:
+    trail = Trail()
+    with pytest.raises(errors.AllFailed, match="a/m: Its key is lost") as caught:
+        await hear(bench.chain(steps=[Step(bench.backends[0], "m", unusable="Its key is lost.")]), trail=trail)
+    assert (caught.value.cause, told(trail)) == (None, [("a", "skipped", "")])
+
+
 async def test_a_stream_of_nothing_is_a_failure(bench: Bench) -> None:
     class Mute(OpenAIBackend):
         async def stream(self, *_: Any, **__: Any) -> AsyncGenerator[Packet, None]:
@@ -541,6 +548,12 @@ async def test_a_hedged_step_that_fails_makes_room_for_the_next_at_once(bench: B
         server.default = status(500)
     with pytest.raises(errors.AllFailed):
         await hear(bench.chain(3, hedge_ms=10))
+
+
+async def test_a_race_goes_on_when_nobody_else_can_be_started(bench: Bench) -> None:
+    bench.servers[0].default = says("alone", first=0.1)
+    steps = [Step(bench.backends[0], "m"), Step(bench.backends[1], "m", unusable="Its key is lost.")]
+    assert await hear(bench.chain(steps=steps, hedge_ms=20)) == "alone"
 
 
 async def test_a_request_at_fault_ends_the_race(bench: Bench) -> None:
