@@ -1,6 +1,6 @@
 """Token counting and context fitting: against bare tiktoken, and the event loop's longest wait.
 
-python -m bench.context
+python -m bench context
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`patterns.parallel` against semaphore-and-gather with the openai package, and its memory from 10,000 to 100,000 requests.
 
-    python -m bench.parallel [requests]
+    python -m bench parallel [requests]
 
 Both send the same requests to the same instant upstream, 64 at a time, in alternating rounds.
 """
@@ -77,7 +77,8 @@ def peak_memory(count: int, base_url: str) -> float:
     return float(done.stdout)
 
 
-def main(requests: int = 10_000) -> None:
+def main() -> None:
+    requests = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with instant_upstream() as base_url:
         for way in (simple, ours):
             per_second(way, base_url, 200)
@@ -95,4 +96,4 @@ if __name__ == "__main__":
         asyncio.run(ours(sys.argv[2], int(sys.argv[3])))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     else:
-        main(*map(int, sys.argv[1:]))
+        main()

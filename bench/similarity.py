@@ -1,10 +1,11 @@
 """Nearest vectors: exact search against a bare float32 matrix-vector product, which runs at the speed of memory.
 
-python -m bench.similarity
+python -m bench similarity [rows]
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from statistics import median
@@ -13,7 +14,7 @@ import numpy as np
 
 from webapp.patterns.similarity import SignIndex, normalised, top_k
 
-ROWS, DIMENSION = 100_000, 384
+DIMENSION = 384
 
 
 def milliseconds(*ways: Callable[[], object], times: int = 25) -> list[float]:
@@ -27,7 +28,8 @@ def milliseconds(*ways: Callable[[], object], times: int = 25) -> list[float]:
     return [median(mine) for mine in taken]
 
 
-def main(rows: int = ROWS) -> None:
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     chance = np.random.default_rng(1)
     centres = chance.normal(size=(2000, DIMENSION)).astype(np.float32)
     noise = chance.normal(size=(rows, DIMENSION)).astype(np.float32)

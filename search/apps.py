@@ -6,7 +6,9 @@ class SearchConfig(AppConfig):
     label = "search"
 
     def ready(self) -> None:
-        from search import worker
+        from search import tool, worker
         from webapp import background
+        from webapp.backends.toolbox import toolbox
 
         background.register("search", worker.service)
+        toolbox.tool(tool.search_documents)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from asgiref.sync import sync_to_async
 from django.db import transaction
 
-from search import embedder
+from search import embedder, wakeup
 from search.index import engine
-from search.models import Chunk, Index
+from search.models import Chunk, Collection, Document, Index
 from webapp.accounts.models import User
+from webapp.backends.db import in_database
 
 if TYPE_CHECKING:
     from webapp.patterns.similarity import Matrix
@@ -37,14 +37,14 @@ async def fill(index: Index, chunk_ids: Sequence[int], *, user: User, progress: 
 
 
 async def _fill_batch(index: Index, ids: Sequence[int], user: User) -> None:
-    chunks, known = await sync_to_async(_known)(index, ids)
+    chunks, known = await in_database(_known, index, ids)
     missing = list({chunk.digest: chunk for chunk in chunks if chunk.digest not in known}.values())
     if missing:
         texts = [chunk.embedded_text for chunk in missing]
         answered = await embedder.embed(texts, model=index.model, user=user, answered_by=index.answered_by)
         known.update({chunk.digest: vector for chunk, vector in zip(missing, answered.matrix, strict=True)})
         index.answered_by = index.answered_by or answered.answered_by
-    await sync_to_async(_keep)(index, chunks, known)
+    await in_database(_keep, index, chunks, known)
 
 
 def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Matrix]]:
@@ -83,9 +83,15 @@ def missing(index: Index) -> list[int]:
 
 
 def reconcile() -> None:
-    """After a crash: forget vectors of passages that are gone."""
+    """After a crash or a move: forget vectors of passages that are gone, and have indexes that lost vectors built again."""
     for index in Index.objects.exclude(dimension=None):
+        engine().check(index)
+        passages = Chunk.objects.filter(collection_id=index.collection_id).order_by("pk")
         held = engine().ids(index)
-        gone = held - set(Chunk.objects.filter(collection_id=index.collection_id).values_list("pk", flat=True))
+        gone = held - set(passages.values_list("pk", flat=True))
         if gone:
             engine().remove(index, sorted(gone))
+        serves = Collection.objects.filter(serving=index).exists()
+        if serves and set(passages.filter(document__state=Document.State.READY).values_list("pk", flat=True)) - held:
+            Index.objects.filter(pk=index.pk).update(state=Index.State.BUILDING)
+    wakeup.wake()

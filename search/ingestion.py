@@ -10,17 +10,17 @@ import asyncio
 import logging
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from search import filling, leases, services
+from search import enrichment, filling, leases, services
 from search.chunking import passages
 from search.index import engine
 from search.models import Chunk, Document, Index, scope
 from search.parsing.bounded import parse
 from search.parsing.document import Parsed, Unreadable
+from webapp.backends.db import in_database
 from webapp.patterns.embeddings import content_key
 from webapp.patterns.errors import PatternError
 from webapp.patterns.tokens import count_text
@@ -47,15 +47,15 @@ async def ingest(pk: UUID) -> None:
         async with leases.renewed(Document.objects.filter(pk=pk)):
             await _run(pk)
     except (Unreadable, PatternError) as error:
-        await sync_to_async(_fail)(pk, error.message if isinstance(error, PatternError) else str(error))
+        await in_database(_fail, pk, error.message if isinstance(error, PatternError) else str(error))
     except asyncio.CancelledError:
-        await asyncio.shield(sync_to_async(_give_back)(pk))
+        await asyncio.shield(in_database(_give_back, pk))
         raise
     except Document.DoesNotExist:
         logger.info("document %s was deleted while it was read", pk)
     except Exception as error:
         logger.exception("ingesting document %s broke", pk)
-        await sync_to_async(_fail)(pk, f"Something broke on our side ({type(error).__name__}); the server's log says more")
+        await in_database(_fail, pk, f"Something broke on our side ({type(error).__name__}); the server's log says more")
 
 
 async def _run(pk: UUID) -> None:
@@ -65,9 +65,10 @@ async def _run(pk: UUID) -> None:
     if document.state != State.EMBEDDING:
         await _set(pk, state=State.PARSING)
         parsed = await parse(services.file_path(pk), document.name)
-        await sync_to_async(_store_passages)(document, parsed)
+        await in_database(_store_passages, document, parsed)
     await _embed(document)
-    await sync_to_async(_finish)(pk)
+    await enrichment.describe(document)
+    await in_database(_finish, pk)
 
 
 async def _set(pk: UUID, **fields: object) -> None:
@@ -120,7 +121,7 @@ async def _embed(document: Document) -> None:
 
     indexes = [index async for index in document.collection.indexes.filter(Q(pk=serving) | Q(state=Index.State.BUILDING))]
     for index in indexes:
-        todo, done = await sync_to_async(_missing)(document, index)
+        todo, done = await in_database(_missing, document, index)
         if index.pk == serving:
             await _set(document.pk, embedded=done)
         try:

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+
+from webapp.backends.db import in_database
 
 LEASE = timedelta(seconds=30)
 RENEW_SECONDS = 10.0
@@ -34,7 +35,7 @@ async def renewed(row: QuerySet[Any]) -> AsyncGenerator[None, None]:
     async def renew() -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            await sync_to_async(row.update)(leased_until=timezone.now() + LEASE)
+            await in_database(row.update, leased_until=timezone.now() + LEASE)
 
     task = asyncio.create_task(renew())
     try:

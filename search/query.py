@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from asgiref.sync import sync_to_async
-
 from search import embedder, selectors
 from search.index import Hit, engine
 from search.index.base import Terms, terms
 from search.models import Chunk, Collection, Index, scope
 from search.selectors import Filters
 from webapp.accounts.models import User
+from webapp.backends.db import in_database
 from webapp.patterns.errors import PatternError
 
 if TYPE_CHECKING:
@@ -26,8 +25,10 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 CANDIDATES = 60
 MAX_QUERY_CHARS = 2000
 """What a query's meaning is taken from; longer ones are cut."""
-RANK_OFFSET = 60
-"""Of reciprocal rank fusion: how little the very first ranks are preferred."""
+RANK_OFFSET = 4
+KEYWORD_WEIGHT = 1.5
+"""Of reciprocal rank fusion: how little the first ranks are preferred, and how much words count beside meaning. Set by `evaluate_search` on
+the Python documentation: the customary 60 and 1 rank below words alone there."""
 MIN_COSINE = 0.1
 NO_FILTERS = Filters()
 
@@ -75,7 +76,7 @@ async def similar(user: User, chunk: Chunk, *, filters: Filters = NO_FILTERS, li
     results = Results()
 
     async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:
-        return [hit for hit in await sync_to_async(_like)(chunk, places, within) if hit.chunk_id != chunk.pk]
+        return [hit for hit in await in_database(_like, chunk, places, within) if hit.chunk_id != chunk.pk]
 
     return await _search(user, results, by_meaning, mode="semantic", filters=filters, limit=limit)
 
@@ -91,14 +92,14 @@ async def _search(
     index: Index | None = None,
 ) -> Results:
     began = time.perf_counter()
-    places, within = await sync_to_async(_places)(user, filters, index)
+    places, within = await in_database(_places, user, filters, index)
     scopes = [scope(place.collection_id) for place in places]
     semantic, keyword = await asyncio.gather(
         by_meaning(places, within) if mode != "keyword" else _nothing(),
-        sync_to_async(_keyword)(results.terms, scopes, within) if mode != "semantic" else _nothing(),
+        in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _nothing(),
     )
-    fused = fuse(semantic, keyword)
-    results.found = await sync_to_async(_results)(user, fused, semantic, keyword, limit)
+    fused = fuse((semantic, 1.0), (keyword, KEYWORD_WEIGHT))
+    results.found = await in_database(_results, user, fused, semantic, keyword, limit)
     results.milliseconds = (time.perf_counter() - began) * 1000
     return results
 
@@ -139,7 +140,7 @@ async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] |
 
 async def _ask(query: str, index: Index, within: Sequence[int] | None, user: User) -> list[Hit]:
     vector = await embedder.embed_query(query, index, user=user)
-    return await sync_to_async(engine().nearest)(index, vector, CANDIDATES, within=within)
+    return await in_database(engine().nearest, index, vector, CANDIDATES, within=within)
 
 
 def _like(chunk: Chunk, places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:
@@ -157,12 +158,12 @@ def _together(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
     return sorted(every, key=lambda hit: -hit.score)[:CANDIDATES]
 
 
-def fuse(*rankings: Sequence[Hit]) -> list[Hit]:
-    """Reciprocal rank fusion: what several rankers place high comes first, whatever their scores mean."""
+def fuse(*rankings: tuple[Sequence[Hit], float]) -> list[Hit]:
+    """Reciprocal rank fusion of (ranking, weight): what several rankers place high comes first, whatever their scores mean."""
     scores: dict[int, float] = {}
-    for ranking in rankings:
+    for ranking, weight in rankings:
         for rank, hit in enumerate(ranking, 1):
-            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + 1 / (RANK_OFFSET + rank)
+            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + weight / (RANK_OFFSET + rank)
     return sorted((Hit(*item) for item in scores.items()), key=lambda hit: (-hit.score, hit.chunk_id))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from search import filling, leases
 from search.models import Collection, Index
+from webapp.backends.db import in_database
 from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.search")
@@ -32,7 +32,7 @@ async def build(pk: int) -> None:
     except PatternError as error:
         await row.aupdate(state=Index.State.FAILED, why=error.message[:500], leased_until=None)
     except asyncio.CancelledError:
-        await asyncio.shield(sync_to_async(row.update)(leased_until=None))
+        await asyncio.shield(in_database(row.update, leased_until=None))
         raise
     except (Index.DoesNotExist, Collection.DoesNotExist):
         logger.info("index %s was dropped while it was built", pk)
@@ -49,8 +49,8 @@ async def _build(pk: int) -> None:
             raise Index.DoesNotExist
 
     while True:
-        todo = await sync_to_async(_missing)(index)
-        if not todo and await sync_to_async(take_over)(index):
+        todo = await in_database(_missing, index)
+        if not todo and await in_database(take_over, index):
             return
         await filling.fill(index, todo, user=index.collection.owner, progress=exists)
 

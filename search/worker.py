@@ -7,10 +7,10 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from asgiref.sync import sync_to_async
 from django.db import DatabaseError
 
 from search import filling, ingestion, reindexing, wakeup
+from webapp.backends.db import in_database
 
 logger = logging.getLogger("patchbay.search")
 WORKERS = 2
@@ -43,14 +43,14 @@ async def _forever(step: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def _next_document() -> bool:
-    document = await sync_to_async(ingestion.claim)()
+    document = await in_database(ingestion.claim)
     if document is not None:
         await ingestion.ingest(document)
     return document is not None
 
 
 async def _next_index() -> bool:
-    index = await sync_to_async(reindexing.claim)()
+    index = await in_database(reindexing.claim)
     if index is not None:
         await reindexing.build(index)
     return index is not None
@@ -58,6 +58,6 @@ async def _next_index() -> bool:
 
 async def _reconcile() -> None:
     try:
-        await sync_to_async(filling.reconcile)()
+        await in_database(filling.reconcile)
     except DatabaseError:
         logger.exception("the indexes could not be compared with the documents")

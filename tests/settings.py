@@ -20,6 +20,8 @@ for _name in (
 ):
     os.environ.pop(_name, None)
 os.environ["PATCHBAY_DETECT"] = "0"
+if _database := os.environ.get("PATCHBAY_TEST_DATABASE_URL"):  # set by tests that run other tests on PostgreSQL
+    os.environ["DATABASE_URL"] = _database
 
 from webapp.settings import *  # noqa: E402, F403 - the product's settings, changed below
 from webapp.settings import DATABASES, STORAGES  # noqa: E402
@@ -27,4 +29,4 @@ from webapp.settings import DATABASES, STORAGES  # noqa: E402
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 # A file, not memory: threads and tasks must see one database, as in production.
-DATABASES["default"]["TEST"] = {"NAME": f"{_home}/test.sqlite3"}
+DATABASES["default"]["TEST"] = {} if _database else {"NAME": f"{_home}/test.sqlite3"}

@@ -16,12 +16,15 @@ from chat.models import Conversation
 from chat.views.common import owned, who
 from webapp.backends import registry
 
+MAX_DRAFT = 20_000
+
 
 @require_GET
 @owned
 def new(request: HttpRequest) -> HttpResponse:
-    """A fresh conversation: it comes to be with its first question."""
-    return _page(request, Conversation(id=uuid.uuid4(), user=who(request), model=request.GET.get("model", "default")))
+    """A fresh conversation: it comes to be with its first question. `?text=` is put into the composer, to be sent or changed."""
+    fresh = Conversation(id=uuid.uuid4(), user=who(request), model=request.GET.get("model", "default"))
+    return _page(request, fresh, draft=request.GET.get("text", "")[:MAX_DRAFT])
 
 
 @require_GET
@@ -30,13 +33,14 @@ def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     return _page(request, selectors.conversation(conversation_id, who(request)))
 
 
-def _page(request: HttpRequest, shown: Conversation) -> HttpResponse:
+def _page(request: HttpRequest, shown: Conversation, draft: str = "") -> HttpResponse:
     """The page with its log; what changes from here on comes over the websocket."""
     page = selectors.page(shown)
     context: dict[str, Any] = {
         "conversation": shown,
         "log": fragments.log(page, shown),
         "fresh": not page.turns,
+        "draft": draft,
         "groups": fragments.grouped(selectors.sidebar(who(request))),
         "current": shown.id,
         "models": [offer for offer in async_to_sync(registry.offered)(who(request)) if offer.chat],

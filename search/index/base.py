@@ -123,6 +123,10 @@ def _words(text: str) -> list[str]:
     return [word[:MAX_TERM_CHARS] for word in re.findall(r"\w+", text[:20_000].lower()) if word.strip("_")]
 
 
+class FilesDamaged(Exception):
+    """The files do not hold what the database counts: the index must be built again."""
+
+
 class Engine(Protocol):
     """Keeps the vectors of `Index` rows and ranks by them; ranks passages by their words. Used from any number of threads.
 
@@ -139,6 +143,10 @@ class Engine(Protocol):
 
     def drop(self, index: Index) -> None:
         """Forget all of an index."""
+        ...
+
+    def check(self, index: Index) -> None:
+        """Make sure that what the database counts is there; an index that lost its vectors becomes an empty one."""
         ...
 
     def ids(self, index: Index) -> set[int]:

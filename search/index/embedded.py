@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 
-from search.index.base import Hit, Terms
+from search.index.base import FilesDamaged, Hit, Terms
 from search.models import Index
 from webapp.patterns.errors import EmbeddingError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from search.index.files import VectorFiles
     from webapp.patterns.similarity import Matrix
 
+logger = logging.getLogger("patchbay.search")
 COMPACT_FROM = 1000
 HEADING_WEIGHT, TEXT_WEIGHT = 2.0, 1.0
 
@@ -33,7 +35,7 @@ class EmbeddedEngine:
     """See `search.index.base.Engine`."""
 
     def __init__(self) -> None:
-        self._files: dict[int, tuple[int, VectorFiles]] = {}
+        self._files: dict[int, tuple[Path, VectorFiles]] = {}
         self._lock = threading.Lock()
 
     def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:
@@ -87,12 +89,24 @@ class EmbeddedEngine:
         from search.index.files import VectorFiles
 
         assert index.dimension, "an index has a dimension before it has files"
+        path = folder() / f"{index.pk}-{index.generation}"
         with self._lock:
-            generation, files = self._files.get(index.pk, (-1, None))
-            if files is None or generation != index.generation:
-                files = VectorFiles(folder(), f"{index.pk}-{index.generation}", index.dimension)
-                self._files[index.pk] = (index.generation, files)
+            known, files = self._files.get(index.pk, (None, None))
+            if files is None or known != path:
+                files = VectorFiles(path, index.dimension)
+                self._files[index.pk] = (path, files)
             return files
+
+    def check(self, index: Index) -> None:
+        with self._locked(index) as fresh:
+            try:
+                if fresh.rows:
+                    self._of(fresh).matrix(fresh.rows)
+            except (FilesDamaged, OSError):
+                logger.warning("the vectors of index %s are lost: it is built again", fresh.pk)
+                fresh.rows, fresh.dead, fresh.generation = 0, 0, fresh.generation + 1
+                fresh.save(update_fields=["rows", "dead", "generation"])
+        index.refresh_from_db(fields=["rows", "dead", "generation"])
 
     def ids(self, index: Index) -> set[int]:
         return set(self._of(index).ids(index.rows).tolist()) - {0} if index.rows else set()

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from search.index.base import FilesDamaged
 from webapp.patterns.similarity import Hits, Mask, Matrix, SignIndex, top_k
 
 Ids = NDArray[np.int64]
 
 GROW_ROWS = 4096
-SIGNS_FROM = 150_000
-"""Rows from which the exact scan costs more than some 15 ms: then signs are scanned first."""
+SIGNS_FROM = 50_000
+"""Rows from which the exact scan costs more than some 5 ms: then signs are scanned first."""
 SIGN_CANDIDATES = 4000
 TAIL = 8192
 """Rows that may be added before the signs are taken again; they are scanned exactly until then."""
@@ -35,12 +36,12 @@ class _Mapped:
 
 
 class VectorFiles:
-    """The files of one index generation below `folder`, opened on first use and mapped anew when they have grown."""
+    """The files of one index generation, `path` with two suffixes; opened on first use and mapped anew when they have grown."""
 
-    def __init__(self, folder: Path, name: str, dimension: int) -> None:
+    def __init__(self, path: Path, dimension: int) -> None:
         self.dimension = dimension
-        self._ids_path = folder / f"{name}.ids"
-        self._vectors_path = folder / f"{name}.f32"
+        self._ids_path = path.with_suffix(".ids")
+        self._vectors_path = path.with_suffix(".f32")
         self._mapped: _Mapped | None = None
         self._signs: SignIndex | None = None
         self._lock = threading.Lock()
@@ -129,7 +130,3 @@ class VectorFiles:
         """Remove the files."""
         for path in (self._ids_path, self._vectors_path):
             path.unlink(missing_ok=True)
-
-
-class FilesDamaged(Exception):
-    """The files do not hold what the database counts: the index must be built again."""

@@ -53,6 +53,10 @@ class PostgresEngine:
         _run(f"DROP INDEX IF EXISTS search_vector_hnsw_{index.pk:d}")
         _run("DELETE FROM search_vector WHERE index_id = %s", [index.pk])
 
+    def check(self, index: Index) -> None:
+        if index.dimension:
+            self._prepare(index.pk, index.dimension)
+
     def ids(self, index: Index) -> set[int]:
         return {row[0] for row in _rows("SELECT chunk_id FROM search_vector WHERE index_id = %s", [index.pk])}
 
@@ -84,7 +88,7 @@ class PostgresEngine:
             return []
         limits = "AND id = ANY(%(within)s)" if within is not None else ""
         sql = f"""
-            SELECT id, ts_rank_cd(words, query, 1) AS score FROM search_chunk, {_expression(words)} AS query
+            SELECT id, ts_rank_cd(words, query, 1) AS score FROM search_chunk, (SELECT {_expression(words)} AS query) AS asked
             WHERE words @@ query AND scope = ANY(%(scopes)s) {limits} ORDER BY score DESC, id LIMIT %(k)s
         """  # noqa: S608 - the expression holds placeholders only
         values: dict[str, Any] = {"scopes": list(scopes), "within": None if within is None else list(within), "k": k}
@@ -99,7 +103,7 @@ def _expression(words: Terms) -> str:
     parts = [f"plainto_tsquery('english', %(w{number})s)" for number in range(len(words.words))]
     parts += [f"phraseto_tsquery('english', %(p{number})s)" for number in range(len(words.phrases))]
     parts += ["to_tsquery('english', %(prefix)s)"] if words.prefix else []
-    return f"({' || '.join(parts)})"
+    return " || ".join(parts)
 
 
 def _text(vector: Matrix) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -82,6 +84,60 @@ async def test_attempts_of_a_deleted_user_are_kept_without_a_name(people: Cast) 
     await registry.flush()
     row = await Attempt.objects.aget()
     assert (row.user_id, row.token_id) == (None, None)
+
+
+async def test_what_strangers_claim_is_kept_in_the_columns_there_are() -> None:
+    """Model names are the callers', usage is the server's: neither may stop the log."""
+    from webapp.patterns import types
+
+    trail = Trail()
+    trail.add(types.Attempt("a\0b", "m" * 500 + "\ud800", "ok", usage=types.Usage(10**30, -5), cost=1e300, why="x" * 5000))
+    registry.record(trail, request_id=uuid.uuid4(), source="gateway", user_id=None, route="\ud800\0")
+    await registry.flush()
+    row = await Attempt.objects.aget()
+    assert (row.backend, row.route, row.completion_tokens) == ("ab", "?", 0)
+
+
+async def test_attempts_wait_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS 50."""
+    from django.db import OperationalError
+
+    from webapp.backends import recorder
+    from webapp.patterns import types
+
+    def away(_values: object) -> None:
+        raise OperationalError("could not connect")
+
+    trail = Trail()
+    trail.add(types.Attempt("a", "m", "ok"))
+    with monkeypatch.context() as broken:
+        broken.setattr(recorder, "write", away)
+        registry.record(trail, request_id=uuid.uuid4(), source="chat", user_id=None, route="default")
+        await registry.flush()
+        assert not await Attempt.objects.aexists()
+    await registry.flush()
+    assert await Attempt.objects.acount() == 1
+
+
+async def test_requests_go_on_over_the_last_configuration_while_the_database_is_away(
+    make_upstream: MakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAULTS 50: with the service running, nobody waits for a database that hangs."""
+    from django.db import OperationalError
+
+    await add("a", make_upstream().base_url, "m")
+
+    def hangs(*_args: object) -> None:
+        threading.Event().wait(3)
+        raise OperationalError("could not connect")
+
+    async with registry.service():
+        await registry.resolve("m", user=None)
+        monkeypatch.setattr(registry, "_read", hangs)
+        await asyncio.sleep(registry.CHECK_SECONDS * 0.75 + 0.2)  # the service hangs in its check now
+        begun = time.monotonic()
+        await registry.resolve("m", user=None)
+        assert time.monotonic() - begun < 0.1
 
 
 async def test_a_wrong_key_flags_the_backend_and_a_good_answer_takes_the_flag_off(make_upstream: MakeUpstream) -> None:
@@ -187,6 +243,21 @@ async def test_no_query_is_made_for_a_request_between_checks(make_upstream: Make
     monkeypatch.setattr(registry, "_read", read)
     for _ in range(50):
         await registry.resolve("m", user=None)
+
+
+async def test_a_request_that_is_too_long_for_every_step_is_cut_once(make_upstream: MakeUpstream) -> None:
+    upstream = make_upstream()
+    said = {"message": "This model's maximum context length is 300 tokens.", "code": "context_length_exceeded"}
+    upstream.script(status(400, {"error": said}))
+    pk = await add("a", upstream.base_url, "m")
+    await (await Backend.objects.aget(pk=pk)).offered.aupdate(context_window=300)
+    turns = [{"role": role, "content": f"turn {n} " + "word " * 60} for n in range(10) for role in ("user", "assistant")]
+    request = Request.chat([{"role": "system", "content": "Be kind."}, *turns, {"role": "user", "content": "And now?"}], max_tokens=50)
+    answer = await (await registry.resolve("a/m", user=None)).send(request)
+    assert answer.text
+    first, second = (received.body["messages"] for received in upstream.requests)
+    assert len(second) < len(first)
+    assert (second[0], second[-1]) == (first[0], first[-1]), "the system prompt and the latest user message stay"
 
 
 # --- who may use what

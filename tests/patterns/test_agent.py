@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
 import pytest
 
+from tests.patterns.scripted import QUESTION, Scripted, call, calls, events_of, result_of, says
 from webapp.patterns import agent
 from webapp.patterns.agent import (
-    ApprovalAsked,
     Event,
     Finished,
     Limits,
-    Result,
     Text,
     ToolFinished,
     ToolStarted,
@@ -25,107 +23,7 @@ from webapp.patterns.agent import (
 )
 from webapp.patterns.errors import StreamBroken
 from webapp.patterns.tools import ToolContext, ToolRegistry
-from webapp.patterns.types import Answer, Attempt, Delta, Message, ModelInfo, Packet, Request, ToolCall, ToolCallDelta, Trail, Usage
-
-Turn = Sequence[Delta | Packet | Exception | float]
-QUESTION: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Well?"}]
-
-
-class Scripted:
-    """A backend that plays a turn a call: deltas to send, seconds to wait, errors to raise. The last turn repeats."""
-
-    name = "scripted"
-
-    def __init__(self, *turns: Turn) -> None:
-        self.turns = turns
-        self.requests: list[Request] = []
-        self.closed = 0
-
-    async def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
-        turn = self.turns[min(len(self.requests), len(self.turns) - 1)]
-        self.requests.append(request)
-        if trail:
-            trail.add(Attempt(self.name, "m", outcome="ok"))
-        try:
-            for part in turn:
-                if isinstance(part, float):
-                    await asyncio.sleep(part)
-                elif isinstance(part, Exception):
-                    raise part
-                else:
-                    yield part if isinstance(part, Packet) else Packet(b"", (part,))
-        finally:
-            self.closed += 1
-
-    async def send(self, request: Request, *, trail: Trail | None = None) -> Answer:
-        raise NotImplementedError
-
-    async def models(self) -> list[ModelInfo]:
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        raise NotImplementedError
-
-
-def call(name: str, arguments: str = "{}", *, index: int = 0, id: str = "") -> Delta:  # noqa: A002 - the field's name
-    return Delta(tool_calls=(ToolCallDelta(index, id or f"call_{index}", name, arguments),))
-
-
-def says(text: str, finish: str = "stop") -> list[Delta]:
-    return [Delta(text=text), Delta(finish_reason=finish)]
-
-
-def calls(*names: str, finish: str = "tool_calls") -> list[Delta]:
-    return [*(call(name, index=index) for index, name in enumerate(names)), Delta(finish_reason=finish)]
-
-
-@pytest.fixture
-def log() -> list[str]:
-    """What the tools did, in order."""
-    return []
-
-
-@pytest.fixture
-def tools(log: list[str]) -> ToolRegistry:
-    registry = ToolRegistry()
-
-    @registry.tool
-    async def look() -> str:
-        log.append("look")
-        return "seen"
-
-    @registry.tool
-    async def slow() -> str:
-        await asyncio.sleep(0.03)
-        log.append("slow")
-        return "slow result"
-
-    @registry.tool
-    async def hang() -> None:
-        try:
-            await asyncio.sleep(30)
-        finally:
-            log.append("hang stopped")
-
-    @registry.tool
-    async def whoami(me: ToolContext) -> int | None:
-        return me.user_id
-
-    @registry.tool(acts=True)
-    async def delete() -> str:
-        log.append("delete")
-        return "deleted"
-
-    return registry
-
-
-async def events_of(backend: Scripted, tools: ToolRegistry, **options: Any) -> list[Event]:
-    async with aclosing(agent.run(backend, Request.chat(QUESTION), tools, **options)) as events:
-        return [event async for event in events]
-
-
-async def result_of(backend: Scripted, tools: ToolRegistry, **options: Any) -> Result:
-    return await agent.complete(backend, Request.chat(QUESTION), tools, **options)
+from webapp.patterns.types import Delta, Message, Packet, Request, ToolCall, Trail, Usage
 
 
 class TestLoop:
@@ -160,23 +58,28 @@ class TestLoop:
         await result_of(backend, ToolRegistry())
         assert "tools" not in backend.requests[0].body
 
-    async def test_calls_of_one_turn_run_side_by_side_and_are_answered_in_order(self, tools: ToolRegistry, log: list[str]) -> None:
-        backend = Scripted(calls("slow", "look", "slow"), says("ok"))
-        started = time.monotonic()
-        events = await events_of(backend, tools)
-        assert time.monotonic() - started < 0.055
-        assert log[0] == "look"
+    async def test_calls_of_one_turn_run_side_by_side_and_are_answered_in_order(self, tools: ToolRegistry) -> None:
+        both = asyncio.Barrier(2)
+
+        @tools.tool(timeout=5)
+        async def meet() -> str:
+            await both.wait()  # two that run one after the other would never meet
+            await asyncio.sleep(0.01)
+            return "met"
+
+        events = await events_of(Scripted(calls("meet", "look", "meet"), says("ok")), tools)
         finished = [event.call.id for event in events if isinstance(event, ToolFinished)]
         assert finished[0] == "call_1"
         assert [event.call.id for event in events if isinstance(event, ToolStarted)] == ["call_0", "call_1", "call_2"]
         turn = next(event for event in events if isinstance(event, TurnFinished))
         assert [reply["tool_call_id"] for reply in turn.replies] == ["call_0", "call_1", "call_2"]
+        assert turn.replies[0]["content"] == "met"
 
     async def test_a_finished_call_says_how_long_it_took(self, tools: ToolRegistry) -> None:
         events = await events_of(Scripted(calls("slow"), says("ok")), tools)
         finished = next(event for event in events if isinstance(event, ToolFinished))
         assert (finished.result, finished.error) == ("slow result", "")
-        assert 25 < finished.ms < 500
+        assert 25 < finished.ms < 5000
 
     async def test_no_more_run_at_once_than_allowed(self) -> None:
         running = most = 0
@@ -326,185 +229,6 @@ class TestFaults:
             await listen()
         assert isinstance(seen[-1], Text)
         assert sum(isinstance(event, TurnFinished) for event in seen) == 1
-
-
-class TestTime:
-    async def test_a_model_that_stalls_is_given_up_and_its_text_kept(self, tools: ToolRegistry) -> None:
-        backend = Scripted([Delta(text="Hal"), call("look"), 30.0])
-        started = time.monotonic()
-        result = await result_of(backend, tools, limits=Limits(max_seconds=0.05))
-        assert time.monotonic() - started < 1
-        assert (result.reason, result.messages) == ("seconds", [{"role": "assistant", "content": "Hal"}])
-        assert backend.closed == 1
-
-    async def test_a_model_that_never_ends_is_given_up(self, tools: ToolRegistry) -> None:
-        class Endless(Scripted):
-            async def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
-                while True:
-                    yield Packet(b"", (Delta(text="x"),))
-                    await asyncio.sleep(0)
-
-        result = await result_of(Endless(), tools, limits=Limits(max_seconds=0.05))
-        assert result.reason == "seconds"
-
-    async def test_time_that_the_reader_of_events_takes_counts_too(self, tools: ToolRegistry) -> None:
-        events = agent.run(Scripted(says("Hello")), Request.chat(QUESTION), tools, limits=Limits(max_seconds=0.02))
-        await anext(events)
-        await asyncio.sleep(0.04)
-        rest = [event async for event in events]
-        assert isinstance(rest[-1], Finished)
-        assert rest[-1].result.reason == "seconds"
-
-    async def test_a_tool_that_hangs_ends_with_the_loops_time(self, tools: ToolRegistry, log: list[str]) -> None:
-        result = await result_of(Scripted(calls("hang"), says("ok")), tools, limits=Limits(max_seconds=0.05))
-        assert (result.reason, result.turns, log) == ("seconds", 1, ["hang stopped"])
-        assert "did not finish" in result.messages[-1]["content"]
-
-    async def test_fitting_that_takes_too_long_ends_it_too(self, tools: ToolRegistry) -> None:
-        async def fit(messages: list[Message]) -> list[Message]:
-            await asyncio.sleep(30)
-            return messages
-
-        result = await result_of(Scripted(says("ok")), tools, fit=fit, limits=Limits(max_seconds=0.02))
-        assert (result.reason, result.messages) == ("seconds", [{"role": "assistant", "content": ""}])
-
-    async def test_somebody_elses_cancellation_at_the_same_moment_is_theirs(self, tools: ToolRegistry) -> None:
-        task = asyncio.create_task(result_of(Scripted([30.0]), tools, limits=Limits(max_seconds=0.02)))
-        await asyncio.sleep(0)
-        asyncio.get_running_loop().call_later(0.02, task.cancel)
-        time.sleep(0.03)  # noqa: ASYNC251 - both timers must be due in one turn of the loop
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-class TestStop:
-    """FAULTS 27: Stop mid-text or inside a tool call: the upstream is closed, the tools are cancelled."""
-
-    async def test_closing_the_events_closes_the_upstream(self, tools: ToolRegistry) -> None:
-        backend = Scripted([Delta(text="a"), Delta(text="b"), 30.0])
-        events = agent.run(backend, Request.chat(QUESTION), tools)
-        await anext(events)
-        await events.aclose()
-        assert backend.closed == 1
-
-    async def test_cancelling_the_task_closes_the_upstream(self, tools: ToolRegistry) -> None:
-        backend = Scripted([Delta(text="a"), 30.0])
-        task = asyncio.create_task(result_of(backend, tools))
-        await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert backend.closed == 1
-
-    @pytest.mark.parametrize("how", ["close", "cancel"])
-    async def test_stopping_inside_a_tool_cancels_it(self, tools: ToolRegistry, log: list[str], how: str) -> None:
-        events = agent.run(Scripted(calls("hang")), Request.chat(QUESTION), tools)
-
-        async def until_the_tool_runs() -> None:
-            async for event in events:
-                if isinstance(event, ToolStarted):
-                    await asyncio.sleep(0.01)
-                    if how == "close":
-                        return
-
-        task = asyncio.create_task(until_the_tool_runs())
-        await asyncio.sleep(0.03)
-        task.cancel()
-        await asyncio.wait({task})
-        await events.aclose()
-        await asyncio.sleep(0.01)
-        assert log == ["hang stopped"]
-
-
-class TestApproval:
-    @pytest.fixture
-    def backend(self) -> Scripted:
-        return Scripted(calls("delete", "look"), says("ok"))
-
-    async def test_a_tool_that_acts_runs_when_approved(self, backend: Scripted, tools: ToolRegistry, log: list[str]) -> None:
-        asked: list[ToolCall] = []
-
-        async def approve(call: ToolCall) -> bool:
-            asked.append(call)
-            await asyncio.sleep(0.01)
-            return True
-
-        events = await events_of(backend, tools, approve=approve)
-        assert asked == [ToolCall("call_0", "delete", "{}")]
-        assert ApprovalAsked(asked[0]) in events
-        assert log == ["look", "delete"]
-
-    async def failing(self, call: ToolCall) -> bool:
-        raise LookupError("no page is open")
-
-    async def declining(self, call: ToolCall) -> bool:
-        return False
-
-    async def waiting(self, call: ToolCall) -> bool:
-        await asyncio.sleep(30)
-        return True
-
-    @pytest.mark.parametrize(
-        ("hook", "told"), [(None, "nobody gave it"), ("declining", "The user declined"), ("failing", "nobody gave it")]
-    )
-    async def test_without_a_yes_it_does_not_run(
-        self, backend: Scripted, tools: ToolRegistry, log: list[str], hook: str | None, told: str
-    ) -> None:
-        approve: Callable[[ToolCall], Awaitable[bool]] | None = getattr(self, hook) if hook else None
-        events = await events_of(backend, tools, approve=approve)
-        declined = next(event for event in events if isinstance(event, ToolFinished) and event.call.name == "delete")
-        assert declined.error == "declined"
-        assert told in declined.result
-        assert log == ["look"]
-
-    async def test_nobody_deciding_is_a_no_when_the_time_is_over(self, backend: Scripted, tools: ToolRegistry, log: list[str]) -> None:
-        result = await result_of(backend, tools, approve=self.waiting, limits=Limits(max_seconds=0.03))
-        assert result.reason == "seconds"
-        assert "nobody gave it" in result.messages[1]["content"]
-        assert log == ["look"]
-
-
-def asking(*ids: str, arguments: str = "{}") -> Message:
-    return {"role": "assistant", "content": None, "tool_calls": [ToolCall(id, "look", arguments).as_message_part() for id in ids]}  # noqa: A001
-
-
-def reply(id: str, text: str = "seen") -> Message:  # noqa: A002
-    return {"role": "tool", "tool_call_id": id, "content": text}
-
-
-class TestRepair:
-    def test_a_sound_conversation_stays_as_it_is(self) -> None:
-        sound = [*QUESTION, asking("a", "b"), reply("a"), reply("b"), {"role": "assistant", "content": "ok"}]
-        assert agent.repair(sound) == sound
-
-    def test_a_dangling_call_gets_a_reply_that_says_so(self) -> None:
-        repaired = agent.repair([asking("a", "b"), reply("b"), {"role": "user", "content": "go on"}])
-        assert [message.get("tool_call_id") for message in repaired] == [None, "a", "b", None]
-        assert repaired[1]["content"] == "[This call was not run: the answer was stopped before it.]"
-
-    def test_late_and_shuffled_replies_go_to_their_call(self) -> None:
-        user = {"role": "user", "content": "and?"}
-        assert agent.repair([asking("a", "b"), reply("b"), user, reply("a")]) == [asking("a", "b"), reply("a"), reply("b"), user]
-
-    def test_the_same_id_in_two_turns_is_two_calls(self) -> None:
-        turns = [asking("a"), reply("a", "1"), asking("a"), reply("a", "2")]
-        assert agent.repair(turns) == turns
-
-    def test_replies_without_a_call_are_left_out(self) -> None:
-        assert agent.repair([reply("x"), *QUESTION, reply("y")]) == QUESTION
-
-    def test_an_empty_list_of_calls_is_left_out(self) -> None:
-        assert agent.repair([{"role": "assistant", "content": "hi", "tool_calls": []}]) == [{"role": "assistant", "content": "hi"}]
-        assert agent.repair([{"role": "assistant", "content": "hi", "tool_calls": None}]) == [{"role": "assistant", "content": "hi"}]
-
-    @pytest.mark.parametrize("arguments", ['{"a', "", "null", "[1]", '"{}"'])
-    def test_arguments_that_servers_choke_on_are_emptied(self, arguments: str) -> None:
-        assert agent.repair([asking("a", arguments=arguments), reply("a")])[0] == asking("a")
-
-    async def test_a_run_begins_with_a_repaired_conversation(self, tools: ToolRegistry) -> None:
-        backend = Scripted(says("ok"))
-        await agent.complete(backend, Request.chat([*QUESTION, asking("a")]), tools)
-        assert backend.requests[0].messages[-1]["role"] == "tool"
 
 
 class TestSpeed:

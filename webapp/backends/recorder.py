@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, DataError, IntegrityError, transaction
 
 from webapp import metrics, tracing
 from webapp.backends import health
@@ -26,6 +26,8 @@ from webapp.patterns.types import Trail
 
 logger = logging.getLogger("patchbay.backends")
 FLUSH_SECONDS = 0.5
+MAX_TOKENS = 2**31 - 1
+MAX_COST = 999_999.0
 MAX_QUEUED = 100_000
 """While the database is away: some 50 MB. Beyond it the oldest are lost, and said so."""
 
@@ -76,7 +78,7 @@ class Recorder:
                 return
             self._queue.clear()
             try:
-                await asyncio.shield(in_database(write, values))
+                await asyncio.shield(in_database(write_what_can_be, values))
             except DatabaseError:
                 self._queue.extendleft(reversed(values))
                 logger.exception("%d attempts wait for the database", len(values))
@@ -118,23 +120,46 @@ def _values(attempt: types.Attempt, of: Origin) -> dict[str, Any]:
     return {
         "request_id": of.request_id,
         "created_at": datetime.fromtimestamp(attempt.started, UTC),
-        "source": of.source[:16],
+        "source": _text(of.source, 16),
         "user_id": of.user_id,
         "token_id": of.token_id,
-        "route": of.route[:300],
-        "endpoint": of.endpoint[:64],
-        "backend": attempt.backend[:64],
-        "model": attempt.model[:200],
+        "route": _text(of.route, 300),
+        "endpoint": _text(of.endpoint, 64),
+        "backend": _text(attempt.backend, 64),
+        "model": _text(attempt.model, 200),
         "outcome": attempt.outcome,
         "error": attempt.error[:40],
-        "why": attempt.why[:1000],
+        "why": _text(attempt.why, 1000),
         "status": attempt.status,
         "first_token_ms": attempt.first_token_ms,
         "duration_ms": attempt.duration_ms,
-        "prompt_tokens": max(attempt.usage.prompt_tokens, 0),
-        "completion_tokens": max(attempt.usage.completion_tokens, 0),
-        "cost": None if attempt.cost is None else Decimal(f"{attempt.cost:.8f}"),
+        "prompt_tokens": _count(attempt.usage.prompt_tokens),
+        "completion_tokens": _count(attempt.usage.completion_tokens),
+        "cost": None if attempt.cost is None else Decimal(f"{min(max(attempt.cost, 0), MAX_COST):.8f}"),
     }
+
+
+def _text(value: str, length: int) -> str:
+    """What every database can hold of a text that may come from strangers: no NUL, no half of a surrogate pair."""
+    return value.replace("\0", "").encode(errors="replace").decode()[:length]
+
+
+def _count(tokens: int) -> int:
+    """A server may claim any number of tokens; a column holds so many."""
+    return min(max(tokens, 0), MAX_TOKENS)
+
+
+def write_what_can_be(values: Sequence[dict[str, Any]]) -> None:
+    """Write all together; should one be at fault, one by one without it. Raises `OperationalError` while the database is away."""
+    try:
+        write(values)
+    except (IntegrityError, DataError, ValueError, OverflowError):
+        logger.exception("Attempts could not be written together")
+        for one in values:
+            try:
+                write([one])
+            except (IntegrityError, DataError, ValueError, OverflowError):
+                logger.exception("An attempt was lost: %s/%s", one["backend"], one["model"])
 
 
 def write(values: Sequence[dict[str, Any]]) -> None:

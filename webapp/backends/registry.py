@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -58,28 +59,39 @@ class Registry:
         self.health: dict[int, tuple[str, str]] = {}
         self._snapshot: Snapshot | None = None
         self._checked = float("-inf")
+        self._changes = 0
+        self._changes_seen = -1
+        self._serviced = False
         self._pools = live.Pools()
         self._exchange = Exchange(self._pools.breakers)
         self._lock = asyncio.Lock()
 
     def stale(self) -> None:
         """Compare versions before the next use."""
-        self._checked = float("-inf")
+        self._changes += 1
 
     async def snapshot(self) -> Snapshot:
-        """The configuration as of at most `CHECK_SECONDS` ago. A database that is away leaves the last one in force."""
+        """The configuration as of some `CHECK_SECONDS` ago. A database that is away leaves the last one in force.
+
+        Where the service runs, it does the comparing: no request waits for a slow database.
+        """
+        if self._serviced and self._snapshot is not None and self._changes_seen == self._changes:
+            return self._snapshot
         return await self.refresh(max_age=CHECK_SECONDS)
 
     async def refresh(self, *, max_age: float = 0.0) -> Snapshot:
         """The configuration, compared with the database's unless that was done within `max_age` seconds."""
-        if self._snapshot is None or time.monotonic() - self._checked > max_age:
+        if self._snapshot is None or self._is_old(max_age):
             async with self._lock:
-                if self._snapshot is None or time.monotonic() - self._checked > max_age:
+                if self._snapshot is None or self._is_old(max_age):
                     self._snapshot = await self._check()
         return self._snapshot
 
+    def _is_old(self, max_age: float) -> bool:
+        return self._changes_seen != self._changes or time.monotonic() - self._checked > max_age
+
     async def _check(self) -> Snapshot:
-        begun = time.monotonic()
+        begun, changes = time.monotonic(), self._changes
         try:
             fresh, self.health, cooling = await in_database(_read, self._snapshot, self._exchange.outgoing())
             self._exchange.take(cooling)
@@ -91,7 +103,7 @@ class Registry:
             fresh = self._snapshot
         if fresh is not self._snapshot:
             self._pools.adopt(fresh)
-        self._checked = begun
+        self._checked, self._changes_seen = begun, changes  # a change meanwhile leaves it old
         return fresh
 
     async def chain(self, plan: RouteRow) -> Chain:
@@ -103,6 +115,29 @@ class Registry:
         if row is None:
             raise ModelNotFound(f"There is no backend {key!r}.")
         return self._pools.backend(row)
+
+    @asynccontextmanager
+    async def kept_fresh(self) -> AsyncGenerator[None, None]:
+        """Compare versions and write attempts behind until the end."""
+        task = asyncio.create_task(self._keep_fresh())
+        try:
+            async with self.recorder.running():
+                yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _keep_fresh(self) -> None:
+        self._serviced = True
+        try:
+            while True:
+                try:
+                    await self.refresh()
+                except DatabaseError:
+                    logger.exception("The configuration could not be read; trying again")
+                await asyncio.sleep(CHECK_SECONDS * 0.75)
+        finally:
+            self._serviced = False  # however it ends: requests compare for themselves from then on
 
     async def aclose(self) -> None:
         await self.recorder.flush()
@@ -117,19 +152,25 @@ def _read(known: Snapshot | None, news: Outgoing) -> tuple[Snapshot, dict[int, t
 
 
 _registries: WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = WeakKeyDictionary()
+_registries_lock = threading.Lock()
+"""Loops come and go in threads of their own (jobs.py)."""
 
 
 def current() -> Registry:
     """The registry of the running event loop."""
     loop = asyncio.get_running_loop()
-    if loop not in _registries:
-        _registries[loop] = Registry()
-    return _registries[loop]
+    found = _registries.get(loop)
+    if found is None:
+        with _registries_lock:
+            found = _registries[loop] = Registry()
+    return found
 
 
 def stale() -> None:
     """The configuration has changed here: look again before the next use. Safe from any thread."""
-    for registry in list(_registries.values()):
+    with _registries_lock:
+        registries = list(_registries.values())
+    for registry in registries:
         registry.stale()
 
 
@@ -217,7 +258,8 @@ async def flush() -> None:
 
 async def aclose() -> None:
     """Write what is queued and close all connections of this event loop."""
-    registry = _registries.pop(asyncio.get_running_loop(), None)
+    with _registries_lock:
+        registry = _registries.pop(asyncio.get_running_loop(), None)
     if registry:
         await registry.aclose()
 
@@ -225,21 +267,8 @@ async def aclose() -> None:
 @asynccontextmanager
 async def service() -> AsyncGenerator[None, None]:
     """The background service: keeps the snapshot fresh, so that no request waits for the check, and writes attempts behind."""
-    task = asyncio.create_task(_keep_fresh())
     try:
-        async with current().recorder.running():
+        async with current().kept_fresh():
             yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await aclose()
-
-
-async def _keep_fresh() -> None:
-    registry = current()
-    while True:
-        try:
-            await registry.refresh()
-        except DatabaseError:
-            logger.exception("The configuration could not be read; trying again")
-        await asyncio.sleep(CHECK_SECONDS * 0.75)

@@ -1,0 +1,72 @@
+"""Files and folders of this machine into a collection, by this process: what `index_documents` does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from search import ingestion, services
+from search.models import Collection, Document
+from webapp.backends.db import in_database
+from webapp.patterns.errors import InputError
+
+PIECE = 1024 * 1024
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a file. `why` says why it failed, and is empty otherwise."""
+
+    name: str
+    why: str = ""
+    existed: bool = False
+
+
+def files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Each file with its name: relative to the folder that was given. Hidden files are left out."""
+    for path in paths:
+        if path.is_file():
+            yield path, path.name
+        for inner in sorted(path.rglob("*")) if path.is_dir() else ():
+            if inner.is_file() and not any(part.startswith(".") for part in inner.relative_to(path).parts):
+                yield inner, str(inner.relative_to(path))
+
+
+async def add_all(collection: Collection, found: Iterable[tuple[Path, str]], report: Callable[[Outcome], None]) -> None:
+    """Add and ingest each file, and report it. One file's failure leaves the others alone."""
+    for path, name in found:
+        report(await _add(collection, path, name))
+
+
+async def _add(collection: Collection, path: Path, name: str) -> Outcome:
+    try:
+        added = await in_database(services.add_file, collection=collection, name=name, content=_pieces(path))
+    except InputError as error:
+        return Outcome(name, error.message)
+    except OSError as error:
+        return Outcome(name, error.strerror or str(error))
+    if added.existed:
+        return Outcome(name, existed=True)
+    if await in_database(ingestion.claim_one, added.document.pk):
+        await ingestion.ingest(added.document.pk)
+    return await _wait(added.document, name)
+
+
+async def _wait(document: Document, name: str) -> Outcome:
+    """How it ended: a server process may have taken the document first."""
+    while True:
+        current = await Document.objects.only("state", "why").filter(pk=document.pk).afirst()
+        if current is None:
+            return Outcome(name, "It was deleted while it was read")
+        if not current.under_way:
+            return Outcome(name, current.why if current.state == Document.State.FAILED else "")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece

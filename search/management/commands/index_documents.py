@@ -1,0 +1,90 @@
+"""`manage.py index_documents PATH… [--collection NAME] [--user NAME]`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from search import adding, services
+from search.adding import Outcome
+from search.models import Collection
+from webapp.accounts.models import User
+
+BAR = 30
+
+
+class Command(BaseCommand):
+    help = "Add files and folders to a collection. Exits with 1 if any file failed."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("paths", nargs="+", metavar="PATH", type=Path)
+        parser.add_argument("--collection", default=services.DEFAULT_COLLECTION, metavar="NAME")
+        parser.add_argument("--user", metavar="NAME", help="whose collection; the first administrator's by default")
+
+    def handle(self, *_args: Any, paths: list[Path], collection: str, user: str | None, **_options: Any) -> None:
+        missing = [str(path) for path in paths if not path.exists()]
+        if missing:
+            raise CommandError(f"There is no {', '.join(missing)}")
+        into = services.default_collection(owner=_owner(user), name=collection)
+        found = list(adding.files(paths))
+        progress = _Progress(self, len(found))
+        asyncio.run(_run(into, found, progress))
+        self.stdout.write(progress.summary(into.name))
+        if progress.failed:
+            sys.exit(1)
+
+
+async def _run(into: Collection, found: list[tuple[Path, str]], progress: _Progress) -> None:
+    from webapp.backends import registry
+
+    try:
+        await adding.add_all(into, found, progress.report)
+    finally:
+        await registry.aclose()
+
+
+def _owner(name: str | None) -> User:
+    people = User.objects.filter(is_active=True)
+    person = people.filter(username=name).first() if name else people.order_by("-is_superuser", "pk").first()
+    if person is None:
+        raise CommandError(f"There is no user named {name!r}" if name else "There is no user yet: open the set-up link, or pass --user")
+    return person
+
+
+class _Progress:
+    """A bar on a terminal, and a line for each file that failed."""
+
+    def __init__(self, command: BaseCommand, total: int) -> None:
+        self.command, self.total = command, total
+        self.done = self.failed = self.existed = 0
+        self.live = command.stderr.isatty()
+
+    def report(self, outcome: Outcome) -> None:
+        self.done += 1
+        self.failed += bool(outcome.why)
+        self.existed += outcome.existed
+        if outcome.why:
+            self._clear()
+            self.command.stderr.write(f"{outcome.name}: {outcome.why}")
+        if self.live:
+            filled = BAR * self.done // self.total
+            bar = "█" * filled + "░" * (BAR - filled)
+            self.command.stderr.write(f"\r{bar} {self.done}/{self.total} {outcome.name[-40:]:40}", ending="")
+            if self.done == self.total:
+                self._clear()
+
+    def _clear(self) -> None:
+        if self.live:
+            self.command.stderr.write("\r\033[K", ending="")
+
+    def summary(self, name: str) -> str:
+        added = self.done - self.failed - self.existed
+        parts = [f"{added} added to “{name}”"]
+        parts += [f"{self.existed} there already"] if self.existed else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        return ", ".join(parts)
