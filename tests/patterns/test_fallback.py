@@ -35,7 +35,7 @@ from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import Packet, Request, Trail, Usage
 
 HELLO = Request.chat([{"role": "user", "content": "Hi"}])
-QUICK = Timeouts(connect=0.3, first_token=0.3, idle=0.2)
+QUICK = Timeouts(connect=0.5, first_token=0.8, idle=0.5)
 CALL = {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}}]}
 
 
@@ -250,7 +250,7 @@ async def test_steps_have_their_own_timeouts(bench: Bench) -> None:
     steps = [Step(bench.backends[0], "m", first_token_timeout=0.1), Step(bench.backends[1], "m")]
     began = time.monotonic()
     assert await hear(bench.chain(steps=steps)) == "Hello from b"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     bench.servers[0].default = stream(chunk({"content": "a"}), STALL)
     with pytest.raises(errors.StreamBroken, match=r"0\.1 s"):
         await hear(bench.chain(steps=[Step(bench.backends[0], "m", idle_timeout=0.1)]))
@@ -543,7 +543,7 @@ async def test_a_hedged_step_that_fails_makes_room_for_the_next_at_once(bench: B
     bench.servers[1].script(status(503))
     began = time.monotonic()
     assert await hear(bench.chain(3, hedge_ms=5000)) == "Hello from c"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     for server in bench.servers:
         server.default = status(500)
     with pytest.raises(errors.AllFailed):
@@ -578,7 +578,8 @@ async def test_a_caller_that_goes_away_closes_the_upstream_and_nothing_else_is_t
     bench.servers[1].default = silence
     trail = Trail()
     task = asyncio.create_task(hear(bench.chain(hedge_ms=hedge), trail=trail))
-    await asyncio.sleep(0.1)
+    await asyncio.to_thread(bench.servers[0].wait_for, 1)
+    await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -47,7 +47,7 @@ from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import ModelInfo, Packet, Request, Trail, Usage
 
 HELLO = Request.chat([{"role": "user", "content": "Hi"}], model="m")
-QUICK = Timeouts(connect=0.15, first_token=0.4, idle=0.2)
+QUICK = Timeouts(connect=0.3, first_token=0.7, idle=0.4)
 
 
 @pytest.fixture
@@ -334,7 +334,7 @@ async def test_a_failure_before_the_first_content_leaves_nothing(
     caught, text = await failure(backend, trail)
     assert (type(caught), text) == (kind, "")
     assert caught.try_next
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 4
     assert (trail.attempts[0].outcome, trail.attempts[0].error) == ("failed", kind.__name__)
     assert len(upstream.requests) == 1
 
