@@ -126,7 +126,8 @@ async def ours(base_url: str, count: int) -> float:
     assert (batch.status, batch.completed) == ("completed", count), (batch.status, batch.completed, batch.failed)
     assert batch.in_progress_at is not None
     assert batch.finalizing_at is not None
-    return count / (batch.finalizing_at - batch.in_progress_at).total_seconds()
+    seconds: float = (batch.finalizing_at - batch.in_progress_at).total_seconds()
+    return count / seconds
 
 
 def _batch(base_url: str, count: int) -> object:
