@@ -186,7 +186,7 @@ def delete(*, batch: Batch) -> None:
     """
     if batch.is_active:
         raise InputError("The batch still runs: cancel it first.", code="invalid_status")
-    source = batch.input_file
+    source, api_id = batch.input_file, batch.api_id
     with transaction.atomic():
         for file in (batch.output_file, batch.error_file):
             if file is not None:
@@ -194,4 +194,4 @@ def delete(*, batch: Batch) -> None:
         batch.delete()
         if source is not None and not Batch.objects.filter(input_file=source).exists():
             files.delete(file=source)
-    logger.info("batch %s was deleted", batch.api_id)
+    logger.info("batch %s was deleted", api_id)

@@ -77,10 +77,10 @@ class Call:
 
     @asynccontextmanager
     async def abandoned_when_gone(self) -> AsyncGenerator[None, None]:
-        """Cancel what runs inside as soon as the client goes away, and raise `ClientGone`. Only once the body was read."""
+        """Cancel what runs inside as soon as the client goes away, and raise `ClientGone`. What is unread of the body is dropped."""
         task = asyncio.current_task()
         assert task is not None
-        watcher = asyncio.ensure_future(self._receive())
+        watcher = asyncio.ensure_future(self._gone())
         watcher.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
         try:
             yield
@@ -90,6 +90,10 @@ class Call:
             raise
         finally:
             watcher.cancel()
+
+    async def _gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the status and the headers."""
