@@ -72,6 +72,14 @@ def test_a_key_in_the_environment_is_offered_and_stays_there(monkeypatch: pytest
     assert not backend.api_key
 
 
+def test_a_start_does_not_fail_for_an_address_that_no_backend_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://169.254.169.254/v1")
+    monkeypatch.setattr(detection, "LOCAL", ())
+    services.look_for_servers()
+    assert not Offer.objects.exists()
+
+
 def test_a_dismissed_offer_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-environment")
     monkeypatch.setattr(detection, "LOCAL", ())
