@@ -197,8 +197,10 @@ def test_a_question_is_sent_even_before_the_scripts_are_there(live: Live, route:
     page.goto("/chat/")
     ask(page, "No scripts")
     page.wait_for_url("**/chat/*-*/")
-    time.sleep(0.5)
-    page.reload()
+    deadline = time.monotonic() + 10
+    while page.get_by_test_id("message-assistant").get_attribute("data-status") == "streaming" and time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+        page.reload()
     assert said(page) == "Hello from upstream."
     page.complaints.clear()  # type: ignore[attr-defined]  # the aborted scripts
 
