@@ -24,7 +24,7 @@ Ids = NDArray[np.int64]
 GROW_ROWS = 4096
 SIGNS_FROM = 50_000
 """Rows from which the exact scan costs more than some 5 ms: then signs are scanned first."""
-SIGN_CANDIDATES = 4000
+SIGN_CANDIDATES = 8000
 TAIL = 8192
 """Rows that may be added before the signs are taken again; they are scanned exactly until then."""
 

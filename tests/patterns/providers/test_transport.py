@@ -227,6 +227,8 @@ async def test_a_connection_whose_body_was_left_unread_is_used_again(client: htt
     async with speaking(answering(OK, OK.replace(b"hi", b"ho"))) as address:
         async with client.stream("GET", address) as response:
             assert response.status_code == 200
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        await response.stream.aclose()  # a second time, which changes nothing
         assert (await client.get(address)).text == "ho"
 
 
