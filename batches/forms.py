@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import jiter
 from django import forms
 
 from batches.models import Batch
 from batches.services import MAX_CONCURRENCY
 from batches.tables import LINE, Prompting
 from webapp.patterns.batch import ENDPOINTS
+from webapp.patterns.storable import parse_object
 from webapp.patterns.types import Json
 
 EXECUTORS = [
@@ -99,12 +99,9 @@ class PromptForm(OptionsForm):
         if not text:
             return None
         try:
-            schema = jiter.from_json(text.encode(), allow_inf_nan=False)
+            return parse_object(text)
         except ValueError as error:
-            raise forms.ValidationError(f"This is not valid JSON: {error}.") from error
-        if not isinstance(schema, dict):
-            raise forms.ValidationError("A schema is a JSON object.")
-        return schema
+            raise forms.ValidationError(str(error)) from error
 
     def prompting(self) -> Prompting:
         data = self.cleaned_data

@@ -17,7 +17,7 @@ from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
 
 Row = Mapping[str, Any]
-PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
+PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")  # no neighbours that match the same: it must not go back and forth
 ID_COLUMNS = ("custom_id", "id")
 MAX_CELL_CHARS = 1_000_000
 SNIFF_CHARS = 8192
@@ -54,21 +54,29 @@ def fill(template: str, row: Row) -> str:
     """
 
     def value(match: re.Match[str]) -> str:
-        name = match[1]
+        name = match[1].strip()
+        if not name:
+            return match[0]
         if name not in row:
             known = ", ".join(f"{{{{ {column} }}}}" for column in row)
             raise InputError(f"The template names {{{{ {name} }}}}, and the columns are {known}.", param="template")
-        cell = row[name]
-        return cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
+        return _text(row[name])
 
     return PLACEHOLDER.sub(value, template)
+
+
+def _text(cell: Any) -> str:
+    try:
+        return cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
+    except ValueError as error:  # Python writes no integers of thousands of digits
+        raise InputError("A cell holds a number that is too long.", param="file") from error
 
 
 def requests(rows: Iterable[Row], prompting: Prompting) -> Iterator[tuple[str, Json]]:
     """(custom_id, body) for each row. Ids are the `custom_id` or `id` column's, made unique where they repeat, else the row's number."""
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
-        name = next((str(row[column]) for column in ID_COLUMNS if row.get(column) not in {None, ""}), f"row-{number}")
+        name = next((_text(row[column]) for column in ID_COLUMNS if row.get(column) not in (None, "")), f"row-{number}")
         seen[name] = seen.get(name, 0) + 1
         yield (name if seen[name] == 1 else f"{name}-row-{number}"), prompting.body(row)
 

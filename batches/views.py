@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -24,6 +25,8 @@ from webapp.patterns.errors import PatternError
 
 P = ParamSpec("P")
 PAGE = 30
+MAX_QUERY = 300
+ROW_NUMBER = re.compile(r"[0-9]{1,9}")
 STATUSES = [
     ("", "All"),
     ("active", "Running"),
@@ -52,12 +55,17 @@ def of_own_batch(view: Callable[Concatenate[HttpRequest, Batch, P], HttpResponse
     return found
 
 
+def _text(request: HttpRequest) -> str:
+    """What is searched for. SQLite refuses long patterns."""
+    return request.GET.get("q", "").strip()[:MAX_QUERY]
+
+
 @login_required
 @never_cache
 @require_GET
 def index(request: HttpRequest) -> HttpResponse:
     """The user's batches; the table alone for htmx, which asks again while something runs."""
-    status, text = request.GET.get("status", ""), request.GET.get("q", "").strip()
+    status, text = request.GET.get("status", ""), _text(request)
     found = selectors.search(user_of(request), status=status, text=text)
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
     context = {
@@ -93,9 +101,9 @@ def status(request: HttpRequest, batch: Batch) -> HttpResponse:
 @require_GET
 def rows(request: HttpRequest, batch: Batch) -> HttpResponse:
     """A page of rows, filtered and searched."""
-    state, text = request.GET.get("state", ""), request.GET.get("q", "").strip()
+    state, text = request.GET.get("state", ""), _text(request)
     after = request.GET.get("after", "")
-    page = selectors.rows(batch, state=state, text=text, after=int(after) if after.isdigit() else 0)
+    page = selectors.rows(batch, state=state, text=text, after=int(after) if ROW_NUMBER.fullmatch(after) else 0)
     context = {"batch": batch, "page": page, "state": state, "text": text}
     return render(request, "batches/_more_rows.html" if after else "batches/_rows.html", context)
 

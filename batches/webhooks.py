@@ -83,7 +83,9 @@ async def _post(batch: Batch) -> str:
     }
     try:
         async with httpx2.AsyncClient(
-            transport=make_transport(batch.webhook_url), timeout=TIMEOUT_SECONDS, follow_redirects=False
+            transport=make_transport(batch.webhook_url, public=not settings.PRIVATE_WEBHOOKS),
+            timeout=TIMEOUT_SECONDS,
+            follow_redirects=False,
         ) as client:
             response = await client.post(batch.webhook_url, content=body, headers=headers)
     except (httpx2.HTTPError, OSError, ValueError) as error:

@@ -9,6 +9,7 @@ from django import forms
 
 from chat.models import Conversation
 from webapp.backends.toolbox import toolbox
+from webapp.patterns.storable import parse_object
 
 
 class SettingsForm(forms.Form):
@@ -47,12 +48,9 @@ class SettingsForm(forms.Form):
         if not text:
             return None
         try:
-            schema = json.loads(text)
-        except (ValueError, RecursionError):
-            raise forms.ValidationError("This is not JSON.") from None
-        if not isinstance(schema, dict):
-            raise forms.ValidationError("A schema is a JSON object.")
-        return schema
+            return parse_object(text)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
 
     def options(self) -> dict[str, Any]:
         """The conversation's `options`."""

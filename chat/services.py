@@ -19,6 +19,7 @@ from chat.view import finished_html
 from webapp.accounts.models import User
 
 MAX_TEXT = 1_000_000
+MAX_MODEL = 300
 OWNER_SILENCE = timedelta(seconds=6)
 """A process that said nothing for so long is dead, and its generations are interrupted."""
 
@@ -67,7 +68,7 @@ def send(
     if conversation.user_id != user.pk:
         raise selectors.NotFound(str(conversation_id))
     if model:
-        conversation.model = model
+        conversation.model = _model(model)
     question = Message.objects.create(
         conversation=conversation, parent_id=conversation.leaf_id, role=Role.USER, text=text, attachments=list(attachments)
     )
@@ -95,7 +96,7 @@ def regenerate(*, owner: UUID, message_id: UUID, user: User, model: str = "") ->
     if old.role != Role.ASSISTANT or old.parent is None:
         raise Refused("Only answers can be written again.")
     if model:
-        old.conversation.model = model
+        old.conversation.model = _model(model)
     return _begin(owner, old.conversation, old.parent, moved=True)
 
 
@@ -108,6 +109,11 @@ def resume(*, owner: UUID, message_id: UUID, user: User) -> Started:
     answer.save(update_fields=["status", "error"])
     answer.conversation.leaf = answer
     return _run(owner, answer.conversation, answer, moved=True)
+
+
+def _model(name: str) -> str:
+    """As much of a model's name as there can be one with; what names none is refused when it is asked for."""
+    return name.replace("\x00", "")[:MAX_MODEL]
 
 
 def _checked(text: str, attachments: Iterable[dict[str, Any]]) -> str:
@@ -226,7 +232,7 @@ def set_title(*, conversation_id: UUID, title: str, by_user: bool) -> bool:
     rows = Conversation.objects.filter(id=conversation_id)
     if not by_user:
         rows = rows.filter(titled=False)
-    return bool(rows.update(title=" ".join(title.split())[:200], titled=True))
+    return bool(rows.update(title=" ".join(title.replace("\x00", " ").split())[:200], titled=True))
 
 
 def configure(*, conversation: Conversation, system_prompt: str, options: dict[str, Any]) -> None:

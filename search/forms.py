@@ -37,12 +37,23 @@ class NewCollectionForm(forms.Form):
         field.initial = DEFAULT_MODEL
 
 
+class GroupsField(forms.ModelMultipleChoiceField):
+    """Groups, looked up among those on offer: a number that no database can hold is not asked for."""
+
+    def clean(self, value: Any) -> Any:
+        offered = {str(pk) for pk in self.queryset.values_list("pk", flat=True)} if self.queryset is not None else set()
+        for given in value or ():
+            if str(given) not in offered:
+                raise forms.ValidationError(self.error_messages["invalid_choice"], params={"value": str(given)[:40]})
+        return super().clean(value)
+
+
 class CollectionForm(forms.Form):
     """A collection's name, and who may read it."""
 
     name = forms.CharField(max_length=100)
     description = forms.CharField(max_length=300, required=False)
-    groups = forms.ModelMultipleChoiceField(
+    groups = GroupsField(
         queryset=Group.objects.none(),
         required=False,
         label="Shared with",

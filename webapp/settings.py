@@ -50,6 +50,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",
+    "webapp.server.sane.sane_requests",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -214,6 +215,9 @@ if OIDC_ISSUER:
 MAX_BODY_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_BYTES = 210 * 1024 * 1024  # a Batch API file of 200 MB, and its form
 LARGER_BODIES = {"/v1/files": MAX_UPLOAD_BYTES, "/batches/new/": MAX_UPLOAD_BYTES, "/search/": MAX_UPLOAD_BYTES}
+
+# Anybody who may sign in enters webhooks: they lead out of the network that the server stands in, unless this allows otherwise.
+PRIVATE_WEBHOOKS = env.flag("PATCHBAY_PRIVATE_WEBHOOKS", default=False)
 
 # Behind a proxy that ends TLS and sets X-Forwarded-Proto and X-Forwarded-For itself.
 BEHIND_PROXY = env.flag("PATCHBAY_BEHIND_PROXY", default=False)

@@ -6,7 +6,9 @@ import base64
 import hashlib
 import hmac
 import json
+from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from batches import webhooks
@@ -15,6 +17,11 @@ from batches.models import Batch
 from tests.batches.conftest import in_thread, line, make_batch, running, until
 from tests.upstream import Upstream, status
 from webapp.accounts.models import User
+
+
+@pytest.fixture(autouse=True)
+def upstreams_of_this_machine(settings: Any) -> None:
+    settings.PRIVATE_WEBHOOKS = True
 
 
 async def told(owner: User, upstream: Upstream) -> Batch:

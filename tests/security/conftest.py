@@ -24,7 +24,7 @@ import search.services
 from chat.models import Conversation, SentRequest
 from tests.cast import Cast
 from webapp.accounts.models import User
-from webapp.backends.models import Backend, BenchmarkRun, Offer, ProbeRun, Route
+from webapp.backends.models import Backend, BackendModel, BenchmarkRun, Offer, ProbeRun, Route
 from webapp.backends.services import create_token
 
 WORD = "private-belonging"
@@ -134,6 +134,7 @@ def _search(owner: User) -> Things:
 def _backends(owner: User) -> Things:
     """For the admin, the same number stands for an object of each kind where there is one."""
     backend = Backend.objects.create(pk=1, name="b", base_url="http://localhost:9/v1")
+    BackendModel.objects.create(backend=backend, name="m")
     offer = Offer.objects.create(name="o", base_url="http://localhost:9/v1")
     Route.objects.update_or_create(pk=1, defaults={"name": "r"})
     BenchmarkRun.objects.create(pk=1, target="r")

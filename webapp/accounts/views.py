@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib import auth, messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import PasswordChangeForm
-from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
@@ -37,13 +37,14 @@ def login(request: HttpRequest) -> HttpResponse:
     form = LoginForm(request, data=request.POST or None)
     if request.method == "POST" and form.is_valid():
         auth.login(request, form.get_user())  # replaces the session id
-        return redirect(_next(request))
+        return HttpResponseRedirect(_next(request))
     status = 400 if form.is_bound else 200
     context = {"form": form, "next": request.GET.get("next", ""), "sso": settings.OIDC_ISSUER and settings.OIDC_NAME}
     return render(request, "accounts/login.html", context, status=status)
 
 
 def _next(request: HttpRequest) -> str:
+    """Where the form says to go on, if that is on this site. A path, never a view's name."""
     target = request.POST.get("next", "")
     safe = url_has_allowed_host_and_scheme(target, allowed_hosts={request.get_host()}, require_https=request.is_secure())
     return target if safe else "/"
@@ -107,7 +108,7 @@ def profile(request: HttpRequest) -> HttpResponse:
 def theme(request: HttpRequest) -> HttpResponse:
     """Remember light, dark or auto in a cookie."""
     wanted = request.POST.get("theme", "auto")
-    response = redirect(_next(request))
+    response = HttpResponseRedirect(_next(request))
     response.set_cookie(
         "theme",
         wanted if wanted in THEMES else "auto",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import unicodedata
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,11 +25,18 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _IPV4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
 _NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"})
 REFUSAL: Final = "is a link-local or metadata address, which no backend may have"
+INSIDE: Final = "is not a public address"
 
 
 def is_forbidden(address: str) -> bool:
     """Whether an IP address, as text, is link-local or a cloud's metadata service, also inside an IPv6 one."""
     return any(inner.is_link_local or inner in _METADATA for inner in _inner(ipaddress.ip_address(address.partition("%")[0])))
+
+
+def is_inside(address: str) -> bool:
+    """Whether an IP address, as text, is no public one (this machine, a private network, multicast …), also inside an IPv6 one."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    return found.is_multicast or not all(inner.is_global for inner in _inner(found))
 
 
 def check_base_url(url: str) -> None:
@@ -37,20 +45,29 @@ def check_base_url(url: str) -> None:
     Raises:
         InputError: no http(s) URL, or a forbidden address in any notation.
     """
+    check_url(url)
+
+
+def check_url(url: str, *, public: bool = False) -> None:
+    """The same for any address that is called; `public` ones must not be of this machine or a private network either."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise InputError(f"{url!r} is not a URL: {error}", param="base_url") from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise InputError("The base URL must begin with http:// or https:// and name a host.", param="base_url")
+        raise InputError("The address must begin with http:// or https:// and name a host.", param="base_url")
     literal = as_literal(host)
     if host.rstrip(".").lower() in _NAMES or (literal and is_forbidden(literal)):
         raise InputError(f"{host} {REFUSAL}.", param="base_url")
+    if public and (host.rstrip(".").lower() == "localhost" or (literal and is_inside(literal))):
+        raise InputError(f"{host} {INSIDE}.", param="base_url")
 
 
 def as_literal(host: str) -> str | None:
-    """The address that a host is, in plain notation; None for a name. Decimal, hexadecimal, octal, short forms count, as for connect()."""
+    """The address that a host is, in plain notation; None for a name. Decimal, hexadecimal, octal, short forms count, as for connect(),
+    and the digits and dots of other scripts, as for IDNA."""
+    host = unicodedata.normalize("NFKC", host).replace("\u3002", ".")
     try:
         return str(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from webapp.patterns.providers.addresses import REFUSAL, as_literal, is_forbidden, resolve
+from webapp.patterns.providers.addresses import INSIDE, REFUSAL, as_literal, is_forbidden, is_inside, resolve
 from webapp.patterns.providers.connection import Connection
 
 MAX_IDLE: Final = 64
@@ -39,7 +39,8 @@ class PoolTransport(httpx2.AsyncBaseTransport):
     to be closed before any byte of an answer is sent once more on a new one.
     """
 
-    def __init__(self, *, context: ssl.SSLContext | None = None, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(self, *, context: ssl.SSLContext | None = None, idle_seconds: float = IDLE_SECONDS, public: bool = False) -> None:
+        self._public = public
         self._context = context
         self._idle_seconds = idle_seconds
         self._idle: dict[Origin, list[Connection]] = defaultdict(list)
@@ -131,6 +132,8 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         addresses = await resolve(host, port)
         if any(map(is_forbidden, addresses)):
             raise ForbiddenAddress(f"{host} {REFUSAL}.")
+        if self._public and any(map(is_inside, addresses)):
+            raise ForbiddenAddress(f"{host} {INSIDE}.")
         context = (self._context or _trusting()) if scheme == "https" else None
         loop = asyncio.get_running_loop()
         failure: OSError | None = None
@@ -184,11 +187,15 @@ def _trusting() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def make_transport(base_url: str) -> httpx2.AsyncBaseTransport:
-    """The transport for one server: our own, or httpx's through the proxy that the environment names for it."""
+def make_transport(base_url: str, *, public: bool = False) -> httpx2.AsyncBaseTransport:
+    """The transport for one server: our own, or httpx's through the proxy that the environment names for it.
+
+    Args:
+        public: refuse to connect to this machine and to private networks. A proxy resolves names itself: there it must refuse.
+    """
     proxy = _proxy_for(base_url)
     if proxy is None:
-        return PoolTransport()
+        return PoolTransport(public=public)
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS)
     return httpx2.AsyncHTTPTransport(proxy=proxy, limits=limits, trust_env=False)
 

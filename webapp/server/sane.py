@@ -1,0 +1,40 @@
+"""What no browser sends: refused before any view sees it, since no database or codec can take it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest
+from django.utils.decorators import sync_and_async_middleware
+
+CHARSETS = {"utf-8", "utf8"}
+
+
+@sync_and_async_middleware
+def sane_requests(get_response: Any) -> Any:
+    """Middleware: 400 for what `check` refuses."""
+
+    async def asynchronous(request: HttpRequest) -> Any:
+        check(request)
+        return await get_response(request)
+
+    def synchronous(request: HttpRequest) -> Any:
+        check(request)
+        return get_response(request)
+
+    return asynchronous if iscoroutinefunction(get_response) else synchronous
+
+
+def check(request: HttpRequest) -> None:
+    """Refuse a NUL in the address (PostgreSQL takes none in texts), and a form in a character set other than UTF-8.
+
+    Raises:
+        BadRequest: which Django answers with the page for 400.
+    """
+    if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+        raise BadRequest("There is a NUL in the address.")
+    charset = (request.content_params or {}).get("charset", "utf-8")
+    if charset.lower() not in CHARSETS:
+        raise BadRequest("Forms are taken in UTF-8 only.")
