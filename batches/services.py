@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -176,6 +177,18 @@ def _again(batch: Batch, file: File, *, name: str, parent: Batch | None) -> Batc
         webhook_url=batch.webhook_url,
         parent=parent,
     )
+
+
+def delete_old() -> int:
+    """Delete batches that ended longer ago than `BATCH_RETENTION_DAYS`; returns how many."""
+    if not settings.BATCH_RETENTION_DAYS:
+        return 0
+    oldest = timezone.now() - timedelta(days=settings.BATCH_RETENTION_DAYS)
+    old = Batch.objects.exclude(status__in=Batch.ACTIVE).filter(created_at__lt=oldest)
+    gone = [batch for batch in old.select_related("input_file") if batch.ended_at and batch.ended_at < oldest]
+    for batch in gone:
+        delete(batch=batch)
+    return len(gone)
 
 
 def delete(*, batch: Batch) -> None:

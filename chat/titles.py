@@ -55,10 +55,10 @@ def _first_turn(answer: Message) -> tuple[Conversation, str, str] | None:
 
 
 async def _ask(model: str, user: User, question: str, answer: str) -> str:
-    from webapp.patterns import structured
+    from webapp.patterns.structured import parse
 
     chain = await registry.resolve(model, user=user)
     prompt = f"Give this conversation a title.\n\n<question>\n{question}\n</question>\n\n<answer>\n{answer}\n</answer>"
     request = Request.chat([{"role": "user", "content": prompt}], max_tokens=200)
-    parsed = await structured.parse(chain, request, Title, attempts=2)
+    parsed = await parse(chain, request, Title, attempts=2)
     return parsed.value.title

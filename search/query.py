@@ -25,8 +25,10 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 CANDIDATES = 60
 MAX_QUERY_CHARS = 2000
 """What a query's meaning is taken from; longer ones are cut."""
-RANK_OFFSET = 60
-"""Of reciprocal rank fusion: how little the very first ranks are preferred."""
+RANK_OFFSET = 4
+KEYWORD_WEIGHT = 1.5
+"""Of reciprocal rank fusion: how little the first ranks are preferred, and how much words count beside meaning. Set by `evaluate_search` on
+the Python documentation: the customary 60 and 1 rank below words alone there."""
 MIN_COSINE = 0.1
 NO_FILTERS = Filters()
 
@@ -96,7 +98,7 @@ async def _search(
         by_meaning(places, within) if mode != "keyword" else _nothing(),
         in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _nothing(),
     )
-    fused = fuse(semantic, keyword)
+    fused = fuse((semantic, 1.0), (keyword, KEYWORD_WEIGHT))
     results.found = await in_database(_results, user, fused, semantic, keyword, limit)
     results.milliseconds = (time.perf_counter() - began) * 1000
     return results
@@ -123,9 +125,13 @@ def _keyword(words: Terms, scopes: Sequence[str], within: Sequence[int] | None) 
 
 async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] | None, user: User, problems: list[str]) -> list[Hit]:
     """Each index asked with a vector of its own model; a model that fails is named, and the others still answer."""
-    lists = await asyncio.gather(*(_ask(query, index, within, user) for index in places if index.rows), return_exceptions=True)
+    places = [index for index in places if index.rows]
+    models = {_model(index): index for index in places}
+    answers = await asyncio.gather(*(embedder.embed_query(query, index, user=user) for index in models.values()), return_exceptions=True)
+    vectors = dict(zip(models, answers, strict=True))
+    asked = [_nearest(vectors[_model(index)], index, within) for index in places]
     found: list[list[Hit]] = []
-    for answer in lists:
+    for answer in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(answer, PatternError):
             problems.append(answer.message)
         elif isinstance(answer, BaseException):
@@ -136,8 +142,14 @@ async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] |
     return _together(found)
 
 
-async def _ask(query: str, index: Index, within: Sequence[int] | None, user: User) -> list[Hit]:
-    vector = await embedder.embed_query(query, index, user=user)
+def _model(index: Index) -> tuple[str, str]:
+    """Indexes that share this are asked with one vector."""
+    return index.model, index.answered_by
+
+
+async def _nearest(vector: Matrix | BaseException, index: Index, within: Sequence[int] | None) -> list[Hit]:
+    if isinstance(vector, BaseException):
+        raise vector
     return await in_database(engine().nearest, index, vector, CANDIDATES, within=within)
 
 
@@ -156,12 +168,12 @@ def _together(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
     return sorted(every, key=lambda hit: -hit.score)[:CANDIDATES]
 
 
-def fuse(*rankings: Sequence[Hit]) -> list[Hit]:
-    """Reciprocal rank fusion: what several rankers place high comes first, whatever their scores mean."""
+def fuse(*rankings: tuple[Sequence[Hit], float]) -> list[Hit]:
+    """Reciprocal rank fusion of (ranking, weight): what several rankers place high comes first, whatever their scores mean."""
     scores: dict[int, float] = {}
-    for ranking in rankings:
+    for ranking, weight in rankings:
         for rank, hit in enumerate(ranking, 1):
-            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + 1 / (RANK_OFFSET + rank)
+            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + weight / (RANK_OFFSET + rank)
     return sorted((Hit(*item) for item in scores.items()), key=lambda hit: (-hit.score, hit.chunk_id))
 
 

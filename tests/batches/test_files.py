@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.utils import timezone
 
 from batches import files, services
@@ -25,7 +26,7 @@ def store(cast: Cast, name: str = "a.jsonl", **options: int) -> File:
 def test_a_file_lies_under_its_id_whatever_it_is_called(cast: Cast, name: str) -> None:
     """FAULTS 19: names with paths, NUL, or 300 characters."""
     file = store(cast, name)
-    assert file.path == Path(settings.MEDIA_ROOT) / str(file.id)
+    assert file.path == Path(django_settings.MEDIA_ROOT) / str(file.id)
     assert file.path.read_bytes() == b"onetwo"
     assert "/" not in file.filename
     assert 0 < len(file.filename) <= 300
@@ -48,7 +49,7 @@ def test_a_wrong_upload_is_refused(cast: Cast, purpose: str, expires_after: int 
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(cast: Cast) -> None:
-    before = set(Path(settings.MEDIA_ROOT).iterdir())
+    before = set(Path(django_settings.MEDIA_ROOT).iterdir())
 
     def broken() -> object:
         yield b"half"
@@ -56,7 +57,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(cast: Cast) -> None:
 
     with pytest.raises(ConnectionError):
         files.store(user=cast.owner, filename="x", purpose="batch", data=broken())  # type: ignore[arg-type]  # a generator
-    assert set(Path(settings.MEDIA_ROOT).iterdir()) == before
+    assert set(Path(django_settings.MEDIA_ROOT).iterdir()) == before
 
 
 def test_a_file_over_the_limit_is_refused(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +70,7 @@ def test_expired_files_and_old_drafts_are_swept_and_files_in_use_stay(cast: Cast
     gone, used = store(cast), make_batch(cast.owner, [line("a")]).input_file
     assert used is not None
     File.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    old, new = (Path(settings.MEDIA_ROOT) / name for name in ("old.part", "new.part"))
+    old, new = (Path(django_settings.MEDIA_ROOT) / name for name in ("old.part", "new.part"))
     for draft in (old, new):
         draft.write_bytes(b"x")
     os.utime(old, (0, 0))
@@ -98,6 +99,21 @@ def test_a_batch_needs_ones_own_batch_file(cast: Cast) -> None:
     with pytest.raises(InputError):
         services.create(user=cast.other, input_file=store(cast))
     assert not Batch.objects.exists()
+
+
+def test_batches_go_when_their_retention_is_over(cast: Cast, settings: Any, django_capture_on_commit_callbacks: Any) -> None:
+    old, young, running = (make_batch(cast.owner, [line("a")]) for _ in range(3))
+    long_ago = timezone.now() - timedelta(days=8)
+    Batch.objects.update(created_at=long_ago)
+    Batch.objects.filter(pk=old.pk).update(status="completed", completed_at=long_ago)
+    Batch.objects.filter(pk=young.pk).update(status="failed", failed_at=timezone.now())
+    assert services.delete_old() == 0
+    settings.BATCH_RETENTION_DAYS = 7
+    with django_capture_on_commit_callbacks(execute=True):
+        assert services.delete_old() == 1
+    assert set(Batch.objects.values_list("pk", flat=True)) == {young.pk, running.pk}
+    assert old.input_file is not None
+    assert not old.input_file.path.exists()
 
 
 def test_a_batch_that_has_ended_cannot_be_cancelled(cast: Cast) -> None:

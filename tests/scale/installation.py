@@ -112,7 +112,7 @@ class Installation:
 
     @cached_property
     def client(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.first.url}/v1", api_key=self.token)
+        return openai.OpenAI(base_url=f"{self.first.url}/v1", api_key=self.token, timeout=20)
 
     def begin(self, rows: int) -> Job:
         """A batch of so many rows, through the official SDK."""
