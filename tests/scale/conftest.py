@@ -39,9 +39,7 @@ def two_webs(
 
 
 @pytest.fixture(scope="package")
-def installation(
-    prepared_home: Path, tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, redis: Redis
-) -> Iterator[Installation]:
+def installation(prepared_home: Path, tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, redis: Redis) -> Iterator[Installation]:
     """Two web processes and two workers, shared by the tests of this folder: who stops something starts it again."""
     home, database = copied(prepared_home, tmp_path_factory), postgres.url(f"grown-{uuid.uuid4().hex[:8]}")
     environment = {
@@ -60,9 +58,12 @@ def installation(
     assert first.manage("add_route", "--name", "default", "--step", "slow/m").returncode == 0
     workers = [Worker(first, "worker1"), Worker(first, "worker2")]
     made = Installation(first, second, workers, upstream, database, first.manage("create_token", "--user", "owner").stdout.strip())
-    for process in (first, second, *workers):
-        process.start()
+    first.start()
+    for worker in workers:
+        worker.start()
     yield made
-    for process in (*workers, second, first):
-        process.stop()
+    for worker in workers:
+        worker.stop()
+    second.stop()
+    first.stop()
     upstream.stop()

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import openai
 import psycopg
@@ -24,7 +24,7 @@ from tests.upstream_files import FileRoom
 LEASE_SECONDS = 4
 PATIENCE = 45
 START_SECONDS = 60
-CHAT = "/v1/chat/completions"
+CHAT: Final = "/v1/chat/completions"
 
 
 def wait_until(what: Callable[[], bool], why: str, *, seconds: float = PATIENCE) -> None:
@@ -52,7 +52,18 @@ class Worker:
 
     def start(self) -> None:
         """Start it and wait until it takes tasks."""
-        command = ["celery", "--app", "webapp.celery", "worker", "--concurrency", "1", "--hostname", f"{self.name}@%h", "--loglevel", "INFO"]
+        command = [
+            "celery",
+            "--app",
+            "webapp.celery",
+            "worker",
+            "--concurrency",
+            "1",
+            "--hostname",
+            f"{self.name}@%h",
+            "--loglevel",
+            "INFO",
+        ]
         ready = self.output().count(" ready.")
         with (self.live.home / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -183,7 +194,11 @@ class Job:
         batch = client.batches.retrieve(self.id)
         assert batch.status == "completed", batch.errors
         assert batch.request_counts
-        assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (len(self.prompts), len(self.prompts), 0)
+        assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (
+            len(self.prompts),
+            len(self.prompts),
+            0,
+        )
         assert batch.output_file_id
         output = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
         assert [line["custom_id"] for line in output] == self.prompts
