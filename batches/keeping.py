@@ -21,7 +21,7 @@ from batches.models import Batch, BatchChunk
 from batches.results import RowResult
 
 logger = logging.getLogger("patchbay.batches")
-FLUSH_SECONDS = 0.02
+FLUSH_SECONDS = 0.05
 HEARTBEAT_SECONDS = 8.0
 RETRY_SECONDS = 2.0
 MOST_WAITING = 1024

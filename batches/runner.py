@@ -19,7 +19,7 @@ from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from batches import chunks, dispatch, files, finishing, leases, planning, preparing, remote, webhooks
+from batches import chunks, dispatch, files, finishing, leases, planning, preparing, remote, services, webhooks
 from batches.db import Database
 from batches.models import Batch, BatchRow
 from batches.sending import Sender
@@ -82,6 +82,7 @@ class Runner:
         if now - self._swept > SWEEP_SECONDS:
             self._swept = now
             await self.database.run(files.delete_expired)
+            await self.database.run(services.delete_old)
 
     async def idle(self) -> None:
         """Wait until no task runs: for tests and commands."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -178,6 +179,18 @@ def _again(batch: Batch, file: File, *, name: str, parent: Batch | None) -> Batc
     )
 
 
+def delete_old() -> int:
+    """Delete batches that ended longer ago than `BATCH_RETENTION_DAYS`; returns how many."""
+    if not settings.BATCH_RETENTION_DAYS:
+        return 0
+    oldest = timezone.now() - timedelta(days=settings.BATCH_RETENTION_DAYS)
+    old = Batch.objects.exclude(status__in=Batch.ACTIVE).filter(created_at__lt=oldest)
+    gone = [batch for batch in old.select_related("input_file") if batch.ended_at and batch.ended_at < oldest]
+    for batch in gone:
+        delete(batch=batch)
+    return len(gone)
+
+
 def delete(*, batch: Batch) -> None:
     """Delete a batch with its rows and outputs, and its input file where no other batch uses it.
 
@@ -186,7 +199,7 @@ def delete(*, batch: Batch) -> None:
     """
     if batch.is_active:
         raise InputError("The batch still runs: cancel it first.", code="invalid_status")
-    source = batch.input_file
+    source, api_id = batch.input_file, batch.api_id
     with transaction.atomic():
         for file in (batch.output_file, batch.error_file):
             if file is not None:
@@ -194,4 +207,4 @@ def delete(*, batch: Batch) -> None:
         batch.delete()
         if source is not None and not Batch.objects.filter(input_file=source).exists():
             files.delete(file=source)
-    logger.info("batch %s was deleted", batch.api_id)
+    logger.info("batch %s was deleted", api_id)

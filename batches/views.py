@@ -82,8 +82,11 @@ def detail(request: HttpRequest, batch: Batch) -> HttpResponse:
 @of_own_batch
 @require_GET
 def status(request: HttpRequest, batch: Batch) -> HttpResponse:
-    """The part that changes while a batch runs."""
-    return render(request, "batches/_monitor.html", monitor(batch))
+    """The part that changes while a batch runs; the rows are read again whenever its status has changed."""
+    response = render(request, "batches/_monitor.html", monitor(batch))
+    if request.GET.get("seen") != batch.status:
+        response["HX-Trigger"] = '{"rows-changed": {"target": "#rows"}}'
+    return response
 
 
 @of_own_batch

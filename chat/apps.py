@@ -21,5 +21,6 @@ class ChatConfig(AppConfig):
 def _hub() -> AbstractAsyncContextManager[None]:
     from chat.generate import write
     from chat.hub import running
+    from chat.titles import entitle
 
-    return running(write)
+    return running(write, entitle)

@@ -84,10 +84,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def on_send(self, body: dict[str, Any]) -> None:
         text, model = _text(body, "text"), _text(body, "model")
-        await self.start(
-            lambda: services.send(owner=hub().id, conversation_id=self.conversation_id, user=self.user, text=text, model=model),
-            text,
-        )
+        attached = await read(selectors.attached)(self.user, body.get("attachment"))
+
+        def write() -> Started:
+            ids = hub().id, self.conversation_id
+            return services.send(owner=ids[0], conversation_id=ids[1], user=self.user, text=text, model=model, attachments=attached)
+
+        await self.start(write, text)
 
     async def on_edit(self, body: dict[str, Any]) -> None:
         message, text = _message(body), _text(body, "text")

@@ -90,6 +90,13 @@ def frame_of_page(conversation: Conversation, conversations: list[Conversation])
     return [frame(title, "#chat-head", "innerMorph"), frame(listed, "#conversation-list", "innerMorph")]
 
 
+def frames_of_new(conversation: Conversation) -> list[str]:
+    """Frames for a conversation that has just come to be: its title, and its place at the head of the list."""
+    title = render_to_string("chat/_title.html", {"conversation": conversation})
+    item = render_to_string("chat/_conversation.html", {"conversation": conversation, "current": conversation.id})
+    return [frame(title, "#chat-head", "innerMorph"), frame(item, "#conversation-new", "afterbegin")]
+
+
 def grouped(conversations: list[Conversation], now: datetime | None = None) -> list[tuple[str, list[Conversation]]]:
     """Conversations under headings: pinned, folders, then by age."""
     now = now or timezone.now()

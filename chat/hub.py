@@ -223,7 +223,9 @@ class Hub:
                 attachment.begin(html, live)
         self.spawn(self._tell("changed", conversation=str(started.conversation.id)))
         if started.created:
-            self.spawn(self._show_title(started.conversation.id))
+            for attachment in self._watching(started.conversation.id, started.conversation.user_id):
+                for text in fragments.frames_of_new(started.conversation):
+                    attachment.post(text)
 
     async def changed(self, conversation_id: UUID) -> None:
         """The conversation is not what the readers have: show it anew, here and elsewhere."""

@@ -77,7 +77,7 @@ class Live:
         if note != self.note:
             self.note = note
             self.note_version += 1
-            self.touch()
+            self._wake()  # without taking the place of the next frame: the first word must not wait for it
 
     def touch(self) -> None:
         """Something changed: flush now, or when the frame interval is over."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+
+
+def search_number() -> int:
+    """A number to know a message by in the full-text index, which wants integers."""
+    return secrets.randbits(62)
 
 
 class Conversation(models.Model):
@@ -63,6 +69,7 @@ class Message(models.Model):
     error = models.CharField(max_length=2000, blank=True)
     trail = models.JSONField(default=list, blank=True, help_text="Who was tried, and how it went.")
     report = models.JSONField(default=dict, blank=True, help_text="What of the history was sent: tokens, window, what was left out.")
+    search_id = models.BigIntegerField(default=search_number, unique=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

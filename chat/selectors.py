@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import QuerySet
 
-from chat.models import Conversation, Generation, LogRow, Message
+from chat import files
+from chat.models import Conversation, Generation, LogRow, Message, Upload
 from webapp.accounts.models import User
 
 SIDEBAR = 60
@@ -77,6 +79,16 @@ def conversation(conversation_id: UUID, user: User) -> Conversation:
     return found
 
 
+def conversation_or_fresh(conversation_id: UUID, user: User) -> Conversation:
+    """The conversation, or an unsaved one for an id that is still free."""
+    found = Conversation.objects.filter(id=conversation_id).first()
+    if found is None:
+        return Conversation(id=conversation_id, user=user, system_prompt=user.system_prompt)
+    if found.user_id != user.pk:
+        raise NotFound(str(conversation_id))
+    return found
+
+
 def may_attach(conversation_id: UUID, user_id: int) -> bool:
     """Whether the user may open a socket on this id: their conversation, or a fresh id."""
     owner = Conversation.objects.filter(id=conversation_id).values_list("user_id", flat=True).first()
@@ -132,10 +144,10 @@ def _siblings(conversation_id: UUID, messages: Iterable[Message]) -> dict[UUID |
     return result
 
 
-def branch(conversation: Conversation) -> list[Message]:
-    """The whole shown branch, oldest first."""
+def branch(conversation: Conversation, *, html: bool = False) -> list[Message]:
+    """The whole shown branch, oldest first; with the rendered answers on demand."""
     ids = path_ids(conversation.id, conversation.leaf_id)
-    found = {message.id: message for message in Message.objects.filter(conversation=conversation).defer("html")}
+    found = {message.id: message for message in Message.objects.filter(conversation=conversation).defer(*(() if html else ("html",)))}
     return [found[id_] for id_ in ids if id_ in found]
 
 
@@ -151,3 +163,23 @@ def log_after(generation_id: UUID, seq: int) -> tuple[list[LogRow], bool]:
 
 def active_users(user_ids: Iterable[int]) -> set[int]:
     return set(User.objects.filter(id__in=list(user_ids), is_active=True).values_list("id", flat=True))
+
+
+def attached(user: User, ids: object) -> list[dict[str, Any]]:
+    """The user's uploads of these ids (one, several or none, as a form sends them), as a message keeps them."""
+    wanted = [ids] if isinstance(ids, str) else ids if isinstance(ids, list) else []
+    found = []
+    for value in wanted[:20]:
+        id_ = _uuid(value)
+        upload = Upload.objects.filter(id=id_, user=user).first() if id_ else None
+        if upload is None:
+            raise NotFound(str(value))
+        found.append(files.entry(upload))
+    return found
+
+
+def _uuid(value: object) -> UUID | None:
+    try:
+        return UUID(str(value))
+    except ValueError:
+        return None

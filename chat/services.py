@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -226,6 +227,19 @@ def set_title(*, conversation_id: UUID, title: str, by_user: bool) -> bool:
     if not by_user:
         rows = rows.filter(titled=False)
     return bool(rows.update(title=" ".join(title.split())[:200], titled=True))
+
+
+def configure(*, conversation: Conversation, system_prompt: str, options: dict[str, Any]) -> None:
+    """Set what is sent with each question; a fresh conversation comes to be by it."""
+    conversation.system_prompt, conversation.options = system_prompt, options
+    conversation.updated_at = timezone.now()
+    conversation.save()
+
+
+def share(*, conversation: Conversation, on: bool) -> None:
+    """Make a link that shows the conversation to whoever has it, or take it back."""
+    conversation.share_token = secrets.token_urlsafe(24) if on else None
+    conversation.save(update_fields=["share_token"])
 
 
 def delete(*, conversation: Conversation) -> None:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.views import conversations, messages, pages
+from chat.views import conversations, messages, pages, uploads
 
 app_name = "chat"
 urlpatterns = [
@@ -12,6 +12,19 @@ urlpatterns = [
     path("<uuid:conversation_id>/send/", conversations.send, name="send"),
     path("<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
     path("<uuid:conversation_id>/delete/", conversations.delete, name="delete"),
+    path("<uuid:conversation_id>/settings/", conversations.settings, name="settings"),
+    path("<uuid:conversation_id>/meter/", conversations.meter, name="meter"),
+    path("<uuid:conversation_id>/pin/", conversations.mark, {"what": "pinned"}, name="pin"),
+    path("<uuid:conversation_id>/archive/", conversations.mark, {"what": "archived"}, name="archive"),
+    path("<uuid:conversation_id>/share/", conversations.mark, {"what": "share"}, name="share"),
+    path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
+    path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),
+    path("find/", conversations.find, name="find"),
+    path("shared/<str:token>/", conversations.shared, name="shared"),
+    path("files/", uploads.upload, name="upload"),
+    path("files/<uuid:upload_id>/", uploads.download, name="file"),
+    path("messages/<uuid:message_id>/", messages.article, name="message"),
+    path("messages/<uuid:message_id>/edit/", messages.edit, name="edit"),
     path("messages/<uuid:message_id>/branch/", messages.branch, name="branch"),
     path("messages/<uuid:message_id>/delete/", messages.delete_from, name="delete-from"),
     path("messages/<uuid:message_id>/markdown/", messages.markdown, name="markdown"),

@@ -25,8 +25,10 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 CANDIDATES = 60
 MAX_QUERY_CHARS = 2000
 """What a query's meaning is taken from; longer ones are cut."""
-RANK_OFFSET = 60
-"""Of reciprocal rank fusion: how little the very first ranks are preferred."""
+RANK_OFFSET = 4
+KEYWORD_WEIGHT = 1.5
+"""Of reciprocal rank fusion: how little the first ranks are preferred, and how much words count beside meaning. Set by `evaluate_search` on
+the Python documentation: the customary 60 and 1 rank below words alone there."""
 MIN_COSINE = 0.1
 NO_FILTERS = Filters()
 
@@ -96,7 +98,7 @@ async def _search(
         by_meaning(places, within) if mode != "keyword" else _nothing(),
         in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _nothing(),
     )
-    fused = fuse(semantic, keyword)
+    fused = fuse((semantic, 1.0), (keyword, KEYWORD_WEIGHT))
     results.found = await in_database(_results, user, fused, semantic, keyword, limit)
     results.milliseconds = (time.perf_counter() - began) * 1000
     return results
@@ -156,12 +158,12 @@ def _together(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
     return sorted(every, key=lambda hit: -hit.score)[:CANDIDATES]
 
 
-def fuse(*rankings: Sequence[Hit]) -> list[Hit]:
-    """Reciprocal rank fusion: what several rankers place high comes first, whatever their scores mean."""
+def fuse(*rankings: tuple[Sequence[Hit], float]) -> list[Hit]:
+    """Reciprocal rank fusion of (ranking, weight): what several rankers place high comes first, whatever their scores mean."""
     scores: dict[int, float] = {}
-    for ranking in rankings:
+    for ranking, weight in rankings:
         for rank, hit in enumerate(ranking, 1):
-            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + 1 / (RANK_OFFSET + rank)
+            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + weight / (RANK_OFFSET + rank)
     return sorted((Hit(*item) for item in scores.items()), key=lambda hit: (-hit.score, hit.chunk_id))
 
 

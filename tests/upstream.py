@@ -307,7 +307,6 @@ class Upstream:
         models: what `GET /v1/models` lists.
         files: the files and batches (`tests.upstream_files`).
         peers: the client ports that requests came from: one for each connection.
-        most_at_once: how many requests were under way at the busiest moment.
     """
 
     def __init__(self, *, tls: bool = False) -> None:
@@ -317,8 +316,6 @@ class Upstream:
         self.models: list[Json] = [{"id": "m", "object": "model", "created": 1700000000, "owned_by": "tests"}]
         self.files = FileRoom()
         self.peers: set[int] = set()
-        self.most_at_once = 0
-        self._running = 0
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
@@ -362,8 +359,6 @@ class Upstream:
         received = await _receive(scope, receive)
         self.requests.append(received)
         self.peers.add(scope["client"][1])
-        self._running += 1
-        self.most_at_once = max(self.most_at_once, self._running)
         reply = asyncio.ensure_future(self._reply(received)(received, Wire(send)))
         watch = asyncio.ensure_future(_until_gone(receive))
         await asyncio.wait({reply, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -377,7 +372,6 @@ class Upstream:
         except asyncio.CancelledError:
             received.gone.set()
         finally:
-            self._running -= 1
             received.ended.set()
 
     def _reply(self, received: Received) -> Reply:

@@ -16,7 +16,7 @@ from django.urls import re_path
 
 from chat.routing import websocket_urlpatterns
 from webapp.gateway.asgi import application as gateway
-from webapp.server.http import HttpRouter
+from webapp.server.http import HttpRouter, with_own_thread
 from webapp.server.lifespan import lifespan
 from webapp.server.limits import BodyLimit
 from webapp.server.request_id import with_request_id
@@ -24,8 +24,8 @@ from webapp.server.websocket import guarded, nowhere
 
 _anywhere = re_path("", nowhere)  # type: ignore[arg-type]  # channels routes to ASGI applications, not to views
 
-# The gateway is an ASGI application of its own: no middleware, no session, no thread on its way.
-_pages_and_gateway = HttpRouter({"/v1": gateway}, django_application)
+# The gateway is an ASGI application of its own: no middleware, no session on its way.
+_pages_and_gateway = HttpRouter({"/v1": with_own_thread(gateway)}, django_application)
 
 application = ProtocolTypeRouter(
     {

@@ -6,8 +6,11 @@ all of them through the ASGI lifespan.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from asgiref.sync import ThreadSensitiveContext
 
 Service = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -25,6 +28,29 @@ def register(name: str, service: Service) -> None:
 async def running() -> AsyncGenerator[None, None]:
     """All registered services, started in order and stopped in reverse."""
     async with AsyncExitStack() as stack:
-        for service in _services.values():
-            await stack.enter_async_context(service())
+        for name, service in _services.items():
+            await stack.enter_async_context(_hosted(name, service))
         yield
+
+
+@asynccontextmanager
+async def _hosted(name: str, service: Service) -> AsyncGenerator[None, None]:
+    """A service in a task of its own, and so with a database thread of its own: a slow one holds nobody else up."""
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def host() -> None:
+        async with ThreadSensitiveContext(), service():
+            started.set()
+            await stop.wait()
+
+    task = asyncio.create_task(host(), name=name)
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        await task  # it failed to start: say why
+    try:
+        yield
+    finally:
+        stop.set()
+        await task

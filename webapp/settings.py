@@ -100,19 +100,20 @@ def _database() -> dict[str, Any]:
     if not url.startswith(("postgres://", "postgresql://")):
         raise ImproperlyConfigured("DATABASE_URL: only postgres:// and sqlite:/// addresses are supported")
     config: dict[str, Any] = dict(dj_database_url.parse(url))
-    # No persistent connections under ASGI; psycopg's pool instead.
-    config["OPTIONS"] = {
-        **config.get("OPTIONS", {}),
-        "pool": {"min_size": 1, "max_size": env.number("PATCHBAY_DB_POOL", 16)},
-    }
+    # No persistent connections under ASGI; psycopg's pool instead. Each is checked before use: the server may have restarted.
+    pool = {"min_size": 1, "max_size": env.number("PATCHBAY_DB_POOL", 16), "timeout": 3}
+    config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": pool, "connect_timeout": 5}
+    config["CONN_HEALTH_CHECKS"] = True
     return config
 
 
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# The layer waits up to 5 s for news: the socket must be more patient than that (redis-py's default is 5 s as well).
+_REDIS_HOST = {"address": REDIS_URL, "socket_timeout": 20, "socket_connect_timeout": 3}
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+    "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_REDIS_HOST]}}
     if REDIS_URL
     else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 }
@@ -156,9 +157,12 @@ STORAGES = {
     "staticfiles": {"BACKEND": "servestatic.storage.CompressedManifestStaticFilesStorage"},
 }
 MEDIA_ROOT = PATCHBAY_HOME / "files"
+# Days after which a batch that has ended goes, with its results and its input; 0 keeps all.
+BATCH_RETENTION_DAYS = env.number("PATCHBAY_BATCH_RETENTION_DAYS", 0)
 FILE_UPLOAD_TEMP_DIR = None
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+DATA_UPLOAD_MAX_NUMBER_FILES = 2000  # a folder dropped on a collection
 
 CONTENT_SECURITY_POLICY: dict[str, Any] = {
     "DIRECTIVES": {

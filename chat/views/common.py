@@ -9,13 +9,14 @@ from typing import Concatenate, ParamSpec
 from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from chat import files, hub, selectors, services
 from chat.models import Conversation
 from webapp.accounts.models import User
 
 P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def owned(view: View[P]) -> View[P]:
@@ -23,7 +24,7 @@ def owned(view: View[P]) -> View[P]:
 
     @login_required
     @functools.wraps(view)
-    def wrapped(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def wrapped(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         try:
             return view(request, *args, **kwargs)
         except selectors.NotFound as error:

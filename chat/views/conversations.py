@@ -6,12 +6,16 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
+from django.utils.safestring import mark_safe
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from chat import hub, selectors, services
+from chat import exports, finding, fragments, hub, selectors, services
+from chat.forms import SettingsForm
+from chat.meter import measure
+from chat.models import Conversation
 from chat.views.common import done, owned, who
 
 
@@ -44,3 +48,65 @@ def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     async_to_sync(hub.stop_and_wait)(shown.id, who(request))
     services.delete(conversation=shown)
     return HttpResponseClientRedirect(reverse("chat:new"))
+
+
+@require_http_methods(["GET", "POST"])
+@owned
+def settings(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """What is sent with each question."""
+    shown = selectors.conversation_or_fresh(conversation_id, who(request))
+    form = SettingsForm(request.POST or None, conversation=shown)
+    saved = form.is_bound and form.is_valid()
+    if saved:
+        services.configure(conversation=shown, system_prompt=form.cleaned_data["system_prompt"], options=form.options())
+    return render(request, "chat/_settings.html", {"form": form, "conversation": shown, "saved": saved})
+
+
+@require_POST
+@owned
+def meter(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """The bar of the context window, with what is in the composer."""
+    shown = selectors.conversation_or_fresh(conversation_id, who(request))
+    shown.model = request.POST.get("model") or shown.model
+    bar = async_to_sync(measure)(shown, who(request), request.POST.get("text", ""))
+    return render(request, "chat/_meter.html", {"meter": bar})
+
+
+@require_POST
+@owned
+def mark(request: HttpRequest, conversation_id: UUID, what: str) -> HttpResponse:
+    """Pin, archive or share, or the opposite."""
+    shown = selectors.conversation(conversation_id, who(request))
+    if what == "share":
+        services.share(conversation=shown, on=shown.share_token is None)
+    else:
+        services.change(conversation=shown, **{what: not getattr(shown, what)})
+    return done(shown)
+
+
+@require_GET
+@owned
+def export(request: HttpRequest, conversation_id: UUID, form: str) -> HttpResponse:
+    """The conversation as a file: Markdown of the shown branch, or JSON of everything."""
+    shown = selectors.conversation(conversation_id, who(request))
+    text, kind = (exports.as_json(shown), "application/json") if form == "json" else (exports.as_markdown(shown), "text/markdown")
+    headers = {"Content-Disposition": f'attachment; filename="chat-{shown.id}.{form}"'}
+    return HttpResponse(text, content_type=f"{kind}; charset=utf-8", headers=headers)
+
+
+@require_GET
+@owned
+def find(request: HttpRequest) -> HttpResponse:
+    """The sidebar for a search: hits, or the usual list for an empty one."""
+    query = request.GET.get("q", "").strip()
+    if not query:
+        return render(request, "chat/_conversations.html", {"groups": fragments.grouped(selectors.sidebar(who(request)))})
+    return render(request, "chat/_hits.html", {"hits": finding.find(who(request), query), "query": query})
+
+
+@require_GET
+def shared(request: HttpRequest, token: str) -> HttpResponse:
+    """A conversation for whoever has its link: no trail, no tools, nothing to change."""
+    shown = get_object_or_404(Conversation, share_token=token)
+    turns = [(message, mark_safe(message.html)) for message in selectors.branch(shown, html=True)]  # noqa: S308 - from webapp.rendering
+    return render(request, "chat/shared.html", {"conversation": shown, "turns": turns})

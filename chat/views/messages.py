@@ -5,9 +5,11 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import selectors, services
+from chat import fragments, selectors, services
+from chat.view import key
 from chat.views.common import done, owned, who
 from webapp.patterns.curl import to_curl
 
@@ -47,3 +49,18 @@ def curl(request: HttpRequest, message_id: UUID, number: int) -> HttpResponse:
     if sent is None:
         raise Http404("This request was not kept.")
     return HttpResponse(to_curl(sent.body, sent.base_url), content_type=PLAIN)
+
+
+@require_GET
+@owned
+def article(request: HttpRequest, message_id: UUID) -> HttpResponse:
+    """One message as the log shows it."""
+    return HttpResponse(fragments.article(selectors.turn(selectors.message(message_id, who(request)))))
+
+
+@require_GET
+@owned
+def edit(request: HttpRequest, message_id: UUID) -> HttpResponse:
+    """The form in a question's place that asks it differently."""
+    message = selectors.message(message_id, who(request))
+    return render(request, "chat/_edit.html", {"message": message, "key": key(message.id)})

@@ -22,9 +22,9 @@ from webapp.patterns.similarity import Hits, Mask, Matrix, SignIndex, top_k
 Ids = NDArray[np.int64]
 
 GROW_ROWS = 4096
-SIGNS_FROM = 150_000
-"""Rows from which the exact scan costs more than some 15 ms: then signs are scanned first."""
-SIGN_CANDIDATES = 4000
+SIGNS_FROM = 50_000
+"""Rows from which the exact scan costs more than some 5 ms: then signs are scanned first."""
+SIGN_CANDIDATES = 8000
 TAIL = 8192
 """Rows that may be added before the signs are taken again; they are scanned exactly until then."""
 

@@ -62,8 +62,8 @@ def collection(request: HttpRequest, pk: int) -> HttpResponse:
     context = _listing(request, shown) | {
         "form": form,
         "mine": mine,
-        "paste": PasteForm(),
-        "model_form": ModelForm(who(request)) if mine else None,
+        "paste": PasteForm(auto_id="paste_%s"),
+        "model_form": ModelForm(who(request), auto_id="index_%s") if mine else None,
         "indexes": selectors.index_states(shown),
     }
     return render(request, "search/collection.html", context, status=422 if form and form.errors else 200)

@@ -245,6 +245,21 @@ async def test_no_query_is_made_for_a_request_between_checks(make_upstream: Make
         await registry.resolve("m", user=None)
 
 
+async def test_a_request_that_is_too_long_for_every_step_is_cut_once(make_upstream: MakeUpstream) -> None:
+    upstream = make_upstream()
+    said = {"message": "This model's maximum context length is 300 tokens.", "code": "context_length_exceeded"}
+    upstream.script(status(400, {"error": said}))
+    pk = await add("a", upstream.base_url, "m")
+    await (await Backend.objects.aget(pk=pk)).offered.aupdate(context_window=300)
+    turns = [{"role": role, "content": f"turn {n} " + "word " * 60} for n in range(10) for role in ("user", "assistant")]
+    request = Request.chat([{"role": "system", "content": "Be kind."}, *turns, {"role": "user", "content": "And now?"}], max_tokens=50)
+    answer = await (await registry.resolve("a/m", user=None)).send(request)
+    assert answer.text
+    first, second = (received.body["messages"] for received in upstream.requests)
+    assert len(second) < len(first)
+    assert (second[0], second[-1]) == (first[0], first[-1]), "the system prompt and the latest user message stay"
+
+
 # --- who may use what
 
 

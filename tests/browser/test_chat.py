@@ -172,12 +172,18 @@ def test_nothing_a_model_writes_makes_a_request(live: Live, route: Upstream, bro
 
 @pytest.mark.parametrize(("width", "dark"), [(1440, False), (1440, True), (390, False), (390, True)])
 def test_the_chat_is_accessible(live: Live, route: Upstream, browser_page: OpenPage, width: int, dark: bool) -> None:
-    route.script(says(RICH, reasoning="Let me think"), status(400))
+    route.script(says(RICH, reasoning="Let me think"))
     page = browser_page(live, width=width, dark=dark)
     page.goto("/chat/")
     assert accessibility_violations(page) == []
     ask(page, "Hi")
     answer(page)
+    deadline = time.monotonic() + 5
+    while not any(request.method == "POST" and not request.streams for request in route.requests):
+        assert time.monotonic() < deadline, "no model was asked for a title"
+        page.wait_for_timeout(50)
+    page.wait_for_timeout(300)
+    route.script(status(400))
     ask(page, "Again")
     answer(page, "failed")
     page.get_by_test_id("attempt-trail").first.locator("summary").click()
@@ -243,3 +249,58 @@ def test_kill_and_restart_keep_the_partial_answer(
     answer(page)
     assert said(page).endswith("and the second.")
     page.complaints.clear()  # type: ignore[attr-defined]  # refused connections while the server was down
+
+
+def test_editing_asks_again_in_a_branch(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    page = browser_page(live)
+    page.goto("/chat/")
+    ask(page, "First wording")
+    answer(page)
+    page.get_by_role("button", name="Edit the question").click()
+    page.get_by_label("Ask differently").fill("Second wording")
+    page.get_by_role("button", name="Ask this instead").click()
+    expect(page.get_by_test_id("message-user")).to_contain_text("Second wording")
+    answer(page)
+    expect(page.get_by_text("2/2")).to_be_visible()
+    assert route.requests[-1].body["messages"][-1]["content"].startswith("Second wording") or route.requests[-2].body
+
+
+def test_the_page_around_the_log(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    """Settings, search, files, meter, menu."""
+    page = browser_page(live)
+    page.goto("/chat/")
+    expect(page.get_by_test_id("context-meter")).to_contain_text("tokens")
+    page.locator("#chat-file").set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"The zebra is striped."})
+    expect(page.locator("#chat-chips")).to_contain_text("notes.txt")
+    ask(page, "What is in it?")
+    answer(page)
+    asked = next(request for request in reversed(route.requests) if request.method == "POST" and request.body.get("stream"))
+    assert "The zebra is striped." in asked.body["messages"][-1]["content"]
+    expect(page.locator("#chat-chips")).to_be_empty()
+    page.get_by_role("button", name="Settings of this conversation").click()
+    page.get_by_label("System prompt").fill("Be brief.")
+    assert accessibility_violations(page) == []
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_label("Search all conversations").fill("zebra striped nothing")
+    expect(page.get_by_test_id("conversation-list")).to_contain_text("Nothing has")
+    page.get_by_label("Search all conversations").fill("what is in")
+    expect(page.get_by_test_id("conversation-list").locator("mark").first).to_be_visible()
+    page.get_by_role("button", name="More about this conversation").click()
+    assert accessibility_violations(page) == []
+    page.get_by_label("Title").fill("Zebras")
+    page.get_by_role("button", name="Rename").click()
+    expect(page.locator("#chat-title")).to_have_text("Zebras")
+
+
+def test_it_follows_the_end_only_while_the_reader_is_there(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.default = says("\n\n".join(f"paragraph {number} of text" for number in range(80)), pace=0.01)
+    page = browser_page(live, height=500)
+    page.goto("/chat/")
+    ask(page, "Go")
+    expect(page.get_by_test_id("message-text").last).to_contain_text("paragraph 30 ")
+    assert page.evaluate("(s => s.scrollHeight - s.scrollTop - s.clientHeight)(document.getElementById('chat-scroll'))") < 60
+    page.evaluate("document.getElementById('chat-scroll').scrollTop = 0")
+    answer(page)
+    assert page.evaluate("document.getElementById('chat-scroll').scrollTop") == 0

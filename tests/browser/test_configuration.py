@@ -57,6 +57,18 @@ def test_steps_are_reordered_by_keyboard_by_button_and_by_drag(live: Live, brows
         assert [after.index(model) for model in reversed(before)] == sorted(after.index(model) for model in before), move
 
 
+def test_what_a_person_opened_stays_open_while_the_page_refreshes(live: Live, browser_page: OpenPage) -> None:
+    page = browser_page(live, "administrator")
+    page.goto("/backends/")
+    models = page.locator("#backends-head ~ * details").last
+    models.locator("summary").click()
+    with page.expect_response(lambda response: response.url.endswith("/backends/")) as refreshed:
+        pass
+    assert refreshed.value.ok
+    page.wait_for_timeout(200)
+    assert models.evaluate("element => element.open")
+
+
 def test_the_fire_drill_answers_as_conditions_change(live: Live, browser_page: OpenPage) -> None:
     pk = live.run_python(ROUTE.replace("NAME", "drilled")).strip()
     page = browser_page(live, "administrator")

@@ -174,4 +174,4 @@ class TestAnyText:
     def test_no_message_takes_long(self, text: str) -> None:
         started = time.perf_counter()
         respond(read_chat({"model": MODEL, "messages": [{"role": "user", "content": text}], "tools": [SEARCH]}))
-        assert time.perf_counter() - started < 1
+        assert time.perf_counter() - started < 5  # milliseconds here; minutes when a pattern backtracks

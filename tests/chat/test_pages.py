@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from uuid import UUID
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
 from chat import services
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, Upload
 from tests.cast import Cast
 
 pytestmark = pytest.mark.django_db
@@ -116,3 +118,76 @@ def test_a_long_conversation_costs_as_few_queries_as_a_short_one(
 ) -> None:
     with django_assert_max_num_queries(14):  # type: ignore[operator]  # pytest-django's fixture has no type here
         as_owner.get(f"/chat/{conversation.id}/")
+
+
+def test_settings_are_kept_and_checked(as_owner: Client, conversation: Conversation) -> None:
+    url = f"/chat/{conversation.id}/settings/"
+    assert b"calculator" in as_owner.get(url).content
+    form = {"system_prompt": "Be brief.", "temperature": "0.3", "tools": ["calculator"], "json_schema": '{"type": "object"}'}
+    assert b"Saved" in as_owner.post(url, form).content
+    conversation.refresh_from_db()
+    assert conversation.system_prompt == "Be brief."
+    assert conversation.options["temperature"] == 0.3
+    assert conversation.options["tools"] == ["calculator"]
+    assert conversation.options["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert b"This is not JSON" in as_owner.post(url, {"json_schema": "{"}).content
+    assert b"less than or equal to 2" in as_owner.post(url, {"temperature": "9"}).content
+
+
+def test_words_are_found_in_ones_own_conversations_only(as_owner: Client, as_other: Client, conversation: Conversation) -> None:
+    assert f"/chat/{conversation.id}/".encode() in as_owner.get("/chat/find/?q=answ").content
+    assert b"<mark>" in as_owner.get("/chat/find/?q=question").content
+    assert b"<b>question" not in as_owner.get("/chat/find/?q=question").content
+    assert str(conversation.id).encode() not in as_other.get("/chat/find/?q=answ").content
+
+
+@pytest.mark.parametrize("query", ['"', "%%%%", "AND OR NOT", "a* NEAR(b)", "text:x", "(", "x" * 20_000, "日本", "\x00", "'; DROP TABLE"])
+def test_no_query_is_an_error(as_owner: Client, conversation: Conversation, query: str) -> None:
+    """FAULTS 48, for the search over conversations."""
+    assert as_owner.get("/chat/find/", {"q": query}).status_code == 200
+
+
+def test_deleted_and_changed_words_are_not_found(as_owner: Client, conversation: Conversation) -> None:
+    Message.objects.filter(id=answer_id(conversation)).update(text="changed")
+    assert b"Nothing has" in as_owner.get("/chat/find/?q=answer").content
+    conversation.delete()
+    assert b"Nothing has" in as_owner.get("/chat/find/?q=changed").content
+
+
+def test_exports_hold_the_conversation_and_nobody_elses(as_owner: Client, as_other: Client, conversation: Conversation) -> None:
+    text = as_owner.get(f"/chat/{conversation.id}/export.md")
+    assert "An *answer*" in text.content.decode()
+    assert text["Content-Disposition"].startswith("attachment")
+    assert as_owner.get(f"/chat/{conversation.id}/export.json").json()["messages"][0]["text"] == "A <b>question</b>"
+    for form in ("md", "json"):
+        assert as_other.get(f"/chat/{conversation.id}/export.{form}").status_code == 404
+
+
+def test_a_shared_link_can_be_read_and_taken_back(as_owner: Client, client: Client, conversation: Conversation) -> None:
+    as_owner.post(f"/chat/{conversation.id}/share/")
+    conversation.refresh_from_db()
+    link = f"/chat/shared/{conversation.share_token}/"
+    assert b"<em>answer</em>" in client.get(link).content
+    as_owner.post(f"/chat/{conversation.id}/share/")
+    assert client.get(link).status_code == 404
+
+
+def test_the_meter_counts_what_would_be_sent(as_owner: Client, conversation: Conversation) -> None:
+    services.change(conversation=conversation, model="no-such-model")
+    assert b"svg" not in as_owner.post(f"/chat/{conversation.id}/meter/", {"text": "x"}).content
+
+
+def test_files_are_kept_for_their_owner_and_odd_ones_refused(as_owner: Client, as_other: Client, settings: object, tmp_path: Path) -> None:
+    """FAULTS 19, 21."""
+    settings.MEDIA_ROOT = tmp_path  # type: ignore[attr-defined]  # pytest-django's fixture
+    png = SimpleUploadedFile("../../x.png", b"\x89PNG\r\n\x1a\n" + b"0" * 50)
+    script = SimpleUploadedFile("x.svg", b"<svg onload=alert(1)>")
+    broken = SimpleUploadedFile("x.bin", b"\x80\x81\x00\xff")
+    page = as_owner.post("/chat/files/", {"file": [png, script, broken]}).content.decode()
+    assert page.count('name="attachment"') == 2
+    assert "Only images" in page
+    image, text = Upload.objects.all()
+    assert (image.name, image.type, text.type) == ("x.png", "image/png", "text/plain")
+    assert as_owner.get(f"/chat/files/{text.id}/")["Content-Disposition"].startswith("attachment")
+    assert as_owner.get(f"/chat/files/{image.id}/")["X-Content-Type-Options"] == "nosniff"
+    assert as_other.get(f"/chat/files/{image.id}/").status_code == 404

@@ -81,6 +81,7 @@ class Exchange:
     body: bytes = b""
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
+    leaves_at_the_end: bool = False
     sent: list[Mapping[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -108,6 +109,9 @@ class Exchange:
         self.sent.append(message)
         if message.get("body"):
             self.first_piece.set()
+        if self.leaves_at_the_end and message["type"] == "http.response.body" and not message.get("more_body"):
+            self.gone.set()
+            await asyncio.sleep(0)
 
     @property
     def raw(self) -> bytes:

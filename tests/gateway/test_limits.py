@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ import openai
 import pytest
 
 from tests.cast import Cast
-from tests.gateway.api import MESSAGES, Api
+from tests.gateway.api import CHAT, MESSAGES, Api, Exchange
 from tests.upstream import Upstream
 from webapp.accounts.models import Budget
 from webapp.backends.api_registry import ApiError
@@ -112,6 +113,16 @@ async def test_what_an_answer_used_counts(api: Api, upstream: Upstream, streams:
     assert row.spent == Decimal("0.7")
     assert row.tokens_left < 1
     assert (await api.chat(stream=streams)).status_code == 429
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_client_that_closes_with_the_last_byte_is_counted_too(api: Api, upstream: Upstream, streams: bool) -> None:
+    await api.serve(upstream)
+    await api.use_token(api.people.owner, tokens_per_minute=1000)
+    body = json.dumps({**CHAT, "stream": streams}).encode()
+    headers = {"authorization": f"Bearer {api.token}"}
+    await Exchange("chat/completions", body, headers=headers, leaves_at_the_end=True).run()
+    assert (await Allowance.objects.aget()).tokens_left < 991
 
 
 async def test_a_users_own_spent_budget_is_a_429_too(api: Api, upstream: Upstream) -> None:

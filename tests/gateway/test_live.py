@@ -64,6 +64,7 @@ def test_it_relays_on_uvicorn_too(new_live: Callable[..., Live], upstream: Upstr
     test_tokens_arrive_as_they_are_made_and_not_at_the_end(served)
     test_a_connection_that_closes_closes_the_upstream_within_a_second(served)
     test_a_client_that_stops_reading_makes_the_upstream_wait_and_not_the_memory_grow(served)
+    test_a_token_of_a_megabyte_is_a_401(served)
 
 
 def test_tokens_arrive_as_they_are_made_and_not_at_the_end(served: Served) -> None:
@@ -108,15 +109,10 @@ def test_a_client_that_stops_reading_makes_the_upstream_wait_and_not_the_memory_
     assert grown < 20
 
 
-def test_a_token_of_a_megabyte_is_refused_and_the_server_lives(served: Served) -> None:
+def test_a_token_of_a_megabyte_is_a_401(served: Served) -> None:
     """FAULTS 16."""
     with httpx2.Client(base_url=served.live.url) as client:
-        try:
-            response = client.get("/v1/models", headers={"authorization": "Bearer " + "x" * 1_000_000})
-        except httpx2.TransportError:
-            pass  # the server hung up in the middle of the header
-        else:
-            assert response.status_code in {400, 401, 431}
+        assert client.get("/v1/models", headers={"authorization": "Bearer " + "x" * 1_000_000}).status_code == 401
         assert client.get("/v1/models", headers={"authorization": f"Bearer {served.token}"}).status_code == 200
 
 

@@ -57,6 +57,7 @@ class Shelf:
 
     async def content(self, caller: Caller, name: str) -> Content:
         async def chunks() -> AsyncIterator[bytes]:
+            await asyncio.sleep(0.05)
             yield self._find(caller, name)[2]
 
         return Content(chunks(), filename="<résumé>.html", size=len(self._find(caller, name)[2]), content_type="text/html")

@@ -58,23 +58,28 @@ class TestLoop:
         await result_of(backend, ToolRegistry())
         assert "tools" not in backend.requests[0].body
 
-    async def test_calls_of_one_turn_run_side_by_side_and_are_answered_in_order(self, tools: ToolRegistry, log: list[str]) -> None:
-        backend = Scripted(calls("slow", "look", "slow"), says("ok"))
-        started = time.monotonic()
-        events = await events_of(backend, tools)
-        assert time.monotonic() - started < 0.055
-        assert log[0] == "look"
+    async def test_calls_of_one_turn_run_side_by_side_and_are_answered_in_order(self, tools: ToolRegistry) -> None:
+        both = asyncio.Barrier(2)
+
+        @tools.tool(timeout=5)
+        async def meet() -> str:
+            await both.wait()  # two that run one after the other would never meet
+            await asyncio.sleep(0.01)
+            return "met"
+
+        events = await events_of(Scripted(calls("meet", "look", "meet"), says("ok")), tools)
         finished = [event.call.id for event in events if isinstance(event, ToolFinished)]
         assert finished[0] == "call_1"
         assert [event.call.id for event in events if isinstance(event, ToolStarted)] == ["call_0", "call_1", "call_2"]
         turn = next(event for event in events if isinstance(event, TurnFinished))
         assert [reply["tool_call_id"] for reply in turn.replies] == ["call_0", "call_1", "call_2"]
+        assert turn.replies[0]["content"] == "met"
 
     async def test_a_finished_call_says_how_long_it_took(self, tools: ToolRegistry) -> None:
         events = await events_of(Scripted(calls("slow"), says("ok")), tools)
         finished = next(event for event in events if isinstance(event, ToolFinished))
         assert (finished.result, finished.error) == ("slow result", "")
-        assert 25 < finished.ms < 500
+        assert 25 < finished.ms < 5000
 
     async def test_no_more_run_at_once_than_allowed(self) -> None:
         running = most = 0

@@ -26,7 +26,7 @@ class TestTime:
         backend = Scripted([Delta(text="Hal"), call("look"), 30.0])
         started = time.monotonic()
         result = await result_of(backend, tools, limits=Limits(max_seconds=0.05))
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         assert (result.reason, result.messages) == ("seconds", [{"role": "assistant", "content": "Hal"}])
         assert backend.closed == 1
 

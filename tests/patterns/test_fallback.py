@@ -35,7 +35,7 @@ from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import Packet, Request, Trail, Usage
 
 HELLO = Request.chat([{"role": "user", "content": "Hi"}])
-QUICK = Timeouts(connect=0.3, first_token=0.3, idle=0.2)
+QUICK = Timeouts(connect=0.5, first_token=0.8, idle=0.5)
 CALL = {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}}]}
 
 
@@ -250,7 +250,7 @@ async def test_steps_have_their_own_timeouts(bench: Bench) -> None:
     steps = [Step(bench.backends[0], "m", first_token_timeout=0.1), Step(bench.backends[1], "m")]
     began = time.monotonic()
     assert await hear(bench.chain(steps=steps)) == "Hello from b"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     bench.servers[0].default = stream(chunk({"content": "a"}), STALL)
     with pytest.raises(errors.StreamBroken, match=r"0\.1 s"):
         await hear(bench.chain(steps=[Step(bench.backends[0], "m", idle_timeout=0.1)]))
@@ -323,6 +323,13 @@ async def test_all_failed_tells_of_each(bench: Bench) -> None:
     assert caught.value.attempts == trail.attempts
     assert "a/m-a: HTTP 401" in caught.value.message
     assert "b/m-b: HTTP 503" in caught.value.message
+
+
+async def test_steps_that_may_not_be_used_say_why(bench: Bench) -> None:
+    trail = Trail()
+    with pytest.raises(errors.AllFailed, match="a/m: Its key is lost") as caught:
+        await hear(bench.chain(steps=[Step(bench.backends[0], "m", unusable="Its key is lost.")]), trail=trail)
+    assert (caught.value.cause, told(trail)) == (None, [("a", "skipped", "")])
 
 
 async def test_a_stream_of_nothing_is_a_failure(bench: Bench) -> None:
@@ -536,11 +543,17 @@ async def test_a_hedged_step_that_fails_makes_room_for_the_next_at_once(bench: B
     bench.servers[1].script(status(503))
     began = time.monotonic()
     assert await hear(bench.chain(3, hedge_ms=5000)) == "Hello from c"
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     for server in bench.servers:
         server.default = status(500)
     with pytest.raises(errors.AllFailed):
         await hear(bench.chain(3, hedge_ms=10))
+
+
+async def test_a_race_goes_on_when_nobody_else_can_be_started(bench: Bench) -> None:
+    bench.servers[0].default = says("alone", first=0.1)
+    steps = [Step(bench.backends[0], "m"), Step(bench.backends[1], "m", unusable="Its key is lost.")]
+    assert await hear(bench.chain(steps=steps, hedge_ms=20)) == "alone"
 
 
 async def test_a_request_at_fault_ends_the_race(bench: Bench) -> None:
@@ -565,7 +578,8 @@ async def test_a_caller_that_goes_away_closes_the_upstream_and_nothing_else_is_t
     bench.servers[1].default = silence
     trail = Trail()
     task = asyncio.create_task(hear(bench.chain(hedge_ms=hedge), trail=trail))
-    await asyncio.sleep(0.1)
+    await asyncio.to_thread(bench.servers[0].wait_for, 1)
+    await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

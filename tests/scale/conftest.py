@@ -24,7 +24,7 @@ def two_webs(
         "DATABASE_URL": postgres.url(f"two-webs-{uuid.uuid4().hex[:8]}"),
         "REDIS_URL": redis.url,
         "PATCHBAY_SECRET_KEY": SHARED_SECRET,
-        "PATCHBAY_DB_POOL": "4",
+        "PATCHBAY_DB_POOL": "12",
     }
     first, second = Live(home, environment=environment), Live(home, environment=environment)
     first.run_python(PREPARE)

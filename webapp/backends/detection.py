@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+from django.core.exceptions import ValidationError
 
 from webapp import env
 from webapp.backends.addresses import clean_base_url
 from webapp.backends.presets import PRESETS, preset_for
 
+logger = logging.getLogger("patchbay.backends")
 LOCAL = ("ollama", "lmstudio", "llamacpp", "vllm")
 TIMEOUT_SECONDS = 1.5
 MAX_MODELS = 500
@@ -46,7 +49,11 @@ def from_environment() -> list[Found]:
     """The server of `OPENAI_API_KEY` and `OPENAI_BASE_URL`; none without a key. The key itself stays in the environment."""
     if not env.text("OPENAI_API_KEY"):
         return []
-    url = clean_base_url(env.text("OPENAI_BASE_URL", PRESETS["openai"].base_url))
+    try:
+        url = clean_base_url(env.text("OPENAI_BASE_URL", PRESETS["openai"].base_url))
+    except ValidationError as error:  # a start must not fail for what is only an offer
+        logger.warning("OPENAI_BASE_URL is not offered as a backend: %s", " ".join(error.messages))
+        return []
     preset = preset_for(url)
     return [Found("openai" if preset == "custom" else preset, preset, url, api_key_env="OPENAI_API_KEY")]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A starting point for a backend's form. `capabilities` are what the server's documentation promises, until a probe finds out."""
+    """A starting point for a backend's form."""
 
     name: str
     title: str
@@ -15,19 +15,30 @@ class Preset:
     wants_key: bool = False
     max_concurrency: int | None = None
     note: str = ""
-    capabilities: dict[str, bool] = field(default_factory=dict)
+    preferred: tuple[str, ...] = ()
+    """Models to begin with, where the server offers so many that the first is none to choose."""
 
 
+OPENAI_MODELS = ("gpt-5-mini", "gpt-5", "gpt-4.1-mini", "gpt-4.1", "gpt-4o-mini", "gpt-4o")
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("openai", "OpenAI", "https://api.openai.com/v1", wants_key=True, note="Key from platform.openai.com."),
+        Preset(
+            "openai", "OpenAI", "https://api.openai.com/v1", wants_key=True, note="Key from platform.openai.com.", preferred=OPENAI_MODELS
+        ),
         Preset("vllm", "vLLM", "http://localhost:8001/v1", note="vllm serve MODEL --port 8001. A key only with --api-key."),
         Preset("ollama", "Ollama", "http://localhost:11434/v1", note="It cuts long input silently: enter each model's window below."),
         Preset("llamacpp", "llama.cpp", "http://localhost:8080/v1", max_concurrency=1, note="Set the concurrency to its --parallel."),
         Preset("lmstudio", "LM Studio", "http://localhost:1234/v1", note="Start the server on its Developer page."),
         Preset("litellm", "LiteLLM", "http://localhost:4000/v1", wants_key=True, note="A proxy of its own: turn its retries off."),
-        Preset("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", wants_key=True, note="Model ids carry a vendor: vendor/model."),
+        Preset(
+            "openrouter",
+            "OpenRouter",
+            "https://openrouter.ai/api/v1",
+            wants_key=True,
+            note="Model ids carry a vendor: vendor/model.",
+            preferred=("openrouter/auto",),
+        ),
         Preset("builtin", "Built-in", "http://builtin/v1", note="Runs inside Patchbay: no key, no network."),
         Preset("custom", "Custom", "", note="Anything that speaks OpenAI's API."),
     )

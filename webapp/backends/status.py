@@ -91,6 +91,7 @@ class RouteStatus:
     name: str
     description: str
     steps: tuple[StepStatus, ...]
+    embeddings: bool = False
 
     @property
     def serving(self) -> int | None:
@@ -151,7 +152,14 @@ def routes(snapshot: Snapshot, coolings: Coolings, *, viewer: Person) -> list[Ro
 
 def route_status(route: Route, rows: Mapping[int, Backend], coolings: Coolings) -> RouteStatus:
     steps = tuple(_step(rows[step.backend_id], step.model, coolings) for step in route.steps.all() if step.backend_id in rows)
-    return RouteStatus(route.pk, route.name, route.description, steps)
+    return RouteStatus(route.pk, route.name, route.description, steps, _embeds(route, rows))
+
+
+def _embeds(route: Route, rows: Mapping[int, Backend]) -> bool:
+    """Whether the route is one for embeddings: all its models that are known are."""
+    known = {(pk, model.name): model.capabilities for pk, row in rows.items() for model in row.offered.all()}
+    found = [known[step.backend_id, step.model] for step in route.steps.all() if (step.backend_id, step.model) in known]
+    return bool(found) and all(capabilities.get("embeddings") and not capabilities.get("chat", True) for capabilities in found)
 
 
 def _step(row: Backend, model: str, coolings: Coolings) -> StepStatus:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +43,8 @@ LAYERS = 6
 HEADS = 12
 HEAD_SIZE = DIMENSION // HEADS
 BATCH_TOKENS = 2048
+THREADS = min(os.cpu_count() or 1, 8)
+"""Batches at once. Each works on one core: see webapp/__init__.py."""
 EPSILON = 1e-12
 GELU_ROWS = 64
 """Rows of an activation that stay in a core's cache while GELU goes over them."""
@@ -118,12 +123,18 @@ class MiniLM:
         self._first_norm = _norm(tensors, "embeddings.LayerNorm")
         self._layers = [_layer(tensors, f"encoder.layer.{number}") for number in range(LAYERS)]
 
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(THREADS, thread_name_prefix="minilm")
+
     def embed(self, texts: Sequence[str]) -> Embedded:
         """Embed texts of any number; blocks, and lets other threads run meanwhile."""
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
         vectors = np.empty((len(ids), DIMENSION), np.float32)
-        for batch in _batches(ids):
-            vectors[batch] = self._forward([ids[i] for i in batch])
+        batches = list(_batches(ids))
+        work = map if len(batches) == 1 else self._pool.map
+        for batch, result in zip(batches, work(lambda batch: self._forward([ids[i] for i in batch]), batches), strict=True):
+            vectors[batch] = result
         return Embedded(vectors, sum(map(len, ids)))
 
     def _forward(self, ids: list[list[int]]) -> Floats:

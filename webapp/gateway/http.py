@@ -77,11 +77,16 @@ class Call:
 
     @asynccontextmanager
     async def abandoned_when_gone(self) -> AsyncGenerator[None, None]:
-        """Cancel what runs inside as soon as the client goes away, and raise `ClientGone`. Only once the body was read."""
-        task = asyncio.current_task()
+        """Cancel what runs inside as soon as the client goes away, and raise `ClientGone`. What is unread of the body is dropped."""
+        task, inside = asyncio.current_task(), True
         assert task is not None
-        watcher = asyncio.ensure_future(self._receive())
-        watcher.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
+
+        def leave(_watcher: asyncio.Future[None]) -> None:
+            if inside:  # afterwards a client that closes its connection must not stop what counts and records
+                task.cancel()
+
+        watcher = asyncio.ensure_future(self._gone())
+        watcher.add_done_callback(leave)
         try:
             yield
         except asyncio.CancelledError:
@@ -89,7 +94,12 @@ class Call:
                 raise ClientGone from None
             raise
         finally:
+            inside = False
             watcher.cancel()
+
+    async def _gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the status and the headers."""

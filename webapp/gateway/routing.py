@@ -12,6 +12,7 @@ from webapp.gateway.http import ROOT, Call
 
 Handler = Callable[..., Awaitable[None]]
 """(call, principal), and the id in the path where there is one."""
+QUOTED_CHARS = 200
 UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -42,7 +43,7 @@ class Routes:
         if endpoint is None:
             raise ApiError(
                 405,
-                f"Not allowed to {call.method} on {ROOT}/{call.path}.",
+                f"Not allowed to {call.method} on {ROOT}/{call.path[:QUOTED_CHARS]}.",
                 code="method_not_allowed",
                 headers={"allow": allow(methods)},
             )
@@ -60,7 +61,7 @@ class Routes:
             for pattern, methods in self._patterns:
                 if found := pattern.fullmatch(call.path):
                     return methods, found[1]
-        raise ApiError(404, f"Invalid URL ({call.method} {ROOT}/{call.path}).", code="unknown_url")
+        raise ApiError(404, f"Invalid URL ({call.method} {ROOT}/{call.path[:QUOTED_CHARS]}).", code="unknown_url")
 
 
 def _pattern(path: str) -> re.Pattern[str]:

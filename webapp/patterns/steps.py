@@ -153,8 +153,7 @@ class Walk:
             if health is not None:
                 for held in acquired:
                     self.breakers.released(held)
-                if health.state == "cooling" or step not in self._waits:
-                    self._waits[step] = health.seconds
+                self._waits[step] = health.seconds
                 return f"Not called for another {health.seconds:.0f} s: {health.why or health.state}"
             acquired.append(key)
         return None

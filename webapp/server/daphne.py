@@ -31,6 +31,8 @@ logger = logging.getLogger("patchbay.server")
 
 BODY_BUFFER_BYTES = 256 * 1024
 """Body bytes held for an application that is slower than its client."""
+HEADER_BYTES = 2 * 1024 * 1024
+"""An absurd header still gets its answer (a bearer token of 1 MB: 401)."""
 LINGER_SECONDS = 5
 """How long a client may go on sending a body after the answer is out."""
 UNREAD_SECONDS = 30
@@ -285,6 +287,8 @@ class Factory(HTTPFactory):
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = Request
+        channel = protocol._channel  # noqa: SLF001 - Twisted's limit of 16 KB hangs up without an answer
+        channel.MAX_LENGTH = channel.totalHeadersSize = HEADER_BYTES
         return protocol
 
 

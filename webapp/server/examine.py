@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import stat
 from collections.abc import Iterator
 
-from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from webapp.findings import Finding
+from webapp.server import layer
 
 FREE_BYTES = 1_000_000_000
 SECRET_FILES = ("secret_key", "encryption_keys")
@@ -41,21 +40,10 @@ def _database() -> Finding:
 
 
 def _layer() -> Finding:
-    layer = get_channel_layer()
-    name = type(layer).__name__
-    try:
-        async_to_sync(_round_trip)()
-    except (OSError, TimeoutError) as error:
-        return Finding("error", "channel layer", f"{name}: {error}", "Check REDIS_URL, and that Redis runs.")
-    return Finding("ok", "channel layer", name)
-
-
-async def _round_trip() -> None:
-    layer = get_channel_layer()
-    assert layer is not None
-    channel = await layer.new_channel()
-    await layer.send(channel, {"type": "doctor"})
-    await asyncio.wait_for(layer.receive(channel), 3)
+    problem = layer.problem()
+    if problem:
+        return Finding("error", "channel layer", problem, "Check REDIS_URL, and that Redis runs.")
+    return Finding("ok", "channel layer", type(get_channel_layer()).__name__)
 
 
 def _tokenizer() -> Finding:

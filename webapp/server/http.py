@@ -6,6 +6,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from asgiref.sync import ThreadSensitiveContext
+
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -25,6 +27,16 @@ class HttpRouter:
 
     def _application(self, path: str) -> Application:
         return next((app for root, app in self.mounts.items() if path == root or path.startswith(root + "/")), self.default)
+
+
+def with_own_thread(app: Application) -> Application:
+    """`app` with a database thread for each request that needs one, as Django gives its own: else all would wait for a single one."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        async with ThreadSensitiveContext():
+            await app(scope, receive, send)
+
+    return application
 
 
 async def send_json(send: Send, status: int, body: Any, headers: Headers = ()) -> None:

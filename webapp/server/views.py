@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import sys
 
-from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp import metrics
+from webapp.server import layer
+from webapp.server.logs import request_id
 
 logger = logging.getLogger("patchbay.csp")
 MAX_REPORT_CHARS = 2000
@@ -26,7 +29,7 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def readyz(_request: HttpRequest) -> HttpResponse:
-    problems = {name: problem for name, problem in (("database", _database_problem()), ("layer", _layer_problem())) if problem}
+    problems = {name: problem for name, problem in (("database", _database_problem()), ("layer", layer.problem())) if problem}
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
 
@@ -37,10 +40,6 @@ def _database_problem() -> str:
     except DatabaseError as error:
         return type(error).__name__
     return ""
-
-
-def _layer_problem() -> str:
-    return "" if get_channel_layer() else "no channel layer is configured"
 
 
 @require_GET
@@ -84,10 +83,16 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
     )
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
-    return _error_page(
-        request,
-        500,
-        "Something broke on our side",
-        "Nothing you saved is lost. Try again; if it stays, tell an administrator the time and the address.",
-    )
+def server_error(_request: HttpRequest) -> HttpResponse:
+    """Nothing here may touch the database: it may be what broke."""
+    away = isinstance(sys.exc_info()[1], OperationalError | InterfaceError)
+    if away:
+        title, advice = "The database is not answering", "Nothing that was saved is lost. Try again in a moment."
+    else:
+        title = "Something broke on our side"
+        advice = "Nothing you saved is lost. Try again; if it stays, tell an administrator the time and this number:"
+    context = {"status": 503 if away else 500, "title": title, "advice": advice, "request_id": request_id.get(), "theme": "auto"}
+    response = HttpResponse(render_to_string("broken.html", context), status=context["status"])
+    if away:
+        response["Retry-After"] = "5"
+    return response

@@ -52,6 +52,16 @@ def test_an_offer_becomes_the_first_step_of_the_default_route_by_one_call() -> N
     assert offer.state == Offer.State.ACCEPTED
 
 
+def test_of_many_models_one_that_chats_is_chosen_to_begin_with() -> None:
+    services.seed()
+    backend = services.add_backend(name="openai", base_url="https://api.openai.com/v1")
+    for name in ("babbage-002", "tts-1", "o1-pro", "gpt-4o-realtime-preview", "gpt-4o-mini", "gpt-3.5-turbo-instruct"):
+        services.add_model(backend=backend, name=name, discovered=True)
+    step = services.put_first(backend=backend)
+    assert str(step) == "openai/gpt-4o-mini"
+    assert services.put_first(backend=backend) is None, "it is there already"
+
+
 def test_a_key_in_the_environment_is_offered_and_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-environment")
     monkeypatch.setattr(detection, "LOCAL", ())
@@ -60,6 +70,14 @@ def test_a_key_in_the_environment_is_offered_and_stays_there(monkeypatch: pytest
     assert (offer.preset, offer.base_url, offer.api_key_env) == ("openai", "https://api.openai.com/v1", "OPENAI_API_KEY")
     backend = services.accept_offer(offer=offer)
     assert not backend.api_key
+
+
+def test_a_start_does_not_fail_for_an_address_that_no_backend_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://169.254.169.254/v1")
+    monkeypatch.setattr(detection, "LOCAL", ())
+    services.look_for_servers()
+    assert not Offer.objects.exists()
 
 
 def test_a_dismissed_offer_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,29 +222,55 @@ async def test_a_body_is_read_no_faster_than_it_is_used(client: httpx2.AsyncClie
         assert len(await response.aread()) == size
 
 
+async def test_a_connection_whose_body_was_left_unread_is_used_again(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HIGH_WATER", 1)
+    async with speaking(answering(OK, OK.replace(b"hi", b"ho"))) as address:
+        async with client.stream("GET", address) as response:
+            assert response.status_code == 200
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        await response.stream.aclose()  # a second time, which changes nothing
+        assert (await client.get(address)).text == "ho"
+
+
+async def test_a_body_that_came_before_its_connection_closed_can_still_be_read(
+    client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HIGH_WATER", 1)
+    async with speaking(answering(OK, close=True)) as address, client.stream("GET", address) as response:
+        [kept] = client._transport._busy  # type: ignore[attr-defined]
+        kept._resume()
+        await asyncio.sleep(0.05)
+        kept._paused = True
+        assert await response.aread() == b"hi"
+
+
+async def test_a_connection_that_was_lost_at_once_is_an_error() -> None:
+    with pytest.raises(httpx2.ConnectError, match="closed"):
+        await connections.Connection(lambda _: None).exchange(httpx2.Request("GET", "http://x/"))
+
+
 async def test_a_large_body_goes_out_in_pieces(client: httpx2.AsyncClient) -> None:
     heard = bytearray()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        while not heard.endswith(b"0\r\n\r\n") if b"chunked" in head else len(heard) < 3_000_000:
-            heard.extend(await reader.read(100_000))
-            await asyncio.sleep(0)
+        while not heard.endswith(b"0\r\n\r\n") if b"chunked" in head else len(heard) < 24_000_000:
+            heard.extend(await reader.read(1_000_000))
         writer.write(OK)
         await reader.read()
         writer.close()
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(3):
-            yield b"y" * 1_000_000
+            yield b"y" * 8_000_000
 
     async with speaking(talk) as address:
         assert (await client.post(address, content=pieces())).text == "hi"
-    assert heard.count(b"y") == 3_000_000
+    assert heard.count(b"y") == 24_000_000
     heard.clear()
     async with speaking(talk) as address:
-        assert (await client.post(address, content=pieces(), headers={"content-length": "3000000"})).text == "hi"
-    assert heard == b"y" * 3_000_000
+        assert (await client.post(address, content=pieces(), headers={"content-length": "24000000"})).text == "hi"
+    assert heard == b"y" * 24_000_000
 
 
 async def test_a_server_that_answers_before_the_body_is_out_is_heard(client: httpx2.AsyncClient) -> None:

@@ -153,7 +153,8 @@ class BackendAdmin(admin.ModelAdmin):
             cooling = status.coolings().get(backend.name, ())
             state, why = status.state_of(backend, cooling)
             context |= {"state": state, "word": status.WORDS[state], "badge": status.BADGES[state], "why": why, "cooling": cooling}
-            context |= {"newest_probe": backend.probes.first()}
+            model = next((row.name for row in backend.offered.all() if row.capabilities.get("chat", True)), "")
+            context["called"] = f"{backend.name}/{model}" if model else ""
         return super().changeform_view(request, object_id, form_url, context)
 
     def _page(self, request: HttpRequest, backend: Backend | None, title: str, **context: Any) -> dict[str, Any]:

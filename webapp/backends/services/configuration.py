@@ -16,7 +16,9 @@ from webapp.backends.models import Backend, BackendModel, Route, RouteStep
 from webapp.backends.presets import PRESETS, preset_for
 
 NOT_CHAT = re.compile(
-    r"embed|minilm|\bbge\b|\bgte\b|\be5-|rerank|whisper|\btts\b|dall-e|moderation|gpt-image|sora|transcribe", re.IGNORECASE
+    r"embed|minilm|\bbge\b|\bgte\b|\be5-|rerank|whisper|\btts\b|dall-e|moderation|gpt-image|sora|transcribe"
+    r"|babbage|davinci|realtime|gpt-3\.5-turbo-instruct|gpt-audio|computer-use|deep-research",
+    re.IGNORECASE,
 )
 EMBEDDING = re.compile(r"embed|minilm|\bbge\b|\bgte\b|\be5-", re.IGNORECASE)
 

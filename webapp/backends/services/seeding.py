@@ -10,6 +10,7 @@ from django.db import transaction
 
 from webapp.backends import detection
 from webapp.backends.models import Backend, BackendModel, ConfigState, Offer, Route, RouteStep
+from webapp.backends.presets import PRESETS
 from webapp.backends.services.configuration import add_backend, add_model, free_name
 from webapp.builtin import EMBEDDING_MODEL, EMBEDDING_WINDOW
 from webapp.builtin.catalog import CHAT_MODEL, CHAT_WINDOW
@@ -103,10 +104,18 @@ def dismiss_offer(*, offer: Offer) -> None:
     Offer.objects.filter(pk=offer.pk).update(state=Offer.State.DISMISSED)
 
 
+def _to_begin_with(backend: Backend) -> BackendModel | None:
+    """A chat model that its preset prefers, else the first that the server listed."""
+    chats = {row.name: row for row in backend.offered.order_by("id") if row.capabilities.get("chat", True)}
+    preset = PRESETS.get(backend.preset)
+    preferred = [chats[name] for name in preset.preferred if name in chats] if preset else []
+    return next(iter([*preferred, *chats.values()]), None)
+
+
 def put_first(*, backend: Backend) -> RouteStep | None:
     """Add a backend's first chat model to the default route, before the built-in; None where there is no such route or model."""
     route = Route.objects.filter(name=DEFAULT_ROUTE).first()
-    model = next((row for row in backend.offered.all() if row.capabilities.get("chat", True)), None)
+    model = _to_begin_with(backend)
     if route is None or model is None or route.steps.filter(backend=backend).exists():
         return None
     own = [step.position for step in route.steps.exclude(backend__base_url=BUILTIN_URL)]

@@ -155,9 +155,9 @@ class Connection(asyncio.Protocol):
             self._broken(httpx2.RemoteProtocolError(f"The head of the response is longer than {MAX_HEAD} bytes."))
 
     def _broken(self, error: httpx2.TransportError) -> None:
+        assert self._transport is not None, "data comes over a transport"
         self._fail(error)
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
 
     def eof_received(self) -> None:
         if self._has_head and not self._complete and not self._is_framed():

@@ -67,6 +67,9 @@ class StreamDecoder:
         """What these bytes complete; None while an event is still open."""
         if self.done or self.error is not None:
             return None
+        if self._started and not self._pending and self._is_single(data):
+            raw = self._object(data[6:], data)
+            return self._packet(data if raw is data else raw and raw + b"\n\n")
         head = self._whole_events(data)
         packet = self._decode(head) if head else None
         if len(self._pending) > self._max_event + 3:  # the line ends after it may have begun to come
@@ -80,6 +83,15 @@ class StreamDecoder:
         if self.done or self.error is not None or not rest.strip():
             return None
         return self._decode(rest + b"\n\n")
+
+    def _is_single(self, data: bytes) -> bool:
+        """Whether this is one event of one line, which is what most reads bring."""
+        size = len(data)
+        return data.startswith(b"data: {") and data.find(b"\n") == size - 2 and data.endswith(b"\n\n") and size - 2 <= self._max_event
+
+    def _packet(self, raw: bytes) -> Packet | None:
+        deltas, self._deltas = tuple(self._deltas), []
+        return Packet(raw, deltas) if raw or deltas else None
 
     def _whole_events(self, data: bytes) -> bytes:
         """The bytes up to the last empty line, with plain line ends; the rest is kept."""
@@ -112,8 +124,7 @@ class StreamDecoder:
                 break
         if changed:
             head = b"".join(raw + b"\n\n" for raw in kept if raw)
-        deltas, self._deltas = tuple(self._deltas), []
-        return Packet(head, deltas) if head or deltas else None
+        return self._packet(head)
 
     def _event(self, event: bytes) -> bytes:
         """Decode one event; its bytes as they shall be relayed (the very same object where nothing changed), empty for none."""
@@ -132,8 +143,12 @@ class StreamDecoder:
             if data.strip() == DONE:
                 self.done = True
                 return event
+        return self._object(data, event)
+
+    def _object(self, data: bytes, event: bytes) -> bytes:
+        """Decode the data of an event; the event, or what is to be relayed in its place."""
         try:
-            chunk = jiter.from_json(data, cache_mode="keys")
+            chunk = jiter.from_json(data)
         except ValueError:
             return self._unreadable(data)
         if type(chunk) is not dict:
@@ -154,10 +169,10 @@ class StreamDecoder:
         choices = chunk.get("choices")
         if choices.__class__ is not list:
             choices = None
-        if is_error(chunk, has_choices=choices is not None):
+        if chunk.get("error") or (choices is None and is_error(chunk, has_choices=False)):
             self.error = chunk
             return b""
-        usage = read_usage(chunk)
+        usage = read_usage(chunk) if chunk.get("usage") or "x_groq" in chunk else None
         repaired = False
         for number, choice in enumerate(choices or ()):
             if type(choice) is dict:
@@ -173,11 +188,15 @@ class StreamDecoder:
         index = choice.get("index")
         if index.__class__ is not int:
             index = 0
-        self._open.setdefault(index, True)
+        if index not in self._open:
+            self._open[index] = True
         body = choice.get("delta") or choice.get("message")
         if body.__class__ is not dict:
             body = {}
         text = body.get("content")
+        if text and len(body) == 1 and text.__class__ is str and not choice.get("finish_reason"):
+            self._deltas.append(Delta(text, "", "", (), "", usage, index))  # nothing but text, as most chunks are
+            return False
         if text.__class__ is not str:
             text = _text(choice.get("text") if text is None else text)
         reasoning = body.get("reasoning_content") or body.get("reasoning") or ""

@@ -152,13 +152,13 @@ class _Body(httpx2.AsyncByteStream):
 
     def __init__(self, pool: PoolTransport, connection: Connection, origin: Origin) -> None:
         self._pool = pool
-        self._connection: Connection | None = connection
+        self._connection = connection
         self._origin = origin
+        self._closed = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        connection = self._connection
-        left = _limit(connection) if connection is not None else 0
-        while connection is not None and (data := await connection.read()):
+        left = _limit(self._connection)
+        while data := await self._connection.read():
             yield data if left is None else data[:left]
             if left is not None:
                 left -= len(data)
@@ -166,9 +166,9 @@ class _Body(httpx2.AsyncByteStream):
                     return
 
     async def aclose(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._pool.release(connection, self._origin)
+        if not self._closed:
+            self._closed = True
+            self._pool.release(self._connection, self._origin)
 
 
 def _limit(connection: Connection) -> int | None:

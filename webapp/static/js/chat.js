@@ -21,13 +21,30 @@
     if (sent === undefined) return;
     if (input.value.trim() === sent.trim()) input.value = "";
     localStorage.removeItem(draft);
+    document.getElementById("chat-chips").replaceChildren();
     if (location.pathname !== chat.dataset.url) history.replaceState(null, "", chat.dataset.url);
     end = true;
+  });
+  // The meter counts again when an answer is whole.
+  document.addEventListener("htmx:after:ws:message", (event) => {
+    if (/data-status="(?!streaming)/.test(event.detail.message.json?.content)) htmx.trigger(document.body, "answered");
   });
   const offline = document.getElementById("chat-offline");
   document.addEventListener("htmx:ws:close", () => (offline.hidden = document.hidden));
   document.addEventListener("htmx:ws:error", () => (offline.hidden = false));
   document.addEventListener("htmx:after:ws:connection", () => (offline.hidden = true));
+
+  // Pasted and dropped files go where chosen ones go.
+  const file = document.getElementById("chat-file");
+  const take = (event, data) => {
+    if (!data?.files.length) return;
+    event.preventDefault();
+    file.files = data.files;
+    file.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  input.addEventListener("paste", (event) => take(event, event.clipboardData));
+  chat.addEventListener("dragover", (event) => event.preventDefault());
+  chat.addEventListener("drop", (event) => take(event, event.dataTransfer));
 
   // The log follows its end only while the reader is there.
   let end = true;

@@ -1,0 +1,65 @@
+"""The settings of a conversation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+
+from chat.models import Conversation
+from webapp.backends.toolbox import toolbox
+
+
+class SettingsForm(forms.Form):
+    """What is sent with each question; empty means: as the backend has it."""
+
+    system_prompt = forms.CharField(required=False, max_length=100_000, widget=forms.Textarea(attrs={"rows": 4}))
+    temperature = forms.FloatField(required=False, min_value=0, max_value=2, widget=forms.NumberInput(attrs={"step": "0.1"}))
+    top_p = forms.FloatField(required=False, min_value=0, max_value=1, widget=forms.NumberInput(attrs={"step": "0.05"}))
+    max_tokens = forms.IntegerField(required=False, min_value=1, max_value=1_000_000, label="Longest answer, in tokens")
+    tools = forms.MultipleChoiceField(
+        required=False, widget=forms.CheckboxSelectMultiple, help_text="Tools that change something ask before they run."
+    )
+    json_schema = forms.CharField(
+        required=False,
+        max_length=50_000,
+        label="JSON schema of the answer",
+        widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
+        help_text="Empty for text.",
+    )
+
+    def __init__(self, data: Any = None, *, conversation: Conversation) -> None:
+        options = conversation.options
+        schema = (options.get("response_format") or {}).get("json_schema", {}).get("schema")
+        names = [tool.name for tool in toolbox]
+        initial = {
+            "system_prompt": conversation.system_prompt,
+            **{name: options.get(name) for name in ("temperature", "top_p", "max_tokens")},
+            "tools": options.get("tools", names),
+            "json_schema": json.dumps(schema, indent=2) if schema else "",
+        }
+        super().__init__(data, initial=initial)
+        self.fields["tools"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]  # of ChoiceField
+
+    def clean_json_schema(self) -> dict[str, Any] | None:
+        text = self.cleaned_data["json_schema"].strip()
+        if not text:
+            return None
+        try:
+            schema = json.loads(text)
+        except (ValueError, RecursionError):
+            raise forms.ValidationError("This is not JSON.") from None
+        if not isinstance(schema, dict):
+            raise forms.ValidationError("A schema is a JSON object.")
+        return schema
+
+    def options(self) -> dict[str, Any]:
+        """The conversation's `options`."""
+        data = self.cleaned_data
+        result = {name: data[name] for name in ("temperature", "top_p", "max_tokens") if data[name] is not None}
+        result["tools"] = data["tools"]
+        if data["json_schema"]:
+            schema = {"name": "answer", "strict": True, "schema": data["json_schema"]}
+            result["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return result

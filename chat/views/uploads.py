@@ -1,0 +1,38 @@
+"""Files for questions."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.views.decorators.http import require_GET, require_POST
+
+from chat import files
+from chat.models import Upload
+from chat.views.common import owned, who
+
+
+@require_POST
+@owned
+def upload(request: HttpRequest) -> HttpResponse:
+    """Take files into the composer: a chip for each, or why it cannot be used."""
+    chips: list[dict[str, object]] = []
+    for file in request.FILES.getlist("file")[:10]:
+        try:
+            chips.append({"upload": files.keep(user=who(request), file=file)})
+        except files.Unusable as problem:
+            chips.append({"name": file.name, "problem": str(problem)})
+    return render(request, "chat/_chips.html", {"chips": chips})
+
+
+@require_GET
+@owned
+def download(request: HttpRequest, upload_id: UUID) -> HttpResponseBase:
+    """A file of the user; only images are shown, everything else is saved."""
+    found = Upload.objects.filter(id=upload_id, user=who(request)).first()
+    if found is None or not files.path(found.id).exists():
+        raise Http404("There is no such file.")
+    inline = found.type.startswith("image/")
+    return FileResponse(files.path(found.id).open("rb"), content_type=found.type, as_attachment=not inline, filename=found.name)

@@ -1,0 +1,45 @@
+"""`manage.py evaluate_search --collection NAME [--queries N]`."""
+
+from __future__ import annotations
+
+import asyncio
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from search import evaluation
+from search.evaluation import Item, Quality
+from search.models import Collection
+from search.query import Mode
+
+
+class Command(BaseCommand):
+    help = "Measure keyword, semantic and hybrid search by known-item queries made from a collection's own headings."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--collection", required=True, metavar="NAME")
+        parser.add_argument("--user", metavar="NAME", help="its owner, where several people have a collection of that name")
+        parser.add_argument("--queries", type=int, default=300, metavar="N")
+
+    def handle(self, *_args: Any, collection: str, user: str | None, queries: int, **_options: Any) -> None:
+        found = Collection.objects.filter(name=collection).select_related("owner")
+        chosen = list(found.filter(owner__username=user) if user else found)
+        if len(chosen) != 1:
+            raise CommandError(f"{len(chosen) or 'No'} collections are named {collection!r}" + ("" if user else ": say whose with --user"))
+        items = evaluation.known_items(chosen[0], queries)
+        if not items:
+            raise CommandError("The collection has no headings to ask for")
+        self.stdout.write(f"{len(items)} known-item queries over {chosen[0].name}")
+        self.stdout.write(f"{'':10}{'recall@10':>10}{'MRR@10':>10}{'nDCG@10':>10}")
+        for mode, measured in asyncio.run(_run(chosen[0], items)).items():
+            self.stdout.write(f"{mode:10}{measured.recall:>10.3f}{measured.mrr:>10.3f}{measured.ndcg:>10.3f}")
+
+
+async def _run(collection: Collection, items: list[Item]) -> dict[Mode, Quality]:
+    from webapp.backends import registry
+
+    try:
+        return await evaluation.evaluate(collection, items)
+    finally:
+        await registry.aclose()

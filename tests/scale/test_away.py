@@ -1,0 +1,90 @@
+"""FAULTS 50: PostgreSQL or Redis goes away and comes back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import httpx2
+import pytest
+
+from tests.live import Live
+from tests.machines import Postgres, Redis
+from tests.scale.test_two_webs import connect
+from tests.upstream import Upstream, says
+
+pytestmark = [pytest.mark.postgres, pytest.mark.redis]
+MakeUpstream = Callable[..., Upstream]
+PATIENCE = 30
+
+
+def token_of(live: Live, user: str) -> str:
+    return live.manage("create_token", "--user", user).stdout.strip()
+
+
+def ask(live: Live, token: str) -> httpx2.Response:
+    body = {"model": "default", "messages": [{"role": "user", "content": "Hello"}]}
+    return httpx2.post(f"{live.url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE)
+
+
+def until_ok(try_it: Callable[[], httpx2.Response]) -> httpx2.Response:
+    """The first good answer; there must be one soon."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        response = try_it()
+        if response.status_code == 200 or time.monotonic() > deadline:
+            return response
+        time.sleep(0.5)
+
+
+def test_without_postgresql_requests_fail_clearly_and_then_go_on(
+    two_webs: tuple[Live, Live], make_upstream: MakeUpstream, postgres: Postgres
+) -> None:
+    """Pages answer 503 with a page that says so, /v1 in OpenAI's error shape, readiness names the database; then all resumes by itself."""
+    live, _ = two_webs
+    upstream = make_upstream()
+    upstream.default = says("Hello back")
+    connect(live, upstream)
+    token = token_of(live, "owner")
+    client = live.sign_in("owner")
+    assert ask(live, token).status_code == 200
+    postgres.stop()
+    try:
+        page = client.get("/accounts/profile/")
+        assert page.status_code == 503
+        assert "The database is not answering" in page.text
+        ready = client.get("/readyz")
+        assert ready.status_code == 503
+        assert "database" in ready.json()["problems"]
+        assert client.get("/healthz").status_code == 200
+        time.sleep(6)  # past what the gateway may remember of a token
+        refused = ask(live, token)
+        assert refused.status_code in {200, 503}
+        if refused.status_code == 503:
+            assert set(json.loads(refused.text)["error"]) == {"message", "type", "param", "code"}
+    finally:
+        postgres.start()
+    assert until_ok(lambda: client.get("/accounts/profile/")).status_code == 200
+    assert until_ok(lambda: ask(live, token)).status_code == 200
+
+
+def test_without_redis_requests_go_on(two_webs: tuple[Live, Live], make_upstream: MakeUpstream, redis: Redis) -> None:
+    """Redis carries nudges and shared state, never the record: pages and /v1 answer without it."""
+    live, _ = two_webs
+    upstream = make_upstream()
+    upstream.default = says("Hello back")
+    connect(live, upstream)
+    token = token_of(live, "owner")
+    client = live.sign_in("owner")
+    redis.stop()
+    try:
+        assert client.get("/chat/").status_code == 200
+        assert ask(live, token).status_code == 200
+        ready = client.get("/readyz")
+        assert ready.status_code == 503
+        assert "layer" in ready.json()["problems"]
+    finally:
+        redis.start()
+    assert until_ok(lambda: client.get("/readyz")).status_code == 200
+    assert ask(live, token).status_code == 200

@@ -1,0 +1,105 @@
+"""`index_documents`, `evaluate_search`, and the tool."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from search import evaluation
+from search.models import Chunk, Collection
+from tests.cast import Cast
+from tests.search.conftest import CATS, ENGINES, Ingest
+from webapp.backends import registry
+from webapp.backends.toolbox import toolbox
+from webapp.patterns.tools import ToolContext
+
+
+def call_tool(arguments: dict[str, Any], user_id: int | None) -> tuple[str, str]:
+    async def run() -> tuple[str, str]:
+        try:
+            result = await toolbox.call("search_documents", json.dumps(arguments), ToolContext(user_id=user_id))
+            return result.text, result.fault
+        finally:
+            await registry.aclose()
+
+    return asyncio.run(run())
+
+
+def test_files_and_folders_are_indexed_and_failures_named(cast: Cast, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "cats.md").write_text(CATS)
+    (folder / "inner" / "engines.md").write_text(ENGINES)
+    (folder / "noise.txt").write_bytes(bytes(range(256)) * 40)
+    (folder / ".hidden").write_text("no")
+    out, err = StringIO(), StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("index_documents", str(folder), collection="Docs", stdout=out, stderr=err)
+    assert ended.value.code == 1
+    assert err.getvalue().strip() == "noise.txt: It is binary data, not text"
+    assert out.getvalue().strip() == "2 added to “Docs”, 1 failed"
+    collection = Collection.objects.get(name="Docs", owner=cast.administrator)
+    assert {d.name: d.state for d in collection.documents.all()} == {
+        "cats.md": "ready",
+        "inner/engines.md": "ready",
+        "noise.txt": "failed",
+    }
+    again = StringIO()
+    call_command("index_documents", str(folder / "cats.md"), collection="Docs", stdout=again, stderr=err)
+    assert again.getvalue().strip() == "0 added to “Docs”, 1 there already"
+
+
+def test_a_path_that_is_not_there_is_named(cast: Cast) -> None:
+    with pytest.raises(CommandError, match="There is no /nowhere"):
+        call_command("index_documents", "/nowhere")
+    with pytest.raises(CommandError, match="no user named 'x'"):
+        call_command("index_documents", __file__, user="x")
+
+
+def test_search_is_evaluated_by_the_corpus_s_own_headings(cast: Cast, ingest: Ingest) -> None:
+    body = "sentence about it. " * 15
+    titles = ["Feeding house cats", "Diesel engine oil", "Growing tomato plants", "Tuning piano strings"]
+    ingest("all.md", "".join(f"# {title}\n\n{title.split()[1]} {body}\n\n" for title in titles))
+    out = StringIO()
+    call_command("evaluate_search", collection="Library", stdout=out)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "4 known-item queries over Library"
+    assert [line.split() for line in lines[2:]] == [[mode, "1.000", "1.000", "1.000"] for mode in ("hybrid", "semantic", "keyword")]
+
+
+def test_quality_is_counted_by_the_first_right_answer() -> None:
+    measured = evaluation.quality([1, 2, None, None])
+    assert (measured.recall, measured.mrr) == (0.5, 0.375)
+    assert measured.ndcg == pytest.approx((1 + 0.63093) / 4, abs=1e-4)
+
+
+def test_the_tool_finds_passages_with_links_to_them(cast: Cast, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    text, fault = call_tool({"query": "what do kittens play with?", "limit": 1}, cast.owner.pk)
+    assert fault == ""
+    answer = json.loads(text)
+    chunk = Chunk.objects.get()
+    assert answer["passages"] == [
+        {
+            "document": "cats.md",
+            "heading": "Cats",
+            "text": chunk.text,
+            "url": f"/search/documents/{chunk.document_id}/?passage={chunk.pk}#passage",
+            "collection": "Library",
+        }
+    ]
+
+
+def test_the_tool_knows_the_user_s_documents_alone(cast: Cast, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    assert json.loads(call_tool({"query": "kittens"}, cast.other.pk)[0])["passages"] == []
+    assert "signed-in" in call_tool({"query": "kittens"}, None)[0]
+    text, fault = call_tool({"query": "kittens", "collection": "Library"}, cast.other.pk)
+    assert fault == "failed"
+    assert "There is no collection named 'Library'. There are: none." in text

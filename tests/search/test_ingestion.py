@@ -1,0 +1,266 @@
+"""From an upload to ready, and what happens when backends or processes fail on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.utils import timezone
+
+from search import filling, ingestion, query, reindexing, services, worker
+from search.index import engine
+from search.models import Chunk, Collection, Document, Index
+from search.query import Results
+from tests.cast import Cast
+from tests.search.conftest import CATS, ENGINES, Ingest, run_ingestion
+from tests.upstream import Upstream, embeds, status
+from webapp.backends import registry
+from webapp.backends.models import Backend, BackendModel
+from webapp.backends.services.configuration import add_backend
+
+State = Document.State
+
+
+@pytest.fixture
+def upstream(cast: Cast, make_upstream: Callable[..., Upstream]) -> Upstream:
+    """A server that embeds in 8 dimensions, as the backend `up` with the models `small` and `other`."""
+    server = make_upstream()
+    backend = add_backend(name="up", base_url=server.base_url)
+    Backend.objects.filter(pk=backend.pk).update(enabled=True)
+    for name in ("small", "other"):
+        BackendModel.objects.get_or_create(backend=backend, name=name, defaults={"capabilities": {"chat": False, "embeddings": True}})
+    return server
+
+
+@pytest.fixture
+def collection(cast: Cast, upstream: Upstream) -> Collection:
+    return services.create_collection(owner=cast.owner, name="Library", model="up/small")
+
+
+def serving(collection: Collection) -> Index:
+    return Collection.objects.select_related("serving").get(pk=collection.pk).serving or pytest.fail("nothing serves")
+
+
+def ask(cast: Cast, text: str, mode: query.Mode = "semantic") -> Results:
+    return async_to_sync(query.search)(cast.owner, text, mode=mode)
+
+
+def build(index: Index) -> Index:
+    """Build the index as the worker does."""
+    claimed = reindexing.claim()
+    assert claimed == index.pk
+
+    async def run() -> None:
+        try:
+            await reindexing.build(index.pk)
+        finally:
+            await registry.aclose()
+
+    asyncio.run(run())
+    index.refresh_from_db()
+    return index
+
+
+def test_a_document_ends_ready_with_all_its_passages_in_the_index(collection: Collection, ingest: Ingest) -> None:
+    document = ingest("cats.md", CATS)
+    ids = set(Chunk.objects.filter(document=document).values_list("pk", flat=True))
+    assert (document.state, document.kind, document.passages, document.embedded) == (State.READY, "markdown", len(ids), len(ids))
+    assert engine().ids(serving(collection)) == ids
+    assert serving(collection).answered_by == "small"
+
+
+def test_the_same_content_is_not_added_twice(collection: Collection, ingest: Ingest) -> None:
+    document = ingest("cats.md", CATS)
+    added = services.add_file(collection=collection, name="copy.md", content=[CATS.encode()])
+    assert (added.existed, added.document.pk) == (True, document.pk)
+
+
+def test_the_same_name_replaces_once_the_new_one_is_ready(collection: Collection, ingest: Ingest, cast: Cast) -> None:
+    old = ingest("pets.md", CATS)
+    waiting = services.add_file(collection=collection, name="pets.md", content=[ENGINES.encode()]).document
+    assert ask(cast, "Kittens play with wool").found[0].chunk.document_id == old.pk
+    run_ingestion(waiting)
+    assert list(Document.objects.values_list("pk", flat=True)) == [waiting.pk]
+    assert engine().ids(serving(collection)) == set(Chunk.objects.values_list("pk", flat=True))
+
+
+def test_a_failed_new_version_leaves_the_old_one(collection: Collection, ingest: Ingest) -> None:
+    old = ingest("pets.md", CATS)
+    new = ingest("pets.md", bytes(range(256)) * 40)
+    assert (new.state, new.why) == (State.FAILED, "It is binary data, not text")
+    assert Document.objects.filter(pk=old.pk, state=State.READY).exists()
+
+
+def test_equal_passages_are_embedded_once(collection: Collection, ingest: Ingest, upstream: Upstream, cast: Cast) -> None:
+    ingest("cats.md", CATS)
+    other = services.create_collection(owner=cast.owner, name="Other", model="up/small")
+    ingest("warm.md", ENGINES, other)
+    asked = len(upstream.requests)
+    assert ingest("cats2.md", CATS, other).state == State.READY
+    assert len(upstream.requests) == asked
+    assert engine().ids(serving(other)) == set(Chunk.objects.filter(collection=other).values_list("pk", flat=True))
+
+
+def test_deleting_leaves_no_trace(collection: Collection, ingest: Ingest, cast: Cast) -> None:
+    document = ingest("cats.md", CATS)
+    path = services.file_path(document.pk)
+    assert path.exists()
+    services.delete_document(document=document)
+    assert not path.exists()
+    assert engine().ids(serving(collection)) == set()
+    assert ask(cast, "cats", mode="hybrid").found == []
+    assert not Chunk.objects.exists()
+
+
+def test_deleting_a_collection_removes_files_and_vectors(collection: Collection, ingest: Ingest, settings: object) -> None:
+    ingest("cats.md", CATS)
+    services.delete_collection(collection=collection)
+    home = settings.PATCHBAY_HOME  # type: ignore[attr-defined]  # pytest-django's settings take any name
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+    assert not Document.objects.exists()
+
+
+def test_a_backend_that_fails_is_named_and_a_retry_goes_on(collection: Collection, upstream: Upstream, ingest: Ingest) -> None:
+    """FAULTS 46: the embedding backend fails half-way."""
+    upstream.embeds = status(400, {"error": {"message": "no such thing"}})
+    document = ingest("cats.md", CATS)
+    assert document.state == State.FAILED
+    assert "no such thing" in document.why
+    upstream.embeds = embeds()
+    services.retry_document(document=document)
+    assert run_ingestion(document).state == State.READY
+
+
+def test_another_dimension_is_named_and_the_old_index_keeps_serving(
+    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Cast
+) -> None:
+    """FAULTS 46: the embedding backend changes its dimension."""
+    ingest("cats.md", CATS)
+    upstream.embeds = embeds(16)
+    document = ingest("engines.md", ENGINES)
+    assert document.state == State.FAILED
+    assert "16 dimensions and the index 8" in document.why
+    results = ask(cast, "kittens and their wool", mode="hybrid")
+    assert results.found[0].chunk.document.name == "cats.md"
+    assert results.problems == ["The query has 16 dimensions and the index 8: they come from different models"]
+    assert len(engine().ids(serving(collection))) == Chunk.objects.filter(document__name="cats.md").count()
+
+
+def test_a_route_that_comes_to_mean_another_model_is_refused(collection: Collection, ingest: Ingest, cast: Cast) -> None:
+    ingest("cats.md", CATS)
+    Index.objects.update(model="up/other")
+    results = ask(cast, "cats")
+    assert results.found == []
+    assert "answered by other, but the index holds vectors of small" in results.problems[0]
+
+
+def test_another_model_is_built_beside_and_takes_over_at_once(
+    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Cast
+) -> None:
+    """FAULTS 47: while the new index is built, each query is answered whole from one index."""
+    ingest("cats.md", CATS)
+    old = serving(collection)
+    upstream.embeds = embeds(32)
+    new = services.change_model(collection=collection, model="up/other")
+    assert serving(collection) == old
+    upstream.embeds = embeds(8)
+    assert [r.chunk.document.name for r in ask(cast, "kittens").found] == ["cats.md"]
+    upstream.embeds = embeds(32)
+    build(new)
+    assert (serving(collection), new.state, new.dimension) == (new, Index.State.READY, 32)
+    assert engine().ids(new) == engine().ids(old)
+    assert ask(cast, "kittens").problems == []
+    assert len(ask(cast, "kittens").found) == len(engine().ids(new))
+
+
+def test_a_document_added_while_an_index_is_built_is_in_both(collection: Collection, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    new = services.change_model(collection=collection, model="up/other")
+    ingest("engines.md", ENGINES)
+    new.refresh_from_db()
+    ids = set(Chunk.objects.filter(document__name="engines.md").values_list("pk", flat=True))
+    assert ids <= engine().ids(new)
+    assert ids <= engine().ids(serving(collection))
+    build(new)
+    assert engine().ids(new) == set(Chunk.objects.values_list("pk", flat=True))
+
+
+def test_a_build_that_fails_is_named_and_the_old_index_keeps_serving(
+    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Cast
+) -> None:
+    """FAULTS 46."""
+    ingest("cats.md", CATS)
+    old = serving(collection)
+    new = services.change_model(collection=collection, model="up/other")
+    upstream.embeds = status(400, {"error": {"message": "wrong model"}})
+    build(new)
+    assert (new.state, serving(collection)) == (Index.State.FAILED, old)
+    assert "wrong model" in new.why
+    upstream.embeds = embeds()
+    assert ask(cast, "kittens").found
+    services.build_again(index=new)
+    assert build(new).state == Index.State.READY
+
+
+def test_a_killed_process_s_document_is_taken_over_and_only_what_lacks_is_embedded(
+    collection: Collection, ingest: Ingest, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "BATCH", 1)
+    text = "".join(f"# Part {number}\n\n{'word ' * 60}number {number}.\n\n" for number in range(4))
+    document = ingest("parts.md", text)
+    ids = sorted(engine().ids(serving(collection)))
+    assert len(ids) == 4
+    engine().remove(serving(collection), ids[2:])
+    Document.objects.update(state=State.EMBEDDING, leased_until=timezone.now() + timedelta(seconds=30))
+    assert ingestion.claim() is None
+    Document.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    asked = len(upstream.requests)
+    assert run_ingestion(document).state == State.READY
+    assert len(upstream.requests) == asked + 2
+    assert engine().ids(serving(collection)) == set(ids)
+
+
+def test_a_document_that_stops_the_process_each_time_fails_in_the_end(collection: Collection) -> None:
+    document = services.add_file(collection=collection, name="x.md", content=[b"# x\n\ntext"]).document
+    Document.objects.update(tries=ingestion.MAX_TRIES)
+    assert run_ingestion(document).why == "Its processing was cut off 3 times"
+
+
+def test_the_worker_takes_what_is_queued_and_gives_back_what_it_must_leave(collection: Collection, upstream: Upstream) -> None:
+    first = services.add_file(collection=collection, name="cats.md", content=[CATS.encode()]).document
+
+    async def until(document: Document, state: State) -> None:
+        async with asyncio.timeout(30):
+            while (await Document.objects.aget(pk=document.pk)).state != state:  # noqa: ASYNC110 - the database has no event to wait for
+                await asyncio.sleep(0.02)
+
+    async def run() -> None:
+        async with worker.service():
+            await until(first, State.READY)
+            upstream.embeds = status(503)
+            second = await asyncio.to_thread(
+                lambda: services.add_file(collection=collection, name="engines.md", content=[ENGINES.encode()]).document
+            )
+            await until(second, State.EMBEDDING)
+        await registry.aclose()
+        second = await Document.objects.aget(pk=second.pk)
+        assert (second.state, second.leased_until, second.tries) == (State.EMBEDDING, None, 0)
+
+    asyncio.run(run())
+
+
+def test_after_a_crash_vectors_of_deleted_passages_go_and_lost_ones_come_back(collection: Collection, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    ingest("engines.md", ENGINES)
+    index = serving(collection)
+    lost = min(engine().ids(index))
+    engine().remove(index, [lost])
+    Chunk.objects.filter(document__name="engines.md").delete()
+    filling.reconcile()
+    assert engine().ids(index) == set(Chunk.objects.values_list("pk", flat=True)) - {lost}
+    build(index)
+    assert lost in engine().ids(index)
+    assert serving(collection) == index

@@ -1,0 +1,116 @@
+"""Collections and documents on their pages."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from search import services
+from search.models import Collection, Document
+from tests.cast import Cast
+from tests.search.conftest import CATS, Ingest
+
+PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
+
+
+def file(name: str, content: bytes = b"# x\n\ntext") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, content)
+
+
+def test_many_files_are_queued_and_shown_with_their_state(as_owner: Client, collection: Collection) -> None:
+    files = [file("a.md", b"# a\n\none"), file("b.md", b"# b\n\ntwo")]
+    page = as_owner.post(f"/search/collections/{collection.pk}/upload/", {"files": files}, headers=PARTIAL).content.decode()
+    assert page.count('data-testid="document-row" data-status="queued"') == 2
+    assert 'hx-trigger="load delay:1s"' in page
+
+
+def test_the_list_is_fetched_no_more_when_all_is_done(as_owner: Client, collection: Collection, ingest: Ingest) -> None:
+    ingest("a.md", CATS)
+    page = as_owner.get(f"/search/collections/{collection.pk}/documents/", headers=PARTIAL).content.decode()
+    assert 'data-status="ready"' in page
+    assert "hx-trigger" not in page.split("<table")[0]
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "a\0b.md", "x" * 300 + ".md", "..", "C:\\x\\y.md", "<b>.md", "\u202egnp.md"])
+def test_a_name_never_is_a_path(as_owner: Client, collection: Collection, name: str) -> None:
+    """FAULTS 19: stored under a UUID, shown escaped."""
+    added = services.add_file(collection=collection, name=name, content=[b"text"])
+    document = Document.objects.get(pk=added.document.pk)
+    assert services.file_path(document.pk).name == document.pk.hex
+    assert len(document.name) <= 200
+    assert document.name.isprintable()
+    assert "<b>" not in as_owner.get(f"/search/collections/{collection.pk}/").content.decode()
+
+
+def test_a_failed_file_says_why_and_may_be_tried_again(as_owner: Client, collection: Collection, ingest: Ingest) -> None:
+    document = ingest("noise.txt", bytes(range(256)) * 40)
+    page = as_owner.get(f"/search/collections/{collection.pk}/").content.decode()
+    assert 'data-status="failed"' in page
+    assert "It is binary data, not text" in page
+    as_owner.post(f"/search/documents/{document.pk}/change/", {"do": "retry"})
+    document.refresh_from_db()
+    assert document.state == Document.State.QUEUED
+
+
+def test_an_uploaded_page_is_a_download_and_never_opened(as_owner: Client, ingest: Ingest) -> None:
+    """FAULTS 21: uploaded HTML or SVG opened: attachment, nosniff."""
+    document = ingest("evil.html", "<h1>hi</h1><script>alert(1)</script>")
+    response = as_owner.get(f"/search/documents/{document.pk}/original/")
+    assert response["Content-Disposition"].startswith("attachment")
+    assert response["Content-Type"] == "application/octet-stream"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert b"".join(response.streaming_content) == b"<h1>hi</h1><script>alert(1)</script>"  # type: ignore[attr-defined]  # Django's client
+
+
+def test_pasted_text_becomes_a_document(as_owner: Client, collection: Collection) -> None:
+    as_owner.post(f"/search/collections/{collection.pk}/paste/", {"name": "", "text": "First line\n\nmore"})
+    assert Document.objects.get().name == "First line.md"
+
+
+def test_deleting_removes_the_row(as_owner: Client, collection: Collection) -> None:
+    document = services.add_text(collection=collection, name="x", text="text").document
+    as_owner.post(f"/search/documents/{document.pk}/change/", {"do": "delete"})
+    assert not Document.objects.exists()
+
+
+def test_a_collection_is_made_named_once_and_deleted(as_owner: Client, cast: Cast) -> None:
+    made = as_owner.post("/search/collections/", {"name": "Books", "model": "embed"})
+    collection = Collection.objects.get()
+    assert made["Location"] == f"/search/collections/{collection.pk}/"
+    again = as_owner.post("/search/collections/", {"name": "Books", "model": "embed"})
+    assert again.status_code == 422
+    assert "already" in again.content.decode()
+    as_owner.post(f"/search/collections/{collection.pk}/delete/")
+    assert not Collection.objects.exists()
+
+
+def test_a_group_s_members_may_search_and_read_but_not_change(
+    as_owner: Client, as_other: Client, cast: Cast, collection: Collection, ingest: Ingest
+) -> None:
+    document = ingest("cats.md", CATS)
+    group = Group.objects.create(name="readers")
+    cast.owner.groups.add(group)
+    as_owner.post(f"/search/collections/{collection.pk}/", {"name": "Library", "groups": [group.pk]})
+    assert as_other.get(f"/search/documents/{document.pk}/").status_code == 404
+    cast.other.groups.add(group)
+    assert as_other.get(f"/search/documents/{document.pk}/").status_code == 200
+    assert "cats.md" in as_other.get("/search/", {"q": "kittens"}).content.decode()
+    page = as_other.get(f"/search/collections/{collection.pk}/").content.decode()
+    assert 'data-testid="document-upload"' not in page
+    assert as_other.post(f"/search/collections/{collection.pk}/upload/", {"files": [file("a.md")]}).status_code == 404
+    assert as_other.post(f"/search/documents/{document.pk}/change/", {"do": "delete"}).status_code == 404
+
+
+def test_the_map_and_the_comparison_show_the_passages(as_owner: Client, cast: Cast, collection: Collection, ingest: Ingest) -> None:
+    text = "".join(f"# Part {number}\n\n{'word ' * 60}number {number}.\n\n" for number in range(4))
+    ingest("parts.md", text)
+    drawing = as_owner.get(f"/search/collections/{collection.pk}/map/").content.decode()
+    assert drawing.count("<circle class") == 4
+    other = services.change_model(collection=collection, model="builtin/all-MiniLM-L6-v2")
+    page = as_owner.get(f"/search/collections/{collection.pk}/indexes/{other.pk}/compare/", {"q": "number 2"}).content.decode()
+    assert "parts.md" in page
+    assert "builtin/all-MiniLM-L6-v2" in page
+    as_owner.post(f"/search/collections/{collection.pk}/indexes/{other.pk}/", {"do": "drop"})
+    assert collection.indexes.count() == 1
