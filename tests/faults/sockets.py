@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import websockets
 from websockets.sync.client import ClientConnection, connect
 
 from tests.live import Live
-from tests.upstream import Received, Upstream
+from tests.upstream import Received, Reply, Upstream, Wire, says
 
 
 @dataclass
@@ -50,8 +51,9 @@ class Socket:
 
 def handshake(live: Live, user: str) -> dict[str, str]:
     """The headers that a browser of `user` sends."""
-    with live.sign_in(user) as client:
-        return {"Cookie": "; ".join(f"{name}={value}" for name, value in client.cookies.items())}
+    client = live.sign_in(user)
+    client.close()
+    return {"Cookie": "; ".join(f"{name}={value}" for name, value in client.cookies.items())}
 
 
 @contextmanager
@@ -67,6 +69,19 @@ def serve(live: Live, upstream: Upstream, route: str) -> None:
     assert live.manage("add_backend", "--name", f"up{upstream.port}", "--base-url", upstream.base_url).returncode == 0
     done = live.manage("add_route", "--name", route, "--step", f"up{upstream.port}/m")
     assert done.returncode == 0, done.stderr
+
+
+def apart_from_titles(*replies: Reply) -> Reply:
+    """A reply that gives these one after the other, the last again and again, and a title to whoever asks for one."""
+    left = deque(replies)
+
+    async def reply(received: Received, wire: Wire) -> None:
+        if "title" in received.body["messages"][-1]["content"]:
+            await says('{"title": "A title"}')(received, wire)
+        else:
+            await (left.popleft() if len(left) > 1 else left[0])(received, wire)
+
+    return reply
 
 
 def asked(upstream: Upstream, question: str) -> list[Received]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.sockets import Socket, asked, attached, handshake, serve
+from tests.faults.sockets import Socket, apart_from_titles, asked, attached, handshake, serve
 from tests.live import Live
-from tests.upstream import STALL, Upstream, chunk, endless, says, stream
+from tests.upstream import STALL, Received, Upstream, chunk, endless, says, stream
 
 ROUTE = "faults"
 
@@ -51,6 +51,14 @@ def test_of_two_tabs_that_send_at_once_one_is_answered_and_the_other_told(live: 
         assert "answer" in told[0]
 
 
+def under_way(shared: Upstream, where: str) -> Received:
+    """The request that is open now: the chat's, or that of the tool it called."""
+    deadline = time.monotonic() + 15
+    while not (asked(shared, f"Go {where}") and (running := shared.requests[-1]) and not running.ended.wait(0.2)):
+        assert time.monotonic() < deadline
+    return running
+
+
 @pytest.mark.parametrize("where", ["before the first token", "in mid-text", "in a tool call"])
 def test_stop_from_another_tab_closes_the_upstream_within_a_second(
     live: Live, shared: Upstream, headers: dict[str, str], where: str
@@ -62,13 +70,11 @@ def test_stop_from_another_tab_closes_the_upstream_within_a_second(
         "in mid-text": [endless(pace=0.02)],
         "in a tool call": [says("Let me see.", tool_calls=[call]), stream(chunk({"role": "assistant"}), STALL)],
     }[where]
-    shared.script(*replies)
-    before = len(shared.requests)
+    shared.default = apart_from_titles(*replies)
     with attached(live, headers, chat) as one, attached(live, headers, chat) as two:
-        send(one, "Go")
-        shared.wait_for(before + len(replies), timeout=15)
+        send(one, f"Go {where}")
         two.until("more more" if where == "in mid-text" else 'data-status="streaming"')
-        running = shared.requests[-1]
+        running = under_way(shared, where)
         two.say("stop")
         pressed = time.monotonic()
         assert running.gone.wait(5)

@@ -32,12 +32,12 @@ class Answers:
     async def __call__(self, received: Received, wire: Wire) -> None:
         fault = self._fault()
         self._record.note_request(fault)
-        name, words = asked(received.body["messages"])
+        name, text = asked(received.body["messages"])
         pace = PACE * self._random.uniform(0.3, 1.5)
         if fault:
-            await _FAULTS[fault](words, pace)(received, wire)
+            await _FAULTS[fault](text, pace)(received, wire)
             return
-        await says(" ".join(words), pace=pace, first=self._random.uniform(0.02, 0.2))(received, wire)
+        await says(text, pace=pace, first=self._random.uniform(0.02, 0.2))(received, wire)
         self._record.note_whole(name)
 
     def _fault(self) -> str:
@@ -61,7 +61,8 @@ class Embeds:
         await (status(500) if fails else embeds(64))(received, wire)
 
 
-def _half(words: list[str], pace: float) -> Reply:
+def _half(text: str, pace: float) -> Reply:
+    words = text.split(" ")
     return says(" ".join(words[: len(words) // 2]), pace=pace)
 
 
@@ -77,18 +78,18 @@ class _HalfWire(Wire):
             await super().send(data[: len(data) // 2])
 
 
-def _cut(words: list[str], pace: float) -> Reply:
+def _cut(text: str, pace: float) -> Reply:
     async def reply(received: Received, wire: Wire) -> None:
-        await _half(words, pace)(received, _HalfWire(wire._send))
+        await _half(text, pace)(received, _HalfWire(wire._send))
         await asyncio.sleep(0.02)  # what was written must leave first
         received.close()
 
     return reply
 
 
-def _stall(words: list[str], pace: float) -> Reply:
+def _stall(text: str, pace: float) -> Reply:
     async def reply(received: Received, wire: Wire) -> None:
-        await _half(words, pace)(received, _HalfWire(wire._send))
+        await _half(text, pace)(received, _HalfWire(wire._send))
         await asyncio.sleep(3600)
 
     return reply
@@ -98,12 +99,12 @@ async def _silence(received: Received, wire: Wire) -> None:
     await asyncio.sleep(3600)
 
 
-_FAULTS: dict[str, Callable[[list[str], float], Reply]] = {
-    "500": lambda words, pace: status(500),
-    "429": lambda words, pace: status(429, headers={"retry-after": "1"}),
+_FAULTS: dict[str, Callable[[str, float], Reply]] = {
+    "500": lambda text, pace: status(500),
+    "429": lambda text, pace: status(429, headers={"retry-after": "1"}),
     "cut": _cut,
     "stall": _stall,
-    "silence": lambda words, pace: _silence,
+    "silence": lambda text, pace: _silence,
 }
 
 

@@ -34,18 +34,17 @@ def answer(name: str) -> list[str]:
     return [f"{name}.{place}" for place in range(20 + zlib.crc32(name.encode()) % 60)]
 
 
-def asked(messages: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    """The question that a list of messages ends with, and the words still to be said: all, or what a cut answer lacks."""
+def asked(messages: list[dict[str, Any]]) -> tuple[str, str]:
+    """The question that a list of messages ends with, and what is still to be said: all, or what a cut answer lacks."""
     last = messages[-1]["content"]
     if name := name_of(last):
-        return name, answer(name)
+        return name, " ".join(answer(name))
     partial = messages[-2] if len(messages) > 2 else {}
     name = name_of(messages[-3]["content"]) if partial.get("role") == "assistant" else ""
     if not name or not str(last).startswith("Continue"):
-        return "", ["A", "title"]
-    said = str(partial["content"]).split()
-    whole = answer(name)
-    return name, whole[len(said) :] if whole[: len(said)] == said else ["the", "partial", "is", "wrong"]
+        return "", "A title"
+    whole, said = " ".join(answer(name)), str(partial["content"])
+    return name, whole.removeprefix(said) if whole.startswith(said) else "the partial is wrong"
 
 
 @dataclass
