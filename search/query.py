@@ -125,9 +125,13 @@ def _keyword(words: Terms, scopes: Sequence[str], within: Sequence[int] | None) 
 
 async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] | None, user: User, problems: list[str]) -> list[Hit]:
     """Each index asked with a vector of its own model; a model that fails is named, and the others still answer."""
-    lists = await asyncio.gather(*(_ask(query, index, within, user) for index in places if index.rows), return_exceptions=True)
+    places = [index for index in places if index.rows]
+    models = {_model(index): index for index in places}
+    answers = await asyncio.gather(*(embedder.embed_query(query, index, user=user) for index in models.values()), return_exceptions=True)
+    vectors = dict(zip(models, answers, strict=True))
+    asked = [_nearest(vectors[_model(index)], index, within) for index in places]
     found: list[list[Hit]] = []
-    for answer in lists:
+    for answer in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(answer, PatternError):
             problems.append(answer.message)
         elif isinstance(answer, BaseException):
@@ -138,8 +142,14 @@ async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] |
     return _together(found)
 
 
-async def _ask(query: str, index: Index, within: Sequence[int] | None, user: User) -> list[Hit]:
-    vector = await embedder.embed_query(query, index, user=user)
+def _model(index: Index) -> tuple[str, str]:
+    """Indexes that share this are asked with one vector."""
+    return index.model, index.answered_by
+
+
+async def _nearest(vector: Matrix | BaseException, index: Index, within: Sequence[int] | None) -> list[Hit]:
+    if isinstance(vector, BaseException):
+        raise vector
     return await in_database(engine().nearest, index, vector, CANDIDATES, within=within)
 
 
