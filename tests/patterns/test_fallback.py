@@ -611,3 +611,13 @@ async def test_a_caller_that_closes_the_stream_early_is_a_caller_that_went_away(
     await packets.aclose()
     assert await asyncio.to_thread(bench.servers[0].requests[0].gone.wait, 1)
     assert bench.calls == [1, 0, 0]
+
+
+async def test_a_lone_step_says_each_time_that_the_model_is_missing(bench: Bench) -> None:
+    """It is told "no such model" rather than "not now": there is no other step to go to meanwhile, and asking again costs nothing."""
+    bench.servers[0].script(status(404), status(404))
+    for _ in range(2):
+        with pytest.raises(errors.AllFailed) as failed:
+            await hear(bench.chain(steps=[Step(bench.backends[0], "m-a")]))
+        assert isinstance(failed.value.cause, errors.ModelMissing)
+    assert bench.calls[0] == 2

@@ -77,6 +77,7 @@ class Walk:
         self.trail = trail
         self.breakers = breakers
         self.on_flag = on_flag
+        self.alone = len(steps) == 1
         self._name = name
         self._queue = deque(steps)
         self._budget = budget
@@ -288,7 +289,8 @@ class Run:
             breakers.cool(backend, max(QUOTA_PAUSE, error.retry_after or 0), error.message)
         elif isinstance(error, errors.AuthenticationFailed):
             breakers.cool(backend, MISCONFIGURED_PAUSE, error.message)
-        elif isinstance(error, errors.ModelMissing):
+        elif isinstance(error, errors.ModelMissing) and not self._walk.alone:
+            # Where there is no other step, asking again costs nothing and "no such model" says more than "not now".
             breakers.cool(model, MISCONFIGURED_PAUSE, error.message)
         if error.flag and self._walk.on_flag:
             self._walk.on_flag(backend, error)

@@ -57,9 +57,9 @@ class Recorder:
                 self.first_token()
 
     def whole(self, answer: Answer) -> None:
-        """Note an answer that came at once."""
+        """Note an answer that came at once: when its first token was made, nobody knows."""
         self.attempt.usage = read_usage(answer.body) or Usage()
-        self.first_token()
+        self.spoke = True
 
     def first_token(self) -> None:
         self.spoke = True
