@@ -14,6 +14,7 @@ urlpatterns = [
     path("<uuid:conversation_id>/delete/", conversations.delete, name="delete"),
     path("<uuid:conversation_id>/settings/", conversations.settings, name="settings"),
     path("<uuid:conversation_id>/meter/", conversations.meter, name="meter"),
+    path("<uuid:conversation_id>/overflow/", conversations.overflow, name="overflow"),
     path("<uuid:conversation_id>/pin/", conversations.mark, {"what": "pinned"}, name="pin"),
     path("<uuid:conversation_id>/archive/", conversations.mark, {"what": "archived"}, name="archive"),
     path("<uuid:conversation_id>/share/", conversations.mark, {"what": "share"}, name="share"),
