@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("no_model")
 
 ADDRESSES = [a for a in addresses() if a.id != "accounts:logout"]
 PARAMETERS = (
-    *("q", "text", "mode", "collection", "kind", "tag", "since", "like", "more", "format", "page", "after", "before", "number", "state"),
+    *("q", "text", "mode", "collection", "kind", "tag", "since", "more", "format", "page", "after", "before", "number", "state"),
     *("status", "seen", "period", "backend", "model", "route", "source", "user", "passage", "from", "next", "token", "theme", "title"),
     *("preset", "target", "o", "p", "e", "all", "_popup", "command", "do", "answer", "name", "list_filter", "enabled__exact"),
 )
@@ -25,8 +25,6 @@ VALUES = {
     "nul": "a\0b",
     "digits": "9" * 5000,
     "large": "9" * 30,
-    "superscript": "²",
-    "float": "1e999",
     "code": "' OR 1=1--\"{{7*7}}{0.__class__}%_%%\\((((",
     "long": "x" * 100_000,
 }
@@ -92,16 +90,15 @@ def test_no_query_breaks_a_page(things: Things, everybody: dict[str, Client], va
     query = dict.fromkeys(PARAMETERS, value)
     found = []
     for address in ADDRESSES:
-        if address.app == "admin" and value not in {VALUES["nul"], VALUES["digits"]}:
-            continue
-        found.append(fails(clients(everybody, address.app), "get", path_of(address, things), query_params=query))
-        if not address.has_parameters and address.app != "admin":
-            found += (
-                [fails(everybody[""], "get", address.route, query_params={name: value}) for name in PARAMETERS[:26]]
-                if address.app in {"search", "batches"}
-                else []
-            )
+        if address.app != "admin" or value == VALUES["digits"]:
+            found.append(fails(clients(everybody, address.app), "get", path_of(address, things), query_params=query))
     assert not any(found), "\n".join(filter(None, found))
+
+
+@pytest.mark.parametrize("after", ["²", "٣", "-1", "9" * 30, "9" * 5000, "1e3"])
+def test_rows_go_on_after_a_number_only(things: Things, as_owner: Client, after: str) -> None:
+    path = f"/batches/{things['/batches/']['batch_id']}/rows/"
+    assert fails(as_owner, "get", path, query_params={"after": after}) == ""
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
@@ -110,7 +107,7 @@ def test_no_form_breaks_a_page(things: Things, everybody: dict[str, Client], val
     for address in ADDRESSES:
         if "delete" in address.name or address.name in {"revoke", "change-index", "change-document", "look"}:
             continue
-        if address.app == "admin" and value not in {VALUES["nul"], VALUES["digits"]}:
+        if address.app == "admin" and value != VALUES["nul"]:
             continue
         found.append(fails(clients(everybody, address.app), "post", path_of(address, things), data=dict.fromkeys(FORM_FIELDS, value)))
     assert not any(found), "\n".join(filter(None, found))
