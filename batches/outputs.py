@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import jiter
 from django.db.models import QuerySet
@@ -122,9 +123,9 @@ def read_request(source: io.BufferedReader | None, row: BatchRow) -> Json | None
 
 def prompt_of(request: Json | None) -> str:
     """What was asked, as text: the last user message, the prompt, or the input."""
-    body = (request or {}).get("body") or {}
+    body = _object(_object(request).get("body"))
     asked = body.get("prompt", body.get("input"))
-    for message in body.get("messages") or []:
+    for message in map(_object, _list(body.get("messages"))):
         if message.get("role") == "user":
             asked = message.get("content")
     return asked if isinstance(asked, str) else "" if asked is None else json.dumps(asked, ensure_ascii=False)
@@ -134,13 +135,22 @@ def answer_of(row: BatchRow) -> str:
     """The answer as text; for embeddings, their number and dimension."""
     if row.state != State.OK or not row.response:
         return ""
-    body = jiter.from_json(row.response.encode())
-    choices = body.get("choices") or []
-    if choices:
-        message = choices[0].get("message") or {}
-        return str(message.get("content") or choices[0].get("text") or message.get("refusal") or "")
-    vectors = [item.get("embedding") for item in body.get("data") or []]
+    body = _object(jiter.from_json(row.response.encode()))
+    if choices := _list(body.get("choices")):
+        choice = _object(choices[0])
+        message = _object(choice.get("message"))
+        return str(message.get("content") or choice.get("text") or message.get("refusal") or "")
+    vectors = [_object(item).get("embedding") for item in _list(body.get("data"))]
     return f"{len(vectors)} embeddings of {len(vectors[0])} dimensions" if vectors and isinstance(vectors[0], list) else ""
+
+
+def _object(value: Any) -> Json:
+    """A part of what some server answered, which may be anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

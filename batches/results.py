@@ -15,6 +15,7 @@ from django.utils import timezone
 from batches import sql
 from batches.leases import durable, renew
 from batches.models import Batch, BatchChunk, BatchRow
+from webapp.patterns import storable
 from webapp.patterns.types import Usage
 
 State = BatchRow.State
@@ -76,8 +77,8 @@ def _values(result: RowResult) -> tuple[Any, ...]:
     return (
         result.state,
         result.status_code,
-        result.error_code[:100],
-        result.error_message,
+        storable.text(result.error_code)[:100],
+        storable.text(result.error_message),
         result.backend,
         result.model,
         result.tries,

@@ -11,6 +11,7 @@ from chat.answer import Answer, Event
 from chat.services import Outcome
 from chat.view import AnswerView
 from chat.writer import Journal
+from webapp.patterns.storable import clean
 
 FRAME_SECONDS = 0.016
 """At most one frame in this time to each reader; the first after a pause leaves at once."""
@@ -57,8 +58,12 @@ class Live:
         return self.finished_article is not None
 
     def apply(self, event: Event) -> None:
-        """Take in an event; readers see it at once when the last frame is a while ago."""
+        """Take in an event; readers see it at once when the last frame is a while ago.
+
+        What no database can hold is taken out here, before anything is kept: one NUL of one model would hold up the log of all.
+        """
         if self.mine:
+            event = event if "d" in event and "\0" not in event["d"] else clean(event)
             self.journal.pending.append(event)
         if self._render:
             self._held.append(event)  # the view is in another thread's hands

@@ -17,6 +17,7 @@ from chat.answer import Answer
 from chat.models import Conversation, Generation, LogRow, Message, Owner, SentRequest
 from chat.view import finished_html
 from webapp.accounts.models import User
+from webapp.patterns import storable
 
 MAX_TEXT = 1_000_000
 MAX_MODEL = 300
@@ -152,7 +153,7 @@ def finish(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome
         return None
     message = Message.objects.select_related("conversation").get(generations=generation_id)
     sent = [
-        SentRequest(message=message, number=len(message.trail) + place, base_url=base_url, body=body)
+        SentRequest(message=message, number=len(message.trail) + place, base_url=base_url, body=storable.clean(body))
         for place, (base_url, body) in outcome.requests.items()
     ]
     SentRequest.objects.bulk_create(sent)
@@ -169,10 +170,10 @@ def _fill(message: Message, parts: list[dict[str, Any]], outcome: Outcome, html:
     message.text = "\n\n".join(part["text"] for part in parts if part["kind"] == "text")
     message.html = html
     message.status = outcome.status
-    message.error = outcome.error[:2000]
+    message.error = storable.text(outcome.error)[:2000]
     message.finish_reason = outcome.finish_reason
-    message.trail = [*message.trail, *outcome.trail]
-    message.report = outcome.report or message.report
+    message.trail = [*message.trail, *storable.clean(outcome.trail)]
+    message.report = storable.clean(outcome.report) or message.report
     message.finished_at = timezone.now()
     message.save()
 

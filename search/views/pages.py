@@ -141,7 +141,7 @@ def export(request: HttpRequest) -> HttpResponse:
 
 def _cell(value: Any) -> Any:
     """Text that a spreadsheet would run as a formula is marked as text."""
-    return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+    return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 @login_required

@@ -23,9 +23,12 @@ import chat.services
 import search.services
 from chat.models import Conversation, SentRequest
 from tests.cast import Cast
+from tests.chat.conftest import serve
 from webapp.accounts.models import User
 from webapp.backends.models import Backend, BackendModel, BenchmarkRun, Offer, ProbeRun, Route
 from webapp.backends.services import create_token
+
+__all__ = ["serve"]
 
 WORD = "private-belonging"
 """A word that stands in each thing of the owner, and nowhere else."""
