@@ -51,6 +51,7 @@ class Outcome:
     finish_reason: str = ""
     trail: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
     requests: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     """By place in `trail`: the base URL and the body that was sent."""
 
@@ -152,6 +153,8 @@ def finish(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome
     _fill(message, parts, outcome, html)
     LogRow.objects.filter(generation=generation_id).delete()
     Conversation.objects.filter(id=message.conversation_id).update(updated_at=timezone.now())
+    if outcome.summary:
+        Conversation.objects.filter(id=message.conversation_id).update(summary=outcome.summary)
     return message
 
 
