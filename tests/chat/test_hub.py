@@ -243,7 +243,7 @@ async def test_an_answer_that_begins_while_the_log_is_read_is_shown_once(
         live_of = hub.live_of
 
         async def slowly(conversation_id: UUID) -> Live | None:
-            found = await live_of(conversation_id)
+            found: Live | None = await live_of(conversation_id)
             await gate.wait()
             return found
 
