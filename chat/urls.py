@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.views import conversations, messages, pages, uploads
+from chat.views import conversations, messages, pages, palette, uploads
 
 app_name = "chat"
 urlpatterns = [
@@ -20,6 +20,7 @@ urlpatterns = [
     path("<uuid:conversation_id>/share/", conversations.mark, {"what": "share"}, name="share"),
     path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
     path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),
+    path("palette/", palette.commands, name="palette"),
     path("find/", conversations.find, name="find"),
     path("shared/<str:token>/", conversations.shared, name="shared"),
     path("files/", uploads.upload, name="upload"),
