@@ -78,23 +78,10 @@ class Worker:
 
     def kill(self) -> None:
         """SIGKILL: a lost machine."""
-        self.send(signal.SIGKILL)
-        self.forget()
-
-    def stop(self) -> None:
-        """End it in order."""
         if self.process:
-            self.process.terminate()
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.send(signal.SIGKILL)
-            self.forget()
-
-    def forget(self) -> None:
-        assert self.process
-        self.process.wait(15)
-        self.process = None
+            self.send(signal.SIGKILL)
+            self.process.wait(15)
+            self.process = None
 
     def holds(self, owner: str) -> bool:
         """Whether a lease's owner (`host/pid/…`) is this worker's process or its child."""
