@@ -26,7 +26,7 @@ class SettingsForm(forms.Form):
         max_length=50_000,
         label="JSON schema of the answer",
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
-        help_text="Empty for text.",
+        help_text="Empty for text. Answers that do not fit are asked for again, at most three times; tools are not used.",
     )
 
     def __init__(self, data: Any = None, *, conversation: Conversation) -> None:
@@ -52,6 +52,12 @@ class SettingsForm(forms.Form):
             raise forms.ValidationError("This is not JSON.") from None
         if not isinstance(schema, dict):
             raise forms.ValidationError("A schema is a JSON object.")
+        from jsonschema import Draft202012Validator, SchemaError
+
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            raise forms.ValidationError(f"This is no JSON schema: {error.message}") from None
         return schema
 
     def options(self) -> dict[str, Any]:

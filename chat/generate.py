@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
-from chat import history
+from chat import history, structured
 from chat.db import read
 from chat.live import Live
 from chat.services import Started, Status
@@ -70,6 +70,9 @@ class _Job:
 
     async def run(self) -> None:
         options = self.started.conversation.options
+        if schema := structured.schema_of(options):
+            await structured.answer(self.live, self.chain, await self._request(ToolRegistry()), schema, self.trail)
+            return
         tools = toolbox.only(options.get("tools", [tool.name for tool in toolbox]))
         try:
             await self._converse(tools)
@@ -77,6 +80,11 @@ class _Job:
             if not len(tools) or self.live.answer.parts:
                 raise
             await self._converse(ToolRegistry())  # nobody in the chain can call tools: the question is asked without
+
+    async def _request(self, tools: ToolRegistry) -> Request:
+        """The question, fitted into the window."""
+        options = self.started.conversation.options
+        return Request.chat(await self._fitted(self.messages, tools), **{name: options.get(name) for name in OPTIONS})
 
     async def _converse(self, tools: ToolRegistry) -> None:
         options = self.started.conversation.options
