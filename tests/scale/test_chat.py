@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import httpx2
@@ -46,7 +46,7 @@ def chat(live: Live, conversation: uuid.UUID) -> Iterator[Chat]:
     client = live.sign_in("owner")
     cookie = {"Cookie": f"sessionid={client.cookies['sessionid']}"}
     url = f"ws://localhost:{live.port}/ws/chat/{conversation}/"
-    with client, sockets.connect(url, origin=Origin(live.url), additional_headers=cookie) as socket:
+    with closing(client), sockets.connect(url, origin=Origin(live.url), additional_headers=cookie) as socket:
         yield Chat(client, socket)
 
 
