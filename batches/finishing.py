@@ -17,11 +17,12 @@ State, Status = BatchRow.State, Batch.Status
 def settle_open(*, batch: Batch, state: BatchRow.State) -> int:
     """Mark the rows that were not sent as cancelled or expired; they count as failed, so that the counts sum to the total."""
     with durable():
-        renew(batch)
+        # In the order in which workers lock these rows, so that none waits for the other.
+        BatchChunk.objects.filter(batch=batch).update(done=True, owner="", lease_until=None, fence=F("fence") + 1)
         now = timezone.now()
         settled = batch.rows.filter(state=State.PENDING).update(state=state, error_code=outputs.UNSENT[state][0], finished_at=now)
+        renew(batch)
         Batch.objects.filter(pk=batch.pk).update(failed=F("failed") + settled)
-        BatchChunk.objects.filter(batch=batch).update(done=True, owner="", lease_until=None, fence=F("fence") + 1)
     return settled
 
 

@@ -16,13 +16,12 @@ from django.db import DatabaseError
 
 from batches import pauses, results
 from batches.db import Database
-from batches.leases import LeaseLost, release
+from batches.leases import HEARTBEAT_SECONDS, LEASE, LeaseLost, release
 from batches.models import Batch, BatchChunk
 from batches.results import RowResult
 
 logger = logging.getLogger("patchbay.batches")
 FLUSH_SECONDS = 0.05
-HEARTBEAT_SECONDS = 8.0
 RETRY_SECONDS = 2.0
 MOST_WAITING = 1024
 LAST_SECONDS = 3.0
@@ -55,8 +54,9 @@ class Keeper:
         self._held[chunk.pk] = Held(chunk, rows, renewed=asyncio.get_running_loop().time())
 
     def holds(self, chunk_id: int) -> bool:
-        """Whether the chunk's lease is still ours as far as we know."""
-        return chunk_id in self._held
+        """Whether the chunk's lease is still ours as far as we know. A process that was stopped for longer must not send its rows."""
+        held = self._held.get(chunk_id)
+        return held is not None and asyncio.get_running_loop().time() - held.renewed < LEASE.total_seconds()
 
     async def keep(self, chunk_id: int, result: RowResult) -> None:
         """Have a result written soon; waits while too many cannot be written."""
@@ -88,10 +88,10 @@ class Keeper:
             return
         while not await self._written(held):
             await self._sleep(RETRY_SECONDS)
-        held.renewed = now
 
     async def _written(self, held: Held) -> bool:
         batch, waiting, finished = list(held.waiting), len(held.waiting), held.open == 0
+        began = asyncio.get_running_loop().time()
         try:
             await self._database.run(results.commit, work=held.chunk, results=batch, finished=finished)
         except LeaseLost:
@@ -102,6 +102,7 @@ class Keeper:
             self._room.clear()
             await pauses.pause(self._database, self._batch, error)
             return False
+        held.renewed = began
         del held.waiting[:waiting]
         if finished:
             self._held.pop(held.chunk.pk, None)

@@ -15,13 +15,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from batches.models import Batch, BatchChunk
 
-LEASE = timedelta(seconds=30)
+LEASE: timedelta = settings.LEASE
+HEARTBEAT_SECONDS = LEASE.total_seconds() / 4
 Work = TypeVar("Work", Batch, BatchChunk)
 
 
@@ -78,13 +80,14 @@ def free(now: datetime) -> Q:
 
 
 def claim(candidates: QuerySet[Work], *, owner: str) -> Work | None:
-    """Take the first free row of `candidates`; None when there is none. Races are settled by the fence."""
+    """Take the first free row of `candidates`; None when there is none. Races are settled by the fence.
+
+    The update names the row alone: with the joins of `candidates` it would be a subquery, which PostgreSQL does not look at again when
+    another's claim was first.
+    """
     now = timezone.now()
     while (work := candidates.filter(free(now)).first()) is not None:
-        taken = candidates.filter(free(now), pk=work.pk, fence=work.fence).update(
-            owner=owner, lease_until=now + LEASE, fence=F("fence") + 1
-        )
-        if taken:
+        if _held(work).filter(free(now)).update(owner=owner, lease_until=now + LEASE, fence=F("fence") + 1):
             work.owner, work.lease_until, work.fence = owner, now + LEASE, work.fence + 1
             return work
     return None
@@ -109,7 +112,12 @@ def renew(work: Batch | BatchChunk) -> None:
 
 def release(work: Batch | BatchChunk) -> None:
     """Give the lease back, so that others need not wait for its end."""
-    _held(work).update(owner="", lease_until=None)
+    _held(work).update(**_given_back(type(work)))
+
+
+def _given_back(kind: type[Batch | BatchChunk]) -> dict[str, Any]:
+    """What is written to a row that is free again; a chunk may be handed out again at once."""
+    return {"owner": "", "lease_until": None} | ({"sent_at": None} if kind is BatchChunk else {})
 
 
 def release_the_dead() -> int:
@@ -118,5 +126,5 @@ def release_the_dead() -> int:
     for work in (Batch.objects.all(), BatchChunk.objects.all()):
         held = work.exclude(owner="").values_list("owner", flat=True).distinct()
         for owner in [owner for owner in held if is_dead(owner)]:
-            freed += work.filter(owner=owner).update(owner="", lease_until=None)
+            freed += work.filter(owner=owner).update(**_given_back(work.model))
     return freed

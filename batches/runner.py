@@ -28,7 +28,6 @@ from webapp.patterns.types import Trail
 
 logger = logging.getLogger("patchbay.batches")
 STEP_SECONDS = 1.0
-HEARTBEAT_SECONDS = 10.0
 SWEEP_SECONDS = 600.0
 DRAIN = timedelta(seconds=10)
 Status = Batch.Status
@@ -134,7 +133,7 @@ class Runner:
 
     async def _heartbeat(self, batch: Batch) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(leases.HEARTBEAT_SECONDS)
             await self.database.run(leases.renew, batch)
 
     async def _validate(self, batch: Batch) -> None:

@@ -9,6 +9,7 @@ Events are small JSON objects, the same in memory, in the log and after a restar
     {"k": "result", "id", "result", "error", "ms"}  it ended
     {"k": "turn"}                                   what is there stays, whatever happens to what follows
     {"k": "restart"}                                what came since is void: another backend begins again
+    {"k": "value", "raw", "value", "tries", "id"}   JSON that fits the schema, and what was wrong with the answers before it
     {"k": "end", "at"}                              the open part is whole
 """
 
@@ -83,8 +84,17 @@ class Answer:
             self._keep()
         elif kind == "restart":
             self._restart()
+        elif kind == "value":
+            self._value(event)
         elif kind == "end":
             self._close(event.get("at"))
+
+    def _value(self, event: Event) -> None:
+        self._close(None)
+        part = Part("text", **{name: value for name, value in event.items() if name not in {"k", "raw"}})
+        part.add(event["raw"])
+        part.whole = True
+        self.parts.append(part)
 
     def _open(self, kind: str, at: float | None) -> Part:
         last = self.parts[-1] if self.parts else None

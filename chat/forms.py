@@ -7,6 +7,7 @@ from typing import Any
 
 from django import forms
 
+from chat import fitting
 from chat.models import Conversation
 from webapp.backends.toolbox import toolbox
 
@@ -18,6 +19,7 @@ class SettingsForm(forms.Form):
     temperature = forms.FloatField(required=False, min_value=0, max_value=2, widget=forms.NumberInput(attrs={"step": "0.1"}))
     top_p = forms.FloatField(required=False, min_value=0, max_value=1, widget=forms.NumberInput(attrs={"step": "0.05"}))
     max_tokens = forms.IntegerField(required=False, min_value=1, max_value=1_000_000, label="Longest answer, in tokens")
+    overflow = forms.ChoiceField(required=False, choices=fitting.OVERFLOW, label="Messages that no longer fit into the model's window")
     tools = forms.MultipleChoiceField(
         required=False, widget=forms.CheckboxSelectMultiple, help_text="Tools that change something ask before they run."
     )
@@ -26,7 +28,7 @@ class SettingsForm(forms.Form):
         max_length=50_000,
         label="JSON schema of the answer",
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
-        help_text="Empty for text.",
+        help_text="Empty for text. Answers that do not fit are asked for again, at most three times; tools are not used.",
     )
 
     def __init__(self, data: Any = None, *, conversation: Conversation) -> None:
@@ -37,6 +39,7 @@ class SettingsForm(forms.Form):
             "system_prompt": conversation.system_prompt,
             **{name: options.get(name) for name in ("temperature", "top_p", "max_tokens")},
             "tools": options.get("tools", names),
+            "overflow": options.get("overflow", fitting.LEAVE_OUT),
             "json_schema": json.dumps(schema, indent=2) if schema else "",
         }
         super().__init__(data, initial=initial)
@@ -52,6 +55,12 @@ class SettingsForm(forms.Form):
             raise forms.ValidationError("This is not JSON.") from None
         if not isinstance(schema, dict):
             raise forms.ValidationError("A schema is a JSON object.")
+        from jsonschema import Draft202012Validator, SchemaError
+
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            raise forms.ValidationError(f"This is no JSON schema: {error.message}") from None
         return schema
 
     def options(self) -> dict[str, Any]:
@@ -59,6 +68,8 @@ class SettingsForm(forms.Form):
         data = self.cleaned_data
         result = {name: data[name] for name in ("temperature", "top_p", "max_tokens") if data[name] is not None}
         result["tools"] = data["tools"]
+        if data["overflow"]:
+            result["overflow"] = data["overflow"]
         if data["json_schema"]:
             schema = {"name": "answer", "strict": True, "schema": data["json_schema"]}
             result["response_format"] = {"type": "json_schema", "json_schema": schema}

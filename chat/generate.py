@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any
-from uuid import UUID
 
-from chat import history
+from chat import history, structured
 from chat.db import read
+from chat.fitting import Fitting, as_json
 from chat.live import Live
 from chat.services import Started, Status
 from webapp.accounts.models import User
 from webapp.backends import registry
 from webapp.backends.toolbox import toolbox
-from webapp.patterns import agent, context
+from webapp.patterns import agent
 from webapp.patterns.errors import CapabilityMissing
 from webapp.patterns.fallback import Chain
 from webapp.patterns.tools import ToolContext, ToolRegistry
 from webapp.patterns.types import Answer, Attempt, Message, ModelInfo, Packet, Request, ToolCall, Trail
 
 OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
-RESERVE = 1024
-"""Tokens kept free for the answer where the user set no limit."""
 MAX_KEPT_REQUEST = 300_000
 _ENDS = {
     "empty": "The model ended without saying anything.",
@@ -42,7 +40,9 @@ async def write(live: Live, started: Started) -> None:
     job = await _Job.prepare(live, started)
     try:
         await job.run()
+        await job.fitting.learn()
     finally:
+        live.outcome.report, live.outcome.summary = job.fitting.report, as_json(job.fitting.summary)
         job.note_trail()
         registry.record(
             job.trail, request_id=live.id, source="chat", user_id=started.conversation.user_id, route=started.conversation.model
@@ -55,8 +55,8 @@ class _Job:
     started: Started
     chain: Chain
     messages: list[Message]
-    origins: list[UUID | None]
     trail: Trail
+    fitting: Fitting
 
     @classmethod
     async def prepare(cls, live: Live, started: Started) -> _Job:
@@ -64,12 +64,15 @@ class _Job:
         user = await read(User.objects.get)(pk=started.conversation.user_id)
         chain = await registry.resolve(started.conversation.model, user=user)
         messages, origins = await read(history.load)(started.conversation, started.answer)
-        job = cls(live, started, chain, messages, origins, Trail())
-        job.trail = Trail(job.show_attempt)
+        job = cls(live, started, chain, messages, Trail(), Fitting(started.conversation, chain, origins, Trail()))
+        job.trail = job.fitting.trail = Trail(job.show_attempt)
         return job
 
     async def run(self) -> None:
         options = self.started.conversation.options
+        if schema := structured.schema_of(options):
+            await structured.answer(self.live, self.chain, await self._request(ToolRegistry()), schema, self.trail)
+            return
         tools = toolbox.only(options.get("tools", [tool.name for tool in toolbox]))
         try:
             await self._converse(tools)
@@ -78,12 +81,17 @@ class _Job:
                 raise
             await self._converse(ToolRegistry())  # nobody in the chain can call tools: the question is asked without
 
+    async def _request(self, tools: ToolRegistry) -> Request:
+        """The question, fitted into the window."""
+        options = self.started.conversation.options
+        return Request.chat(await self.fitting.fit(self.messages, tools.schemas()), **{name: options.get(name) for name in OPTIONS})
+
     async def _converse(self, tools: ToolRegistry) -> None:
         options = self.started.conversation.options
         request = Request.chat(self.messages, **{name: options.get(name) for name in OPTIONS})
 
         async def fit(messages: list[Message]) -> list[Message]:
-            return await self._fitted(messages, tools)
+            return await self.fitting.fit(messages, tools.schemas())
 
         events = agent.run(
             _Told(self.chain, self.live),
@@ -100,21 +108,6 @@ class _Job:
                 shown.event(event)
                 if isinstance(event, agent.Finished):
                     self._ended(event.result)
-
-    async def _fitted(self, messages: list[Message], tools: ToolRegistry) -> list[Message]:
-        reserve = self.started.conversation.options.get("max_tokens") or RESERVE
-        fitted = await context.afit(
-            messages, window=self.chain.window, reserve=reserve, model=self.chain.primary_model, tools=tools.schemas() if len(tools) else ()
-        )
-        report = fitted.report
-        self.live.outcome.report = {
-            "window": report.window,
-            "tokens": report.tokens,
-            "exact": report.exact,
-            "left_out": _ids(self.origins, report.left_out),
-            "cut": _ids(self.origins, report.cut),
-        }
-        return fitted.messages
 
     async def _approve(self, call: ToolCall) -> bool:
         decision: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -143,12 +136,6 @@ class _Job:
             if kept and attempt.request is not None:
                 outcome.requests[place] = (attempt.base_url, dict(attempt.request))
             outcome.trail.append(_attempt(attempt, kept=kept))
-
-
-def _ids(origins: Sequence[UUID | None], positions: Sequence[int]) -> list[str]:
-    """The messages that positions in the API's list belong to, once each."""
-    found = {str(origins[position]): None for position in positions if position < len(origins) and origins[position]}
-    return list(found)
 
 
 def _attempt(attempt: Attempt, *, kept: bool) -> dict[str, Any]:

@@ -122,6 +122,8 @@ class Hub:
         message = await self._keep(live, await live.closing_html())
         if message:
             live.finish(fragments.article(await read(selectors.turn)(message)))
+            if message.report.get("left_out"):  # the page marks them
+                self._refresh(live.conversation_id)
         self.lives.pop(live.id, None)
         await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
         if message and self.on_finished:

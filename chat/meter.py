@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chat import history
 from chat.db import read
-from chat.generate import RESERVE
+from chat.fitting import RESERVE, SUMMARISE, calibration, key_of, window_of
 from chat.models import Conversation, Message
 from webapp.accounts.models import User
 from webapp.backends import registry
@@ -28,12 +28,17 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """`window` in tokens, None where unknown; `over`: older messages will be left out."""
+    """`window` in tokens, None where unknown; `over`: older messages will be left out, or summarised.
+
+    `truncates_at`: the tokens to which the server cuts longer prompts without saying so.
+    """
 
     slices: list[Slice]
     used: int
     window: int | None
     exact: bool
+    truncates_at: int | None = None
+    summarises: bool = False
 
     @property
     def over(self) -> bool:
@@ -46,30 +51,43 @@ async def measure(conversation: Conversation, user: User, draft: str) -> Meter |
         chain = await registry.resolve(conversation.model, user=user)
     except ChainError:
         return None
-    messages = await read(_messages)(conversation)
-    model = chain.primary_model
-    names = conversation.options.get("tools", [tool.name for tool in toolbox])
+    model, key = chain.primary_model, key_of(chain)
+    scale = calibration.factor(key)
+    messages, leaf = await read(_messages)(conversation)
     system = [message for message in messages if message["role"] == "system"]
     rest = [message for message in messages if message["role"] != "system"]
-    counted = await tokens.acount_messages(rest, model)
-    schemas = toolbox.only(names).schemas()
+    schemas = toolbox.only(conversation.options.get("tools", [tool.name for tool in toolbox])).schemas()
     with_tools = await tokens.acount_messages(system, model, schemas)
     without = await tokens.acount_messages(system, model)
+    counted = await tokens.acount_messages(rest, model)
     counts = {
-        "System": without.tokens,
-        "Tools": with_tools.tokens - without.tokens,
-        "History": counted.tokens if rest else 0,
-        "Draft": await tokens.acount_text(draft, model) if draft else 0,
+        "System": round(without.tokens * scale),
+        "Tools": round((with_tools.tokens - without.tokens) * scale),
+        "History": round(counted.tokens * scale) if rest else 0,
+        "Draft": round(await tokens.acount_text(draft, model) * scale) if draft else 0,
         "Answer": conversation.options.get("max_tokens") or RESERVE,
     }
-    return _meter(counts, chain.window, exact=counted.exact)
+    reported = _reported(leaf, key)
+    if reported:
+        last = await tokens.acount_messages(rest[-1:], model)
+        counts["History"] = max(0, reported + round(last.tokens * scale) - counts["System"] - counts["Tools"])
+    meter = _meter(counts, window_of(chain), exact=counted.exact or bool(reported))
+    summarises = conversation.options.get("overflow") == SUMMARISE
+    return replace(meter, truncates_at=calibration.truncates_at(key), summarises=summarises)
 
 
-def _messages(conversation: Conversation) -> list[ApiMessage]:
+def _reported(leaf: Message | None, key: tuple[str, str]) -> int:
+    """The tokens that the server counted in the whole prompt of the last answer; 0 where it did not, or read less than all."""
+    report = leaf.report if leaf else {}
+    whole = not report.get("left_out") and not report.get("cut") and report.get("counted_by") == list(key)
+    return int(report.get("prompt_tokens") or 0) if whole else 0
+
+
+def _messages(conversation: Conversation) -> tuple[list[ApiMessage], Message | None]:
     if conversation.leaf_id is None:
-        return [{"role": "system", "content": conversation.system_prompt}] if conversation.system_prompt else []
+        return ([{"role": "system", "content": conversation.system_prompt}] if conversation.system_prompt else []), None
     messages, _origins = history.load(conversation, Message(parent_id=conversation.leaf_id, parts=[]))
-    return messages
+    return messages, conversation.leaf
 
 
 def _meter(counts: dict[str, int], window: int | None, *, exact: bool) -> Meter:

@@ -25,6 +25,7 @@ class Conversation(models.Model):
     leaf = models.ForeignKey("Message", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     model = models.CharField(max_length=300, default="default", help_text="A route, backend/model, or a model id.")
     system_prompt = models.TextField(blank=True)
+    summary = models.JSONField(default=dict, blank=True, help_text="The rolling summary of what no longer fits, and what it covers.")
     options = models.JSONField(default=dict, blank=True, help_text="temperature, top_p, max_tokens, tools, response_format …")
     folder = models.CharField(max_length=100, blank=True)
     pinned = models.BooleanField(default=False)

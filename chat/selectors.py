@@ -39,6 +39,8 @@ class Turn:
 
     message: Message
     siblings: list[UUID] = field(default_factory=list)
+    fate: str = ""
+    """"left out" or "summarised", for what no longer fits into the window."""
 
     @property
     def place(self) -> int:
@@ -121,7 +123,17 @@ def page(conversation: Conversation, *, before: UUID | None = None, limit: int =
     found = Message.objects.in_bulk(shown)
     messages = [found[id_] for id_ in shown if id_ in found]
     siblings = _siblings(conversation.id, messages)
-    return Page([Turn(message, siblings[message.parent_id]) for message in messages], earlier)
+    gone = fates(conversation)
+    return Page([Turn(message, siblings[message.parent_id], gone.get(str(message.id), "")) for message in messages], earlier)
+
+
+def fates(conversation: Conversation) -> dict[str, str]:
+    """What the latest answer of the shown branch could not be sent: for each message what became of it."""
+    ids = path_ids(conversation.id, conversation.leaf_id, 3)
+    reports = dict(Message.objects.filter(id__in=ids).values_list("id", "report"))
+    report: dict[str, Any] = next((reports[id_] for id_ in reversed(ids) if reports.get(id_)), {})
+    fate = "summarised" if report.get("summary") else "left out"
+    return dict.fromkeys(report.get("left_out", ()), fate)
 
 
 def _parent(conversation_id: UUID, message_id: UUID) -> UUID | None:

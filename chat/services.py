@@ -17,6 +17,7 @@ from chat.answer import Answer
 from chat.models import Conversation, Generation, LogRow, Message, Owner, SentRequest
 from chat.view import finished_html
 from webapp.accounts.models import User
+from webapp.backends import attached
 
 MAX_TEXT = 1_000_000
 OWNER_SILENCE = timedelta(seconds=6)
@@ -51,6 +52,7 @@ class Outcome:
     finish_reason: str = ""
     trail: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
     requests: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     """By place in `trail`: the base URL and the body that was sent."""
 
@@ -152,6 +154,8 @@ def finish(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome
     _fill(message, parts, outcome, html)
     LogRow.objects.filter(generation=generation_id).delete()
     Conversation.objects.filter(id=message.conversation_id).update(updated_at=timezone.now())
+    if outcome.summary:
+        Conversation.objects.filter(id=message.conversation_id).update(summary=outcome.summary)
     return message
 
 
@@ -243,7 +247,9 @@ def share(*, conversation: Conversation, on: bool) -> None:
 
 
 def delete(*, conversation: Conversation) -> None:
-    """Delete a conversation with all its branches."""
+    """Delete a conversation with all its branches and documents."""
+    if documents := attached.documents():
+        documents.forget(user=conversation.user, conversation_id=conversation.id)
     conversation.delete()
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.views import conversations, messages, pages, uploads
+from chat.views import conversations, messages, pages, palette, uploads
 
 app_name = "chat"
 urlpatterns = [
@@ -14,11 +14,13 @@ urlpatterns = [
     path("<uuid:conversation_id>/delete/", conversations.delete, name="delete"),
     path("<uuid:conversation_id>/settings/", conversations.settings, name="settings"),
     path("<uuid:conversation_id>/meter/", conversations.meter, name="meter"),
+    path("<uuid:conversation_id>/overflow/", conversations.overflow, name="overflow"),
     path("<uuid:conversation_id>/pin/", conversations.mark, {"what": "pinned"}, name="pin"),
     path("<uuid:conversation_id>/archive/", conversations.mark, {"what": "archived"}, name="archive"),
     path("<uuid:conversation_id>/share/", conversations.mark, {"what": "share"}, name="share"),
     path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
     path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),
+    path("palette/", palette.commands, name="palette"),
     path("find/", conversations.find, name="find"),
     path("shared/<str:token>/", conversations.shared, name="shared"),
     path("files/", uploads.upload, name="upload"),

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from chat.answer import Answer, Event, Part
 from chat.cards import reasoning_head, reasoning_tail, tool_card
+from chat.values import value_card
 from webapp.rendering.blocks import Block, GrowingMarkdown, needs_whole
 from webapp.rendering.markdown import render
 
@@ -95,6 +96,19 @@ class ToolView:
             self.blocks[0].replace_open(html, "", "")
 
 
+class ValueView:
+    """JSON that fits a schema: it comes whole."""
+
+    kind = "value"
+
+    def __init__(self, part: Part) -> None:
+        self.blocks = [Block()]
+        self.blocks[0].replace_open(value_card(part.fields, part.text), "", "")
+
+    def update(self, *, final: bool = False) -> None:
+        """Nothing: it does not change."""
+
+
 @dataclass(slots=True)
 class Cursor:
     """What a reader has: the epoch, and for each part the number of blocks and the version of the last."""
@@ -127,9 +141,9 @@ class AnswerView:
                 self._finish_last()
                 self.parts.append(_view_of(self.answer.parts[-1]))
             _feed(self.parts[-1], event["d"])
-        elif kind == "call":
+        elif kind in {"call", "value"}:
             self._finish_last()
-            self.parts.append(ToolView(self.answer.parts[-1]))
+            self.parts.append(_view_of(self.answer.parts[-1]))
 
     def _redraw(self) -> None:
         self.parts = []
@@ -218,6 +232,8 @@ class AnswerView:
 def _view_of(part: Part) -> PartView:
     if part.kind == "tool":
         return ToolView(part)
+    if "value" in part.fields:
+        return ValueView(part)
     return ReasoningView(part) if part.kind == "reasoning" else TextView()
 
 

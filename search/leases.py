@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from webapp.backends.db import in_database
 
-LEASE = timedelta(seconds=30)
-RENEW_SECONDS = 10.0
+LEASE: timedelta = settings.LEASE
+RENEW_SECONDS = LEASE.total_seconds() / 3
 
 
 def free() -> Q:

@@ -18,6 +18,8 @@ app.conf.update(
     task_reject_on_worker_lost=True,  # and goes to another worker when its own is killed
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # Redis comes back: nobody shall have to start the workers again
+    broker_transport_options={"socket_connect_timeout": 3},
     worker_hijack_root_logger=False,
 )
 app.autodiscover_tasks(["batches"])

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django_htmx.http import HttpResponseClientRedirect
 
 from chat import exports, finding, fragments, hub, selectors, services
+from chat.fitting import OVERFLOW, SUMMARISE
 from chat.forms import SettingsForm
 from chat.meter import measure
 from chat.models import Conversation
@@ -60,6 +61,19 @@ def settings(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     if saved:
         services.configure(conversation=shown, system_prompt=form.cleaned_data["system_prompt"], options=form.options())
     return render(request, "chat/_settings.html", {"form": form, "conversation": shown, "saved": saved})
+
+
+@require_POST
+@owned
+def overflow(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Choose what becomes of messages that no longer fit."""
+    shown = selectors.conversation(conversation_id, who(request))
+    how = request.POST.get("how", "")
+    if how not in dict(OVERFLOW):
+        return HttpResponse(status=400)
+    services.change(conversation=shown, options={**shown.options, "overflow": how})
+    chosen = "summarised" if how == SUMMARISE else "left out"
+    return HttpResponse(f'<span role="status">From the next question on they are {chosen}.</span>')
 
 
 @require_POST

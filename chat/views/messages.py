@@ -55,7 +55,10 @@ def curl(request: HttpRequest, message_id: UUID, number: int) -> HttpResponse:
 @owned
 def article(request: HttpRequest, message_id: UUID) -> HttpResponse:
     """One message as the log shows it."""
-    return HttpResponse(fragments.article(selectors.turn(selectors.message(message_id, who(request)))))
+    message = selectors.message(message_id, who(request))
+    turn = selectors.turn(message)
+    turn.fate = selectors.fates(message.conversation).get(str(message.id), "")
+    return HttpResponse(fragments.article(turn))
 
 
 @require_GET

@@ -29,6 +29,7 @@ def live(request: HttpRequest) -> HttpResponse:
     return render(request, "backends/_live.html" if request.headers.get("HX-Request") else "backends/live.html", context)
 
 
+@login_required
 @permission_required("backends.change_backend", raise_exception=True)
 @require_POST
 def check(request: HttpRequest, pk: int) -> HttpResponse:
@@ -43,6 +44,7 @@ def check(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("backends:live")
 
 
+@login_required
 @permission_required("backends.add_backend", raise_exception=True)
 @require_POST
 def offer(request: HttpRequest, pk: int) -> HttpResponse:
@@ -58,6 +60,7 @@ def offer(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("backends:live")
 
 
+@login_required
 @permission_required("backends.add_backend", raise_exception=True)
 @require_POST
 def look(request: HttpRequest) -> HttpResponse:

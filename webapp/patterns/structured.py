@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -49,14 +49,35 @@ class Parsed(Generic[T]):
 
 @overload
 async def parse(
-    backend: Backend, request: Request, schema: type[T], *, attempts: int = 3, modes: Sequence[Mode] = MODES, trail: Trail | None = None
+    backend: Backend,
+    request: Request,
+    schema: type[T],
+    *,
+    attempts: int = 3,
+    modes: Sequence[Mode] = MODES,
+    trail: Trail | None = None,
+    on_wrong: Callable[[str], None] | None = None,
 ) -> Parsed[T]: ...
 @overload
 async def parse(
-    backend: Backend, request: Request, schema: Any, *, attempts: int = 3, modes: Sequence[Mode] = MODES, trail: Trail | None = None
+    backend: Backend,
+    request: Request,
+    schema: Any,
+    *,
+    attempts: int = 3,
+    modes: Sequence[Mode] = MODES,
+    trail: Trail | None = None,
+    on_wrong: Callable[[str], None] | None = None,
 ) -> Parsed[Any]: ...
 async def parse(
-    backend: Backend, request: Request, schema: Any, *, attempts: int = 3, modes: Sequence[Mode] = MODES, trail: Trail | None = None
+    backend: Backend,
+    request: Request,
+    schema: Any,
+    *,
+    attempts: int = 3,
+    modes: Sequence[Mode] = MODES,
+    trail: Trail | None = None,
+    on_wrong: Callable[[str], None] | None = None,
 ) -> Parsed[Any]:
     """Ask for a value until one is valid.
 
@@ -64,6 +85,7 @@ async def parse(
         schema: a pydantic model, any type that pydantic knows (`list[int]`), or a JSON schema as a dict.
         attempts: answers asked for at most; what a backend cannot do at all does not count.
         modes: the ways to ask, in order; one that the backend refuses is left for the next.
+        on_wrong: told of each answer that is not valid what is wrong with it.
 
     Raises:
         OutputInvalid, OutputRefused, OutputTruncated, OutputFiltered: with the last text and the usage of all answers.
@@ -78,6 +100,8 @@ async def parse(
             value = asking.shape.read(asking.raw)
         except _WrongError as wrong:
             asking.wrong = wrong
+            if on_wrong:
+                on_wrong(str(wrong))
         else:
             return Parsed(value, asking.raw, asking.usage, asking.answers, asking.mode, asking.trail)
     raise errors.OutputInvalid(f"No valid answer in {asking.answers}:\n{asking.wrong}", raw=asking.raw, usage=asking.usage)

@@ -1,0 +1,63 @@
+"""What the command palette offers: actions on the page at hand, places, and the latest conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.urls import reverse
+
+from chat.models import Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A line of the palette: a link (`url`), or something to open, focus or click on the page (`run`, a CSS selector).
+
+    What the page at hand does not have is not offered there.
+    """
+
+    label: str
+    icon: str
+    url: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Lines under a heading."""
+
+    name: str
+    options: list[Option]
+
+
+ACTIONS = [
+    Option("Stop the answer", "stop", run='#chat:has([data-status="streaming"]) .stop'),
+    Option("Write to the model", "edit", run="#chat-input"),
+    Option("Choose the model", "backends", run="#route-picker"),
+    Option("Settings of this conversation, system prompt", "settings", run="[popovertarget=chat-settings]"),
+    Option("Attach files", "upload", run="#chat-file"),
+    Option("Rename this conversation", "edit", run="#rename"),
+    Option("Pin or unpin this conversation", "pin", run="#chat-menu [hx-post$='/pin/']"),
+    Option("Archive this conversation, or take it out", "archive", run="#chat-menu [hx-post$='/archive/']"),
+    Option("Export as Markdown", "download", run="#chat-menu [href$='/export.md']"),
+    Option("Export as JSON", "download", run="#chat-menu [href$='/export.json']"),
+    Option("Search conversations", "search", run="#chat-find"),
+    Option("Keyboard shortcuts", "key", run="#shortcuts"),
+]
+PLACES = [
+    ("New chat", "plus", "chat:new"),
+    ("Batches", "batches", "batches:index"),
+    ("Search", "search", "search:search"),
+    ("Backends", "backends", "backends:live"),
+    ("Usage", "usage", "backends:usage"),
+    ("Profile and theme", "user", "accounts:profile"),
+    ("API tokens", "key", "gateway:tokens"),
+]
+
+
+def groups(conversations: Iterable[Conversation]) -> list[Group]:
+    """The palette for a user with these conversations."""
+    places = [Option(label, icon, url=reverse(name)) for label, icon, name in PLACES]
+    recent = [Option(str(one), "chat", url=reverse("chat:conversation", args=[one.id])) for one in conversations]
+    return [Group("Places", places), Group("Actions", ACTIONS), Group("Conversations", recent)]

@@ -1,0 +1,147 @@
+"""What the owner has: one of each thing that has an address, so that others can be seen not to reach it."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import URLPattern, URLResolver, get_resolver
+
+import batches.files
+import batches.services
+import chat.files
+import chat.hub
+import chat.services
+import search.services
+from chat.models import Conversation, SentRequest
+from tests.cast import Cast
+from webapp.accounts.models import User
+from webapp.backends.models import Backend, BenchmarkRun, Offer, ProbeRun, Route
+from webapp.backends.services import create_token
+
+WORD = "private-belonging"
+"""A word that stands in each thing of the owner, and nowhere else."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """One URL pattern of the project; `route` is its path with `{parameter}` where the pattern takes one."""
+
+    app: str
+    name: str
+    route: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.app}:{self.name}"
+
+    @property
+    def has_parameters(self) -> bool:
+        return "{" in self.route
+
+
+Things = dict[str, dict[str, Any]]
+"""By the beginning of a route: what its parameters are for the owner's things."""
+
+
+def addresses(resolver: URLResolver | None = None, prefix: str = "/", app: str = "") -> list[Address]:
+    """Every URL pattern of the project, in the order of the resolver; the admin's regular expressions as one path they match."""
+    found: list[Address] = []
+    for entry in (resolver or get_resolver()).url_patterns:
+        route = str(entry.pattern).replace("^(?P<app_label>auth|accounts|backends)/$", "backends/").replace("(?P<url>.*)$", "nowhere")
+        route = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)
+        if isinstance(entry, URLResolver):
+            found += addresses(entry, route, entry.namespace or app)
+        else:
+            assert isinstance(entry, URLPattern)
+            found.append(Address(app, entry.name or "", route))
+    return found
+
+
+def path_of(address: Address, things: Things) -> str:
+    """The path to the owner's thing."""
+    beginning = max((one for one in things if address.route.startswith(one)), key=len, default="")
+    return address.route.format(**things.get(beginning, {}))
+
+
+@pytest.fixture(autouse=True)
+def state_folder(settings: Any, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path / "files"
+
+
+class NoModel:
+    """In the hub's place: questions are written down, and nobody answers."""
+
+    id = uuid.uuid4()
+
+    async def begin(self, write: Callable[[], object]) -> None:
+        await sync_to_async(write)()
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub lives in a server process; these tests have none."""
+    monkeypatch.setattr(chat.hub, "hub", NoModel)
+
+
+@pytest.fixture
+def things(cast: Cast) -> Things:
+    """One of each, all the owner's; backends and their like belong to administrators."""
+    owner = cast.owner
+    return {**_chat(owner), **_batches(owner), **_search(owner), **_backends(owner)}
+
+
+def _chat(owner: User) -> Things:
+    started = chat.services.send(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=owner, text=WORD)
+    parts = [{"kind": "text", "text": WORD}]
+    chat.services.finish(generation_id=started.generation.id, parts=parts, outcome=chat.services.Outcome(), html="")
+    conversation = Conversation.objects.get(pk=started.conversation.pk)
+    assert conversation.leaf_id
+    SentRequest.objects.create(message_id=conversation.leaf_id, number=0, base_url="http://localhost/v1", body={"model": WORD})
+    upload = chat.files.keep(user=owner, file=SimpleUploadedFile(f"{WORD}.txt", WORD.encode()))
+    leaf = conversation.leaf_id
+    ids = {"conversation_id": conversation.pk, "message_id": leaf, "before": leaf, "number": 0, "upload_id": upload.pk}
+    return {"/chat/": {**ids, "token": "not-shared"}}
+
+
+def _batches(owner: User) -> Things:
+    body = {"model": "m", "messages": [{"role": "user", "content": WORD}]}
+    line = json.dumps({"custom_id": WORD, "method": "POST", "url": "/v1/chat/completions", "body": body}).encode()
+    file = batches.files.store(user=owner, filename=f"{WORD}.jsonl", purpose="batch", data=[line])
+    batch = batches.services.create(user=owner, input_file=file, executor="local", name=WORD)
+    batch.rows.create(number=1, custom_id=WORD, offset=0, length=len(line))
+    return {"/batches/": {"batch_id": batch.pk, "number": 1}}
+
+
+def _search(owner: User) -> Things:
+    collection = search.services.create_collection(owner=owner, name=WORD)
+    document = search.services.add_file(collection=collection, name=f"{WORD}.txt", content=[WORD.encode()]).document
+    other_index = collection.indexes.create(model="embed")
+    return {
+        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk},
+        "/search/documents/": {"pk": document.pk},
+    }
+
+
+def _backends(owner: User) -> Things:
+    """For the admin, the same number stands for an object of each kind where there is one."""
+    backend = Backend.objects.create(pk=1, name="b", base_url="http://localhost:9/v1")
+    offer = Offer.objects.create(name="o", base_url="http://localhost:9/v1")
+    Route.objects.update_or_create(pk=1, defaults={"name": "r"})
+    BenchmarkRun.objects.create(pk=1, target="r")
+    ProbeRun.objects.create(pk=1, backend=backend, model="m")
+    token, _ = create_token(user=owner, label=WORD)
+    return {
+        "/backends/": {"pk": backend.pk},
+        "/backends/offers/": {"pk": offer.pk},
+        "/accounts/tokens/": {"pk": token.pk},
+        "/admin/": {"pk": 1, "run": 1, "object_id": 1, "id": owner.pk, "content_type_id": 1},
+    }
