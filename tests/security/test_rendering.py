@@ -61,7 +61,8 @@ class Watch:
         self.page.wait_for_timeout(200)
         assert self.wrong == []
         bad = self.page.locator(
-            "main :is(iframe, object, embed, base, style, form[action*=evil], [onerror], [onload], [href^='javascript' i], [href^='data:' i])"
+            "main :is(iframe, object, embed, base, style, form[action*=evil], [onerror], [onload])"
+            ", main :is([href^='javascript' i], [href^='data:' i])"
         )
         assert bad.count() == 0
         assert self.page.locator("main img:not([src^='/static/'])").count() == 0
@@ -106,13 +107,14 @@ def test_a_hostile_model_in_the_chat(live: Live, make_upstream: Callable[..., Up
 
 
 def test_hostile_names_everywhere_else(live: Live, browser_page: OpenPage) -> None:
-    """FAULTS 5: file names, documents and their snippets, collections, custom ids, prompts, errors of rows, tokens, backends in the admin."""
+    """FAULTS 5: file names, documents and their snippets, collections, custom ids, prompts, errors of rows, tokens, attempts."""
     live.run_python(SEEDS.replace("PAYLOAD", repr(PAYLOAD)).replace("LINE", repr(LINE)))
     paths = live.run_python(PATHS).split()
     assert len(paths) > 8
     page = browser_page(live, "administrator")
     watch = Watch(page)
-    for path in [*paths, "/search/?q=alert&mode=keyword", f"/search/?q={LINE}", f"/chat/?text={LINE}&model={LINE}", f"/batches/?q={LINE}"]:
+    asked = ["/search/?q=alert&mode=keyword", f"/search/?q={LINE}", f"/chat/?text={LINE}&model={LINE}", f"/batches/?q={LINE}"]
+    for path in [*paths, *asked]:
         page.goto(path)
         page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         watch.check()
@@ -144,11 +146,13 @@ batch.save()
 answer = json.dumps({"choices": [{"message": {"content": PAYLOAD}}]})
 batch.rows.create(number=1, custom_id=LINE[:500], offset=0, length=len(line), state=2, error_code=LINE[:100],
                   error_message=PAYLOAD, response=answer)
-chat = Conversation.objects.create(user=user, title=LINE[:200], folder=LINE[:100], updated_at=timezone.now(),
+chat = Conversation.objects.create(user=user, title=LINE[:200], folder=LINE[:100],
+                                   updated_at=timezone.now(),
                                    system_prompt=PAYLOAD, model=LINE[:300])
 Message.objects.create(conversation=chat, role="user", text=PAYLOAD)
 create_token(user=user, label=LINE[:100])
-Attempt.objects.create(request_id=chat.id, backend=LINE[:64], model=LINE[:200], route=LINE[:300], why=LINE[:1000], source="chat", outcome="failed",
+Attempt.objects.create(request_id=chat.id, backend=LINE[:64], model=LINE[:200], route=LINE[:300],
+                       why=LINE[:1000], source="chat", outcome="failed",
                        error="x", created_at=timezone.now(), user=user)
 """
 PATHS = """
