@@ -89,7 +89,7 @@ def compare(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, models: Sequence[str], attachments: Iterable[dict[str, Any]] = ()
 ) -> list[Started]:
     """Ask two or three routes the same question at once: sibling answers, shown side by side until one is picked."""
-    names = list(dict.fromkeys(filter(None, models)))
+    names = list(dict.fromkeys(filter(None, map(_model, models))))
     if not 2 <= len(names) <= MAX_COMPARED:
         raise Refused(f"Choose two or three different models to compare, not {len(names)}.")
     attachments = list(attachments)

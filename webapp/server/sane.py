@@ -1,4 +1,4 @@
-"""What no browser sends: refused before any view sees it, since no database or codec can take it."""
+"""What no browser sends: kept from the views, since no database or codec can take it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ def sane_requests(get_response: Any) -> Any:
 
 
 def check(request: HttpRequest) -> None:
-    """Refuse a NUL in the address (PostgreSQL takes none in texts), and a form in a character set other than UTF-8.
+    """Leave NULs out of the query (PostgreSQL takes none in texts); refuse one in the path, and a form in a character set other than UTF-8.
 
     Raises:
         BadRequest: which Django answers with the page for 400.
     """
-    if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+    if "\0" in request.path_info:
         raise BadRequest("There is a NUL in the address.")
+    query = request.META.get("QUERY_STRING", "")
+    if "%00" in query:
+        request.META["QUERY_STRING"] = query.replace("%00", "")
     charset = (request.content_params or {}).get("charset", "utf-8")
     if charset.lower() not in CHARSETS:
         raise BadRequest("Forms are taken in UTF-8 only.")
