@@ -51,6 +51,7 @@ PLACES = [
     ("Search", "search", "search:search"),
     ("Backends", "backends", "backends:live"),
     ("Usage", "usage", "backends:usage"),
+    ("Prompts", "file", "chat:prompts"),
     ("Profile and theme", "user", "accounts:profile"),
     ("API tokens", "key", "gateway:tokens"),
 ]

@@ -9,10 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from chat import files
-from chat.models import Conversation, Generation, LogRow, Message, Upload
+from chat.models import Conversation, Generation, LogRow, Message, Prompt, Upload
 from webapp.accounts.models import User
 
 SIDEBAR = 60
@@ -195,3 +195,24 @@ def _uuid(value: object) -> UUID | None:
         return UUID(str(value))
     except ValueError:
         return None
+
+
+def prompts(user: User) -> list[Prompt]:
+    """The user's own prompts and everybody's shared ones, by name."""
+    return list(Prompt.objects.filter(Q(user=user) | Q(shared=True)).select_related("user"))
+
+
+def prompt(prompt_id: UUID, user: User) -> Prompt:
+    """A prompt that the user may use."""
+    found = Prompt.objects.filter(Q(user=user) | Q(shared=True), id=prompt_id).first()
+    if found is None:
+        raise NotFound(str(prompt_id))
+    return found
+
+
+def own_prompt(prompt_id: UUID, user: User) -> Prompt:
+    """A prompt that the user may change."""
+    found = Prompt.objects.filter(id=prompt_id, user=user).first()
+    if found is None:
+        raise NotFound(str(prompt_id))
+    return found

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from chat import selectors
 from chat.answer import Answer
-from chat.models import Conversation, Generation, LogRow, Message, Owner, SentRequest
+from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest
 from chat.view import finished_html
 from webapp.accounts.models import User
 
@@ -276,3 +276,16 @@ def change(*, conversation: Conversation, **fields: Any) -> None:
     for name, value in fields.items():
         setattr(conversation, name, value)
     conversation.save(update_fields=list(fields))
+
+
+def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shared: bool) -> Prompt:
+    """Make a prompt of the user's library, or change one."""
+    prompt = prompt or Prompt(user=user)
+    prompt.name, prompt.text, prompt.shared = name, text, shared
+    prompt.save()
+    return prompt
+
+
+def delete_prompt(*, prompt: Prompt) -> None:
+    """Delete a prompt."""
+    prompt.delete()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.views import conversations, messages, pages, palette, uploads
+from chat.views import conversations, messages, pages, palette, prompts, uploads
 
 app_name = "chat"
 urlpatterns = [
@@ -21,6 +21,11 @@ urlpatterns = [
     path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
     path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),
     path("palette/", palette.commands, name="palette"),
+    path("slash/", prompts.slash, name="slash"),
+    path("prompts/", prompts.library, name="prompts"),
+    path("prompts/<uuid:prompt_id>/", prompts.library, name="prompt"),
+    path("prompts/<uuid:prompt_id>/use/", prompts.use, name="prompt-use"),
+    path("prompts/<uuid:prompt_id>/delete/", prompts.delete, name="prompt-delete"),
     path("find/", conversations.find, name="find"),
     path("shared/<str:token>/", conversations.shared, name="shared"),
     path("files/", uploads.upload, name="upload"),
