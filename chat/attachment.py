@@ -45,6 +45,7 @@ class Attachment:
         self._hub = hub
         self._send, self._close = send, close
         self._stale = True
+        self._reading = False
         self._seen = seen
         self._closing = False
         self._waiting: list[str] = []
@@ -70,6 +71,8 @@ class Attachment:
 
     def begin(self, html: str, live: Live) -> None:
         """An answer begins: `html` goes to the end of the log, and the answer is followed from its start."""
+        if self._reading:
+            self._stale = True  # what is being read may have it or not: it is read again
         if self._stale:
             return
         self.post(frame(html, fragments.LOG, "beforeend"))
@@ -125,9 +128,11 @@ class Attachment:
 
     async def _send_state(self) -> None:
         """The log as one replacement; whatever is being written in it is followed from that very state."""
+        self._reading = True
         live = await self._hub.live_of(self.conversation_id)
         found = await read(_load)(self.conversation_id, self.user)
-        if found is None:
+        self._reading = False
+        if found is None or self._stale:
             return
         conversation, page = found
         seen, self._seen = self._seen, ""

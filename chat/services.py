@@ -17,6 +17,7 @@ from chat.answer import Answer
 from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest
 from chat.view import finished_html
 from webapp.accounts.models import User
+from webapp.backends import attached
 
 MAX_TEXT = 1_000_000
 OWNER_SILENCE = timedelta(seconds=6)
@@ -246,7 +247,9 @@ def share(*, conversation: Conversation, on: bool) -> None:
 
 
 def delete(*, conversation: Conversation) -> None:
-    """Delete a conversation with all its branches."""
+    """Delete a conversation with all its branches and documents."""
+    if documents := attached.documents():
+        documents.forget(user=conversation.user, conversation_id=conversation.id)
     conversation.delete()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from chat import services
+from chat.attachment import Attachment
 from chat.hub import Hub
 from chat.live import Live
 from chat.models import Conversation, Generation, LogRow, Message, Owner
@@ -223,6 +225,41 @@ async def test_another_process_follows_and_stops_through_the_database(people: Ca
         await theirs.stop()
 
 
+async def test_an_answer_that_begins_while_the_log_is_read_is_shown_once(
+    people: Cast, serve: Any, fresh: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAULTS 24: whoever comes at that very moment neither misses it nor sees it twice."""
+    gate, ended, frames = asyncio.Event(), asyncio.Event(), list[dict[str, str]]()
+
+    async def send(text: str) -> None:
+        frames.append(json.loads(text))
+        if 'data-status="done"' in text.replace("\\", ""):
+            ended.set()
+
+    async def close(code: int) -> None:
+        raise AssertionError(code)
+
+    async with serve(saying("Hello", pace=0.2)) as hub:
+        live_of = hub.live_of
+
+        async def slowly(conversation_id: UUID) -> Live | None:
+            found: Live | None = await live_of(conversation_id)
+            await gate.wait()
+            return found
+
+        monkeypatch.setattr(hub, "live_of", slowly)
+        pump = asyncio.ensure_future(Attachment(hub, fresh, people.owner, send=send, close=close).pump())
+        await asyncio.sleep(0.05)
+        await hub.begin(lambda: services.send(owner=hub.id, conversation_id=fresh, user=people.owner, text="Hi"))
+        gate.set()
+        await asyncio.wait_for(ended.wait(), 5)
+        log = [frame for frame in frames if frame["target"] == "#chat-log"]
+        while any(frame["swap"] == "innerMorph" for frame in log[1:]):
+            log.pop(0)
+        assert sum(frame["content"].count('data-testid="message-user"') for frame in log) == 1
+        pump.cancel()
+
+
 async def test_a_slow_reader_skips_states_and_costs_no_memory(people: Cast, serve: Any, fresh: UUID) -> None:
     """FAULTS 29: nothing is queued for a client that does not read."""
     blocked = asyncio.Event()
@@ -233,8 +270,6 @@ async def test_a_slow_reader_skips_states_and_costs_no_memory(people: Cast, serv
             await asyncio.sleep(0)
 
     async with serve(run) as hub:
-        from chat.attachment import Attachment
-
         sent: list[str] = []
 
         async def send(text: str) -> None:
@@ -254,7 +289,7 @@ async def test_a_slow_reader_skips_states_and_costs_no_memory(people: Cast, serv
         assert len(slow._waiting) < 5
         blocked.set()
         await asyncio.sleep(0.3)
-        assert "line 1999 of text" in sent[-1]
+        assert "line 1999 of text" in "".join(sent)
         pump.cancel()
     assert (await Message.objects.aget(role="assistant")).text.count("line") == 2000
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
@@ -64,11 +65,25 @@ def attached(live: Live, headers: dict[str, str], conversation: uuid.UUID) -> It
         yield Socket(connection)
 
 
+SERVE = """
+from webapp.accounts.models import User
+from webapp.backends.services import add_backend, add_model, create_token, set_route
+backend = add_backend(name="up{port}", base_url="{url}")
+add_model(backend=backend, name="m")
+for route in ("{route}", "seen-{port}"):
+    set_route(name=route, steps=[(backend, "m")])
+print(create_token(user=User.objects.get(username="owner"))[1])
+"""
+
+
 def serve(live: Live, upstream: Upstream, route: str) -> None:
-    """Have the server ask the upstream, alone, for `route`."""
-    assert live.manage("add_backend", "--name", f"up{upstream.port}", "--base-url", upstream.base_url).returncode == 0
-    done = live.manage("add_route", "--name", route, "--step", f"up{upstream.port}/m")
-    assert done.returncode == 0, done.stderr
+    """Have the server ask the upstream, alone, for `route`; returns when the server, which is another process, has seen it."""
+    token = live.run_python(SERVE.format(port=upstream.port, url=upstream.base_url, route=route)).strip()
+    deadline = time.monotonic() + 10
+    with httpx2.Client(base_url=live.url, headers={"Authorization": f"Bearer {token}"}) as client:
+        while client.get(f"/v1/models/seen-{upstream.port}").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def apart_from_titles(*replies: Reply) -> Reply:

@@ -10,7 +10,7 @@ Every question has one right answer, made of words that are all different (tests
   finished with `stop`) with a word missing or out of order; an answer on the page that was cut and is not a beginning of the right one,
   or lacks words that its reader saw a second before the kill; a question that cannot be brought to its whole answer in 180 s by
   pressing what the page offers;
-- a gateway call that has neither an answer nor an error after 30 s, or an error that is not 429, 502, 503, 504;
+- a gateway call that has neither an answer nor an error after 60 s, or an error that is not 429, 502, 503, 504;
 - a batch that is gone, has no end in 240 s or another than `completed`; an input line without an output row; a count of finished rows
   that goes down; a row that fails, since the steady backend is always left;
 - a document that was taken and is not found by its word within 90 s, or is not the first found later; a page that answers 4xx or 5xx.
