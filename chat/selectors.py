@@ -16,6 +16,7 @@ from chat.models import Conversation, Generation, LogRow, Message, Prompt, Uploa
 from webapp.accounts.models import User
 
 SIDEBAR = 60
+KEPT = 300
 WINDOW = 30
 """Messages that a page shows at first, and loads at a time."""
 
@@ -70,8 +71,11 @@ def conversations(user: User, *, archived: bool = False) -> QuerySet[Conversatio
 
 
 def sidebar(user: User) -> list[Conversation]:
-    """The conversations that a page lists; older ones are found by search."""
-    return list(conversations(user)[:SIDEBAR])
+    """The conversations that a page lists: the latest, and those that were pinned or put into folders; older ones are found by search."""
+    rows = conversations(user).order_by("-pinned", "-folder", "-updated_at").defer("system_prompt", "options", "analysis")
+    listed = list(rows[: KEPT + SIDEBAR])  # those without a folder come last
+    loose = [one for one in listed if not one.pinned and not one.folder]
+    return listed[: len(listed) - len(loose)] + loose[:SIDEBAR]
 
 
 def conversation(conversation_id: UUID, user: User) -> Conversation:

@@ -292,3 +292,23 @@ def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shar
 def delete_prompt(*, prompt: Prompt) -> None:
     """Delete a prompt."""
     prompt.delete()
+
+
+def move(*, conversation: Conversation, folder: str) -> None:
+    """Put a conversation into the folder of this name; an empty name takes it out."""
+    change(conversation=conversation, folder=_folder_name(folder))
+
+
+def rename_folder(*, user: User, name: str, to: str) -> None:
+    """Rename a folder; one that has the new name already takes its conversations in."""
+    if to := _folder_name(to):
+        Conversation.objects.filter(user=user, folder=_folder_name(name)).exclude(folder="").update(folder=to)
+
+
+def delete_folder(*, user: User, name: str) -> None:
+    """Take all conversations out of a folder, which ends it."""
+    Conversation.objects.filter(user=user, folder=_folder_name(name)).update(folder="")
+
+
+def _folder_name(text: str) -> str:
+    return " ".join(text.replace("\x00", "").split())[:100].strip()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.views import conversations, messages, pages, palette, prompts, uploads
+from chat.views import conversations, folders, imports, messages, pages, palette, prompts, uploads
 
 app_name = "chat"
 urlpatterns = [
@@ -11,6 +11,9 @@ urlpatterns = [
     path("<uuid:conversation_id>/before/<uuid:before>/", pages.earlier, name="earlier"),
     path("<uuid:conversation_id>/send/", conversations.send, name="send"),
     path("<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
+    path("<uuid:conversation_id>/move/", folders.move, name="move"),
+    path("folders/rename/", folders.rename, name="folder-rename"),
+    path("folders/delete/", folders.delete, name="folder-delete"),
     path("<uuid:conversation_id>/delete/", conversations.delete, name="delete"),
     path("<uuid:conversation_id>/settings/", conversations.settings, name="settings"),
     path("<uuid:conversation_id>/meter/", conversations.meter, name="meter"),
@@ -20,6 +23,7 @@ urlpatterns = [
     path("<uuid:conversation_id>/share/", conversations.mark, {"what": "share"}, name="share"),
     path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
     path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),
+    path("import/", imports.import_file, name="import"),
     path("palette/", palette.commands, name="palette"),
     path("slash/", prompts.slash, name="slash"),
     path("prompts/", prompts.library, name="prompts"),

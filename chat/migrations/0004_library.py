@@ -20,10 +20,15 @@ class Migration(migrations.Migration):
             name='analysis',
             field=models.JSONField(blank=True, default=dict, help_text='Summary, tags and confidence, as a model saw them (`chat.analysis`).'),
         ),
-        migrations.AlterField(
-            model_name='message',
-            name='created_at',
-            field=models.DateTimeField(default=django.utils.timezone.now),
+        # The default is Django's alone; altering the column would remake the table on SQLite, and lose the search's triggers.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AlterField(
+                    model_name='message',
+                    name='created_at',
+                    field=models.DateTimeField(default=django.utils.timezone.now),
+                ),
+            ],
         ),
         migrations.CreateModel(
             name='Prompt',
