@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -48,8 +48,9 @@ def _conversation(user: User, id_: UUID, one: Imported) -> Conversation:
 
 def _messages(conversation: Conversation, one: Imported) -> dict[str, Message]:
     made: dict[str, Message] = {}
-    for turn in one.turns:
-        made[turn.key] = _message(conversation, turn, made.get(turn.parent or ""), turn.at or one.at or timezone.now())
+    for number, turn in enumerate(one.turns):
+        at = (turn.at or one.at or timezone.now()) + timedelta(microseconds=number)  # branches of one time keep their order
+        made[turn.key] = _message(conversation, turn, made.get(turn.parent or ""), at)
     return made
 
 
