@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.views import conversations, folders, imports, messages, pages, palette, prompts, uploads
+from chat.views import analysis, conversations, folders, imports, messages, pages, palette, prompts, uploads
 
 app_name = "chat"
 urlpatterns = [
@@ -11,6 +11,7 @@ urlpatterns = [
     path("<uuid:conversation_id>/before/<uuid:before>/", pages.earlier, name="earlier"),
     path("<uuid:conversation_id>/send/", conversations.send, name="send"),
     path("<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
+    path("<uuid:conversation_id>/analysis/", analysis.panel, name="analysis"),
     path("<uuid:conversation_id>/move/", folders.move, name="move"),
     path("folders/rename/", folders.rename, name="folder-rename"),
     path("folders/delete/", folders.delete, name="folder-delete"),
