@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -58,9 +59,17 @@ def note_frame(message_id: UUID, note: str) -> str:
     return frame(render_to_string("chat/_note.html", {"note": note, "key": key(message_id)}), f"#n-{key(message_id)}", "outerMorph")
 
 
+def group(turn: selectors.Turn, draw: Callable[[selectors.Turn], str]) -> str:
+    """A turn as `draw` draws it; a comparison's answers stand side by side."""
+    if not turn.beside:
+        return draw(turn)
+    columns = "".join(draw(each) for each in (turn, *(selectors.Turn(message) for message in turn.beside)))
+    return f'<div class="compare" data-testid="compare" id="compare-{key(turn.message.id)}">{columns}</div>'
+
+
 def log(page: selectors.Page, conversation: Conversation) -> SafeString:
     """A stretch of whole messages; before it, where there is more, the sentinel that loads it when it scrolls into view."""
-    return mark_safe(earlier(page, conversation) + "".join(article(turn) for turn in page.turns))  # noqa: S308 - rendered by templates
+    return mark_safe(earlier(page, conversation) + "".join(group(turn, article) for turn in page.turns))  # noqa: S308 - rendered by templates
 
 
 def earlier(page: selectors.Page, conversation: Conversation) -> str:

@@ -68,6 +68,9 @@ class Message(models.Model):
     attachments = models.JSONField(default=list, blank=True, help_text="Of a question: images and files.")
     html = models.TextField(blank=True, editable=False, help_text="The rendered parts of a finished answer.")
     model = models.CharField(max_length=300, blank=True, help_text="The route or model that was asked for.")
+    compare = models.UUIDField(
+        null=True, blank=True, editable=False, help_text="Shared by answers that stand side by side to be picked from."
+    )
     finish_reason = models.CharField(max_length=20, blank=True)
     error = models.CharField(max_length=2000, blank=True)
     trail = models.JSONField(default=list, blank=True, help_text="Who was tried, and how it went.")
@@ -144,19 +147,20 @@ class Owner(models.Model):
 
 
 class Generation(models.Model):
-    """One run that writes one answer. At most one runs in a conversation at a time, over all processes."""
+    """One run that writes one answer. One runs in a conversation at a time, over all processes; a comparison takes further slots."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="generations")
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="generations")
     owner = models.UUIDField(db_index=True)
+    slot = models.PositiveSmallIntegerField(default=0)
     running = models.BooleanField(default=True)
     stop_requested = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["conversation"], condition=Q(running=True), name="one_answer_at_a_time"),
+            models.UniqueConstraint(fields=["conversation", "slot"], condition=Q(running=True), name="one_answer_at_a_time"),
         ]
         indexes = [models.Index(fields=["owner"], condition=Q(running=True), name="chat_running_by_owner")]
 

@@ -40,6 +40,8 @@ class Turn:
 
     message: Message
     siblings: list[UUID] = field(default_factory=list)
+    beside: list[Message] = field(default_factory=list)
+    """The answers that it is to be compared with."""
     fate: str = ""
     """"left out" or "summarised", for what no longer fits into the window."""
 
@@ -128,7 +130,15 @@ def page(conversation: Conversation, *, before: UUID | None = None, limit: int =
     messages = [found[id_] for id_ in shown if id_ in found]
     siblings = _siblings(conversation.id, messages)
     gone = fates(conversation)
-    return Page([Turn(message, siblings[message.parent_id], gone.get(str(message.id), "")) for message in messages], earlier)
+    turns = [Turn(message, siblings[message.parent_id], fate=gone.get(str(message.id), "")) for message in messages]
+    if before is None and messages and messages[-1].compare:
+        turns[-1].beside = _beside(messages[-1])
+    return Page(turns, earlier)
+
+
+def _beside(shown: Message) -> list[Message]:
+    """The other answers that it is compared with, as they were begun."""
+    return list(Message.objects.filter(conversation=shown.conversation_id, compare=shown.compare).exclude(id=shown.id))
 
 
 def fates(conversation: Conversation) -> dict[str, str]:
@@ -167,8 +177,8 @@ def branch(conversation: Conversation, *, html: bool = False) -> list[Message]:
     return [found[id_] for id_ in ids if id_ in found]
 
 
-def running(conversation_id: UUID) -> Generation | None:
-    return Generation.objects.filter(conversation=conversation_id, running=True).select_related("message").first()
+def running(conversation_id: UUID) -> list[Generation]:
+    return list(Generation.objects.filter(conversation=conversation_id, running=True).select_related("message"))
 
 
 def log_after(generation_id: UUID, seq: int) -> tuple[list[LogRow], bool]:
