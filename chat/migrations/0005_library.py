@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0003_summary'),
+        ('chat', '0004_compare'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
