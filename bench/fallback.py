@@ -1,4 +1,9 @@
-"""What a refused first backend adds to a request: the first time, and once its breaker is open. `python -m bench fallback`"""
+"""What a request costs this process, and what a refused first backend adds to it: the first time, and once its breaker is open.
+
+    python -m bench fallback
+
+CPU time is that of the process, over many requests a few at a time: other processes' load does not show in it.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,20 @@ import asyncio
 import socket
 import statistics
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
 
 from bench.instant import instant_upstream
 from webapp.patterns.breakers import CONSECUTIVE, MemoryBreakers
 from webapp.patterns.fallback import Chain, Step
-from webapp.patterns.providers.openai import OpenAIBackend
+from webapp.patterns.providers.openai import OpenAIBackend, package
+from webapp.patterns.providers.transport import PoolTransport
 from webapp.patterns.types import Request
 
 ROUNDS = 40
+REQUESTS, AT_ONCE = 2000, 16
 ASK = Request.chat([{"role": "user", "content": "Hi"}])
 
 
@@ -29,7 +40,38 @@ async def milliseconds(chain: Chain) -> float:
     return (time.perf_counter() - began) * 1000
 
 
+async def cpu(call: Callable[[], Awaitable[Any]]) -> float:
+    """Microseconds of CPU a call, the best of three rounds."""
+
+    async def worker() -> None:
+        for _ in range(REQUESTS // AT_ONCE):
+            await call()
+
+    await call()
+    rounds = []
+    for _ in range(3):
+        began = time.process_time()
+        await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+        rounds.append((time.process_time() - began) / REQUESTS * 1e6)
+    return min(rounds)
+
+
+async def costs(base_url: str) -> None:
+    """The same request by the openai package, by httpx2's client and by ours, all over our transport."""
+    client = httpx2.AsyncClient(transport=PoolTransport())
+    theirs = package().AsyncOpenAI(api_key="none", base_url=base_url, http_client=client)
+    backend = OpenAIBackend("good", base_url)
+    chain = Chain("direct", [Step(backend, "m")], breakers=MemoryBreakers())
+    body: Any = {"model": "m", **ASK.body}
+    print(f"CPU of a request, {AT_ONCE} at once:")
+    print(f"  the openai package           {await cpu(lambda: theirs.chat.completions.create(**body)):6.0f} µs")
+    print(f"  httpx2's client, undecoded   {await cpu(lambda: client.post(f'{base_url}/chat/completions', json=body)):6.0f} µs")
+    print(f"  OpenAIBackend.send           {await cpu(lambda: backend.send(Request(body))):6.0f} µs")
+    print(f"  a whole chain                {await cpu(lambda: chain.send(ASK)):6.0f} µs")
+
+
 async def measure(base_url: str) -> None:
+    await costs(base_url)
     good = Step(OpenAIBackend("good", base_url), "m")
     dead = Step(OpenAIBackend("dead", f"http://127.0.0.1:{closed_port()}/v1"), "m")
     breakers = MemoryBreakers()

@@ -1,4 +1,7 @@
-"""An upstream that costs next to nothing: it answers every request with the same bytes. `python -m bench.instant` prints its port."""
+"""An upstream that costs next to nothing: it answers every POST with the same bytes. `python -m bench.instant` prints its port.
+
+`python -m bench.instant SECONDS` lets each answer wait for so long, as a model would.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,13 @@ _BODY = json.dumps(
     }
 ).encode()
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+_NOTHING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self) -> None:
+    def __init__(self, delay: float) -> None:
         self._buffer = b""
+        self._delay = delay
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -35,9 +40,13 @@ class _Connection(asyncio.Protocol):
             length = _content_length(self._buffer[:end])
             if len(self._buffer) < end + 4 + length:
                 return
+            answer = _ANSWER if self._buffer.startswith(b"POST") else _NOTHING
             self._buffer = self._buffer[end + 4 + length :]
             assert isinstance(self._transport, asyncio.WriteTransport)
-            self._transport.write(_ANSWER)
+            if self._delay:
+                asyncio.get_running_loop().call_later(self._delay, self._transport.write, answer)
+            else:
+                self._transport.write(answer)
 
 
 def _content_length(head: bytes) -> int:
@@ -45,16 +54,16 @@ def _content_length(head: bytes) -> int:
     return int(rest.split(b"\r\n", 1)[0]) if found else 0
 
 
-async def _serve() -> None:
-    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0, backlog=1024)
+async def _serve(delay: float) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(delay), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 @contextlib.contextmanager
-def instant_upstream() -> Iterator[str]:
-    """The base address of such a server in a process of its own."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.instant"], stdout=subprocess.PIPE, text=True)
+def instant_upstream(delay: float = 0.0) -> Iterator[str]:
+    """The base address of such a server in a process of its own; `delay` seconds before each answer."""
+    process = subprocess.Popen([sys.executable, "-m", "bench.instant", str(delay)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
@@ -64,4 +73,4 @@ def instant_upstream() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_serve(float(sys.argv[1]) if len(sys.argv) > 1 else 0.0))

@@ -14,12 +14,13 @@ from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from chat import fragments, selectors, services
+from chat import files, fragments, selectors, services
 from chat.attachment import Attachment
 from chat.db import read
 from chat.hub import hub
 from chat.services import Refused, Started
 from webapp.accounts.models import User
+from webapp.patterns.errors import InputError
 
 MAX_MESSAGE = 2_000_000
 SIGN_IN, NO_SUCH_CHAT, SERVER_ERROR = 4401, 4404, 1011
@@ -85,12 +86,33 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def on_send(self, body: dict[str, Any]) -> None:
         text, model = _text(body, "text"), _text(body, "model")
         attached = await read(selectors.attached)(self.user, body.get("attachment"))
+        if attached:
+            await read(self._index)(text, attached)
+
+        if others := _names(body.get("compare")):
+            await self._compare(text, [model, *others], attached)
+            return
 
         def write() -> Started:
             ids = hub().id, self.conversation_id
             return services.send(owner=ids[0], conversation_id=ids[1], user=self.user, text=text, model=model, attachments=attached)
 
         await self.start(write, text)
+
+    async def _compare(self, text: str, models: list[str], attached: list[dict[str, Any]]) -> None:
+        owner, id_ = hub().id, self.conversation_id
+        await hub().begin_all(
+            lambda: services.compare(owner=owner, conversation_id=id_, user=self.user, text=text, models=models, attachments=attached)
+        )
+        self.attachment.post(fragments.sent(text))
+
+    def _index(self, text: str, attached: list[dict[str, Any]]) -> None:
+        shown = selectors.conversation_or_fresh(self.conversation_id, self.user)
+        title = str(shown.title) or services.first_words(text) or "files"
+        try:
+            files.index(user=self.user, conversation_id=self.conversation_id, title=title, items=attached)
+        except InputError as error:
+            raise Refused(error.message) from None
 
     async def on_edit(self, body: dict[str, Any]) -> None:
         message, text = _message(body), _text(body, "text")
@@ -149,6 +171,12 @@ def _text(body: dict[str, Any], name: str) -> str:
         raise Refused(f"{name} must be text.")
     # A lone surrogate is valid JSON and no text: it can be neither stored nor sent.
     return value.encode("utf-8", "replace").decode()
+
+
+def _names(value: object) -> list[str]:
+    """One name, several or none, as a form sends them."""
+    names = value if isinstance(value, list) else [value]
+    return [name for name in names if isinstance(name, str) and name]
 
 
 def _message(body: dict[str, Any]) -> UUID:

@@ -1,7 +1,8 @@
-"""Files in questions: images go to models that see, text goes into the question."""
+"""Files in questions: images go to models that see, short texts into the question; all documents are indexed for the search tool."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,9 +12,15 @@ from django.core.files import File
 
 from chat.models import Upload
 from webapp.accounts.models import User
+from webapp.backends import attached
 
 MAX_IMAGE = 10 * 1024 * 1024
+MAX_DOCUMENT = 50 * 1024 * 1024
+MAX_INLINE = 32 * 1024
+"""Bytes of a text file that goes into the question whole; of larger ones the search tool finds what is asked for."""
 MAX_TEXT = 400 * 1024
+"""The same where nobody indexes documents."""
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
@@ -28,14 +35,13 @@ def path(upload_id: UUID | str) -> Path:
 
 def keep(*, user: User, file: File[bytes]) -> Upload:
     """Store a file that a question may carry."""
-    data = file.read(MAX_IMAGE + 1)
+    data = file.read(MAX_DOCUMENT + 1)
     kind = image_type(data)
     if kind and len(data) > MAX_IMAGE:
         raise Unusable(f"Images may have {MAX_IMAGE // 1024 // 1024} MB at most.")
-    if not kind:
-        decoded(data)
+    kind = kind or document_type(data, file.name or "")
     name = "".join(c for c in Path(file.name or "file").name if c.isprintable())[-200:] or "file"
-    upload = Upload.objects.create(user=user, name=name, type=kind or "text/plain", size=len(data))
+    upload = Upload.objects.create(user=user, name=name, type=kind, size=len(data))
     target = path(upload.id)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
@@ -49,15 +55,28 @@ def image_type(data: bytes) -> str:
     return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), "")
 
 
+def document_type(data: bytes, name: str) -> str:
+    """The media type of a document that can be indexed, or of a text file."""
+    indexed = attached.documents() is not None
+    if len(data) > MAX_DOCUMENT:
+        raise Unusable(f"Documents may have {MAX_DOCUMENT // 1024 // 1024} MB at most here. Add larger ones in Search.")
+    if indexed and data.startswith(b"%PDF-"):
+        return "application/pdf"
+    if indexed and data.startswith(b"PK") and name.lower().endswith(".docx"):
+        return DOCX
+    if len(data) > MAX_TEXT and not indexed:
+        raise Unusable(f"Text files may have {MAX_TEXT // 1024} KB at most here.")
+    decoded(data)
+    return "text/plain"
+
+
 def decoded(data: bytes) -> str:
     """The text of a text file."""
-    if len(data) > MAX_TEXT:
-        raise Unusable(f"Text files may have {MAX_TEXT // 1024} KB at most here. Add larger documents in Search, and ask about them.")
     encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
-        raise Unusable("Only images (PNG, JPEG, GIF, WebP) and text files can be attached. Add documents in Search.") from None
+        raise Unusable("Only images (PNG, JPEG, GIF, WebP), PDF, DOCX and text files can be attached.") from None
     if "\x00" in text:
         raise Unusable("This is no text file.")
     return text
@@ -65,14 +84,29 @@ def decoded(data: bytes) -> str:
 
 def entry(upload: Upload) -> dict[str, Any]:
     """An upload as a message's `attachments` hold it."""
-    kind = "image" if upload.type.startswith("image/") else "file"
+    kind = "image" if upload.type.startswith("image/") else "file" if inline(upload) else "document"
     return {
         "kind": kind, "id": str(upload.id), "name": upload.name, "type": upload.type, "size": upload.size,
         "url": f"/chat/files/{upload.id}/",
     }  # fmt: skip
 
 
+def inline(upload: Upload) -> bool:
+    """Whether a document goes into the question whole."""
+    return upload.type == "text/plain" and upload.size <= (MAX_INLINE if attached.documents() else MAX_TEXT)
+
+
+def index(*, user: User, conversation_id: UUID, title: str, items: Iterable[dict[str, Any]]) -> None:
+    """Have the documents of a question indexed for the conversation's searches."""
+    documents = attached.documents()
+    for item in items:
+        if documents and item["kind"] != "image":
+            documents.add(user=user, conversation_id=conversation_id, title=title, name=item["name"], path=path(item["id"]))
+
+
 def text_of(item: dict[str, Any]) -> str:
-    """A text attachment as it goes to the model."""
+    """A document as it goes to the model: its text, or where to find it."""
+    if item["kind"] == "document":
+        return f"[Attached document: {item['name']}. Find what it says with the tool search_documents.]"
     fence = "````"
     return f"{fence} {item['name']}\n{decoded(path(item['id']).read_bytes())}\n{fence}"

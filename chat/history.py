@@ -44,7 +44,7 @@ def api_messages(message: Stored) -> list[Message]:
 
 def _content(message: Stored) -> str | list[dict[str, Any]]:
     images = [item for item in message.attachments if item["kind"] == "image"]
-    texts = [files.text_of(item) for item in message.attachments if item["kind"] == "file"]
+    texts = [files.text_of(item) for item in message.attachments if item["kind"] != "image"]
     text = "\n\n".join([*texts, message.text])
     if not images:
         return text

@@ -7,8 +7,11 @@ class SearchConfig(AppConfig):
 
     def ready(self) -> None:
         from search import tool, worker
+        from search.attached import Attached
         from webapp import background
+        from webapp.backends import attached
         from webapp.backends.toolbox import toolbox
 
         background.register("search", worker.service)
         toolbox.tool(tool.search_documents)
+        attached.register(Attached())

@@ -19,6 +19,7 @@ class Collection(models.Model):
     name = models.CharField(max_length=100)
     description = models.CharField(max_length=300, blank=True)
     groups = models.ManyToManyField(Group, blank=True, related_name="collections")
+    conversation = models.UUIDField(null=True, blank=True, unique=True, editable=False, help_text="The chat that its documents belong to.")
     describe_with = models.CharField(
         "summaries by", max_length=300, blank=True, help_text="A language model that writes summaries and tags."
     )

@@ -34,13 +34,15 @@ class Added:
     existed: bool
 
 
-def create_collection(*, owner: User, name: str, description: str = "", model: str = DEFAULT_MODEL) -> Collection:
+def create_collection(
+    *, owner: User, name: str, description: str = "", model: str = DEFAULT_MODEL, conversation: uuid.UUID | None = None
+) -> Collection:
     """A collection with an empty index that serves. Raises `InputError` when the owner has one of that name."""
     name = clean_name(name)[:100]
     if Collection.objects.filter(owner=owner, name=name).exists():
         raise InputError(f"You have a collection named “{name}” already", param="name")
     with transaction.atomic():
-        collection = Collection.objects.create(owner=owner, name=name, description=description)
+        collection = Collection.objects.create(owner=owner, name=name, description=description, conversation=conversation)
         collection.serving = Index.objects.create(collection=collection, model=model, state=Index.State.READY)
         collection.save(update_fields=["serving"])
     return collection

@@ -18,20 +18,25 @@ MAX_TEXT_CHARS = 1500
 async def search_documents(
     query: str, me: ToolContext, collection: str = "", limit: Annotated[int, Field(ge=1, le=20)] = 5
 ) -> dict[str, Any]:
-    """Search the user's own documents for passages, by meaning and by words.
+    """Search the user's own documents for passages, by meaning and by words; those attached to this conversation come first.
 
     Args:
         query: a question or key words.
         collection: the name of a collection to search alone; empty for all.
         limit: how many passages, 1 to 20.
     """
-    from search import citations
+    from search import attached, citations
     from search import query as searching
     from search.selectors import Filters
 
     user = await _user(me)
     results = await searching.search(user, query, filters=Filters(collection=await _collection(user, collection)), limit=limit)
-    rows = [citations.row(result) for result in results.found]
+    found = results.found
+    if not collection and (own := await attached.collection_of(user, me.conversation_id)):
+        first = (await searching.search(user, query, filters=Filters(collection=own), limit=limit)).found
+        known = {result.chunk.pk for result in first}
+        found = [*first, *(result for result in found if result.chunk.pk not in known)][:limit]
+    rows = [citations.row(result) for result in found]
     wanted = ("document", "heading", "text", "url", "collection")
     passages = [{name: row[name][:MAX_TEXT_CHARS] for name in wanted} for row in rows]
     return {"passages": passages, "how_to_cite": HOW_TO_CITE} | ({"problems": results.problems} if results.problems else {})

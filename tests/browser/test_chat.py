@@ -307,3 +307,49 @@ def test_it_follows_the_end_only_while_the_reader_is_there(live: Live, route: Up
     page.evaluate("document.getElementById('chat-scroll').scrollTop = 0")
     answer(page)
     assert page.evaluate("document.getElementById('chat-scroll').scrollTop") == 0
+
+
+def test_screen_readers_hear_finished_paragraphs_and_no_tokens(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.default = says("First one here.\n\nSecond of them.\n\nAnd the last.", pace=0.15)
+    page = browser_page(live)
+    page.goto("/chat/")
+    expect(page.get_by_test_id("chat-log")).to_have_attribute("aria-live", "off")
+    ask(page, "Go")
+    heard = page.locator("#chat-said > p")
+    expect(heard.first).to_have_text("First one here.")
+    answer(page)
+    expect(heard).to_have_text(["First one here.", "Second of them.", "And the last."])
+
+
+def test_a_schema_gives_a_form_a_table_and_the_text(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.default = says('{"city": "Bern", "rivers": [{"name": "Aare", "km": 288}]}')
+    page = browser_page(live)
+    page.goto("/chat/")
+    page.get_by_role("button", name="Settings of this conversation").click()
+    page.get_by_label("JSON schema of the answer").fill('{"type": "object", "required": ["city"]}')
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    page.keyboard.press("Escape")
+    ask(page, "Which city?")
+    answer(page)
+    shown = page.get_by_test_id("json-answer")
+    expect(shown.locator("dd").first).to_have_text("Bern")
+    shown.get_by_text("Table", exact=True).click()
+    expect(shown.get_by_role("cell", name="Aare")).to_be_visible()
+    assert accessibility_violations(page) == []
+
+
+def test_two_models_answer_side_by_side_and_one_goes_on(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.default = says("An answer of some length, to be read beside another.", pace=0.02)
+    page = browser_page(live)
+    page.goto("/chat/")
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("checkbox", name=f"up{route.port}/m").check()
+    page.keyboard.press("Escape")
+    ask(page, "Compare yourselves")
+    picks = page.get_by_test_id("compare").get_by_test_id("pick")
+    expect(picks).to_have_count(2, timeout=15_000)
+    assert accessibility_violations(page) == []
+    picks.last.click()
+    expect(page.get_by_test_id("compare")).to_have_count(0)
+    expect(page.get_by_label("Version 2 of 2")).to_be_visible()

@@ -63,7 +63,14 @@ def installation(prepared_home: Path, tmp_path_factory: pytest.TempPathFactory, 
         worker.start()
     yield made
     for worker in workers:
-        worker.stop()
+        worker.kill()
     second.stop()
     first.stop()
     upstream.stop()
+
+
+@pytest.fixture(scope="package")
+def both_webs(installation: Installation) -> Installation:
+    """The same with its second web process running."""
+    installation.second.start()
+    return installation

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -78,23 +78,10 @@ class Worker:
 
     def kill(self) -> None:
         """SIGKILL: a lost machine."""
-        self.send(signal.SIGKILL)
-        self.forget()
-
-    def stop(self) -> None:
-        """End it in order."""
         if self.process:
-            self.process.terminate()
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.send(signal.SIGKILL)
-            self.forget()
-
-    def forget(self) -> None:
-        assert self.process
-        self.process.wait(15)
-        self.process = None
+            self.send(signal.SIGKILL)
+            self.process.wait(15)
+            self.process = None
 
     def holds(self, owner: str) -> bool:
         """Whether a lease's owner (`host/pid/…`) is this worker's process or its child."""
@@ -118,8 +105,9 @@ class Installation:
     workers: Sequence[Worker]
     upstream: Upstream
     database: str
-    token: str = ""
-    made: int = field(default=0)
+    token: str
+    model: str = "slow/m"
+    made: int = 0
 
     @cached_property
     def client(self) -> openai.OpenAI:
@@ -134,7 +122,7 @@ class Installation:
                 "custom_id": prompt,
                 "method": "POST",
                 "url": CHAT,
-                "body": {"model": "slow/m", "messages": [{"role": "user", "content": prompt}]},
+                "body": {"model": self.model, "messages": [{"role": "user", "content": prompt}]},
             }
             for prompt in prompts
         ]

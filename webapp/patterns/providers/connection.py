@@ -7,6 +7,7 @@ httpx's own connections cost about 100 µs of CPU for each chunk of a stream and
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterable, Callable
 from typing import Final, cast
 
@@ -18,7 +19,7 @@ MAX_HEAD: Final = 262_144
 HIGH_WATER: Final = 262_144
 """Unread bytes of a body at which the socket is no longer read."""
 
-_FORBIDDEN: Final = (b"\r", b"\n", b"\0")
+_FORBIDDEN: Final = re.compile(rb"[\r\n\0]")
 
 
 class Connection(asyncio.Protocol):
@@ -217,9 +218,8 @@ class Connection(asyncio.Protocol):
 
 
 def _head(request: httpx2.Request) -> bytes:
-    raw: list[tuple[bytes, bytes]] = request.headers.raw
-    if any(sign in part for pair in raw for part in pair for sign in _FORBIDDEN):
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % pair for pair in request.headers.raw]
+    if _FORBIDDEN.search(b"".join(lines)):
         raise httpx2.LocalProtocolError("A header of the request holds a line break.")
-    lines = [request.method.encode("ascii") + b" " + request.url.raw_path + b" HTTP/1.1"]
-    lines += [name + b": " + value for name, value in raw]
     return b"\r\n".join(lines) + b"\r\n\r\n"

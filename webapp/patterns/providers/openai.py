@@ -1,6 +1,7 @@
 """The one door to the openai package: a backend that is an OpenAI-compatible server.
 
-The package gives clients, authentication, headers and errors; streams are taken raw from it and decoded by `decoder`.
+The package gives clients, authentication, headers, files and batches; the hot calls go out as copies of requests that it made (`posting`),
+and streams are read raw and decoded by `decoder`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
+import anyio
 import httpx2
 
 from webapp.patterns import errors
@@ -21,6 +24,7 @@ from webapp.patterns.providers import prepare, refusals
 from webapp.patterns.providers.addresses import check_base_url
 from webapp.patterns.providers.base import Timeouts
 from webapp.patterns.providers.listing import read_models
+from webapp.patterns.providers.posting import Poster, Send
 from webapp.patterns.providers.reading import PacketReader, chunks, read_answer, read_object, unreachable
 from webapp.patterns.providers.recording import Prices, PricesByModel, Recorder
 from webapp.patterns.providers.transport import make_transport
@@ -75,6 +79,7 @@ class OpenAIBackend:
         self._slots = asyncio.Semaphore(max_concurrency) if max_concurrency else None
         self._http = http_client
         self._client: openai.AsyncOpenAI | None = None
+        self._poster: Poster | None = None
 
     async def stream(
         self, request: Request, *, trail: Trail | None = None, timeouts: Timeouts | None = None
@@ -141,7 +146,7 @@ class OpenAIBackend:
         body: Json = {"input_file_id": input_file_id, "endpoint": endpoint, "completion_window": window}
         if metadata:
             body["metadata"] = dict(metadata)
-        return await self._object("POST", "batches", body=body)
+        return await self._object("POST", "batches", content=prepare.encoded(body))
 
     async def retrieve_batch(self, batch_id: str) -> Json:
         """The batch object as it stands."""
@@ -149,7 +154,7 @@ class OpenAIBackend:
 
     async def cancel_batch(self, batch_id: str) -> Json:
         """Ask for a batch to be cancelled; the batch object."""
-        return await self._object("POST", f"batches/{_segment(batch_id)}/cancel", body={})
+        return await self._object("POST", f"batches/{_segment(batch_id)}/cancel", content=b"{}")
 
     async def list_batches(self, *, limit: int = 20, after: str = "") -> list[Json]:
         """Batch objects, newest first; `after` is the id that ended the page before."""
@@ -157,7 +162,7 @@ class OpenAIBackend:
         page = await self._object("GET", "batches", query=query)
         return [batch for batch in page.get("data") or () if isinstance(batch, dict)]
 
-    # --- the package
+    # --- the calls
 
     async def _object(self, method: str, path: str, **call: Any) -> Json:
         """Call an endpoint that answers with one object."""
@@ -181,11 +186,11 @@ class OpenAIBackend:
         if body is None:
             return await self._request(method, path, deadline, **call)
         try:
-            return await self._request(method, path, deadline, content=prepare.encoded(body))
+            return await self._posted(path, deadline, prepare.encoded(body))
         except (errors.RequestRejected, errors.CapabilityMissing) as error:
             if not self._objects_to_usage(error, body):
                 raise
-        return await self._request(method, path, deadline, content=prepare.encoded(body))
+        return await self._posted(path, deadline, prepare.encoded(body))
 
     def _objects_to_usage(self, error: errors.BackendError, body: Json) -> bool:
         """Whether a server refuses `stream_options`, which is ours more than the caller's; it is not asked again."""
@@ -194,6 +199,24 @@ class OpenAIBackend:
             return False
         self.capabilities = {**self.capabilities, "stream_usage": False}
         return True
+
+    async def _posted(self, path: str, deadline: float, content: bytes) -> httpx2.Response:
+        """Send a hot call past the package."""
+        if self._poster is None:
+            await self._ready()
+        assert self._poster is not None, "it comes with the client"
+        failure: errors.BackendError
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._poster.post(path, content)
+            if response.is_success:
+                return response
+            failure = refusals.refused(response.status_code, response.content, response.headers, self.redactor)
+        except TimeoutError:
+            failure = errors.TimedOut("No answer began in time.")
+        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:  # httpx2 lets the last two through
+            failure = unreachable(error, self.redactor)
+        raise failure  # here, not above: as in `_request`
 
     async def _request(self, method: str, path: str, deadline: float, **call: Any) -> httpx2.Response:
         client = await self._ready()
@@ -213,10 +236,15 @@ class OpenAIBackend:
         if self._client is None:
             if "openai" not in sys.modules:
                 await warm_up()
+            wait = httpx2.Timeout(None, connect=self.timeouts.connect)
             if self._http is None:
-                wait = httpx2.Timeout(None, connect=self.timeouts.connect)
-                self._http = httpx2.AsyncClient(transport=self._transport(), timeout=wait, follow_redirects=False, trust_env=False)
-            self._client = _client_class()(self.base_url, self._key, self._headers, self._http)
+                transport = self._transport()
+                self._http = httpx2.AsyncClient(transport=transport, timeout=wait, follow_redirects=False, trust_env=False)
+                send: Send = transport.handle_async_request
+            else:  # whatever it does besides, it shall do
+                send = functools.partial(self._http.send, stream=True, follow_redirects=False)
+            client = _client_class()(self.base_url, self._key, self._headers, self._http)
+            self._client, self._poster = client, Poster(client.template, send, wait)
         return self._client
 
     def _transport(self) -> httpx2.AsyncBaseTransport:
@@ -293,6 +321,11 @@ def _client_class() -> Any:
         @property
         def default_headers(self) -> dict[str, str]:
             return self._own_headers
+
+        def template(self, path: str) -> httpx2.Request:
+            """The request that it would send for a POST of JSON."""
+            options = importlib.import_module("openai._models").FinalRequestOptions(method="post", url=f"/{path}", content=b"")
+            return cast("httpx2.Request", self._build_request(options))
 
         def _validate_headers(self, _headers: Any, _custom_headers: Any) -> None:
             """A server without a key is none of the package's business."""

@@ -27,7 +27,7 @@ _AFTER_FINISH: Final = 5.0
 """Seconds to wait for usage and `[DONE]` once the answer is finished."""
 _AFTER_DONE: Final = 0.05
 """Seconds to wait for the end of the body after `[DONE]`, so that the connection can be used again."""
-_KEPT_HEADERS: Final = re.compile(r"x-request-id|x-ratelimit-.*|openai-.*")
+_KEPT_HEADERS: Final = re.compile(rb"x-request-id$|x-ratelimit-|openai-", re.IGNORECASE)
 
 
 class PacketReader:
@@ -176,7 +176,7 @@ class PacketReader:
 def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
     """The body's bytes as they come; raw where nothing is compressed, which is cheaper."""
     plain = "content-encoding" not in response.headers and not response.is_stream_consumed
-    return response.aiter_raw() if plain else response.aiter_bytes()
+    return aiter(response.stream) if plain and isinstance(response.stream, httpx2.AsyncByteStream) else response.aiter_bytes()
 
 
 async def chunks(response: httpx2.Response, deadline: float, redactor: Redactor) -> AsyncGenerator[bytes, None]:
@@ -221,8 +221,13 @@ async def read_answer(response: httpx2.Response, path: str, deadline: float, red
             raw = prepare.encoded(body)
     elif path == "embeddings" and not body.get("data"):
         raise errors.BadAnswer("The answer holds no embeddings.", status=200)
-    headers = {name: value for name, value in response.headers.items() if _KEPT_HEADERS.fullmatch(name)}
-    return Answer(raw, body, headers)
+    return Answer(raw, body, kept_headers(response))
+
+
+def kept_headers(response: httpx2.Response) -> dict[str, str]:
+    """The headers that an answer keeps, names in lower case; the last of several of one name counts."""
+    kept = ((name.lower(), value) for name, value in response.headers.raw if _KEPT_HEADERS.match(name))
+    return {name.decode("ascii"): value.decode("latin-1") for name, value in kept}
 
 
 def read_json(raw: bytes, redactor: Redactor) -> Json:

@@ -1,0 +1,66 @@
+"""Hot calls go out as copies of the package's request: nothing in them may differ from what the package would send."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx2
+import pytest
+
+from webapp.patterns import errors
+from webapp.patterns.providers.openai import OpenAIBackend
+from webapp.patterns.types import Request
+
+ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
+ASK = Request({"model": "m", "messages": [{"role": "user", "content": "Hé"}]})
+
+
+class Recorded:
+    """A client that keeps what it sent, and answers with `status`."""
+
+    def __init__(self, status: int = 200, headers: dict[str, str] | None = None, **options: bool) -> None:
+        self.sent: list[httpx2.Request] = []
+        self._response = (status, headers or {})
+        self.http = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer), **options)  # type: ignore[arg-type]  # follow_redirects
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        self.sent.append(request)
+        return httpx2.Response(self._response[0], headers=self._response[1], json=ANSWER)
+
+
+@pytest.mark.parametrize("base_url", ["http://up.test/v1", "https://ann:secret@up.test:8443/deep/v1/"])
+@pytest.mark.parametrize("headers", [{}, {"X-Team": "a", "User-Agent": "own/1", "Content-Type": "application/json; charset=utf-8"}])
+async def test_a_hot_call_says_what_the_package_would(base_url: str, headers: dict[str, str]) -> None:
+    client = Recorded()
+    backend = OpenAIBackend("up", base_url, api_key="sk-0123456789abcdef", headers=headers, http_client=client.http)
+    await backend.send(ASK)
+    await backend.send(ASK)
+    await backend._request("POST", ASK.path, asyncio.get_running_loop().time() + 5, content=client.sent[0].content)
+    first, again, packages = client.sent
+    assert first.url == packages.url
+    assert sorted(first.headers.multi_items()) == sorted(again.headers.multi_items()) == sorted(packages.headers.multi_items())
+    assert first.headers["content-length"] == str(len(first.content))
+
+
+async def test_each_path_has_its_own_address() -> None:
+    client = Recorded()
+    backend = OpenAIBackend("up", "http://up.test/v1", http_client=client.http)
+    await backend.send(ASK)
+    await backend.send(Request({"model": "m", "prompt": "Hi"}, path="completions"))
+    assert [request.url.path for request in client.sent] == ["/v1/chat/completions", "/v1/completions"]
+
+
+async def test_a_redirect_is_not_followed_by_a_client_that_would() -> None:
+    client = Recorded(307, {"location": "http://169.254.169.254/"}, follow_redirects=True)
+    with pytest.raises(errors.BackendError, match="HTTP 307"):
+        await OpenAIBackend("up", "http://up.test/v1", http_client=client.http).send(ASK)
+    assert len(client.sent) == 1
+
+
+async def test_a_closed_backend_says_so() -> None:
+    backend = OpenAIBackend("up", "http://127.0.0.1:9/v1")
+    with pytest.raises(errors.Unreachable):
+        await backend.send(ASK)
+    await backend.aclose()
+    with pytest.raises(errors.Unreachable, match="closed"):
+        await backend.send(ASK)

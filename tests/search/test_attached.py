@@ -1,0 +1,63 @@
+"""Documents of a conversation: indexed for it, found in it first, gone with it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+
+from search import services
+from search.attached import Attached, collection_of
+from search.models import Collection, Document
+from search.tool import search_documents
+from tests.cast import Cast
+from tests.search.conftest import CATS, run_ingestion
+from webapp.backends import registry
+from webapp.patterns.tools import ToolContext
+
+PET = "# My cat\n\nOur cat at home is named Wilhelmina and sleeps on the piano.\n"
+
+
+def attach(cast: Cast, conversation: uuid.UUID, path: Path) -> Document:
+    Attached().add(user=cast.owner, conversation_id=conversation, title="Pets", name="pet.md", path=path)
+    return run_ingestion(Document.objects.get(name="pet.md"))
+
+
+def found_by(user_id: int, conversation: uuid.UUID | None) -> list[str]:
+    async def ask() -> list[str]:
+        try:
+            found = await search_documents("cat", ToolContext(user_id=user_id, conversation_id=str(conversation or "")), limit=5)
+            return [str(passage["document"]) for passage in found["passages"]]
+        finally:
+            await registry.aclose()
+
+    return asyncio.run(ask())
+
+
+def test_in_its_conversation_an_attached_document_is_found_first(cast: Cast, collection: Collection, tmp_path: Path) -> None:
+    """FAULTS 7: and never by anybody else."""
+    run_ingestion(services.add_file(collection=collection, name="cats.md", content=[CATS.encode()]).document)
+    file, conversation = tmp_path / "pet", uuid.uuid4()
+    file.write_text(PET)
+    attach(cast, conversation, file)
+    found = found_by(cast.owner.pk, conversation)
+    assert found[0] == "pet.md"
+    assert "cats.md" in found
+    assert found_by(cast.other.pk, conversation) == []
+    assert asyncio.run(collection_of(cast.other, str(conversation))) is None
+
+
+def test_the_documents_go_with_the_conversation(cast: Cast, tmp_path: Path) -> None:
+    file, conversation = tmp_path / "pet", uuid.uuid4()
+    file.write_text(PET)
+    document = attach(cast, conversation, file)
+    Attached().forget(user=cast.owner, conversation_id=conversation)
+    assert not Collection.objects.filter(conversation=conversation).exists()
+    assert not services.file_path(document.pk).exists()
+
+
+def test_the_tool_waits_for_a_document_that_is_being_read_but_not_for_ever(cast: Cast, tmp_path: Path) -> None:
+    file, conversation = tmp_path / "pet", uuid.uuid4()
+    file.write_text(PET)
+    Attached().add(user=cast.owner, conversation_id=conversation, title="Pets", name="pet.md", path=file)
+    assert asyncio.run(collection_of(cast.owner, str(conversation), wait=0.1)) is not None
