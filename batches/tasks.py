@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from functools import cache, partial
+from collections.abc import Iterator
+from functools import cache
 
 from batches import chunks, leases, runner
 from batches.db import Database
-from batches.models import Batch
+from batches.models import Batch, BatchChunk
 from webapp.backends import registry
 from webapp.celery import app
+
+CHUNKS_A_TASK = 8
+"""A task goes on with as many chunks, so that its concurrency seldom runs dry; then it is the turn of what waits in the queue."""
 
 
 @cache
@@ -32,11 +36,21 @@ async def _work(batch_id: uuid.UUID, chunk_id: int) -> None:
         if batch is None:
             return
         owner = leases.this_worker()
-        claim = partial(chunks.claim_this, batch, chunk_id, owner)
-        await chunks.work_through(batch, claim, chunks.Work(database=database, sender=runner.sender, owner=owner))
+        claims = _claims(batch, chunk_id, owner)
+        await chunks.work_through(batch, lambda: next(claims, None), chunks.Work(database=database, sender=runner.sender, owner=owner))
         await registry.flush()
     finally:
         await database.aclose()
+
+
+def _claims(batch: Batch, chunk_id: int, owner: str) -> Iterator[BatchChunk]:
+    """This chunk, and the next free ones while its last rows are under way; none where it is done or in other hands."""
+    chunk = chunks.claim_this(batch, chunk_id, owner)
+    count = 0
+    while chunk is not None:
+        yield chunk
+        count += 1
+        chunk = chunks.claim_next(batch, owner) if count < CHUNKS_A_TASK else None
 
 
 def _batch(batch_id: uuid.UUID) -> Batch | None:

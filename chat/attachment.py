@@ -129,30 +129,31 @@ class Attachment:
     async def _send_state(self) -> None:
         """The log as one replacement; whatever is being written in it is followed from that very state."""
         self._reading = True
-        live = await self._hub.live_of(self.conversation_id)
+        lives = await self._hub.lives_of(self.conversation_id)
         found = await read(_load)(self.conversation_id, self.user)
         self._reading = False
         if found is None or self._stale:
             return
         conversation, page = found
         seen, self._seen = self._seen, ""
-        if seen == fragments.stamp(conversation) and live is None:
+        if seen == fragments.stamp(conversation) and not lives:
             return
-        articles = [self._article(turn, live) for turn in page.turns]
-        if any(text is None for text in articles):
+        known = {live.message_id: live for live in lives if not live.finished and live.readable}
+        shown = [message for turn in page.turns for message in (turn.message, *turn.beside)]
+        if any(message.status == "streaming" and message.id not in known for message in shown):
             self._stale = True  # it began or ended while we were reading
             await asyncio.sleep(0.02)
             return
-        content = fragments.earlier(page, conversation) + "".join(text for text in articles if text)
+        for other in tuple(self._following) if known else ():
+            self._unfollow(other)
+        articles = [fragments.group(turn, lambda turn: self._article(turn, known)) for turn in page.turns]
+        content = fragments.earlier(page, conversation) + "".join(articles)
         await self._send(frame(content, fragments.LOG, "innerMorph"))
 
-    def _article(self, turn: selectors.Turn, live: Live | None) -> str | None:
+    def _article(self, turn: selectors.Turn, known: dict[UUID, Live]) -> str:
         if turn.message.status != "streaming":
             return fragments.article(turn)
-        if live is None or live.message_id != turn.message.id or live.finished or not live.readable:
-            return None
-        for other in tuple(self._following):
-            self._unfollow(other)
+        live = known[turn.message.id]
         self._follow(live, live.view.cursor())
         self._notes[live] = live.note_version
         return fragments.article(turn, body=live.view.html(), note=live.note)

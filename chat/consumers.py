@@ -89,11 +89,22 @@ class ChatConsumer(AsyncWebsocketConsumer):
         if attached:
             await read(self._index)(text, attached)
 
+        if others := _names(body.get("compare")):
+            await self._compare(text, [model, *others], attached)
+            return
+
         def write() -> Started:
             ids = hub().id, self.conversation_id
             return services.send(owner=ids[0], conversation_id=ids[1], user=self.user, text=text, model=model, attachments=attached)
 
         await self.start(write, text)
+
+    async def _compare(self, text: str, models: list[str], attached: list[dict[str, Any]]) -> None:
+        owner, id_ = hub().id, self.conversation_id
+        await hub().begin_all(
+            lambda: services.compare(owner=owner, conversation_id=id_, user=self.user, text=text, models=models, attachments=attached)
+        )
+        self.attachment.post(fragments.sent(text))
 
     def _index(self, text: str, attached: list[dict[str, Any]]) -> None:
         shown = selectors.conversation_or_fresh(self.conversation_id, self.user)
@@ -160,6 +171,12 @@ def _text(body: dict[str, Any], name: str) -> str:
         raise Refused(f"{name} must be text.")
     # A lone surrogate is valid JSON and no text: it can be neither stored nor sent.
     return value.encode("utf-8", "replace").decode()
+
+
+def _names(value: object) -> list[str]:
+    """One name, several or none, as a form sends them."""
+    names = value if isinstance(value, list) else [value]
+    return [name for name in names if isinstance(name, str) and name]
 
 
 def _message(body: dict[str, Any]) -> UUID:

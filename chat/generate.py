@@ -44,9 +44,7 @@ async def write(live: Live, started: Started) -> None:
     finally:
         live.outcome.report, live.outcome.summary = job.fitting.report, as_json(job.fitting.summary)
         job.note_trail()
-        registry.record(
-            job.trail, request_id=live.id, source="chat", user_id=started.conversation.user_id, route=started.conversation.model
-        )
+        registry.record(job.trail, request_id=live.id, source="chat", user_id=started.conversation.user_id, route=started.model)
 
 
 @dataclass(slots=True)
@@ -62,7 +60,7 @@ class _Job:
     async def prepare(cls, live: Live, started: Started) -> _Job:
         live.say("Preparing …")
         user = await read(User.objects.get)(pk=started.conversation.user_id)
-        chain = await registry.resolve(started.conversation.model, user=user)
+        chain = await registry.resolve(started.model, user=user)
         messages, origins = await read(history.load)(started.conversation, started.answer)
         job = cls(live, started, chain, messages, Trail(), Fitting(started.conversation, chain, origins, Trail()))
         job.trail = job.fitting.trail = Trail(job.show_attempt)

@@ -23,7 +23,7 @@ from chat import fragments, selectors, services
 from chat.attachment import Attachment
 from chat.db import read
 from chat.live import Live
-from chat.models import Conversation, Message
+from chat.models import Conversation, Generation, Message
 from chat.services import Started, Status
 from chat.writer import Writer
 from webapp.patterns.errors import PatternError
@@ -87,6 +87,13 @@ class Hub:
         started = await self.writer.call(write)
         self.show(started, self.launch(started))
         return started
+
+    async def begin_all(self, write: Callable[[], list[Started]]) -> None:
+        """The same for answers side by side: who watches gets the log with all of them."""
+        begun = await self.writer.call(write)
+        for started in begun:
+            self.launch(started)
+        await self.changed(begun[0].conversation.id)
 
     def launch(self, started: Started) -> Live:
         """Begin writing the answer and show it to all who watch the conversation."""
@@ -155,12 +162,11 @@ class Hub:
 
     async def request_stop(self, conversation_id: UUID, user: Any) -> bool:
         """Stop the conversation's generation, wherever it runs; whether there was one."""
-        generation = await self.writer.call(lambda: services.request_stop(conversation_id=conversation_id, user=user))
-        if generation is None:
-            return False
-        self._stop_mine(generation)
-        await self._tell("stop", ids=[str(generation)])
-        return True
+        generations = await self.writer.call(lambda: services.request_stop(conversation_id=conversation_id, user=user))
+        for generation in generations:
+            self._stop_mine(generation)
+        await self._tell("stop", ids=[str(generation) for generation in generations])
+        return bool(generations)
 
     def _stop_mine(self, generation: UUID) -> None:
         live = self.lives.get(generation)
@@ -174,10 +180,10 @@ class Hub:
         await self._tell("approve", conversation=str(conversation_id), call=call_id, yes=yes)
 
     def _decide(self, conversation_id: UUID, call_id: str, *, yes: bool) -> None:
-        live = self._known(conversation_id)
-        waiting = live.approvals.pop(call_id, None) if live else None
-        if waiting and not waiting.done():
-            waiting.set_result(yes)
+        for live in self.known(conversation_id):
+            waiting = live.approvals.pop(call_id, None)
+            if waiting and not waiting.done():
+                waiting.set_result(yes)
 
     # --- readers -----------------------------------------------------------------------------------------------------------------------
 
@@ -190,29 +196,26 @@ class Hub:
         if not watching:
             del self.attachments[attachment.conversation_id]
 
-    async def live_of(self, conversation_id: UUID) -> Live | None:
-        """The running generation of a conversation, here or (read from the log) in another process."""
-        mine = self._known(conversation_id)
-        if mine and mine.mine:
+    async def lives_of(self, conversation_id: UUID) -> list[Live]:
+        """The running generations of a conversation, here or (read from the log) in another process."""
+        mine = [live for live in self.known(conversation_id) if live.mine]
+        if mine:
             return mine
-        generation = await read(selectors.running)(conversation_id)
-        if generation is None:
-            return None
+        found = [await self._follow(generation) for generation in await read(selectors.running)(conversation_id)]
+        return [live for live in found if not live.finished]
+
+    async def _follow(self, generation: Generation) -> Live:
         if generation.id in self.lives:
             return self.lives[generation.id]
-        live = Live(
-            generation_id=generation.id,
-            message_id=generation.message_id,
-            conversation_id=conversation_id,
-            mine=False,
-            base=generation.message.parts,
-        )
+        ids = {"generation_id": generation.id, "message_id": generation.message_id, "conversation_id": generation.conversation_id}
+        live = Live(**ids, mine=False, base=generation.message.parts)
         self.lives[live.id] = live
         await self._pull(live)
-        return None if live.finished else live
+        return live
 
-    def _known(self, conversation_id: UUID) -> Live | None:
-        return next((live for live in self.lives.values() if live.conversation_id == conversation_id and not live.finished), None)
+    def known(self, conversation_id: UUID) -> list[Live]:
+        """Those that this process runs or follows."""
+        return [live for live in self.lives.values() if live.conversation_id == conversation_id and not live.finished]
 
     def show(self, started: Started, live: Live) -> None:
         """Tell the watchers here, and the other processes, that an answer begins."""
@@ -370,9 +373,9 @@ async def nudge(conversation_id: UUID) -> None:
 async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
     """Stop the conversation's generation, and give it a moment to end."""
     if _hub and await _hub.request_stop(conversation_id, user):
-        live = _hub._known(conversation_id)  # noqa: SLF001 - its own module
-        if live and live.task:
-            await asyncio.wait({live.task}, timeout=2)
+        tasks = [live.task for live in _hub.known(conversation_id) if live.task]
+        if tasks:
+            await asyncio.wait(tasks, timeout=2)
 
 
 @asynccontextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from chat import history
 from chat.db import read
 from chat.fitting import RESERVE, SUMMARISE, calibration, key_of, window_of
 from chat.models import Conversation, Message
+from chat.structured import schema_of
 from webapp.accounts.models import User
 from webapp.backends import registry
 from webapp.backends.toolbox import toolbox
@@ -56,7 +58,7 @@ async def measure(conversation: Conversation, user: User, draft: str) -> Meter |
     messages, leaf = await read(_messages)(conversation)
     system = [message for message in messages if message["role"] == "system"]
     rest = [message for message in messages if message["role"] != "system"]
-    schemas = toolbox.only(conversation.options.get("tools", [tool.name for tool in toolbox])).schemas()
+    schemas = toolbox.only(_tools(conversation.options)).schemas()
     with_tools = await tokens.acount_messages(system, model, schemas)
     without = await tokens.acount_messages(system, model)
     counted = await tokens.acount_messages(rest, model)
@@ -74,6 +76,12 @@ async def measure(conversation: Conversation, user: User, draft: str) -> Meter |
     meter = _meter(counts, window_of(chain), exact=counted.exact or bool(reported))
     summarises = conversation.options.get("overflow") == SUMMARISE
     return replace(meter, truncates_at=calibration.truncates_at(key), summarises=summarises)
+
+
+def _tools(options: dict[str, Any]) -> list[str]:
+    """The tools that are sent: none where a schema rules the answer."""
+    names: list[str] = options.get("tools", [tool.name for tool in toolbox])
+    return [] if schema_of(options) else names
 
 
 def _reported(leaf: Message | None, key: tuple[str, str]) -> int:

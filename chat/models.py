@@ -8,6 +8,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 
 def search_number() -> int:
@@ -30,6 +31,7 @@ class Conversation(models.Model):
     folder = models.CharField(max_length=100, blank=True)
     pinned = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
+    analysis = models.JSONField(default=dict, blank=True, help_text="Summary, tags and confidence, as a model saw them (`chat.analysis`).")
     share_token = models.CharField(max_length=40, null=True, blank=True, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(db_index=True)
@@ -66,12 +68,15 @@ class Message(models.Model):
     attachments = models.JSONField(default=list, blank=True, help_text="Of a question: images and files.")
     html = models.TextField(blank=True, editable=False, help_text="The rendered parts of a finished answer.")
     model = models.CharField(max_length=300, blank=True, help_text="The route or model that was asked for.")
+    compare = models.UUIDField(
+        null=True, blank=True, editable=False, help_text="Shared by answers that stand side by side to be picked from."
+    )
     finish_reason = models.CharField(max_length=20, blank=True)
     error = models.CharField(max_length=2000, blank=True)
     trail = models.JSONField(default=list, blank=True, help_text="Who was tried, and how it went.")
     report = models.JSONField(default=dict, blank=True, help_text="What of the history was sent: tokens, window, what was left out.")
     search_id = models.BigIntegerField(default=search_number, unique=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -114,6 +119,23 @@ class Upload(models.Model):
         return self.name
 
 
+class Prompt(models.Model):
+    """A text that its owner (and, when shared, everybody) puts into the composer by `/name`; `{{variables}}` are asked for."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="prompts")
+    name = models.CharField(max_length=40)
+    text = models.TextField()
+    shared = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="one_prompt_a_name")]
+
+    def __str__(self) -> str:
+        return f"/{self.name}"
+
+
 class Owner(models.Model):
     """A server process that runs generations, and when it last said so."""
 
@@ -125,19 +147,20 @@ class Owner(models.Model):
 
 
 class Generation(models.Model):
-    """One run that writes one answer. At most one runs in a conversation at a time, over all processes."""
+    """One run that writes one answer. One runs in a conversation at a time, over all processes; a comparison takes further slots."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="generations")
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="generations")
     owner = models.UUIDField(db_index=True)
+    slot = models.PositiveSmallIntegerField(default=0)
     running = models.BooleanField(default=True)
     stop_requested = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["conversation"], condition=Q(running=True), name="one_answer_at_a_time"),
+            models.UniqueConstraint(fields=["conversation", "slot"], condition=Q(running=True), name="one_answer_at_a_time"),
         ]
         indexes = [models.Index(fields=["owner"], condition=Q(running=True), name="chat_running_by_owner")]
 

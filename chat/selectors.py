@@ -9,13 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from chat import files
-from chat.models import Conversation, Generation, LogRow, Message, Upload
+from chat.models import Conversation, Generation, LogRow, Message, Prompt, Upload
 from webapp.accounts.models import User
 
 SIDEBAR = 60
+KEPT = 300
 WINDOW = 30
 """Messages that a page shows at first, and loads at a time."""
 
@@ -39,6 +40,8 @@ class Turn:
 
     message: Message
     siblings: list[UUID] = field(default_factory=list)
+    beside: list[Message] = field(default_factory=list)
+    """The answers that it is to be compared with."""
     fate: str = ""
     """"left out" or "summarised", for what no longer fits into the window."""
 
@@ -70,8 +73,11 @@ def conversations(user: User, *, archived: bool = False) -> QuerySet[Conversatio
 
 
 def sidebar(user: User) -> list[Conversation]:
-    """The conversations that a page lists; older ones are found by search."""
-    return list(conversations(user)[:SIDEBAR])
+    """The conversations that a page lists: the latest, and those that were pinned or put into folders; older ones are found by search."""
+    rows = conversations(user).order_by("-pinned", "-folder", "-updated_at").defer("system_prompt", "options", "analysis")
+    listed = list(rows[: KEPT + SIDEBAR])  # those without a folder come last
+    loose = [one for one in listed if not one.pinned and not one.folder]
+    return listed[: len(listed) - len(loose)] + loose[:SIDEBAR]
 
 
 def conversation(conversation_id: UUID, user: User) -> Conversation:
@@ -124,7 +130,15 @@ def page(conversation: Conversation, *, before: UUID | None = None, limit: int =
     messages = [found[id_] for id_ in shown if id_ in found]
     siblings = _siblings(conversation.id, messages)
     gone = fates(conversation)
-    return Page([Turn(message, siblings[message.parent_id], gone.get(str(message.id), "")) for message in messages], earlier)
+    turns = [Turn(message, siblings[message.parent_id], fate=gone.get(str(message.id), "")) for message in messages]
+    if before is None and messages and messages[-1].compare:
+        turns[-1].beside = _beside(messages[-1])
+    return Page(turns, earlier)
+
+
+def _beside(shown: Message) -> list[Message]:
+    """The other answers that it is compared with, as they were begun."""
+    return list(Message.objects.filter(conversation=shown.conversation_id, compare=shown.compare).exclude(id=shown.id))
 
 
 def fates(conversation: Conversation) -> dict[str, str]:
@@ -163,8 +177,8 @@ def branch(conversation: Conversation, *, html: bool = False) -> list[Message]:
     return [found[id_] for id_ in ids if id_ in found]
 
 
-def running(conversation_id: UUID) -> Generation | None:
-    return Generation.objects.filter(conversation=conversation_id, running=True).select_related("message").first()
+def running(conversation_id: UUID) -> list[Generation]:
+    return list(Generation.objects.filter(conversation=conversation_id, running=True).select_related("message"))
 
 
 def log_after(generation_id: UUID, seq: int) -> tuple[list[LogRow], bool]:
@@ -195,3 +209,24 @@ def _uuid(value: object) -> UUID | None:
         return UUID(str(value))
     except ValueError:
         return None
+
+
+def prompts(user: User) -> list[Prompt]:
+    """The user's own prompts and everybody's shared ones, by name."""
+    return list(Prompt.objects.filter(Q(user=user) | Q(shared=True)).select_related("user"))
+
+
+def prompt(prompt_id: UUID, user: User) -> Prompt:
+    """A prompt that the user may use."""
+    found = Prompt.objects.filter(Q(user=user) | Q(shared=True), id=prompt_id).first()
+    if found is None:
+        raise NotFound(str(prompt_id))
+    return found
+
+
+def own_prompt(prompt_id: UUID, user: User) -> Prompt:
+    """A prompt that the user may change."""
+    found = Prompt.objects.filter(id=prompt_id, user=user).first()
+    if found is None:
+        raise NotFound(str(prompt_id))
+    return found

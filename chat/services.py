@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -14,12 +14,13 @@ from django.utils import timezone
 
 from chat import selectors
 from chat.answer import Answer
-from chat.models import Conversation, Generation, LogRow, Message, Owner, SentRequest
+from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest
 from chat.view import finished_html
 from webapp.accounts.models import User
 from webapp.backends import attached
 
 MAX_TEXT = 1_000_000
+MAX_COMPARED = 3
 OWNER_SILENCE = timedelta(seconds=6)
 """A process that said nothing for so long is dead, and its generations are interrupted."""
 
@@ -41,6 +42,11 @@ class Started:
     created: bool = False
     moved: bool = False
     """The shown branch changed: readers need the log anew."""
+
+    @property
+    def model(self) -> str:
+        """The route or model to ask."""
+        return self.answer.model if self.answer.compare else self.conversation.model
 
 
 @dataclass(slots=True)
@@ -70,10 +76,46 @@ def send(
         raise selectors.NotFound(str(conversation_id))
     if model:
         conversation.model = model
+    conversation.title = conversation.title or first_words(text)
     question = Message.objects.create(
         conversation=conversation, parent_id=conversation.leaf_id, role=Role.USER, text=text, attachments=list(attachments)
     )
     return _begin(owner, conversation, question, question=question, created=created)
+
+
+def compare(
+    *, owner: UUID, conversation_id: UUID, user: User, text: str, models: Sequence[str], attachments: Iterable[dict[str, Any]] = ()
+) -> list[Started]:
+    """Ask two or three routes the same question at once: sibling answers, shown side by side until one is picked."""
+    names = list(dict.fromkeys(filter(None, models)))
+    if not 2 <= len(names) <= MAX_COMPARED:
+        raise Refused(f"Choose two or three different models to compare, not {len(names)}.")
+    attachments = list(attachments)
+    first = send(owner=owner, conversation_id=conversation_id, user=user, text=text, model=names[0], attachments=attachments)
+    first.answer.compare = first.generation.id
+    first.answer.save(update_fields=["compare"])
+    return [first, *(_beside(first, slot, model) for slot, model in enumerate(names[1:], 1))]
+
+
+def _beside(first: Started, slot: int, model: str) -> Started:
+    conversation, group = first.conversation, first.answer.compare
+    answer = Message.objects.create(
+        conversation=conversation, parent=first.question, role=Role.ASSISTANT, status=Status.STREAMING, model=model, compare=group
+    )
+    generation = Generation.objects.create(conversation=conversation, message=answer, owner=first.generation.owner, slot=slot)
+    return Started(generation, conversation, answer)
+
+
+def pick(*, message: Message) -> None:
+    """End a comparison: the conversation goes on with this answer and its model; the others stay as branches."""
+    if message.compare is None:
+        raise Refused("This comparison is over.")
+    _end_comparison(message.conversation_id)
+    change(conversation=message.conversation, leaf=message, model=message.model, updated_at=timezone.now())
+
+
+def _end_comparison(conversation_id: UUID) -> None:
+    Message.objects.filter(conversation=conversation_id, compare__isnull=False).update(compare=None)
 
 
 def edit(*, owner: UUID, message_id: UUID, user: User, text: str) -> Started:
@@ -130,11 +172,16 @@ def _begin(owner: UUID, conversation: Conversation, parent: Message, **details: 
 
 
 def _run(owner: UUID, conversation: Conversation, answer: Message, **details: Any) -> Started:
+    busy = Refused("An answer is being written here already: stop it, or wait for its end.")
+    if Generation.objects.filter(conversation=conversation, running=True).exists():
+        raise busy
+    _end_comparison(conversation.id)
+    answer.compare = None
     try:
         with transaction.atomic():
             generation = Generation.objects.create(conversation=conversation, message=answer, owner=owner)
     except IntegrityError:
-        raise Refused("An answer is being written here already: stop it, or wait for its end.") from None
+        raise busy from None
     conversation.updated_at = timezone.now()
     conversation.archived = False
     conversation.save()
@@ -172,13 +219,12 @@ def _fill(message: Message, parts: list[dict[str, Any]], outcome: Outcome, html:
     message.save()
 
 
-def request_stop(*, conversation_id: UUID, user: User) -> UUID | None:
-    """Ask whoever runs the conversation's generation to stop it; its id."""
-    generation = Generation.objects.filter(conversation=conversation_id, conversation__user=user, running=True).first()
-    if generation is None:
-        return None
-    Generation.objects.filter(id=generation.id).update(stop_requested=True)
-    return generation.id
+def request_stop(*, conversation_id: UUID, user: User) -> list[UUID]:
+    """Ask whoever runs the conversation's generations to stop them; their ids."""
+    running = Generation.objects.filter(conversation=conversation_id, conversation__user=user, running=True)
+    ids = list(running.values_list("id", flat=True))
+    Generation.objects.filter(id__in=ids).update(stop_requested=True)
+    return ids
 
 
 def stops_requested(owner: UUID) -> list[UUID]:
@@ -279,3 +325,36 @@ def change(*, conversation: Conversation, **fields: Any) -> None:
     for name, value in fields.items():
         setattr(conversation, name, value)
     conversation.save(update_fields=list(fields))
+
+
+def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shared: bool) -> Prompt:
+    """Make a prompt of the user's library, or change one."""
+    prompt = prompt or Prompt(user=user)
+    prompt.name, prompt.text, prompt.shared = name, text, shared
+    prompt.save()
+    return prompt
+
+
+def delete_prompt(*, prompt: Prompt) -> None:
+    """Delete a prompt."""
+    prompt.delete()
+
+
+def move(*, conversation: Conversation, folder: str) -> None:
+    """Put a conversation into the folder of this name; an empty name takes it out."""
+    change(conversation=conversation, folder=_folder_name(folder))
+
+
+def rename_folder(*, user: User, name: str, to: str) -> None:
+    """Rename a folder; one that has the new name already takes its conversations in."""
+    if to := _folder_name(to):
+        Conversation.objects.filter(user=user, folder=_folder_name(name)).exclude(folder="").update(folder=to)
+
+
+def delete_folder(*, user: User, name: str) -> None:
+    """Take all conversations out of a folder, which ends it."""
+    Conversation.objects.filter(user=user, folder=_folder_name(name)).update(folder="")
+
+
+def _folder_name(text: str) -> str:
+    return " ".join(text.replace("\x00", "").split())[:100].strip()

@@ -46,6 +46,8 @@ def _first_turn(answer: Message) -> tuple[Conversation, str, str] | None:
     """The conversation, its first question and answer; None when it has a title, or only the built-in backend would make one."""
     conversation = Conversation.objects.select_related("user").filter(id=answer.conversation_id, titled=False).first()
     question = answer.parent
+    if conversation is not None and answer.compare and conversation.leaf_id != answer.id:
+        return None
     if conversation is None or question is None or question.parent_id or answer.status != Message.Status.DONE:
         return None
     served = [attempt for attempt in answer.trail if attempt["outcome"] == "ok"]

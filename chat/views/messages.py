@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from asgiref.sync import async_to_sync
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import fragments, selectors, services
+from chat import fragments, hub, selectors, services
 from chat.view import key
 from chat.views.common import done, owned, who
 from webapp.patterns.curl import to_curl
@@ -22,6 +23,16 @@ def branch(request: HttpRequest, message_id: UUID) -> HttpResponse:
     """Show the branch through this message."""
     message = selectors.message(message_id, who(request))
     services.show_branch(message=message)
+    return done(message.conversation)
+
+
+@require_POST
+@owned
+def pick(request: HttpRequest, message_id: UUID) -> HttpResponse:
+    """Go on with one of the answers that stand side by side; those that still run are stopped."""
+    message = selectors.message(message_id, who(request))
+    async_to_sync(hub.stop_and_wait)(message.conversation_id, who(request))
+    services.pick(message=message)
     return done(message.conversation)
 
 

@@ -337,3 +337,19 @@ def test_a_schema_gives_a_form_a_table_and_the_text(live: Live, route: Upstream,
     shown.get_by_text("Table", exact=True).click()
     expect(shown.get_by_role("cell", name="Aare")).to_be_visible()
     assert accessibility_violations(page) == []
+
+
+def test_two_models_answer_side_by_side_and_one_goes_on(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    route.default = says("An answer of some length, to be read beside another.", pace=0.02)
+    page = browser_page(live)
+    page.goto("/chat/")
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("checkbox", name=f"up{route.port}/m").check()
+    page.keyboard.press("Escape")
+    ask(page, "Compare yourselves")
+    picks = page.get_by_test_id("compare").get_by_test_id("pick")
+    expect(picks).to_have_count(2, timeout=15_000)
+    assert accessibility_violations(page) == []
+    picks.last.click()
+    expect(page.get_by_test_id("compare")).to_have_count(0)
+    expect(page.get_by_label("Version 2 of 2")).to_be_visible()

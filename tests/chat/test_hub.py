@@ -187,7 +187,7 @@ async def test_a_continued_answer_is_not_taken_for_the_run_that_died(people: Cas
     async with serve(saying("new")) as hub:
         socket = Socket(people.owner, fresh)
         await socket.connect()
-        stale = await hub.live_of(fresh)
+        stale = next(iter(await hub.lives_of(fresh)), None)
         await socket.until(lambda page: page.last_status == "interrupted")
         if stale:
             stale.finished_article = None
@@ -240,14 +240,14 @@ async def test_an_answer_that_begins_while_the_log_is_read_is_shown_once(
         raise AssertionError(code)
 
     async with serve(saying("Hello", pace=0.2)) as hub:
-        live_of = hub.live_of
+        lives_of = hub.lives_of
 
-        async def slowly(conversation_id: UUID) -> Live | None:
-            found: Live | None = await live_of(conversation_id)
+        async def slowly(conversation_id: UUID) -> list[Live]:
+            found: list[Live] = await lives_of(conversation_id)
             await gate.wait()
             return found
 
-        monkeypatch.setattr(hub, "live_of", slowly)
+        monkeypatch.setattr(hub, "lives_of", slowly)
         pump = asyncio.ensure_future(Attachment(hub, fresh, people.owner, send=send, close=close).pump())
         await asyncio.sleep(0.05)
         await hub.begin(lambda: services.send(owner=hub.id, conversation_id=fresh, user=people.owner, text="Hi"))

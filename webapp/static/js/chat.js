@@ -22,6 +22,7 @@
     if (input.value.trim() === sent.trim()) input.value = "";
     localStorage.removeItem(draft);
     document.getElementById("chat-chips").replaceChildren();
+    composer.querySelectorAll("[name=compare]").forEach((box) => (box.checked = false));
     if (location.pathname !== chat.dataset.url) history.replaceState(null, "", chat.dataset.url);
     end = true;
   });
