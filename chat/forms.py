@@ -8,7 +8,9 @@ from typing import Any
 from django import forms
 
 from chat import fitting
-from chat.models import Conversation
+from chat.models import Conversation, Prompt
+from chat.prompts import COMMANDS
+from webapp.accounts.models import User
 from webapp.backends.toolbox import toolbox
 from webapp.patterns.storable import parse_object
 
@@ -73,3 +75,29 @@ class SettingsForm(forms.Form):
             schema = {"name": "answer", "strict": True, "schema": data["json_schema"]}
             result["response_format"] = {"type": "json_schema", "json_schema": schema}
         return result
+
+
+class PromptForm(forms.Form):
+    """A prompt of the library."""
+
+    name = forms.RegexField(r"^[a-z0-9][a-z0-9_-]*$", max_length=40, help_text="What follows the slash: small letters, digits, - and _.")
+    text = forms.CharField(
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 8}),
+        help_text="{{name}} is asked for each time the prompt is used.",
+    )
+    shared = forms.BooleanField(required=False, label="Everybody here may use it")
+
+    def __init__(self, data: Any = None, *, user: User, prompt: Prompt | None) -> None:
+        initial = {"name": prompt.name, "text": prompt.text, "shared": prompt.shared} if prompt else {}
+        super().__init__(data, initial=initial)
+        others = Prompt.objects.filter(user=user)
+        self._others = others.exclude(id=prompt.id) if prompt else others
+
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        if name in COMMANDS:
+            raise forms.ValidationError(f"/{name} is a command of the composer.")
+        if self._others.filter(name=name).exists():
+            raise forms.ValidationError("You have a prompt of this name.")
+        return name

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.template.loader import render_to_string
@@ -94,7 +94,7 @@ def stamp(conversation: Conversation) -> str:
 
 def frame_of_page(conversation: Conversation, conversations: list[Conversation]) -> list[str]:
     """Frames that bring the title and the list of conversations up to date."""
-    title = render_to_string("chat/_title.html", {"conversation": conversation})
+    title = render_to_string("chat/_title.html", {"conversation": conversation, "folders": folders(conversations)})
     listed = render_to_string("chat/_conversations.html", {"groups": grouped(conversations), "current": conversation.id})
     return [frame(title, "#chat-head", "innerMorph"), frame(listed, "#conversation-list", "innerMorph")]
 
@@ -106,17 +106,31 @@ def frames_of_new(conversation: Conversation) -> list[str]:
     return [frame(title, "#chat-head", "innerMorph"), frame(item, "#conversation-new", "afterbegin")]
 
 
-def grouped(conversations: list[Conversation], now: datetime | None = None) -> list[tuple[str, list[Conversation]]]:
+def folders(conversations: list[Conversation]) -> list[str]:
+    """The names of the folders that these are in."""
+    return sorted({conversation.folder for conversation in conversations} - {""})
+
+
+class Group(NamedTuple):
+    """Conversations under a heading."""
+
+    name: str
+    folder: bool
+    conversations: list[Conversation]
+
+
+def grouped(conversations: list[Conversation], now: datetime | None = None) -> list[Group]:
     """Conversations under headings: pinned, folders, then by age."""
     now = now or timezone.now()
-    groups: dict[str, list[Conversation]] = {}
+    groups: dict[tuple[bool, str], list[Conversation]] = {}
     for conversation in conversations:
-        groups.setdefault(_heading(conversation, now), []).append(conversation)
-    order = sorted(groups, key=lambda name: (name != "Pinned", name in _AGES, _AGES.index(name) if name in _AGES else 0, name))
-    return [(name, groups[name]) for name in order]
+        groups.setdefault((bool(conversation.folder) and not conversation.pinned, _heading(conversation, now)), []).append(conversation)
+    order = sorted(groups, key=lambda key: (key != (False, "Pinned"), not key[0], key[1] if key[0] else _HEADINGS.index(key[1])))
+    return [Group(name, folder, groups[folder, name]) for folder, name in order]
 
 
 _AGES = ["Today", "Yesterday", "Last 7 days", "Last 30 days", "Older"]
+_HEADINGS = ["Pinned", *_AGES]
 
 
 def _heading(conversation: Conversation, now: datetime) -> str:

@@ -8,6 +8,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 
 def search_number() -> int:
@@ -30,6 +31,7 @@ class Conversation(models.Model):
     folder = models.CharField(max_length=100, blank=True)
     pinned = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
+    analysis = models.JSONField(default=dict, blank=True, help_text="Summary, tags and confidence, as a model saw them (`chat.analysis`).")
     share_token = models.CharField(max_length=40, null=True, blank=True, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(db_index=True)
@@ -74,7 +76,7 @@ class Message(models.Model):
     trail = models.JSONField(default=list, blank=True, help_text="Who was tried, and how it went.")
     report = models.JSONField(default=dict, blank=True, help_text="What of the history was sent: tokens, window, what was left out.")
     search_id = models.BigIntegerField(default=search_number, unique=True, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -115,6 +117,23 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Prompt(models.Model):
+    """A text that its owner (and, when shared, everybody) puts into the composer by `/name`; `{{variables}}` are asked for."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="prompts")
+    name = models.CharField(max_length=40)
+    text = models.TextField()
+    shared = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="one_prompt_a_name")]
+
+    def __str__(self) -> str:
+        return f"/{self.name}"
 
 
 class Owner(models.Model):

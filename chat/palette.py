@@ -38,6 +38,8 @@ ACTIONS = [
     Option("Settings of this conversation, system prompt", "settings", run="[popovertarget=chat-settings]"),
     Option("Attach files", "upload", run="#chat-file"),
     Option("Rename this conversation", "edit", run="#rename"),
+    Option("Move this conversation to a folder", "folder", run="#folder"),
+    Option("Analyse this conversation", "usage", run="#chat-menu [hx-get$='/analysis/']"),
     Option("Pin or unpin this conversation", "pin", run="#chat-menu [hx-post$='/pin/']"),
     Option("Archive this conversation, or take it out", "archive", run="#chat-menu [hx-post$='/archive/']"),
     Option("Export as Markdown", "download", run="#chat-menu [href$='/export.md']"),
@@ -51,6 +53,8 @@ PLACES = [
     ("Search", "search", "search:search"),
     ("Backends", "backends", "backends:live"),
     ("Usage", "usage", "backends:usage"),
+    ("Prompts", "file", "chat:prompts"),
+    ("Import conversations", "upload", "chat:import"),
     ("Profile and theme", "user", "accounts:profile"),
     ("API tokens", "key", "gateway:tokens"),
 ]

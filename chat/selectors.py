@@ -9,13 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from chat import files
-from chat.models import Conversation, Generation, LogRow, Message, Upload
+from chat.models import Conversation, Generation, LogRow, Message, Prompt, Upload
 from webapp.accounts.models import User
 
 SIDEBAR = 60
+KEPT = 300
 WINDOW = 30
 """Messages that a page shows at first, and loads at a time."""
 
@@ -72,8 +73,11 @@ def conversations(user: User, *, archived: bool = False) -> QuerySet[Conversatio
 
 
 def sidebar(user: User) -> list[Conversation]:
-    """The conversations that a page lists; older ones are found by search."""
-    return list(conversations(user)[:SIDEBAR])
+    """The conversations that a page lists: the latest, and those that were pinned or put into folders; older ones are found by search."""
+    rows = conversations(user).order_by("-pinned", "-folder", "-updated_at").defer("system_prompt", "options", "analysis")
+    listed = list(rows[: KEPT + SIDEBAR])  # those without a folder come last
+    loose = [one for one in listed if not one.pinned and not one.folder]
+    return listed[: len(listed) - len(loose)] + loose[:SIDEBAR]
 
 
 def conversation(conversation_id: UUID, user: User) -> Conversation:
@@ -205,3 +209,24 @@ def _uuid(value: object) -> UUID | None:
         return UUID(str(value))
     except ValueError:
         return None
+
+
+def prompts(user: User) -> list[Prompt]:
+    """The user's own prompts and everybody's shared ones, by name."""
+    return list(Prompt.objects.filter(Q(user=user) | Q(shared=True)).select_related("user"))
+
+
+def prompt(prompt_id: UUID, user: User) -> Prompt:
+    """A prompt that the user may use."""
+    found = Prompt.objects.filter(Q(user=user) | Q(shared=True), id=prompt_id).first()
+    if found is None:
+        raise NotFound(str(prompt_id))
+    return found
+
+
+def own_prompt(prompt_id: UUID, user: User) -> Prompt:
+    """A prompt that the user may change."""
+    found = Prompt.objects.filter(id=prompt_id, user=user).first()
+    if found is None:
+        raise NotFound(str(prompt_id))
+    return found

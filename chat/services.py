@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from chat import selectors
 from chat.answer import Answer
-from chat.models import Conversation, Generation, LogRow, Message, Owner, SentRequest
+from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest
 from chat.view import finished_html
 from webapp.accounts.models import User
 from webapp.backends import attached
@@ -332,3 +332,36 @@ def change(*, conversation: Conversation, **fields: Any) -> None:
     for name, value in fields.items():
         setattr(conversation, name, value)
     conversation.save(update_fields=list(fields))
+
+
+def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shared: bool) -> Prompt:
+    """Make a prompt of the user's library, or change one."""
+    prompt = prompt or Prompt(user=user)
+    prompt.name, prompt.text, prompt.shared = name, text, shared
+    prompt.save()
+    return prompt
+
+
+def delete_prompt(*, prompt: Prompt) -> None:
+    """Delete a prompt."""
+    prompt.delete()
+
+
+def move(*, conversation: Conversation, folder: str) -> None:
+    """Put a conversation into the folder of this name; an empty name takes it out."""
+    change(conversation=conversation, folder=_folder_name(folder))
+
+
+def rename_folder(*, user: User, name: str, to: str) -> None:
+    """Rename a folder; one that has the new name already takes its conversations in."""
+    if to := _folder_name(to):
+        Conversation.objects.filter(user=user, folder=_folder_name(name)).exclude(folder="").update(folder=to)
+
+
+def delete_folder(*, user: User, name: str) -> None:
+    """Take all conversations out of a folder, which ends it."""
+    Conversation.objects.filter(user=user, folder=_folder_name(name)).update(folder="")
+
+
+def _folder_name(text: str) -> str:
+    return " ".join(text.replace("\x00", "").split())[:100].strip()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.views import conversations, messages, pages, palette, uploads
+from chat.views import analysis, conversations, folders, imports, messages, pages, palette, prompts, uploads
 
 app_name = "chat"
 urlpatterns = [
@@ -11,6 +11,10 @@ urlpatterns = [
     path("<uuid:conversation_id>/before/<uuid:before>/", pages.earlier, name="earlier"),
     path("<uuid:conversation_id>/send/", conversations.send, name="send"),
     path("<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
+    path("<uuid:conversation_id>/analysis/", analysis.panel, name="analysis"),
+    path("<uuid:conversation_id>/move/", folders.move, name="move"),
+    path("folders/rename/", folders.rename, name="folder-rename"),
+    path("folders/delete/", folders.delete, name="folder-delete"),
     path("<uuid:conversation_id>/delete/", conversations.delete, name="delete"),
     path("<uuid:conversation_id>/settings/", conversations.settings, name="settings"),
     path("<uuid:conversation_id>/meter/", conversations.meter, name="meter"),
@@ -20,7 +24,13 @@ urlpatterns = [
     path("<uuid:conversation_id>/share/", conversations.mark, {"what": "share"}, name="share"),
     path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
     path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),
+    path("import/", imports.import_file, name="import"),
     path("palette/", palette.commands, name="palette"),
+    path("slash/", prompts.slash, name="slash"),
+    path("prompts/", prompts.library, name="prompts"),
+    path("prompts/<uuid:prompt_id>/", prompts.library, name="prompt"),
+    path("prompts/<uuid:prompt_id>/use/", prompts.use, name="prompt-use"),
+    path("prompts/<uuid:prompt_id>/delete/", prompts.delete, name="prompt-delete"),
     path("find/", conversations.find, name="find"),
     path("shared/<str:token>/", conversations.shared, name="shared"),
     path("files/", uploads.upload, name="upload"),

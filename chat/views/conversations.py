@@ -8,7 +8,7 @@ from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils.safestring import mark_safe
+from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
@@ -16,7 +16,8 @@ from chat import exports, finding, fragments, hub, selectors, services
 from chat.fitting import OVERFLOW, SUMMARISE
 from chat.forms import SettingsForm
 from chat.meter import measure
-from chat.models import Conversation
+from chat.models import Conversation, Message
+from chat.view import finished_html
 from chat.views.common import done, owned, who
 
 
@@ -122,5 +123,10 @@ def find(request: HttpRequest) -> HttpResponse:
 def shared(request: HttpRequest, token: str) -> HttpResponse:
     """A conversation for whoever has its link: no trail, no tools, nothing to change."""
     shown = get_object_or_404(Conversation, share_token=token)
-    turns = [(message, mark_safe(message.html)) for message in selectors.branch(shown, html=True)]  # noqa: S308 - from webapp.rendering
+    turns = [(message, _drawn(message)) for message in selectors.branch(shown, html=True)]
     return render(request, "chat/shared.html", {"conversation": shown, "turns": turns})
+
+
+def _drawn(message: Message) -> SafeString:
+    """An answer as HTML; an imported one is drawn when it is looked at."""
+    return mark_safe(message.html or finished_html(message.id, message.parts))  # noqa: S308 - from webapp.rendering

@@ -36,13 +36,15 @@ def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 def _page(request: HttpRequest, shown: Conversation, draft: str = "") -> HttpResponse:
     """The page with its log; what changes from here on comes over the websocket."""
     page = selectors.page(shown)
+    listed = selectors.sidebar(who(request))
     context: dict[str, Any] = {
         "conversation": shown,
         "log": fragments.log(page, shown),
         "fresh": not page.turns,
         "draft": draft,
-        "groups": fragments.grouped(selectors.sidebar(who(request))),
+        "groups": fragments.grouped(listed),
         "current": shown.id,
+        "folders": fragments.folders(listed),
         "models": [offer for offer in async_to_sync(registry.offered)(who(request)) if offer.chat],
         "stamp": fragments.stamp(shown),
     }

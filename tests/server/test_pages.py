@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.staticfiles import finders
 from django.test import Client
 
 from tests.cast import Cast
@@ -19,3 +20,12 @@ def test_an_unknown_address_gets_a_page_that_helps(client: Client, cast: Cast) -
     response = client.get("/nowhere/")
     assert response.status_code == 404
     assert b"There is nothing here" in response.content
+
+
+def test_the_manifest_makes_it_installable_and_its_icons_are_there(client: Client) -> None:
+    response = client.get("/manifest.webmanifest")
+    assert response["Content-Type"] == "application/manifest+json"
+    data = response.json()
+    assert data["start_url"] == "/chat/"
+    for icon in data["icons"]:
+        assert finders.find(icon["src"].removeprefix("/static/"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 
@@ -10,6 +11,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.templatetags.static import static
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
@@ -49,6 +51,25 @@ def metrics_text(request: HttpRequest) -> HttpResponse:
     if not settings.METRICS_TOKEN or not constant_time_compare(sent.encode(), settings.METRICS_TOKEN.encode()):
         raise Http404
     return HttpResponse(metrics.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@require_GET
+def manifest(_request: HttpRequest) -> HttpResponse:
+    """The web app manifest, with which a browser installs Patchbay as an app."""
+    icons = [{"src": static(f"icons/patchbay-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png"} for size in (192, 512)]
+    maskable = {"src": static("icons/patchbay-maskable-512.png"), "sizes": "512x512", "type": "image/png", "purpose": "maskable"}
+    data = {
+        "id": "/chat/",
+        "name": "Patchbay",
+        "short_name": "Patchbay",
+        "start_url": "/chat/",
+        "scope": "/",
+        "display": "standalone",
+        "background_color": "#ffffff",
+        "theme_color": "#2f54d0",
+        "icons": [*icons, maskable],
+    }
+    return HttpResponse(json.dumps(data), content_type="application/manifest+json")
 
 
 @csrf_exempt

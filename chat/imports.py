@@ -1,0 +1,213 @@
+"""Conversations from the export files of ChatGPT and Open WebUI, with all their branches.
+
+A file is read whole and checked before anything is written; whatever is wrong with it is an `Unreadable` that says so.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+MAX_BYTES = 50 * 1024 * 1024
+MAX_CONVERSATIONS = 20_000
+MAX_NODES = 200_000
+MAX_TEXT = 1_000_000
+NOT_TEXT = "*(a file that is not in the export)*"
+_SILENT = {"thoughts", "reasoning_recap", "user_editable_context", "model_editable_context"}
+
+Json = dict[str, Any]
+
+
+class Unreadable(Exception):
+    """The file cannot be imported; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question or an answer. `parent` is the key of the one before it, None for a first question."""
+
+    key: str
+    parent: str | None
+    role: str
+    text: str
+    model: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A conversation: its turns, parents first, and the key of the end of the branch on show."""
+
+    source: str
+    title: str
+    turns: list[Turn]
+    leaf: str | None
+    at: datetime | None
+    pinned: bool = False
+    archived: bool = False
+
+
+def read(data: bytes) -> list[Imported]:
+    """All conversations of a file: JSON, or the ZIP archive that ChatGPT sends."""
+    try:
+        found = json.loads(_unpacked(data))
+    except (ValueError, RecursionError):
+        raise Unreadable("This is not a JSON file.") from None
+    entries = found if isinstance(found, list) else [found]
+    if len(entries) > MAX_CONVERSATIONS:
+        raise Unreadable(f"It has more than {MAX_CONVERSATIONS:,} conversations.")
+    budget = _Budget()
+    return [_conversation(entry, number, budget) for number, entry in enumerate(entries, 1)]
+
+
+def _unpacked(data: bytes) -> bytes:
+    if len(data) > MAX_BYTES:
+        raise Unreadable(f"Files may have {MAX_BYTES // 1024 // 1024} MB at most.")
+    if not data.startswith(b"PK\x03\x04"):
+        return data
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open("conversations.json") as file:
+            unpacked = file.read(MAX_BYTES + 1)
+    except KeyError:
+        raise Unreadable("The archive has no conversations.json.") from None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise Unreadable(f"The archive cannot be read: {error}") from None
+    if len(unpacked) > MAX_BYTES:
+        raise Unreadable(f"conversations.json may have {MAX_BYTES // 1024 // 1024} MB at most.")
+    return unpacked
+
+
+class _Budget:
+    """Counts messages over the whole file."""
+
+    left = MAX_NODES
+
+    def take(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise Unreadable(f"It has more than {MAX_NODES:,} messages.")
+
+
+def _conversation(entry: object, number: int, budget: _Budget) -> Imported:
+    try:
+        if isinstance(entry, dict) and isinstance(entry.get("mapping"), dict):
+            return _chatgpt(entry, budget)
+        if isinstance(entry, dict) and isinstance(entry.get("chat"), dict):
+            return _open_webui(entry, budget)
+    except Unreadable as error:
+        raise Unreadable(f"Conversation {number}: {error}") from None
+    raise Unreadable(f"Conversation {number} is neither ChatGPT's (mapping) nor Open WebUI's (chat).")
+
+
+def _chatgpt(entry: Json, budget: _Budget) -> Imported:
+    nodes = {key: (_key(node.get("parent")), _chatgpt_turn(node.get("message"))) for key, node in _objects(entry["mapping"])}
+    budget.take(len(nodes))
+    turns, nearest = _tree(nodes)
+    at = _time(entry.get("update_time")) or _time(entry.get("create_time"))
+    leaf = nearest.get(str(entry.get("current_node")))
+    source = _text(entry.get("conversation_id") or entry.get("id"))
+    return Imported(source, _text(entry.get("title")), turns, leaf, at, archived=entry.get("is_archived") is True)
+
+
+def _chatgpt_turn(message: object) -> Json | None:
+    """The fields of a turn; None for what nobody sees: system messages, calls of tools, their results."""
+    if not isinstance(message, dict):
+        return None
+    author, content, metadata = (_object(message.get(name)) for name in ("author", "content", "metadata"))
+    hidden = metadata.get("is_visually_hidden_from_conversation") or message.get("recipient", "all") != "all"
+    if hidden or content.get("content_type") in _SILENT:
+        return None
+    parts = content.get("parts")
+    text = "\n\n".join(_part(part) for part in parts) if isinstance(parts, list) else _text(content.get("text"))
+    return _fields(author.get("role"), text, metadata.get("model_slug"), message.get("create_time"))
+
+
+def _part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    return _text(_object(part).get("text")) or NOT_TEXT
+
+
+def _open_webui(entry: Json, budget: _Budget) -> Imported:
+    chat = entry["chat"]
+    history = _object(chat.get("history"))
+    messages = history.get("messages")
+    if not isinstance(messages, dict):
+        raise Unreadable("it has no history.messages.")
+    nodes = {key: (_key(message.get("parentId")), _open_webui_turn(message)) for key, message in _objects(messages)}
+    budget.take(len(nodes))
+    turns, nearest = _tree(nodes)
+    at = _time(entry.get("updated_at")) or _time(chat.get("timestamp"))
+    pinned, archived = entry.get("pinned") is True, entry.get("archived") is True
+    title = _text(entry.get("title") or chat.get("title"))
+    return Imported(_text(entry.get("id")), title, turns, nearest.get(str(history.get("currentId"))), at, pinned, archived)
+
+
+def _open_webui_turn(message: Json) -> Json | None:
+    content = message.get("content")
+    text = "\n\n".join(_part(part) for part in content) if isinstance(content, list) else _text(content)
+    return _fields(message.get("role"), text, message.get("model"), message.get("timestamp"))
+
+
+def _fields(role: object, text: str, model: object, at: object) -> Json | None:
+    text = _text(text).strip()
+    if role not in {"user", "assistant"} or not text:
+        return None
+    if len(text) > MAX_TEXT:
+        raise Unreadable(f"it has a message of more than {MAX_TEXT:,} characters.")
+    return {"role": role, "text": text, "model": _text(model)[:300], "at": _time(at)}
+
+
+def _tree(nodes: Mapping[str, tuple[str | None, Json | None]]) -> tuple[list[Turn], dict[str, str | None]]:
+    """The turns, parents first, and for each node the turn that it is or that comes before it: what is no turn is passed over."""
+    children: dict[str | None, list[str]] = defaultdict(list)
+    for key, (parent, _turn) in nodes.items():
+        children[parent if parent in nodes else None].append(key)
+    turns: list[Turn] = []
+    nearest: dict[str, str | None] = {}
+    waiting: list[tuple[str, str | None]] = [(key, None) for key in children[None]]
+    for key, before in waiting:  # grows while it is walked: breadth first, in the file's order
+        fields = nodes[key][1]
+        if fields:
+            turns.append(Turn(key, before, **fields))
+        nearest[key] = key if fields else before
+        waiting += [(child, nearest[key]) for child in children[key]]
+    if len(nearest) < len(nodes):
+        raise Unreadable("its messages form a circle.")
+    return turns, nearest
+
+
+def _objects(nodes: Json) -> list[tuple[str, Json]]:
+    if not all(isinstance(node, dict) for node in nodes.values()):
+        raise Unreadable("a message is no object.")
+    return list(nodes.items())
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _key(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _text(value: object) -> str:
+    """Text that every database stores: without NUL and lone surrogates."""
+    return value.replace("\x00", "").encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _time(value: object) -> datetime | None:
+    """A time in seconds since the epoch, or in milli-, micro- or nanoseconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 < value < 10**20:
+        return None
+    seconds = float(value)
+    while seconds > 1e11:
+        seconds /= 1000
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,21 @@
+"""Prompts with variables: `{{name}}` in the text is asked for before the prompt is used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+MAX_VARIABLES = 20
+VARIABLE = re.compile(r"\{\{\s*([\w][\w .-]{0,39}?)\s*\}\}")
+COMMANDS = ("new", "model", "system", "stop", "search", "prompts")
+"""Names that the composer uses itself."""
+
+
+def variables(text: str) -> list[str]:
+    """The variables of a prompt in their order, each once."""
+    return list(dict.fromkeys(VARIABLE.findall(text)))[:MAX_VARIABLES]
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """The text with its variables replaced, in one pass: what a value holds is never a variable. Those without a value stay."""
+    return VARIABLE.sub(lambda found: values.get(found[1], found[0]), text)

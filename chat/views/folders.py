@@ -1,0 +1,36 @@
+"""Folders of the sidebar: a folder is there as long as it has a conversation."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_POST
+from django_htmx.http import HttpResponseClientRefresh
+
+from chat import selectors, services
+from chat.views.common import done, owned, who
+
+
+@require_POST
+@owned
+def move(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Put a conversation into the folder of this name, new or not; an empty name takes it out."""
+    shown = selectors.conversation(conversation_id, who(request))
+    services.move(conversation=shown, folder=request.POST.get("folder", ""))
+    return done(shown)
+
+
+@require_POST
+@owned
+def rename(request: HttpRequest) -> HttpResponse:
+    services.rename_folder(user=who(request), name=request.POST.get("folder", ""), to=request.POST.get("name", ""))
+    return HttpResponseClientRefresh()
+
+
+@require_POST
+@owned
+def delete(request: HttpRequest) -> HttpResponse:
+    """Delete a folder; its conversations stay, outside of it."""
+    services.delete_folder(user=who(request), name=request.POST.get("folder", ""))
+    return HttpResponseClientRefresh()

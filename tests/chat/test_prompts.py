@@ -1,0 +1,55 @@
+"""The prompt library."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from chat import prompts, services
+from chat.models import Prompt
+from tests.cast import Cast
+
+
+def test_variables_are_found_once_in_their_order() -> None:
+    assert prompts.variables("{{b}} {{ a }} {{b}} {{}} {c} {{ two words }}") == ["b", "a", "two words"]
+
+
+def test_a_value_that_looks_like_a_variable_stays_text() -> None:
+    assert prompts.filled("{{a}} and {{ b }} and {{c}}", {"a": "{{b}}", "b": r"\1"}) == r"{{b}} and \1 and {{c}}"
+
+
+@pytest.mark.django_db
+def test_a_prompt_is_written_changed_used_and_deleted(as_owner: Client) -> None:
+    form = {"name": "greet", "text": "Greet {{who}} in <b>{{language}}</b>."}
+    assert as_owner.post("/chat/prompts/", form).status_code == 302
+    prompt = Prompt.objects.get()
+    use = f"/chat/prompts/{prompt.id}/use/"
+    assert b'name="v1"' in as_owner.get(use).content
+    assert b"Greet Ada in &lt;b&gt;Welsh&lt;/b&gt;." in as_owner.post(use, {"v0": "Ada", "v1": "Welsh"}).content
+    as_owner.post(f"/chat/prompts/{prompt.id}/", {"name": "greet", "text": "Plain."})
+    assert b"data-compose" in as_owner.get(use).content
+    assert b'data-words="/greet"' in as_owner.get("/chat/slash/").content
+    as_owner.post(f"/chat/prompts/{prompt.id}/delete/")
+    assert not Prompt.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["new", "With Capitals", "a/b", "", "-x", "taken"])
+def test_names_that_cannot_be_typed_or_are_taken_are_refused(as_owner: Client, cast: Cast, name: str) -> None:
+    services.save_prompt(user=cast.owner, prompt=None, name="taken", text="x", shared=False)
+    assert as_owner.post("/chat/prompts/", {"name": name, "text": "x"}).status_code == 200
+    assert Prompt.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_others_see_shared_prompts_only_and_change_none(as_other: Client, cast: Cast) -> None:
+    """FAULTS 7."""
+    own = services.save_prompt(user=cast.owner, prompt=None, name="own", text="private", shared=False)
+    shared = services.save_prompt(user=cast.owner, prompt=None, name="all", text="for everybody", shared=True)
+    page = as_other.get("/chat/prompts/").content.decode()
+    assert "for everybody" in page
+    assert "private" not in page
+    assert as_other.get(f"/chat/prompts/{own.id}/use/").status_code == 404
+    assert as_other.get(f"/chat/prompts/{shared.id}/use/").status_code == 200
+    for path in (f"/chat/prompts/{shared.id}/", f"/chat/prompts/{shared.id}/delete/"):
+        assert as_other.post(path, {"name": "mine", "text": "x"}).status_code == 404
