@@ -21,7 +21,7 @@ import chat.files
 import chat.hub
 import chat.services
 import search.services
-from chat.models import Conversation, SentRequest
+from chat.models import Conversation, Prompt, SentRequest
 from tests.cast import Cast
 from tests.chat.conftest import serve
 from webapp.accounts.models import User
@@ -112,7 +112,8 @@ def _chat(owner: User) -> Things:
     upload = chat.files.keep(user=owner, file=SimpleUploadedFile(f"{WORD}.txt", WORD.encode()))
     leaf = conversation.leaf_id
     ids = {"conversation_id": conversation.pk, "message_id": leaf, "before": leaf, "number": 0, "upload_id": upload.pk}
-    return {"/chat/": {**ids, "token": "not-shared"}}
+    prompt = Prompt.objects.create(user=owner, name=WORD, text=WORD)
+    return {"/chat/": {**ids, "token": "not-shared", "prompt_id": prompt.pk}}
 
 
 def _batches(owner: User) -> Things:

@@ -22,6 +22,7 @@ OPEN = {
     "server:readyz",
     "server:metrics",  # 404 without its token
     "server:csp-report",
+    "server:manifest",  # of the installable app
     "chat:shared",  # for whoever has its link
     "admin:login",
     "admin:logout",
