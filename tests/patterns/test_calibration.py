@@ -85,3 +85,11 @@ def test_servers_are_kept_apart() -> None:
     calibration = Calibration()
     report(calibration, 500, 1000)
     assert calibration.factor(("vllm", "llama3.1")) == 1.0
+
+
+def test_a_server_that_reports_nonsense_is_not_taken_for_one_with_a_tiny_window() -> None:
+    """FAULTS 32: some servers report the same few tokens whatever they were sent; nothing fits into a window of seven."""
+    calibration = Calibration()
+    assert not calibration.observe("server", counted=1200, usage=Usage(prompt_tokens=7))
+    assert calibration.window("server", None) is None
+    assert calibration.factor("server") == 1.0

@@ -83,22 +83,21 @@ def _mend_choice(choice: Any, number: int, *, chat: bool) -> None:
 
 def mend_answer(answer: Answer, *, path: str, request_id: str, model: str) -> bytes:
     """A whole answer with what the schema requires."""
-    body = {**_defaults(path, request_id, model, streamed=False), **answer.body}
-    before = dump(answer.body)
     chat = path == "chat/completions"
+    body = dict(answer.body)
+    added = _add(body, _defaults(path, request_id, model, streamed=False))
     for number, choice in enumerate(body.get("choices") or ()):
-        choice.setdefault("index", number)
-        choice.setdefault("logprobs", None)
-        choice.setdefault("finish_reason", "stop")
+        added += _add(choice, {"index": number, "logprobs": None, "finish_reason": "stop"})
         if chat and isinstance(choice.get("message"), dict):
-            _mend_message(choice["message"])
-    after = dump(body)
-    return answer.raw if after == before else after
+            added += _add(choice["message"], {"role": "assistant", "content": None, "refusal": None})
+    return dump(body) if added else answer.raw
 
 
-def _mend_message(message: Json) -> None:
-    for name, default in (("role", "assistant"), ("content", None), ("refusal", None)):
-        message.setdefault(name, default)
+def _add(target: Json, defaults: Json) -> int:
+    """Put in what is missing; how many names that were."""
+    missing = {name: default for name, default in defaults.items() if name not in target}
+    target.update(missing)
+    return len(missing)
 
 
 def _defaults(path: str, request_id: str, model: str, *, streamed: bool) -> Json:

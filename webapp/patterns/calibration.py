@@ -57,6 +57,8 @@ class Calibration:
         reported = usage.prompt_tokens + (usage.cached_tokens if usage.cached_tokens > usage.prompt_tokens else 0)
         if counted < _SHORT or reported <= 0:
             return False
+        if reported < _WINDOW_SHORT * _SUSPICIOUS <= counted * _SUSPICIOUS:
+            return False  # as few as no window holds: this server's numbers mean nothing
         server = self._servers.setdefault(key, _Server())
         ratio = reported / counted
         if self._truncated(server, counted, ratio):
