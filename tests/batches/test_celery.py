@@ -99,6 +99,7 @@ def asked(upstream: Upstream) -> int:
     return sum(received.path.endswith("chat/completions") for received in upstream.requests)
 
 
+@pytest.mark.slow
 def test_two_workers_do_the_work_between_them(
     new_live: Callable[..., Live], redis: Redis, upstream: Upstream, start_workers: Callable[[Live, int], list[Worker]], tmp_path: Path
 ) -> None:

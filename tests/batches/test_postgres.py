@@ -31,6 +31,7 @@ async def picky(received: Received, wire: Wire) -> None:
     await (error("no") if bad else says("ok"))(received, wire)
 
 
+@pytest.mark.slow
 def test_a_batch_runs_on_postgresql(postgres: Postgres, prepared_home: Path, upstream: Upstream, tmp_path: Path) -> None:
     upstream.default = picky
     live = Live(tmp_path, environment={"DATABASE_URL": postgres.url("batches")})

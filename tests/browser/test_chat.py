@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -49,8 +50,19 @@ def add_route(live: Live, *upstreams: Upstream) -> None:
         name = f"up{upstream.port}"
         assert live.manage("add_backend", "--name", name, "--base-url", upstream.base_url).returncode == 0
         steps += ["--step", f"{name}/m"]
-    done = live.manage("add_route", "--name", "default", *steps)
-    assert done.returncode == 0, done.stderr
+    for route in ("default", f"seen-{upstreams[0].port}"):
+        done = live.manage("add_route", "--name", route, *steps)
+        assert done.returncode == 0, done.stderr
+    _wait_until_seen(live, f"seen-{upstreams[0].port}")
+
+
+def _wait_until_seen(live: Live, route: str) -> None:
+    """Until the server, which is another process, offers the route: it looks every few seconds."""
+    with contextlib.closing(live.sign_in("owner")) as client:
+        deadline = time.monotonic() + 15
+        while f'value="{route}"' not in client.get("/chat/").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
 
 def ask(page: Page, text: str) -> None:

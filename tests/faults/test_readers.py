@@ -19,7 +19,7 @@ from tests.upstream import Upstream, says
 LINES = 6000
 TEXT = "```\n" + "".join(f"line {number} of a long and quite ordinary listing\n" for number in range(LINES)) + "```"
 LAST = f"line {LINES - 1} "
-WARM_UP, REFRESHES = 30, 120
+WARM_UP, REFRESHES = 90, 120  # until the process holds what rendering needs: it grows no more after some 60
 
 
 @contextmanager

@@ -15,6 +15,7 @@ USERS = "from webapp.accounts.models import User; print(*User.objects.order_by('
 LOSE = "from webapp.accounts.models import User; User.objects.filter(username='owner').delete()"
 
 
+@pytest.mark.slow
 def test_a_backup_brings_back_what_was_lost(tmp_path: Path, postgres: Postgres) -> None:
     """`pg_dump` and `pg_restore` of the running server, through the product's commands."""
     path = f"{postgres.server.bin_path}{os.pathsep}{os.environ['PATH']}"

@@ -38,10 +38,11 @@ def until_ok(try_it: Callable[[], httpx2.Response]) -> httpx2.Response:
         time.sleep(0.5)
 
 
+@pytest.mark.slow
 def test_without_postgresql_requests_fail_clearly_and_then_go_on(
     two_webs: tuple[Live, Live], make_upstream: MakeUpstream, postgres: Postgres
 ) -> None:
-    """Pages answer 503 with a page that says so, /v1 in OpenAI's error shape, readiness names the database; then all resumes by itself."""
+    """FAULTS 50: pages say so with 503, /v1 in OpenAI's error shape, readiness names the database; then all resumes by itself."""
     live, _ = two_webs
     upstream = make_upstream()
     upstream.default = says("Hello back")
@@ -70,7 +71,7 @@ def test_without_postgresql_requests_fail_clearly_and_then_go_on(
 
 
 def test_without_redis_requests_go_on(two_webs: tuple[Live, Live], make_upstream: MakeUpstream, redis: Redis) -> None:
-    """Redis carries nudges and shared state, never the record: pages and /v1 answer without it."""
+    """FAULTS 50: Redis carries nudges and shared state, never the record: pages and /v1 answer without it."""
     live, _ = two_webs
     upstream = make_upstream()
     upstream.default = says("Hello back")

@@ -85,6 +85,7 @@ def test_a_killed_worker_s_rows_are_done_by_the_other(installation: Installation
     killed.start()
 
 
+@pytest.mark.slow
 def test_a_worker_stopped_for_longer_than_its_lease_writes_nothing(installation: Installation) -> None:
     """Its answers come to nothing when it goes on: the fence refuses them, and the other's count."""
     job = begun(installation, first=1.0)
