@@ -7,7 +7,7 @@ import re
 import pytest
 
 from webapp.rendering.blocks import GrowingMarkdown, needs_whole
-from webapp.rendering.markdown import MAX_CHARS, render
+from webapp.rendering.markdown import MAX_CHARS, MAX_MATH_CHARS, render
 
 ATTACKS = [
     "<img src=x onerror=alert(1)>",
@@ -139,3 +139,9 @@ def test_what_needs_the_whole_text_is_known() -> None:
     assert needs_whole("a[^1]\n\n[^1]: b")
     assert needs_whole("[a]\n\n[a]: https://x.example")
     assert not needs_whole("plain [link](https://x.example) text")
+
+
+def test_a_formula_is_looked_for_no_further_than_one_may_be_long() -> None:
+    """Else thousands of openers without a closer would each scan the whole text."""
+    assert "<math" in render(r"\(x + 1\)")
+    assert "<math" not in render("\\(" + "x" * MAX_MATH_CHARS + "\\)")

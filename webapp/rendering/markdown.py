@@ -22,6 +22,7 @@ from webapp.rendering.mathml import to_mathml
 from webapp.rendering.sanitize import clean
 
 MAX_CHARS = 500_000
+MAX_MATH_CHARS = 4000
 _BRACKETS = {"\\(": ("\\)", "math_inline"), "\\[": ("\\]", "math_inline_double")}
 
 
@@ -56,7 +57,8 @@ def _bracket_math(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - m
     if opener not in _BRACKETS:
         return False
     closer, kind = _BRACKETS[opener]
-    end = state.src.find(closer, state.pos + 2, state.posMax)
+    # Not further than a formula may be long: else thousands of openers would each scan the whole text for a closer.
+    end = state.src.find(closer, state.pos + 2, min(state.posMax, state.pos + 2 + MAX_MATH_CHARS))
     if end < 0:
         return False
     if not silent:
