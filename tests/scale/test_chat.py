@@ -19,7 +19,7 @@ from tests.live import Live
 from tests.scale.installation import Installation
 from tests.upstream import STALL, chunk, says, stream
 
-pytestmark = [pytest.mark.postgres, pytest.mark.redis]
+pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 PATIENCE = 20
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.scale.installation import Installation, wait_until
 
-pytestmark = [pytest.mark.postgres, pytest.mark.redis]
+pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 RIVERS = "# Rivers\n\nThe Danube rises in the Black Forest and flows into the Black Sea.\n"
 BREAD = "# Bread\n\nSourdough is leavened by wild yeast, and keeps for days.\n"
 

@@ -12,7 +12,7 @@ from tests.machines import Redis
 from tests.scale.installation import LEASE_SECONDS, Installation, Job, Worker, wait_until
 from tests.upstream import says
 
-pytestmark = [pytest.mark.postgres, pytest.mark.redis]
+pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 ROWS = 320
 """Ten chunks."""
 UNDER_WAY = 64
