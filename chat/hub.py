@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
 import uuid
@@ -16,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+from asgiref.sync import ThreadSensitiveContext
 from channels.layers import get_channel_layer
 from django.db import DatabaseError
 
@@ -106,8 +108,13 @@ class Hub:
         )
         self.lives[live.id] = live
         self.writer.add(live.journal)
-        live.task = asyncio.ensure_future(self._run(live, started))
+        # In a context of its own: the database thread of the request or socket that asked ends with that, the generation does not.
+        live.task = asyncio.create_task(self._run_apart(live, started), context=contextvars.Context())
         return live
+
+    async def _run_apart(self, live: Live, started: Started) -> None:
+        async with ThreadSensitiveContext():
+            await self._run(live, started)
 
     async def _run(self, live: Live, started: Started) -> None:
         outcome = live.outcome
