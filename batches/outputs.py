@@ -12,7 +12,7 @@ import jiter
 from django.db.models import QuerySet
 
 from batches.models import Batch, BatchRow, File
-from webapp.patterns import batch as jsonl
+from webapp.patterns.batch_results import output_line
 from webapp.patterns.types import Json
 
 State = BatchRow.State
@@ -54,7 +54,7 @@ def line_of(row: BatchRow) -> bytes:
         error = {"code": code, "message": message}
     elif row.state != State.OK and not row.response:
         error = {"code": row.error_code, "message": row.error_message}
-    return jsonl.output_line(row.request_id, row.custom_id, status=row.status_code, raw=row.response.encode(), error=error)
+    return output_line(row.request_id, row.custom_id, status=row.status_code, raw=row.response.encode(), error=error)
 
 
 def size(batch: Batch, *, good: bool) -> int:

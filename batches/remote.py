@@ -21,7 +21,8 @@ from batches.models import Batch, BatchRow
 from batches.results import RowResult
 from webapp.backends import registry
 from webapp.patterns import batch_remote
-from webapp.patterns.batch import REMOTE_DISCOUNT, LineError, Result, with_model
+from webapp.patterns.batch import REMOTE_DISCOUNT, LineError, with_model
+from webapp.patterns.batch_results import Result
 from webapp.patterns.errors import PatternError
 from webapp.patterns.types import Json, Usage
 

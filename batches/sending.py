@@ -14,10 +14,11 @@ from django.utils import timezone
 
 from batches.models import Batch, BatchRow
 from batches.results import RowResult
-from webapp.patterns.batch import on_one_line, usage_of
+from webapp.patterns.batch_results import on_one_line
 from webapp.patterns.errors import AllFailed, BackendError, ChainError, OutputError, PatternError
 from webapp.patterns.parallel import Result
 from webapp.patterns.providers.base import Backend
+from webapp.patterns.providers.decoder import read_usage
 from webapp.patterns.types import Answer, Attempt, Json, Request, Trail, Usage
 
 Resolve = Callable[[str], Awaitable[Backend]]
@@ -107,7 +108,6 @@ def _usage_json(usage: Usage) -> Json:
 
 def _answered(job: Job, answer: Answer, tries: int) -> RowResult:
     served = job.trail.served_by
-    usage = answer.body.get("usage")
     return RowResult(
         number=job.number,
         state=BatchRow.State.OK,
@@ -115,7 +115,7 @@ def _answered(job: Job, answer: Answer, tries: int) -> RowResult:
         backend=served.backend if served else "",
         model=served.model if served else "",
         tries=tries,
-        usage=usage_of(usage) if isinstance(usage, dict) else Usage(),
+        usage=read_usage(answer.body) or Usage(),
         cost=job.trail.cost,
         duration_ms=(time.monotonic() - job.began) * 1000,
         attempts=_attempts(job.trail),

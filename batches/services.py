@@ -53,10 +53,7 @@ def create(
     _check_input(user, input_file, endpoint, completion_window)
     _check_metadata(metadata)
     _check_webhook(webhook_url)
-    if output_expires_after is not None:
-        files.check_upload(purpose="batch", expires_after=output_expires_after)
-    if not 1 <= concurrency <= MAX_CONCURRENCY:
-        raise InputError(f"The concurrency must be from 1 to {MAX_CONCURRENCY}.", param="concurrency", code="invalid_value")
+    _check_running(concurrency, output_expires_after)
     now = timezone.now()
     return Batch.objects.create(
         user=user,
@@ -76,6 +73,13 @@ def create(
         due_at=now,
         expires_at=now + WINDOW,
     )
+
+
+def _check_running(concurrency: int, output_expires_after: int | None) -> None:
+    if output_expires_after is not None:
+        files.check_upload(purpose="batch", expires_after=output_expires_after)
+    if not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise InputError(f"The concurrency must be from 1 to {MAX_CONCURRENCY}.", param="concurrency", code="invalid_value")
 
 
 def _check_input(user: User, file: File, endpoint: str, window: str) -> None:

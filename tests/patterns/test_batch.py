@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webapp.patterns import batch
+from webapp.patterns import batch_results as results
 from webapp.patterns.types import Usage
 
 CHAT = "/v1/chat/completions"
@@ -190,9 +191,9 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"
 
 def test_an_output_line_is_read_back_as_a_result() -> None:
     body = {"choices": [], "usage": USAGE}
-    line = batch.output_line("batch_req_1", 'a"b', status=200, raw=json.dumps(body).encode())
-    result = batch.read_result(line)
-    assert result == batch.Result('a"b', 200, body, request_id="batch_req_1")
+    line = results.output_line("batch_req_1", 'a"b', status=200, raw=json.dumps(body).encode())
+    result = results.read_result(line)
+    assert result == results.Result('a"b', 200, body, request_id="batch_req_1")
     assert result.ok
     assert result.usage == Usage(3, 2, 1, 0)
 
@@ -210,33 +211,37 @@ def test_an_output_line_is_read_back_as_a_result() -> None:
     ],
 )
 def test_a_failed_row_says_why(line: dict[str, Any], code: str, message: str) -> None:
-    result = batch.read_result(json.dumps({"custom_id": "a", **line}).encode())
+    result = results.read_result(json.dumps({"custom_id": "a", **line}).encode())
     assert result is not None
     assert (result.ok, result.code, result.message) == (False, code, message)
 
 
 def test_a_good_row_is_good() -> None:
-    result = batch.read_result(b'{"custom_id": "a", "response": {"status_code": 200, "body": {"usage": {"prompt_tokens": true}}}}')
+    result = results.read_result(b'{"custom_id": "a", "response": {"status_code": 200, "body": {"usage": {"prompt_tokens": true}}}}')
     assert result is not None
     assert (result.ok, result.usage) == (True, Usage())
-    assert batch.Result("a", 200, None).usage == Usage()
+    assert results.Result("a", 200, None).usage == Usage()
 
 
 def test_lines_that_are_no_result_are_left_out() -> None:
     lines = [b"", b"{", b"[]", b'{"custom_id": 3}', b'{"custom_id": "a"}']
-    assert [result.custom_id for result in batch.read_results(lines)] == ["a"]
+    assert [result.custom_id for result in results.read_results(lines)] == ["a"]
 
 
 def test_results_are_joined_by_custom_id_in_input_order() -> None:
-    bad, good, again = batch.Result("a", 500, None, "x"), batch.Result("a", 200, {}), batch.Result("a", 200, {"later": 1})
-    assert list(batch.join(["b", "a"], [bad, good, again])) == [("b", None), ("a", good)]
+    bad, good, again = (
+        results.Result("a", 500, None, "x"),
+        results.Result("a", 200, {}),
+        results.Result("a", 200, {"later": 1}),
+    )
+    assert list(results.join(["b", "a"], [bad, good, again])) == [("b", None), ("a", good)]
 
 
 def test_a_row_without_response_has_its_error_in_the_line() -> None:
-    line = json.loads(batch.output_line("r", "a", status=None, raw=b"", error={"code": "batch_cancelled", "message": "x"}))
+    line = json.loads(results.output_line("r", "a", status=None, raw=b"", error={"code": "batch_cancelled", "message": "x"}))
     assert line == {"id": "r", "custom_id": "a", "response": None, "error": {"code": "batch_cancelled", "message": "x"}}
 
 
 def test_json_over_many_lines_is_written_on_one() -> None:
-    assert batch.on_one_line(b'{"a":  1}') == b'{"a":  1}'
-    assert batch.on_one_line(b'{\r\n "a": "\\n"}') == b'{"a":"\\n"}'
+    assert results.on_one_line(b'{"a":  1}') == b'{"a":  1}'
+    assert results.on_one_line(b'{\r\n "a": "\\n"}') == b'{"a":"\\n"}'

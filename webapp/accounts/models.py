@@ -16,11 +16,6 @@ class User(AbstractUser):
     system_prompt = models.TextField(blank=True, help_text="Goes before every new conversation of this user.")
 
     @property
-    def initials(self) -> str:
-        name = self.get_full_name() or self.username
-        return "".join(part[0] for part in name.split()[:2]).upper()
-
-    @property
     def role(self) -> str:
         """`administrator` (everything), `manager` (backends, routes, budgets) or `user`."""
         if self.is_superuser:

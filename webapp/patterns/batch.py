@@ -1,6 +1,7 @@
-"""The Batch API's JSONL, streamed: write requests, validate a file whole, split it at the limits, read results and join them by custom_id.
+"""The Batch API's input, streamed: write requests, validate a file whole, split it at the limits.
 
-Nothing here holds more than one line's content in memory, whatever the size of the file. `batch_remote` runs a job on a server.
+Nothing here holds more than one line's content in memory, whatever the size of the file. `batch_results` reads and writes what comes
+back; `batch_remote` runs a job on a server.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
 import jiter
 
-from webapp.patterns.types import Json, Usage
+from webapp.patterns.types import Json
 
 ENDPOINTS: Final = {
     "/v1/chat/completions": "messages",
@@ -275,7 +276,7 @@ def _usable(name: str, value: Any) -> bool:
 
 def request_line(custom_id: str, body: Json, *, endpoint: str) -> bytes:
     """One request as a line of JSONL, with its line end."""
-    return _dumps({"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}) + b"\n"
+    return compact({"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}) + b"\n"
 
 
 def write(file: BinaryIO, requests: Iterable[tuple[str, Json]], *, endpoint: str) -> int:
@@ -306,118 +307,9 @@ def split(lines: Iterable[bytes], *, limits: Limits = LIMITS) -> Iterator[tuple[
 def with_model(line: bytes, model: str) -> bytes:
     """A request line with another model, as a line with its end: a route's name becomes the name that the server knows."""
     request = jiter.from_json(line)
-    return _dumps({**request, "body": {**request["body"], "model": model}}) + b"\n"
+    return compact({**request, "body": {**request["body"], "model": model}}) + b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one request, from an output or an error file.
-
-    `body` is the response's body where there was a response; `code` and `message` say why there is no good one.
-    """
-
-    custom_id: str
-    status: int | None
-    body: Any
-    code: str = ""
-    message: str = ""
-    request_id: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return not self.code and self.status is not None and 200 <= self.status < 300
-
-    @property
-    def usage(self) -> Usage:
-        """The tokens that the response reports; nothing where it reports none."""
-        usage = self.body.get("usage") if isinstance(self.body, dict) else None
-        return usage_of(usage if isinstance(usage, dict) else {})
-
-
-def usage_of(usage: Json) -> Usage:
-    """A `usage` object as `Usage`; a field that is absent or not a whole number counts as 0."""
-
-    def number(source: Any, name: str) -> int:
-        value = source.get(name) if isinstance(source, dict) else None
-        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-    return Usage(
-        number(usage, "prompt_tokens"),
-        number(usage, "completion_tokens"),
-        number(usage.get("prompt_tokens_details"), "cached_tokens"),
-        number(usage.get("completion_tokens_details"), "reasoning_tokens"),
-    )
-
-
-def read_results(lines: Iterable[bytes]) -> Iterator[Result]:
-    """The results of an output or error file; lines that are no result (blank, broken, cut) are left out, since their row is still open."""
-    for line in lines:
-        result = read_result(line)
-        if result is not None:
-            yield result
-
-
-def read_result(line: bytes) -> Result | None:
-    """One line of an output or error file; None when it is none."""
-    try:
-        row = jiter.from_json(line)
-    except ValueError:
-        return None
-    if not isinstance(row, dict) or not isinstance(row.get("custom_id"), str):
-        return None
-    response: Json = row["response"] if isinstance(row.get("response"), dict) else {}
-    status = response.get("status_code")
-    result = Result(
-        custom_id=row["custom_id"],
-        status=status if isinstance(status, int) else None,
-        body=response.get("body"),
-        request_id=str(response.get("request_id") or ""),
-    )
-    code, message = _failure(row.get("error"), result)
-    return replace(result, code=code, message=message)
-
-
-def _failure(error: Any, result: Result) -> tuple[str, str]:
-    if result.status is not None and not 200 <= result.status < 300 and isinstance(result.body, dict):
-        error = result.body.get("error") or error
-    if isinstance(error, dict):
-        return str(error.get("code") or error.get("type") or "error"), str(error.get("message") or "")
-    if error:
-        return "error", str(error)
-    if result.status is None:
-        return "no_response", "The result has neither a response nor an error."
-    return ("", "") if 200 <= result.status < 300 else (f"http_{result.status}", "")
-
-
-def join(custom_ids: Iterable[str], results: Iterable[Result]) -> Iterator[tuple[str, Result | None]]:
-    """Each input's custom_id with its result, in input order; None where there is none (yet): expired, cancelled, lost.
-
-    A custom_id that comes twice keeps its first good result.
-    """
-    found: dict[str, Result] = {}
-    for result in results:
-        known = found.get(result.custom_id)
-        if known is None or (result.ok and not known.ok):
-            found[result.custom_id] = result
-    for custom_id in custom_ids:
-        yield custom_id, found.get(custom_id)
-
-
-def output_line(request_id: str, custom_id: str, *, status: int | None, raw: bytes, error: Json | None = None) -> bytes:
-    """A line of an output or error file from a response's body as it came (`raw`, JSON on one line; empty for no response)."""
-    head = _dumps({"id": request_id, "custom_id": custom_id})[:-1]
-    response = b"null"
-    if raw and status is not None:
-        response = b'{"status_code":%d,"request_id":%b,"body":%b}' % (status, _dumps(request_id), raw)
-    return b'%b,"response":%b,"error":%b}\n' % (head, response, _dumps(error))
-
-
-def on_one_line(raw: bytes) -> bytes:
-    """JSON as it came when it already lies on one line, else written anew so that it does."""
-    if b"\n" not in raw and b"\r" not in raw:
-        return raw
-    return _dumps(jiter.from_json(raw))
-
-
-def _dumps(value: Any) -> bytes:
+def compact(value: Any) -> bytes:
+    """JSON on one line, without spaces; lone surrogates as they came."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "surrogatepass")

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
-from webapp.patterns.batch import Result, read_result
+from webapp.patterns.batch_results import Result, read_result
 from webapp.patterns.types import Json
 
 KEY: Final = "patchbay_job"

@@ -274,7 +274,7 @@ def read_usage(body: Json) -> Usage | None:
 
 
 def _count(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and value > 0 and value == value and value < 1e15 else 0
+    return int(value) if isinstance(value, int | float) and value is not True and 0 < value < 1e15 else 0
 
 
 def _text(value: Any) -> str:
