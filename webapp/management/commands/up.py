@@ -44,8 +44,10 @@ class Command(BaseCommand):
         from webapp.asgi import application
         from webapp.server.websocket import MAX_MESSAGE_BYTES
 
-        limits = {"timeout_graceful_shutdown": 3, "ws_max_size": MAX_MESSAGE_BYTES}
-        config = uvicorn.Config(application, host=host, port=port, log_level="warning", server_header=False, **limits)
+        config = uvicorn.Config(
+            application, host=host, port=port, log_level="warning", server_header=False,
+            timeout_graceful_shutdown=3, ws_max_size=MAX_MESSAGE_BYTES,
+        )  # fmt: skip
         self._announce(host, port)
         uvicorn.Server(config).run()
 
