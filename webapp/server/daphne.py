@@ -321,7 +321,7 @@ class PatchbayServer(Server):
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
         self.ws_factory.protocol = WebSocket
-        self.ws_factory.setProtocolOptions(failByDrop=False)  # say by the close code what was wrong
+        self.ws_factory.failByDrop = False  # the close code says what was wrong
         self.on_listening(port.getHost().host, port.getHost().port)
 
     def listen_error(self, failure: Any) -> None:
