@@ -29,6 +29,7 @@ from chat.live import Live
 from chat.models import Conversation, Generation, Message
 from chat.services import Started, Status
 from chat.writer import Writer
+from webapp import background
 from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.chat")
@@ -111,6 +112,7 @@ class Hub:
         self.writer.add(live.journal)
         # In a context of its own: the database thread of the request or socket that asked ends with that, the generation does not.
         live.task = asyncio.create_task(self._run_apart(live, started), context=contextvars.Context())
+        background.finish_first(live.task)
         return live
 
     async def _run_apart(self, live: Live, started: Started) -> None:
