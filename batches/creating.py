@@ -104,8 +104,7 @@ def _stored_parts(user: User, name: str, lines: Iterable[bytes]) -> list[File]:
     parts: list[File] = []
     try:
         for number, part in groupby(split(lines), key=itemgetter(0)):
-            if number == MAX_PARTS:
-                raise InputError(f"This makes more than {MAX_PARTS} batches: split it yourself, and begin with a part.", param="file")
+            _check_part(number)
             data = (line for _, line in part)
             parts.append(files.store(user=user, filename=name, purpose="batch", data=_grouped(data)))
     except BaseException:
@@ -113,6 +112,11 @@ def _stored_parts(user: User, name: str, lines: Iterable[bytes]) -> list[File]:
             files.delete(file=file)
         raise
     return parts
+
+
+def _check_part(number: int) -> None:
+    if number == MAX_PARTS:
+        raise InputError(f"This makes more than {MAX_PARTS} batches: split it yourself, and begin with a part.", param="file")
 
 
 def _grouped(data: Iterator[bytes]) -> Iterator[bytes]:
