@@ -79,6 +79,11 @@ def _too_large(file: File) -> bool:
         return ends >= LIMITS.lines and any(islice(lines_of(source), LIMITS.lines, None))
 
 
+def parts_of(found: Validated) -> int:
+    """How many batches an input makes that is too large for one; by its bytes about so many."""
+    return max(-(-found.requests // LIMITS.lines), -(-found.size // LIMITS.bytes))
+
+
 def from_rows(*, user: User, rows: Iterable[Row], name: str, prompting: Prompting, options: dict[str, Any]) -> Batch:
     """A batch of one request a row; several, linked, where there are more rows than a batch may have. Returns the first.
 
