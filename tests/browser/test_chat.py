@@ -217,6 +217,13 @@ def test_a_question_is_sent_even_before_the_scripts_are_there(live: Live, route:
     page.complaints.clear()  # type: ignore[attr-defined]  # the aborted scripts
 
 
+def test_a_websocket_extension_that_comes_late_still_connects(live: Live, browser_page: OpenPage) -> None:
+    page = browser_page(live)
+    page.route("**/hx-ws*.js", lambda handler: (time.sleep(0.4), handler.continue_()))
+    with page.expect_websocket(lambda socket: "/ws/chat/" in socket.url, timeout=5000):
+        page.goto("/chat/")
+
+
 def test_tool_calls_are_cards(live: Live, route: Upstream, browser_page: OpenPage) -> None:
     route.script(says("", tool_calls=[("calculator", '{"expression": "6*7"}'), ("nothing_like_it", "{broken")]), says("It is 42."))
     page = browser_page(live)

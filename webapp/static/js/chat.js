@@ -7,6 +7,8 @@
   const log = document.getElementById("chat-log");
   const draft = "draft-" + chat.dataset.draft;
 
+  htmx.process(chat); // htmx reads the page a tick after its own script, and then the websocket extension may still be on its way
+
   input.value ||= localStorage.getItem(draft) ?? "";
   input.addEventListener("input", () => localStorage.setItem(draft, input.value));
   input.addEventListener("keydown", (event) => {
