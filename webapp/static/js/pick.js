@@ -20,7 +20,7 @@
   };
   document.addEventListener("input", (event) => event.target.dataset?.picks && narrow(event.target));
   document.addEventListener("htmx:after:swap", (event) => {
-    const field = event.target.id && document.querySelector(`[data-picks="${event.target.id}"]`);
+    const field = event.target.matches?.("[role=listbox]") && document.querySelector(`[data-picks="${event.target.id}"]`);
     if (field) narrow(field);
   });
   document.addEventListener("keydown", (event) => {
