@@ -367,7 +367,7 @@ class PatchbayServer(Server):
     async def _shut_down(self) -> None:
         for listener in self.listeners:
             if isinstance(listener.result, Port):
-                listener.result.stopListening()
+                listener.result.stopListening()  # type: ignore[no-untyped-call]  # Twisted ships without annotations here
         for protocol in list(self.connections):
             if isinstance(protocol, WebSocket):
                 protocol.go_away()
