@@ -17,6 +17,7 @@ urlpatterns = [
     path("<uuid:batch_id>/cancel/", views.cancel, name="cancel"),
     path("<uuid:batch_id>/resume/", views.resume, name="resume"),
     path("<uuid:batch_id>/retry-failed/", views.retry_failed, name="retry-failed"),
+    path("<uuid:batch_id>/search/", views.search, name="search"),
     path("<uuid:batch_id>/clone/", views.clone, name="clone"),
     path("<uuid:batch_id>/delete/", views.delete, name="delete"),
     path("<uuid:batch_id>/output.jsonl", views.output, name="output"),
