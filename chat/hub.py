@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import time
 import uuid
@@ -17,7 +16,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import ThreadSensitiveContext
 from channels.layers import get_channel_layer
 from django.db import DatabaseError
 
@@ -28,6 +26,7 @@ from chat.live import Live
 from chat.models import Conversation, Generation, Message
 from chat.services import Started, Status
 from chat.writer import Writer
+from webapp import threads
 from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.chat")
@@ -78,9 +77,18 @@ class Hub:
 
     def spawn(self, coroutine: Any) -> None:
         """Run a coroutine beside the others until the hub stops."""
-        task = asyncio.ensure_future(coroutine)
+        task = self._task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _task(self, coroutine: Any) -> asyncio.Task[Any]:
+        """A task with database threads of its own: those of the request or socket that asked end with that, the task does not."""
+
+        async def apart() -> Any:
+            async with threads.shared():
+                return await coroutine
+
+        return asyncio.ensure_future(apart())
 
     # --- generations of this process -----------------------------------------------------------------------------------------------
 
@@ -108,13 +116,8 @@ class Hub:
         )
         self.lives[live.id] = live
         self.writer.add(live.journal)
-        # In a context of its own: the database thread of the request or socket that asked ends with that, the generation does not.
-        live.task = asyncio.create_task(self._run_apart(live, started), context=contextvars.Context())
+        live.task = self._task(self._run(live, started))
         return live
-
-    async def _run_apart(self, live: Live, started: Started) -> None:
-        async with ThreadSensitiveContext():
-            await self._run(live, started)
 
     async def _run(self, live: Live, started: Started) -> None:
         outcome = live.outcome
@@ -165,7 +168,7 @@ class Hub:
     def _cancel(self, live: Live, why: str) -> None:
         if live.task and not live.ending and not live.stopped_by:
             live.stopped_by = why
-            live.task.cancel()
+            self._loop.call_soon(live.task.cancel)  # not before it has begun: then nobody would note the end
 
     async def request_stop(self, conversation_id: UUID, user: Any) -> bool:
         """Stop the conversation's generation, wherever it runs; whether there was one."""

@@ -25,6 +25,7 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor
 from twisted.web import http
 
+from webapp.server.eager import EagerTransport
 from webapp.server.http import Application, Scope
 
 logger = logging.getLogger("patchbay.server")
@@ -314,6 +315,7 @@ class PatchbayServer(Server):
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
+        port.transport = EagerTransport
         self.ws_factory.protocol = WebSocket
         self.on_listening(port.getHost().host, port.getHost().port)
 
