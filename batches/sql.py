@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from batches.models import BatchRow
+from webapp.backends import bulk
 
-PUT_UP_ROW = """
-INSERT INTO batches_batchrow (batch_id, number, custom_id, "offset", length) VALUES (%s, %s, %s, %s, %s)
-"""
 SETTLE_ROW = """
 UPDATE batches_batchrow SET state = %s, status_code = %s, error_code = %s, error_message = %s, backend = %s, model = %s, tries = %s,
     prompt_tokens = %s, completion_tokens = %s, cost = %s, duration_ms = %s, finished_at = %s, attempts = %s, response = %s
@@ -31,31 +27,14 @@ ON CONFLICT (batch_id, second) DO UPDATE SET
 
 def put_up_rows(batch_id: UUID, rows: Iterable[tuple[int, str, int, int]]) -> None:
     """Insert (number, custom_id, offset, length) as open rows."""
-    key = _adapted(batch_id)
-    with connection.cursor() as cursor:
-        cursor.executemany(PUT_UP_ROW, [(key, *row) for row in rows])
+    bulk.insert(BatchRow, ("batch_id", "number", "custom_id", "offset", "length"), ((batch_id, *row) for row in rows))
 
 
-def settle_rows(batch_id: UUID, rows: Sequence[tuple[Any, ...]]) -> None:
+def settle_rows(batch_id: UUID, rows: Iterable[tuple[Any, ...]]) -> None:
     """Write results over rows that are open, each in the order of `SETTLE_ROW` up to the number."""
-    key = _adapted(batch_id)
-    with connection.cursor() as cursor:
-        cursor.executemany(SETTLE_ROW, [(*map(_adapted, row), key) for row in rows])
+    bulk.execute(SETTLE_ROW, ((*row, batch_id) for row in rows))
 
 
 def add_ticks(batch_id: UUID, ticks: Iterable[tuple[int, int, int, float, float, int]]) -> None:
     """Add (second, ok, failed, sum_ms, max_ms, tokens) to the charts' points."""
-    key = _adapted(batch_id)
-    with connection.cursor() as cursor:
-        cursor.executemany(ADD_TICK, [(*tick, key) for tick in ticks])
-
-
-def _adapted(value: Any) -> Any:
-    """A Python value as the database's driver takes it."""
-    if isinstance(value, UUID):
-        return value if connection.features.has_native_uuid_field else value.hex
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    if isinstance(value, Decimal):
-        return connection.ops.adapt_decimalfield_value(value, 14, 8)
-    return value
+    bulk.execute(ADD_TICK, ((*tick, batch_id) for tick in ticks))

@@ -57,6 +57,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """Send until the socket ends; when that fails, end the socket: the client comes back and gets the present state."""
         try:
             await self.attachment.pump()
+        except OSError:
+            logger.debug("A client closed its socket while it was sent to")
         except Exception:
             logger.exception("A chat socket failed")
             await self.close(SERVER_ERROR)

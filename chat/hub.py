@@ -22,6 +22,7 @@ from django.db import DatabaseError
 from chat import fragments, selectors, services
 from chat.attachment import Attachment
 from chat.db import read
+from chat.keeping import keep
 from chat.live import Live
 from chat.models import Conversation, Generation, Message
 from chat.services import Started, Status
@@ -136,7 +137,7 @@ class Hub:
     async def _finish(self, live: Live) -> None:
         live.apply({"k": "end", "at": time.time()})
         self.writer.remove(live.id)
-        message = await self._keep(live, await live.closing_html())
+        message = await keep(self.writer, live, await live.closing_html(), stopping=lambda: self._stopping)
         if message:
             live.finish(fragments.article(await read(selectors.turn)(message)))
             if message.report.get("left_out"):  # the page marks them
@@ -150,20 +151,6 @@ class Hub:
         if self.on_finished and await self.on_finished(message):
             await self._show_title(message.conversation_id)
             await self._tell("changed", conversation=str(message.conversation_id))
-
-    async def _keep(self, live: Live, html: str) -> Message | None:
-        """Write the whole answer; while the database is away, hold it and try again."""
-        parts = live.answer.as_json()
-        while True:
-            try:
-                return await self.writer.call(
-                    lambda: services.finish(generation_id=live.id, parts=parts, outcome=live.outcome, html=html),
-                )
-            except DatabaseError:
-                if self._stopping:
-                    raise
-                logger.exception("An answer could not be kept; trying again")
-                await asyncio.sleep(RETRY_SECONDS)
 
     def _cancel(self, live: Live, why: str) -> None:
         if live.task and not live.ending and not live.stopped_by:

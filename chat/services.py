@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from chat import selectors
@@ -20,7 +21,9 @@ from webapp.accounts.models import User
 from webapp.backends import attached
 from webapp.patterns import storable
 
+logger = logging.getLogger("patchbay.chat")
 MAX_TEXT = 1_000_000
+REFUSED = "The database refused to keep this answer whole. Try again; the server's log has the details."
 MAX_MODEL = 300
 MAX_COMPARED = 3
 OWNER_SILENCE = timedelta(seconds=6)
@@ -219,7 +222,7 @@ def _fill(message: Message, parts: list[dict[str, Any]], outcome: Outcome, html:
     message.html = html
     message.status = outcome.status
     message.error = storable.text(outcome.error)[:2000]
-    message.finish_reason = outcome.finish_reason
+    message.finish_reason = storable.text(outcome.finish_reason)[:20]
     message.trail = [*message.trail, *storable.clean(outcome.trail)]
     message.report = storable.clean(outcome.report) or message.report
     message.finished_at = timezone.now()
@@ -254,7 +257,20 @@ def reap(me: UUID) -> list[UUID]:
     Owner.objects.filter(seen_at__lt=timezone.now() - OWNER_SILENCE).exclude(id=me).delete()
     living = Owner.objects.values("id")
     orphans = list(Generation.objects.filter(running=True).exclude(owner=me).exclude(owner__in=living).select_related("message"))
-    return [generation.conversation_id for generation in orphans if _interrupt(generation)]
+    return [generation.conversation_id for generation in orphans if _ended(generation)]
+
+
+def _ended(generation: Generation) -> bool:
+    """Interrupt an orphan; one whose log makes an answer that the database refuses ends without it, and holds up no other."""
+    try:
+        return _interrupt(generation)
+    except (OperationalError, InterfaceError):
+        raise
+    except (DatabaseError, ValueError):
+        logger.exception("The database refused the answer of %s", generation.id)
+        outcome, before = Outcome(status=Status.FAILED, error=REFUSED), generation.message
+        with transaction.atomic():
+            return finish(generation_id=generation.id, parts=before.parts, outcome=outcome, html=before.html) is not None
 
 
 @transaction.atomic

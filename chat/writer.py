@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import DatabaseError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 from chat.answer import Event, merged
 from chat.models import LogRow
@@ -20,6 +20,8 @@ from chat.models import LogRow
 logger = logging.getLogger("patchbay.chat")
 T = TypeVar("T")
 INTERVAL = 0.25
+AWAY = (OperationalError, InterfaceError)
+"""The database is not there, locked or full: what was to be written is held until it takes it. Any other error is a refusal, for good."""
 
 
 @dataclass(slots=True)
@@ -114,20 +116,39 @@ class Writer:
         self._loop.call_soon_threadsafe(lambda: None if future.done() else how(value))
 
     def _guarded(self, run: Callable[..., None], *arguments: Any) -> None:
-        """Run, and on a database failure keep everything for the next interval."""
+        """Run; what fails is tried again in the next interval. The thread writes for everybody: nothing may end it."""
         try:
             run(*arguments)
-        except DatabaseError:
+        except Exception:
             logger.exception("The chat log could not be written; trying again")
             connections.close_all()
 
     def _write(self, journals: Iterable[Journal]) -> None:
-        dirty = [(journal, rows) for journal in journals if (rows := journal.rows())]
+        dirty = [journal for journal in journals if journal.rows()]
+        try:
+            self._insert(dirty)
+        except AWAY:
+            raise
+        except Exception:
+            logger.exception("The database refused rows of the chat log: each answer's by themselves")
+            for journal in dirty:
+                self._insert_alone(journal)
+
+    def _insert_alone(self, journal: Journal) -> None:
+        """What is refused is left out, so that it holds up nobody: the answer itself is kept at its end."""
+        try:
+            self._insert([journal])
+        except AWAY:
+            raise
+        except Exception:
+            logger.exception("%d rows of the log of %s are left out", len(journal.unsaved), journal.generation_id)
+            journal.unsaved = []
+
+    def _insert(self, dirty: list[Journal]) -> None:
         if not dirty:
             return
         with transaction.atomic():
-            LogRow.objects.bulk_create([row for _journal, rows in dirty for row in rows], ignore_conflicts=True)
-        for journal, _rows in dirty:
+            LogRow.objects.bulk_create([row for journal in dirty for row in journal.unsaved], ignore_conflicts=True)
+        for journal in dirty:
             journal.unsaved = []
-        ids = [journal.generation_id for journal, _rows in dirty]
-        self._loop.call_soon_threadsafe(self._written, ids)
+        self._loop.call_soon_threadsafe(self._written, [journal.generation_id for journal in dirty])

@@ -11,5 +11,9 @@ class WebappConfig(AppConfig):
     label = "webapp"
 
     def ready(self) -> None:
+        from webapp import background
+        from webapp.server import heap
+
+        background.register("heap", heap.service)
         # tiktoken reads this when it first loads a vocabulary: ours, so that counting works offline.
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(settings.PATCHBAY_HOME / "vocabulary"))

@@ -29,7 +29,7 @@ _pages_and_gateway = HttpRouter({"/v1": with_own_thread(gateway)}, django_applic
 
 application = ProtocolTypeRouter(
     {
-        "http": with_request_id(BodyLimit(_pages_and_gateway, default=settings.MAX_BODY_BYTES, larger=settings.LARGER_BODIES)),
+        "http": with_request_id(BodyLimit(_pages_and_gateway, default=settings.MAX_BODY_BYTES, below=settings.BODY_LIMITS)),
         "websocket": guarded(URLRouter([*websocket_urlpatterns, _anywhere])),
         "lifespan": lifespan,
     }

@@ -216,11 +216,12 @@ if OIDC_ISSUER:
 # The largest request body accepted, in bytes; enforced while it comes in, before anything is buffered.
 MAX_BODY_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_BYTES = 210 * 1024 * 1024  # a Batch API file of 200 MB, and its form
-LARGER_BODIES = {
+BODY_LIMITS = {
     "/v1/files": MAX_UPLOAD_BYTES,
     "/batches/new/": MAX_UPLOAD_BYTES,
     "/search/": MAX_UPLOAD_BYTES,
     "/chat/import/": 51 * 1024 * 1024,
+    "/csp-report/": 64 * 1024,
 }
 
 # Anybody who may sign in enters webhooks: they lead out of the network that the server stands in, unless this allows otherwise.

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from django.db.models import Q
 from django.utils import timezone
 
-from webapp.backends.models import Attempt, Backend, Health
+from webapp.backends.models import Backend, Health
 from webapp.patterns import errors
+
+if TYPE_CHECKING:
+    from webapp.backends.recorder import Row
 
 WRITE_EVERY = timedelta(seconds=5)
 TRIED = frozenset({"ok", "partial", "failed"})
 
 
-def learn(attempts: Iterable[Attempt]) -> None:
+def learn(attempts: Iterable[Row]) -> None:
     """Take each backend's newest attempt as its state, and flag those that an administrator must look at."""
     newest = {row.backend: row for row in sorted(attempts, key=lambda row: row.created_at) if row.outcome in TRIED}
     if not newest:

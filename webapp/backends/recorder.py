@@ -11,14 +11,14 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, DataError, IntegrityError, transaction
 
 from webapp import metrics, tracing
-from webapp.backends import health
+from webapp.backends import bulk, health
 from webapp.backends.db import in_database
 from webapp.backends.models import ApiToken, Attempt
 from webapp.patterns import types
@@ -44,11 +44,34 @@ class Origin:
     endpoint: str
 
 
+class Row(NamedTuple):
+    """The columns of an attempt."""
+
+    request_id: uuid.UUID
+    created_at: datetime
+    source: str
+    user_id: int | None
+    token_id: int | None
+    route: str
+    endpoint: str
+    backend: str
+    model: str
+    outcome: str
+    error: str
+    why: str
+    status: int | None
+    first_token_ms: float | None
+    duration_ms: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    cost: Decimal | None
+
+
 class Recorder:
     """The queue of one event loop."""
 
     def __init__(self) -> None:
-        self._queue: deque[dict[str, Any]] = deque()
+        self._queue: deque[Row] = deque()
         self._lock = asyncio.Lock()
         self._serviced = False
         self._lone: asyncio.Task[None] | None = None
@@ -57,7 +80,7 @@ class Recorder:
     def put(self, trail: Trail, *, request_id: uuid.UUID | str, **origin: Any) -> None:
         """Queue the attempts of a finished request."""
         of = Origin(request_id=request_id if isinstance(request_id, uuid.UUID) else uuid.UUID(request_id), **origin)
-        self._queue.extend(_values(attempt, of) for attempt in trail.attempts)
+        self._queue.extend(_row(attempt, of) for attempt in trail.attempts)
         _tell_observers(trail, of)
         while len(self._queue) > MAX_QUEUED:
             self._queue.popleft()
@@ -115,32 +138,34 @@ def _tell_observers(trail: Trail, of: Origin) -> None:
     tracing.trace(trail.attempts, source=of.source, route=of.route, endpoint=of.endpoint, request_id=str(of.request_id))
 
 
-def _values(attempt: types.Attempt, of: Origin) -> dict[str, Any]:
-    """The columns of an attempt as it is now; it may still change."""
-    return {
-        "request_id": of.request_id,
-        "created_at": datetime.fromtimestamp(attempt.started, UTC),
-        "source": _text(of.source, 16),
-        "user_id": of.user_id,
-        "token_id": of.token_id,
-        "route": _text(of.route, 300),
-        "endpoint": _text(of.endpoint, 64),
-        "backend": _text(attempt.backend, 64),
-        "model": _text(attempt.model, 200),
-        "outcome": attempt.outcome,
-        "error": attempt.error[:40],
-        "why": _text(attempt.why, 1000),
-        "status": attempt.status,
-        "first_token_ms": attempt.first_token_ms,
-        "duration_ms": attempt.duration_ms,
-        "prompt_tokens": _count(attempt.usage.prompt_tokens),
-        "completion_tokens": _count(attempt.usage.completion_tokens),
-        "cost": None if attempt.cost is None else Decimal(f"{min(max(attempt.cost, 0), MAX_COST):.8f}"),
-    }
+def _row(attempt: types.Attempt, of: Origin) -> Row:
+    """An attempt as it is now; it may still change."""
+    return Row(
+        request_id=of.request_id,
+        created_at=datetime.fromtimestamp(attempt.started, UTC),
+        source=_text(of.source, 16),
+        user_id=of.user_id,
+        token_id=of.token_id,
+        route=_text(of.route, 300),
+        endpoint=_text(of.endpoint, 64),
+        backend=_text(attempt.backend, 64),
+        model=_text(attempt.model, 200),
+        outcome=attempt.outcome,
+        error=attempt.error[:40],
+        why=_text(attempt.why, 1000),
+        status=attempt.status,
+        first_token_ms=attempt.first_token_ms,
+        duration_ms=attempt.duration_ms,
+        prompt_tokens=_count(attempt.usage.prompt_tokens),
+        completion_tokens=_count(attempt.usage.completion_tokens),
+        cost=None if attempt.cost is None else Decimal(f"{min(max(attempt.cost, 0), MAX_COST):.8f}"),
+    )
 
 
 def _text(value: str, length: int) -> str:
     """What every database can hold of a text that may come from strangers: no NUL, no half of a surrogate pair."""
+    if value.isascii() and "\0" not in value:
+        return value[:length]
     return value.replace("\0", "").encode(errors="replace").decode()[:length]
 
 
@@ -149,35 +174,38 @@ def _count(tokens: int) -> int:
     return min(max(tokens, 0), MAX_TOKENS)
 
 
-def write_what_can_be(values: Sequence[dict[str, Any]]) -> None:
+def write_what_can_be(rows: Sequence[Row]) -> None:
     """Write all together; should one be at fault, one by one without it. Raises `OperationalError` while the database is away."""
     try:
-        write(values)
+        write(rows)
     except (IntegrityError, DataError, ValueError, OverflowError):
         logger.exception("Attempts could not be written together")
-        for one in values:
+        for row in rows:
             try:
-                write([one])
+                write([row])
             except (IntegrityError, DataError, ValueError, OverflowError):
-                logger.exception("An attempt was lost: %s/%s", one["backend"], one["model"])
+                logger.exception("An attempt was lost: %s/%s", row.backend, row.model)
 
 
-def write(values: Sequence[dict[str, Any]]) -> None:
+def write(rows: Sequence[Row]) -> None:
     """Write attempts, and what they say of the backends' health, in one transaction."""
     with transaction.atomic():
-        users = _present(get_user_model(), {row["user_id"] for row in values})
-        tokens = _present(ApiToken, {row["token_id"] for row in values})
-        rows = [_row(row, users, tokens) for row in values]
-        Attempt.objects.bulk_create(rows, batch_size=500)
+        users = _absent(get_user_model(), {row.user_id for row in rows})
+        tokens = _absent(ApiToken, {row.token_id for row in rows})
+        if users or tokens:
+            rows = [_without(row, users, tokens) for row in rows]
+        bulk.insert(Attempt, Row._fields, rows)
         health.learn(rows)
 
 
-def _present(model: Any, ids: set[int | None]) -> set[int]:
-    """Those that still exist: an account may be deleted between a request and its writing."""
+def _absent(model: Any, ids: set[int | None]) -> set[int]:
+    """Those that are gone: an account may be deleted between a request and its writing."""
     wanted = {pk for pk in ids if pk is not None}
-    return set(model.objects.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+    return wanted - set(model.objects.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else wanted
 
 
-def _row(values: dict[str, Any], users: set[int], tokens: set[int]) -> Attempt:
-    user, token = values["user_id"], values["token_id"]
-    return Attempt(**{**values, "user_id": user if user in users else None, "token_id": token if token in tokens else None})
+def _without(row: Row, users: set[int], tokens: set[int]) -> Row:
+    return row._replace(
+        user_id=None if row.user_id in users else row.user_id,
+        token_id=None if row.token_id in tokens else row.token_id,
+    )

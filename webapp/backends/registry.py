@@ -15,7 +15,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("patchbay.backends")
 CHECK_SECONDS = 2.0
-RETIRE_SECONDS = 900.0
+MAX_CHAINS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Registry:
         self._changes_seen = -1
         self._serviced = False
         self._pools = live.Pools()
+        self._chains: dict[tuple[str, Any, bool], Chain] = {}
         self._exchange = Exchange(self._pools.breakers)
         self._lock = asyncio.Lock()
 
@@ -103,11 +104,21 @@ class Registry:
             fresh = self._snapshot
         if fresh is not self._snapshot:
             self._pools.adopt(fresh)
+            self._chains.clear()
         self._checked, self._changes_seen = begun, changes  # a change meanwhile leaves it old
         return fresh
 
-    async def chain(self, plan: RouteRow) -> Chain:
-        return self._pools.chain(plan, await self.snapshot())
+    async def resolve(self, model: str, user: Person | None) -> Chain:
+        """As `resolve` below, budgets aside. A chain has no state of its own: one serves all until the configuration changes."""
+        snapshot = await self.snapshot()
+        key = (model, user and user.pk, user is None or user.is_superuser)
+        chain = self._chains.get(key)
+        if chain is None:
+            chain = self._pools.chain(snapshot.plan(model, user), snapshot)
+            if len(self._chains) >= MAX_CHAINS:  # callers make up names
+                self._chains.clear()
+            self._chains[key] = chain
+        return chain
 
     async def backend(self, key: int | str) -> OpenAIBackend:
         current = await self.snapshot()
@@ -180,11 +191,10 @@ async def resolve(model: str, *, user: Person | None) -> Chain:
     `user` None is Patchbay itself, which may use all. Raises `ModelNotFound`, or `ModelForbidden` when the user may not use it by any name,
     or `BudgetSpent`.
     """
-    registry = current()
-    plan = (await registry.snapshot()).plan(model, user)
+    chain = await current().resolve(model, user)
     if user is not None:
         await spending.check(user.pk)
-    return await registry.chain(plan)
+    return chain
 
 
 async def backend(key: int | str) -> OpenAIBackend:

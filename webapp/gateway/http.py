@@ -104,7 +104,7 @@ class Call:
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the status and the headers."""
         self.started = True
-        named = {"x-request-id": str(self.id), **self.extra_headers, **headers}
+        named = {"x-request-id": str(self.id), "x-content-type-options": "nosniff", **self.extra_headers, **headers}
         pairs = [(name.encode(), header_value(value)) for name, value in named.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 

@@ -61,7 +61,6 @@ async def file_content(call: Call, principal: Principal, name: str) -> None:
     headers = {
         "content-type": content.content_type,
         "content-disposition": f"attachment; filename*=UTF-8''{quote(content.filename, safe='')}",
-        "x-content-type-options": "nosniff",
     }
     if content.size is not None:
         headers["content-length"] = str(content.size)

@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote
 
+from autobahn.exception import Disconnected
 from autobahn.websocket.types import ConnectionDeny
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server
@@ -27,6 +28,7 @@ from twisted.web import http
 
 from webapp.server.eager import EagerTransport
 from webapp.server.http import Application, Scope
+from webapp.server.websocket import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger("patchbay.server")
 
@@ -273,7 +275,10 @@ class WebSocket(WebSocketProtocol):
             del self.handshake_deferred
             self.server.protocol_disconnected(self)
         elif message["type"] != "websocket.http.response.body":
-            super().handle_reply(message)
+            try:
+                super().handle_reply(message)
+            except Disconnected as gone:
+                raise ConnectionResetError("the client closed the socket") from gone  # what ASGI promises to who sends then
 
     async def ready_to_write(self) -> bool:
         return await self.writable.wait() if self.writable else True
@@ -298,7 +303,8 @@ class PatchbayServer(Server):
 
     def __init__(self, application: Application, *, host: str, port: int, on_listening: Callable[[str, int], None], **options: Any) -> None:
         address = host.replace(":", r"\:")
-        super().__init__(application, endpoints=[f"tcp:port={port}:interface={address}"], server_name="", **options)
+        sizes = {"websocket_max_message_size": MAX_MESSAGE_BYTES, "websocket_max_frame_size": MAX_MESSAGE_BYTES}
+        super().__init__(application, endpoints=[f"tcp:port={port}:interface={address}"], server_name="", **sizes, **options)
         self.on_listening = on_listening
         self.failed: str = ""
         self._lifespan: _Lifespan | None = None
@@ -317,6 +323,7 @@ class PatchbayServer(Server):
         super().listen_success(port)
         port.transport = EagerTransport
         self.ws_factory.protocol = WebSocket
+        self.ws_factory.failByDrop = False  # the close code says what was wrong
         self.on_listening(port.getHost().host, port.getHost().port)
 
     def listen_error(self, failure: Any) -> None:

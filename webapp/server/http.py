@@ -42,6 +42,7 @@ def with_own_thread(app: Application) -> Application:
 async def send_json(send: Send, status: int, body: Any, headers: Headers = ()) -> None:
     """Send a whole JSON response."""
     raw = json.dumps(body, ensure_ascii=False).encode()
-    start = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode()), *headers]
+    kind = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff")]
+    start = [*kind, (b"content-length", str(len(raw)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": raw})

@@ -1,8 +1,9 @@
-"""The body cap: counted as it comes in, before anything is buffered, on every server and for every application."""
+"""The body cap: counted as it comes in, before anything is buffered, on every server and for every application; and a rate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from webapp.server.http import Application, Receive, Scope, Send, send_json
@@ -14,14 +15,14 @@ class BodyLimit:
     Args:
         app: the application behind.
         default: bytes allowed for most addresses.
-        larger: bytes allowed below a path prefix, for uploads.
+        below: bytes allowed below a path prefix.
     """
 
-    def __init__(self, app: Application, *, default: int, larger: Mapping[str, int]) -> None:
-        self.app, self.default, self.larger = app, default, larger
+    def __init__(self, app: Application, *, default: int, below: Mapping[str, int]) -> None:
+        self.app, self.default, self.below = app, default, below
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = next((size for prefix, size in self.larger.items() if scope["path"].startswith(prefix)), self.default)
+        limit = next((size for prefix, size in self.below.items() if scope["path"].startswith(prefix)), self.default)
         if _declared_length(scope) > limit:
             await _refuse(send, limit)
             return
@@ -61,6 +62,25 @@ def _declared_length(scope: Scope) -> int:
 
 
 async def _refuse(send: Send, limit: int) -> None:
-    message = f"The body is larger than the {limit // 1024 // 1024} MB allowed here."
+    allowed = f"{limit // 1024**2} MB" if limit >= 1024**2 else f"{limit // 1024} KB"
+    message = f"The body is larger than the {allowed} allowed here."
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": "request_too_large"}
     await send_json(send, 413, {"error": error}, headers=[(b"connection", b"close")])
+
+
+class Rate:
+    """At most `most` events a minute in this process; what was not used does not add up beyond that."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = most, clock
+        self._left, self._at = float(most), clock()
+
+    def take(self) -> bool:
+        """Whether one more may happen now."""
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._at) * self._most / 60)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

@@ -18,10 +18,12 @@ from django.views.decorators.http import require_GET, require_POST
 
 from webapp import metrics
 from webapp.server import layer
+from webapp.server.limits import Rate
 from webapp.server.logs import request_id
 
 logger = logging.getLogger("patchbay.csp")
 MAX_REPORT_CHARS = 2000
+csp_reports = Rate(30)
 
 
 @require_GET
@@ -75,6 +77,9 @@ def manifest(_request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def csp_report(request: HttpRequest) -> HttpResponse:
+    """Log what a browser refused to do. Anybody may post here: nobody fills the log with it."""
+    if not csp_reports.take():
+        return HttpResponse(status=429)
     logger.warning("CSP violation: %r", request.body[:MAX_REPORT_CHARS].decode(errors="replace"))
     return HttpResponse(status=204)
 

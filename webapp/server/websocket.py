@@ -10,10 +10,13 @@ from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from django.conf import settings
+from django.http.request import split_domain_port, validate_host
 
 from webapp import threads
 from webapp.server.http import Application, Receive, Scope, Send
 
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""A frame from a client: a question of a million characters fits. A longer one closes the socket with 1009."""
 FOREIGN_ORIGIN = 4403
 NO_SUCH_SOCKET = 4404
 HTTP_CODES = range(4400, 4600)
@@ -60,11 +63,15 @@ def _refusing(send: Send) -> Send:
 
 
 def _allowed(scope: Scope) -> bool:
-    """Whether Origin is this very site (scheme, host and port) or a trusted one; an absent one is not."""
+    """Whether Origin is this very site (scheme, host and port) or a trusted one; an absent one is not.
+
+    A name that is not ours is no site of ours, though Host and Origin agree: so they do when a foreign name is led here by DNS.
+    """
     headers = dict(scope["headers"])
     origin = headers.get(b"origin", b"").decode("latin-1").lower()
-    own = f"{_scheme(scope, headers)}://{headers.get(b'host', b'').decode('latin-1').lower()}"
-    return bool(origin) and origin in {own, *(trusted.lower() for trusted in settings.TRUSTED_ORIGINS)}
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    ours = {f"{_scheme(scope, headers)}://{host}"} if validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS) else set()
+    return bool(origin) and origin in ours | {trusted.lower() for trusted in settings.TRUSTED_ORIGINS}
 
 
 def _scheme(scope: Scope, headers: dict[bytes, bytes]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import httpx2
 import pytest
@@ -64,3 +65,23 @@ async def test_a_closed_backend_says_so() -> None:
     await backend.aclose()
     with pytest.raises(errors.Unreachable, match="closed"):
         await backend.send(ASK)
+
+
+async def test_callers_that_wait_for_the_package_together_share_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client built twice would take the slow way: the second would find the first's httpx2 client and send through it."""
+    from webapp.patterns.providers import openai as door
+
+    async def loading() -> None:
+        await asyncio.sleep(0)
+
+    loaded = door.package()
+    backend = OpenAIBackend("up", "http://127.0.0.1:9/v1")
+    with monkeypatch.context() as cold:
+        cold.delitem(sys.modules, "openai")
+        cold.setattr(door, "warm_up", loading)
+        cold.setattr(door, "package", lambda: loaded)
+        clients = await asyncio.gather(*(backend._ready() for _ in range(3)))
+    assert len({id(client) for client in clients}) == 1
+    assert backend._poster is not None
+    assert backend._poster._send.__name__ == "handle_async_request"
+    await backend.aclose()

@@ -42,10 +42,12 @@ class Command(BaseCommand):
         except ImportError as error:
             raise CommandError("uvicorn is not installed: pip install --require-hashes -r requirements/scale.txt") from error
         from webapp.asgi import application
+        from webapp.server.websocket import MAX_MESSAGE_BYTES
 
         config = uvicorn.Config(
-            application, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, ws_max_size=2**20, server_header=False
-        )
+            application, host=host, port=port, log_level="warning", server_header=False,
+            timeout_graceful_shutdown=3, ws_max_size=MAX_MESSAGE_BYTES,
+        )  # fmt: skip
         self._announce(host, port)
         uvicorn.Server(config).run()
 

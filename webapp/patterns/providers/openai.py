@@ -233,9 +233,9 @@ class OpenAIBackend:
         raise failure  # here, not above: the original holds what the redactor removed, and must not hang on as its context
 
     async def _ready(self) -> openai.AsyncOpenAI:
+        if "openai" not in sys.modules:
+            await warm_up()  # many may wait here: the first to come back builds the client
         if self._client is None:
-            if "openai" not in sys.modules:
-                await warm_up()
             wait = httpx2.Timeout(None, connect=self.timeouts.connect)
             if self._http is None:
                 transport = self._transport()

@@ -17,6 +17,7 @@ from webapp.patterns.providers.decoder import StreamDecoder, is_error
 from webapp.patterns.redact import Redactor
 from webapp.patterns.types import Answer, Delta, Json, Packet
 
+LATE: Final = "The answer did not come in time."
 MAX_ANSWER: Final = 256 * 1024 * 1024
 """Bytes of a whole answer; 2,048 embeddings of 3,072 dimensions are half of that."""
 MAX_STREAM: Final = 256 * 1024 * 1024
@@ -187,7 +188,7 @@ async def chunks(response: httpx2.Response, deadline: float, redactor: Redactor)
             async with asyncio.timeout_at(deadline):
                 data = await anext(body, b"")
         except TimeoutError:
-            raise errors.TimedOut("The answer did not come in time.") from None
+            raise errors.TimedOut(LATE) from None
         except httpx2.HTTPError as error:
             raise unreachable(error, redactor) from None
         if not data:
@@ -198,12 +199,18 @@ async def chunks(response: httpx2.Response, deadline: float, redactor: Redactor)
 async def read_whole(response: httpx2.Response, deadline: float, redactor: Redactor, limit: int = MAX_ANSWER) -> bytes:
     """The whole body."""
     parts, size = [], 0
-    async for data in chunks(response, deadline, redactor):
-        parts.append(data)
-        size += len(data)
-        if size > limit:
-            raise errors.BadAnswer("The answer is longer than any answer may be.")
-    return b"".join(parts)
+    try:
+        async with asyncio.timeout_at(deadline):
+            async for data in body_of(response):
+                parts.append(data)
+                size += len(data)
+                if size > limit:
+                    raise errors.BadAnswer("The answer is longer than any answer may be.")
+    except TimeoutError:
+        raise errors.TimedOut(LATE) from None
+    except httpx2.HTTPError as error:
+        raise unreachable(error, redactor) from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def read_object(response: httpx2.Response, deadline: float, redactor: Redactor) -> Json:
