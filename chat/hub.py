@@ -35,6 +35,8 @@ GROUP = "chat.hubs"
 HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
+AT_ONCE = 2
+"""Finished answers looked after at a time: names can wait, streams cannot."""
 
 Runner = Callable[[Live, Started], Awaitable[None]]
 OnFinished = Callable[[Message], Awaitable[bool]]
@@ -53,6 +55,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beat = 0.0
+        self._naming = asyncio.Semaphore(AT_ONCE)
         self._stopping = False
         self.writer = Writer(written=self._written, tick=self._tick)
 
@@ -148,7 +151,9 @@ class Hub:
             self.spawn(self._after(message))
 
     async def _after(self, message: Message) -> None:
-        if self.on_finished and await self.on_finished(message):
+        async with self._naming:
+            changed = self.on_finished is not None and await self.on_finished(message)
+        if changed:
             await self._show_title(message.conversation_id)
             await self._tell("changed", conversation=str(message.conversation_id))
 

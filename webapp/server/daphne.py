@@ -26,7 +26,7 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor
 from twisted.web import http
 
-from webapp.server.eager import EagerTransport
+from webapp.server.eager import EagerTransport, text_frame
 from webapp.server.http import Application, Scope
 from webapp.server.websocket import MAX_MESSAGE_BYTES
 
@@ -274,11 +274,17 @@ class WebSocket(WebSocketProtocol):
             self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]  # autobahn has no types here
             del self.handshake_deferred
             self.server.protocol_disconnected(self)
+        elif message["type"] == "websocket.send" and message.get("text") and self._plain():
+            self.transport.write(text_frame(message["text"].encode()))
         elif message["type"] != "websocket.http.response.body":
             try:
                 super().handle_reply(message)
             except Disconnected as gone:
                 raise ConnectionResetError("the client closed the socket") from gone  # what ASGI promises to who sends then
+
+    def _plain(self) -> bool:
+        """Whether a frame may go straight to the socket: autobahn colours a log line for each that it sends, read or not."""
+        return self.state == self.STATE_OPEN and not self.send_queue and self._perMessageCompress is None
 
     async def ready_to_write(self) -> bool:
         return await self.writable.wait() if self.writable else True
