@@ -36,7 +36,7 @@ HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 AT_ONCE = 2
-"""Finished answers looked after at a time: names can wait, streams cannot."""
+"""Answers kept, and conversations named, at a time: those can wait their turn, the streams of others cannot."""
 
 Runner = Callable[[Live, Started], Awaitable[None]]
 OnFinished = Callable[[Message], Awaitable[bool]]
@@ -55,7 +55,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beat = 0.0
-        self._naming = asyncio.Semaphore(AT_ONCE)
+        self._ends, self._names = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._stopping = False
         self.writer = Writer(written=self._written, tick=self._tick)
 
@@ -135,7 +135,8 @@ class Hub:
             logger.exception("A generation failed")
             outcome.status, outcome.error = Status.FAILED, "Something broke on our side. Try again; the server's log has the details."
         live.ending = True
-        await self._finish(live)
+        async with self._ends:
+            await self._finish(live)
 
     async def _finish(self, live: Live) -> None:
         live.apply({"k": "end", "at": time.time()})
@@ -151,7 +152,7 @@ class Hub:
             self.spawn(self._after(message))
 
     async def _after(self, message: Message) -> None:
-        async with self._naming:
+        async with self._names:
             changed = self.on_finished is not None and await self.on_finished(message)
         if changed:
             await self._show_title(message.conversation_id)
