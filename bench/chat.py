@@ -18,9 +18,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -46,7 +47,10 @@ def token(number: int) -> str:
     return word + ("\n\n" if number % 60 == 59 else "")
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+Token = Callable[[int], str]
+
+
+async def _answer(token: Token, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """An upstream that speaks as the question says: `tokens pace`."""
     while True:
         try:
@@ -60,7 +64,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             continue
         count, pace = body["messages"][-1]["content"].split()
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-        await _speak(writer, int(count), float(pace))
+        await _speak(writer, token, int(count), float(pace))
 
 
 async def _whole(writer: asyncio.StreamWriter, *, models: bool) -> None:
@@ -70,7 +74,7 @@ async def _whole(writer: asyncio.StreamWriter, *, models: bool) -> None:
     await writer.drain()
 
 
-async def _speak(writer: asyncio.StreamWriter, count: int, pace: float) -> None:
+async def _speak(writer: asyncio.StreamWriter, token: Token, count: int, pace: float) -> None:
     due = time.monotonic()
     for number in range(count):
         _event(writer, {"content": token(number)}, None)
@@ -89,11 +93,11 @@ def _event(writer: asyncio.StreamWriter, delta: dict[str, str], finish: str | No
     writer.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
-def upstream(port: int) -> None:
+def upstream(port: int, token: Token) -> None:
     """The upstream's process."""
 
     async def serve() -> None:
-        server = await asyncio.start_server(_answer, "127.0.0.1", port, backlog=512)
+        server = await asyncio.start_server(partial(_answer, token), "127.0.0.1", port, backlog=512)
         await server.serve_forever()
 
     asyncio.run(serve())
@@ -133,15 +137,15 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 @asynccontextmanager
-async def product() -> AsyncGenerator[tuple[Live, str], None]:
-    """A server with one backend and one user; its cookie."""
+async def product(token: Token = token) -> AsyncGenerator[tuple[Live, str], None]:
+    """A server with one backend (its answers are made of `token`) and one user; its cookie."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
     from tests.live import MAKE_CAST, PREPARE, Live, free_port
 
     with tempfile.TemporaryDirectory() as home:
         live, port = Live(Path(home)), free_port()
-        process = multiprocessing.get_context("spawn").Process(target=upstream, args=(port,), daemon=True)
+        process = multiprocessing.get_context("spawn").Process(target=upstream, args=(port, token), daemon=True)
         process.start()
         for code in (PREPARE, MAKE_CAST):
             live.run_python(code)

@@ -27,7 +27,7 @@ from chat.live import Live
 from chat.models import Conversation, Generation, Message
 from chat.services import Started, Status
 from chat.writer import Writer
-from webapp import threads
+from webapp import background, threads
 from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.chat")
@@ -121,6 +121,7 @@ class Hub:
         self.lives[live.id] = live
         self.writer.add(live.journal)
         live.task = self._task(self._run(live, started))
+        background.finish_first(live.task)
         return live
 
     async def _run(self, live: Live, started: Started) -> None:

@@ -64,7 +64,7 @@ def test_whole_events_around_a_bare_one_stay_as_they_are() -> None:
 def test_a_bare_text_completion_gets_no_delta() -> None:
     [event] = decoded(mender("completions").mend(sse({"choices": [{"text": "a"}]})))
     assert event["object"] == "text_completion"
-    assert event["choices"] == [{"text": "a", "index": 0, "finish_reason": None}]
+    assert event["choices"] == [{"text": "a", "index": 0, "finish_reason": None, "logprobs": None}]
 
 
 def test_a_whole_answer_is_completed_only_where_it_must_be() -> None:

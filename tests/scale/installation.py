@@ -25,6 +25,8 @@ LEASE_SECONDS = 4
 PATIENCE = 45
 START_SECONDS = 60
 CHAT: Final = "/v1/chat/completions"
+WORKER: Final = ["celery", "--app", "webapp.celery", "worker", "--concurrency", "1"]
+"""As compose.yaml and deploy/patchbay-worker@.service start one."""
 
 
 def wait_until(what: Callable[[], bool], why: str, *, seconds: float = PATIENCE) -> None:
@@ -44,7 +46,7 @@ class NoBatches(FileRoom):
 
 @dataclass
 class Worker:
-    """A Celery worker, started as compose.yaml and deploy/patchbay-worker@.service start one: a process and its child, one group."""
+    """A Celery worker: a process and its child, one group."""
 
     live: Live
     name: str
@@ -52,18 +54,7 @@ class Worker:
 
     def start(self) -> None:
         """Start it and wait until it takes tasks."""
-        command = [
-            "celery",
-            "--app",
-            "webapp.celery",
-            "worker",
-            "--concurrency",
-            "1",
-            "--hostname",
-            f"{self.name}@%h",
-            "--loglevel",
-            "INFO",
-        ]
+        command = [*WORKER, "--hostname", f"{self.name}@%h", "--loglevel", "INFO"]
         ready = self.output().count(" ready.")
         with (self.live.home / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(

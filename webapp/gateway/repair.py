@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import jiter
 
@@ -19,7 +18,9 @@ from webapp.patterns.types import Answer, Json
 
 EVENT_END = re.compile(rb"(?:\r\n|\n|\r){2}")
 CHUNK = b'"choices"'
-REQUIRED = tuple(f'"{name}"'.encode() for name in ("finish_reason", "id", "object", "created", "model", "index"))
+COMMON = {"index": 0, "finish_reason": None}
+CHOICE: dict[str, Json] = {"chat/completions": {**COMMON, "delta": {}}, "completions": {**COMMON, "text": "", "logprobs": None}}
+"""What a choice of a chunk must hold, by endpoint."""
 
 
 class StreamMender:
@@ -33,14 +34,16 @@ class StreamMender:
 
     def __init__(self, *, path: str, request_id: str, model: str) -> None:
         self._defaults = _defaults(path, request_id, model, streamed=True)
-        self._chat = path == "chat/completions"
+        self._choice = CHOICE[path]
+        self._required = [f'"{name}"'.encode() for name in (*self._choice, *self._defaults)]
 
     def mend(self, raw: bytes) -> bytes:
         """The bytes to pass on."""
         chunks = raw.count(CHUNK)
-        if all(raw.count(name) >= chunks for name in REQUIRED):
-            return raw
-        return b"".join(map(self._event, events(raw)))
+        for name in self._required:
+            if raw.count(name) < chunks:
+                return b"".join(map(self._event, events(raw)))
+        return raw
 
     def _event(self, event: bytes) -> bytes:
         chunk = _chunk(event)
@@ -48,7 +51,8 @@ class StreamMender:
             return event
         before = dump(chunk)
         for number, choice in enumerate(chunk["choices"]):
-            _mend_choice(choice, number, chat=self._chat)
+            if isinstance(choice, dict):
+                _add(choice, {**self._choice, "index": number})
         after = dump({**self._defaults, **chunk})
         return event if after == before else b"data: " + after + b"\n\n"
 
@@ -73,22 +77,14 @@ def _chunk(event: bytes) -> Json | None:
     return decoded if isinstance(decoded, dict) and isinstance(decoded.get("choices"), list) else None
 
 
-def _mend_choice(choice: Any, number: int, *, chat: bool) -> None:
-    if isinstance(choice, dict):
-        choice.setdefault("index", number)
-        choice.setdefault("finish_reason", None)
-        if chat:
-            choice.setdefault("delta", {})
-
-
 def mend_answer(answer: Answer, *, path: str, request_id: str, model: str) -> bytes:
     """A whole answer with what the schema requires."""
     chat = path == "chat/completions"
     body = dict(answer.body)
     added = _add(body, _defaults(path, request_id, model, streamed=False))
     for number, choice in enumerate(body.get("choices") or ()):
-        added += _add(choice, {"index": number, "logprobs": None, "finish_reason": "stop"})
-        if chat and isinstance(choice.get("message"), dict):
+        added += _add(choice, {"index": number, "logprobs": None, "finish_reason": "stop", **({"message": {}} if chat else {"text": ""})})
+        if chat and isinstance(choice["message"], dict):
             added += _add(choice["message"], {"role": "assistant", "content": None, "refusal": None})
     return dump(body) if added else answer.raw
 

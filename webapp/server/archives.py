@@ -27,7 +27,7 @@ from django.utils import timezone
 FORMAT = 1
 MANIFEST = "manifest.json"
 POSTGRES_DUMP = "database.dump"
-MADE_ANEW = {"static", "static.stamp", "vocabulary"}
+MADE_ANEW = {"static", "static.stamp", "vocabulary", "prepare.lock"}
 
 
 class ArchiveProblem(Exception):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.apps import apps
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from webapp import env
@@ -20,6 +22,8 @@ from webapp.accounts import services as accounts
 from webapp.accounts.models import User
 
 STATIC_STAMP = "static.stamp"
+LOCK = "prepare.lock"
+ADVISORY_LOCK = 0x7061746368626179  # "patchbay"
 
 
 def migrate() -> None:
@@ -30,12 +34,12 @@ def migrate() -> None:
 
 
 def collect_static() -> None:
-    """Copy, hash and compress the static files when any of them changed."""
+    """Copy, hash and compress the static files when any of them changed. Old ones stay: open pages and other processes use them."""
     stamp, path = _static_fingerprint(), settings.PATCHBAY_HOME / STATIC_STAMP
     if path.exists() and path.read_text() == stamp and Path(settings.STATIC_ROOT).is_dir():
         return
     # In a process of its own: compressing takes 80 MB, which this one would keep.
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "collectstatic", "--no-input", "--clear", "--verbosity", "0"]
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "collectstatic", "--no-input", "--verbosity", "0"]
     subprocess.run(command, check=True)  # noqa: S603 - our own command
     path.write_text(stamp)
 
@@ -69,13 +73,30 @@ def prepare_vocabulary() -> None:
     tokens.prepare_vocabulary(settings.PATCHBAY_HOME / "vocabulary")
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """One process at a time: those that share the state folder wait for its lock, those that share PostgreSQL for the database's."""
+    with (settings.PATCHBAY_HOME / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if connection.vendor != "postgresql":
+            yield
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            try:
+                yield
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+
+
 def everything() -> None:
     """All of it, in order. Apps with first rows of their own give their config a `prepare` method."""
-    migrate()
-    collect_static()
-    prepare_vocabulary()
-    first_administrator()
-    for config in apps.get_app_configs():
-        prepare = getattr(config, "prepare", None)
-        if prepare:
-            prepare()
+    with alone():
+        migrate()
+        collect_static()
+        prepare_vocabulary()
+        first_administrator()
+        for config in apps.get_app_configs():
+            prepare = getattr(config, "prepare", None)
+            if prepare:
+                prepare()
