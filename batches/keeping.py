@@ -25,6 +25,7 @@ FLUSH_SECONDS = 0.05
 RETRY_SECONDS = 2.0
 MOST_WAITING = 1024
 LAST_SECONDS = 3.0
+LEASE_SECONDS = LEASE.total_seconds()
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +57,7 @@ class Keeper:
     def holds(self, chunk_id: int) -> bool:
         """Whether the chunk's lease is still ours as far as we know. A process that was stopped for longer must not send its rows."""
         held = self._held.get(chunk_id)
-        return held is not None and asyncio.get_running_loop().time() - held.renewed < LEASE.total_seconds()
+        return held is not None and asyncio.get_running_loop().time() - held.renewed < LEASE_SECONDS
 
     async def keep(self, chunk_id: int, result: RowResult) -> None:
         """Have a result written soon; waits while too many cannot be written."""

@@ -93,6 +93,9 @@ class Batch(Leased):
     error_file = models.OneToOneField(File, null=True, blank=True, on_delete=models.SET_NULL, related_name="errors_of")
     output_expires_seconds = models.PositiveIntegerField(null=True, blank=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="retries")
+    first_part = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="further_parts", help_text="Of an input that was split."
+    )
     errors = models.JSONField(default=list, help_text="What validation found, as OpenAI's error objects.")
     paused = models.CharField(max_length=500, blank=True, help_text="Why nothing is sent at the moment.")
     paused_at = models.DateTimeField(null=True, blank=True)
@@ -105,6 +108,7 @@ class Batch(Leased):
     remote_id = models.CharField(max_length=200, blank=True)
     remote_file_id = models.CharField(max_length=200, blank=True)
     remote_status = models.CharField(max_length=32, blank=True)
+    followed = models.BooleanField(default=False, help_text="Created by somebody else at the backend: watched, never cancelled there.")
     due_at = models.DateTimeField(default=timezone.now, help_text="When the runner looks at it next.")
 
     total = models.PositiveIntegerField(default=0)
@@ -134,6 +138,7 @@ class Batch(Leased):
 
     class Meta:
         ordering = ["-created_at", "-id"]
+        permissions = [("follow_batch", "Can list and follow batches that others created at a backend")]
         indexes = [
             models.Index(fields=["user", "-created_at"]),
             models.Index(fields=["status", "due_at"]),
@@ -145,6 +150,11 @@ class Batch(Leased):
     @property
     def api_id(self) -> str:
         return f"batch_{self.id.hex}"
+
+    @property
+    def title(self) -> str:
+        """What people know it by: its name, else its file's, which may be gone."""
+        return self.name or (self.input_file.filename if self.input_file else self.api_id)
 
     @property
     def is_active(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jiter
 
-from batches import charts, outputs, selectors
+from batches import charts, outputs, searching, selectors
 from batches.forms import pretty
 from batches.models import Batch, BatchRow
 from webapp.patterns.curl import to_curl
@@ -72,6 +72,8 @@ def monitor(batch: Batch) -> Json:
         "estimate": batch.estimate,
         "shown_errors": batch.errors[:SHOWN_ERRORS],
         "more_errors": max(0, len(batch.errors) - SHOWN_ERRORS),
+        "parts": selectors.parts(batch),
+        "can_be_searched": searching.can_be_searched(batch),
         "can_retry": not batch.is_active and batch.failed > 0,
     }
 

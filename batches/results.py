@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
-from django.db.models import Case, DecimalField, F, Value, When
 from django.utils import timezone
 
 from batches import sql
@@ -21,7 +21,7 @@ from webapp.patterns.types import Usage
 State = BatchRow.State
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RowResult:
     """What became of one row. `response`: the body as it came, JSON on one line; empty where there was none."""
 
@@ -60,15 +60,16 @@ def commit(*, work: Batch | BatchChunk, results: Sequence[RowResult], finished: 
             BatchChunk.objects.filter(pk=work.pk).update(done=True, owner="", lease_until=None)
 
 
-def _write(batch_id: Any, results: Sequence[RowResult]) -> Sequence[RowResult]:
+def _write(batch_id: UUID, results: Sequence[RowResult]) -> Sequence[RowResult]:
     """Settle the rows that are still open, and say which those were."""
     if not results:
         return results
     numbers = [result.number for result in results]
-    still_open = BatchRow.objects.filter(batch_id=batch_id, number__in=numbers, state=State.PENDING).values_list("number", flat=True)
-    if len(open_numbers := set(still_open)) < len(results):
-        results = [result for result in results if result.number in open_numbers]
-    sql.settle_rows(batch_id, [_values(result) for result in results])
+    rows = BatchRow.objects.filter(batch_id=batch_id, state=State.PENDING, number__range=(min(numbers), max(numbers)))
+    still_open = set(rows.order_by().values_list("number", flat=True))
+    if not still_open.issuperset(numbers):
+        results = [result for result in results if result.number in still_open]
+    sql.settle_rows(batch_id, map(_values, results))
     return results
 
 
@@ -93,26 +94,23 @@ def _values(result: RowResult) -> tuple[Any, ...]:
     )
 
 
-def _count(batch_id: Any, results: Sequence[RowResult]) -> None:
-    usage = sum((result.usage for result in results), Usage())
-    good = sum(result.state == State.OK for result in results)
-    changes: dict[str, Any] = {
-        "completed": F("completed") + good,
-        "failed": F("failed") + len(results) - good,
-        "prompt_tokens": F("prompt_tokens") + usage.prompt_tokens,
-        "completion_tokens": F("completion_tokens") + usage.completion_tokens,
-        "cached_tokens": F("cached_tokens") + usage.cached_tokens,
-        "reasoning_tokens": F("reasoning_tokens") + usage.reasoning_tokens,
-        "paused": "",
-    }
+def _count(batch_id: UUID, results: Sequence[RowResult]) -> None:
+    usages = [result.usage for result in results]
     costs = [result.cost for result in results if result.cost is not None]
-    if costs:
-        amount = Value(Decimal(f"{sum(costs):.8f}"), output_field=DecimalField(max_digits=16, decimal_places=8))
-        changes["cost"] = Case(When(cost=None, then=amount), default=F("cost") + amount)
-    Batch.objects.filter(pk=batch_id).update(**changes)
+    good = sum(result.state == State.OK for result in results)
+    sql.add_to_counts(
+        batch_id,
+        good,
+        len(results) - good,
+        sum(usage.prompt_tokens for usage in usages),
+        sum(usage.completion_tokens for usage in usages),
+        sum(usage.cached_tokens for usage in usages),
+        sum(usage.reasoning_tokens for usage in usages),
+        cost=Decimal(f"{sum(costs):.8f}") if costs else None,
+    )
 
 
-def _chart(batch_id: Any, results: Sequence[RowResult]) -> None:
+def _chart(batch_id: UUID, results: Sequence[RowResult]) -> None:
     seconds: dict[int, list[RowResult]] = defaultdict(list)
     for result in results:
         seconds[int(result.finished_at.timestamp())].append(result)

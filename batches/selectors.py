@@ -30,6 +30,12 @@ def batch_of(user: User, batch_id: uuid.UUID) -> Batch | None:
     return chosen.filter(pk=batch_id).first()
 
 
+def parts(batch: Batch) -> list[Batch]:
+    """The batches that its input was split into, in order, itself among them; itself alone where it was not split."""
+    first = batch.first_part_id or batch.pk
+    return list(Batch.objects.filter(Q(pk=first) | Q(first_part=first), user=batch.user_id).order_by("created_at", "name"))
+
+
 def files_of(user: User) -> QuerySet[File]:
     """The user's files that have not expired, newest first."""
     return File.objects.filter(user=user).exclude(expires_at__lt=timezone.now())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import jiter
-from django.utils import timezone
 
 from batches.models import Batch, BatchRow
 from batches.results import RowResult
@@ -21,6 +22,7 @@ from webapp.patterns.providers.base import Backend
 from webapp.patterns.providers.decoder import read_usage
 from webapp.patterns.types import Answer, Attempt, Json, Request, Trail, Usage
 
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 Resolve = Callable[[str], Awaitable[Backend]]
 
 
@@ -74,7 +76,7 @@ class Sender:
     def result(self, outcome: Result[Job, Answer]) -> RowResult:
         """What is kept of a row that has ended."""
         job = outcome.item
-        self._record(job.trail, uuid.uuid4())
+        self._record(job.trail, uuid.UUID(int=random.getrandbits(128), version=4))  # no secret: the system's entropy costs ten times that
         if outcome.value is not None:
             return _answered(job, outcome.value, outcome.attempts)
         assert outcome.error is not None
@@ -120,7 +122,7 @@ def _answered(job: Job, answer: Answer, tries: int) -> RowResult:
         duration_ms=(time.monotonic() - job.began) * 1000,
         attempts=_attempts(job.trail),
         response=on_one_line(answer.raw).decode(errors="replace"),
-        finished_at=timezone.now(),
+        finished_at=datetime.now(UTC),
     )
 
 
@@ -141,7 +143,7 @@ def _failed(job: Job, error: Exception, tries: int) -> RowResult:
         duration_ms=(time.monotonic() - job.began) * 1000,
         attempts=_attempts(job.trail),
         response=json.dumps(body, ensure_ascii=False) if body else "",
-        finished_at=timezone.now(),
+        finished_at=datetime.now(UTC),
     )
 
 
@@ -173,7 +175,7 @@ def _snake(name: str) -> str:
 
 
 def _attempts(trail: Trail) -> str:
-    return json.dumps([_attempt(attempt) for attempt in trail.attempts], ensure_ascii=False).replace("\\u0000", "")
+    return _json([_attempt(attempt) for attempt in trail.attempts]).replace("\\u0000", "")
 
 
 def _attempt(attempt: Attempt) -> Json:

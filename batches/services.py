@@ -38,6 +38,7 @@ def create(
     schema: Json | None = None,
     webhook_url: str = "",
     parent: Batch | None = None,
+    first_part: Batch | None = None,
 ) -> Batch:
     """Create a batch over an uploaded file; the runner validates it next.
 
@@ -69,6 +70,7 @@ def create(
         schema=schema,
         webhook_url=webhook_url,
         parent=parent,
+        first_part=first_part,
         created_at=now,
         due_at=now,
         expires_at=now + WINDOW,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,13 @@ ON CONFLICT (batch_id, second) DO UPDATE SET
     tokens = batches_batchtick.tokens + excluded.tokens
 """
 
+ADD_TO_COUNTS = """
+UPDATE batches_batch SET completed = completed + %s, failed = failed + %s, prompt_tokens = prompt_tokens + %s,
+    completion_tokens = completion_tokens + %s, cached_tokens = cached_tokens + %s, reasoning_tokens = reasoning_tokens + %s,
+    cost = coalesce(cost + %s, %s, cost), paused = ''
+WHERE id = %s
+"""
+
 
 def put_up_rows(batch_id: UUID, rows: Iterable[tuple[int, str, int, int]]) -> None:
     """Insert (number, custom_id, offset, length) as open rows."""
@@ -38,3 +46,8 @@ def settle_rows(batch_id: UUID, rows: Iterable[tuple[Any, ...]]) -> None:
 def add_ticks(batch_id: UUID, ticks: Iterable[tuple[int, int, int, float, float, int]]) -> None:
     """Add (second, ok, failed, sum_ms, max_ms, tokens) to the charts' points."""
     bulk.execute(ADD_TICK, ((*tick, batch_id) for tick in ticks))
+
+
+def add_to_counts(batch_id: UUID, completed: int, failed: int, *tokens: int, cost: Decimal | None) -> None:
+    """Add what finished; `tokens` in the order of `ADD_TO_COUNTS`. A cost of None leaves the cost as it is; the batch pauses no longer."""
+    bulk.execute(ADD_TO_COUNTS, [(completed, failed, *tokens, cost, cost, batch_id)])

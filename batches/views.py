@@ -16,7 +16,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from batches import outputs, runner, selectors, services
+from batches import outputs, runner, searching, selectors, services
 from batches.models import Batch
 from batches.presenting import monitor, row_detail
 from batches.streaming import in_thread
@@ -141,7 +141,8 @@ def _to(batch: Batch) -> HttpResponseRedirect:
 
 
 def _cancel(batch: Batch) -> tuple[str, Batch | None]:
-    return "Cancelling: open requests are closed, finished rows are kept.", services.cancel(batch=batch)
+    said = "No longer followed: the job goes on." if batch.followed else "Cancelling: open requests are closed, finished rows are kept."
+    return said, services.cancel(batch=batch)
 
 
 def _resume(batch: Batch) -> tuple[str, Batch | None]:
@@ -163,6 +164,19 @@ def _delete(batch: Batch) -> tuple[str, Batch | None]:
 
 
 cancel, resume, retry_failed, clone, delete = (_action(do) for do in (_cancel, _resume, _retry, _clone, _delete))
+
+
+@of_own_batch
+@require_POST
+def search(request: HttpRequest, batch: Batch) -> HttpResponse:
+    """Have the answers indexed, and go to their collection."""
+    try:
+        address = searching.index(batch=batch)
+    except PatternError as error:
+        messages.error(request, error.message)
+        return _to(batch)
+    messages.success(request, "The answers are being indexed: they can be searched as they come in.")
+    return redirect(address)
 
 
 def _download(name: str, content_type: str, make: Callable[[Batch], Iterator[bytes]]) -> Callable[..., HttpResponseBase]:

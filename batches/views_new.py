@@ -91,6 +91,8 @@ def check(request: HttpRequest) -> HttpResponse:
     except PatternError as error:
         return render(request, "batches/_check.html", {"problem": error.message})
     found = checked.found
+    if found.only_too_large:
+        return render(request, "batches/_check.html", {"file": checked.file, "found": found, "parts": creating.parts_of(found)})
     plan, errors = async_to_sync(planning.plan)(found, user=user, file=checked.file)
     every = [*found.errors, *errors]
     context = {

@@ -1,26 +1,31 @@
-"""Batches: validation, rows a second against a bare semaphore over raw HTTP that keeps nothing, memory, the monitor page.
+"""Batches: validation, rows a second against a bare semaphore that keeps nothing, memory, the monitor page.
 
     python -m bench batches [rows] [megabytes]
 
-The reference opens 64 plain connections and writes prepared requests on them; the runner does all that a batch is: it reads each request
-from the file, resolves its route, keeps the answer durably with counts and attempts, and can be killed at any moment.
+The references send the same requests, 64 at a time, and keep nothing: over aiohttp (where it is installed) and httpx2, as most people would
+write it; over our own connections, which is what the runner sends by; and prepared bytes on 64 plain sockets, the floor in Python. The
+runner does all that a batch is: it reads each request from the file, resolves its route, keeps the answer durably with counts and attempts,
+and can be killed at any moment. It runs in a process of its own, whose memory is its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import io
 import json
 import os
-import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from bench.instant import instant_upstream
+from webapp.patterns.types import Json
 
 AT_ONCE = 64
 CHAT = "/v1/chat/completions"
@@ -88,55 +93,95 @@ async def bare(base_url: str, count: int) -> float:
     return rate
 
 
+Post = Callable[[Json], Awaitable[Any]]
+"""Sends one body; the decoded answer."""
+
+
+async def with_semaphore(post: Post, count: int) -> float:
+    """Requests a second as people write it: a semaphore around each, all gathered."""
+    semaphore = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(number: int) -> None:
+        async with semaphore:
+            await post({"model": "m", "messages": [{"role": "user", "content": f"Question {number}"}]})
+
+    began = time.perf_counter()
+    await asyncio.gather(*(ask(number) for number in range(count)))
+    return count / (time.perf_counter() - began)
+
+
 async def with_httpx(base_url: str, count: int) -> float:
-    """The same with httpx2, as most people would write it."""
     import httpx2
 
-    semaphore = asyncio.Semaphore(AT_ONCE)
     async with httpx2.AsyncClient(base_url=base_url) as client:
 
-        async def ask(number: int) -> None:
-            async with semaphore:
-                body = {"model": "m", "messages": [{"role": "user", "content": f"Question {number}"}]}
-                (await client.post("/chat/completions", json=body)).json()
+        async def post(body: Json) -> Any:
+            return (await client.post("/chat/completions", json=body)).json()
 
-        began = time.perf_counter()
-        await asyncio.gather(*(ask(number) for number in range(count)))
-        return count / (time.perf_counter() - began)
+        return await with_semaphore(post, count)
+
+
+async def with_aiohttp(base_url: str, count: int) -> float:
+    aiohttp = importlib.import_module("aiohttp")
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE)) as client:
+
+        async def post(body: Json) -> Any:
+            async with client.post(f"{base_url}/chat/completions", json=body) as response:
+                return await response.json()
+
+        return await with_semaphore(post, count)
+
+
+async def with_our_connections(base_url: str, count: int) -> float:
+    from webapp.patterns.providers.openai import OpenAIBackend
+    from webapp.patterns.types import Request
+
+    backend = OpenAIBackend("bench", base_url)
+
+    async def post(body: Json) -> Any:
+        return (await backend.send(Request(body))).body
+
+    await post({"model": "m", "messages": [{"role": "user", "content": "Load what is loaded once."}]})
+    rate = await with_semaphore(post, count)
+    await backend.aclose()
+    return rate
 
 
 async def ours(base_url: str, count: int) -> float:
-    """Rows a second of the embedded runner, from the first row sent to the last answer kept."""
+    """Rows a second of the embedded runner, from the first row sent to the last answer kept; a small batch before warms it up."""
     from channels.db import database_sync_to_async
 
-    from batches.models import Batch
     from batches.runner import Runner
     from webapp.backends import registry
 
-    batch = await database_sync_to_async(_batch)(base_url, count)
     runner = Runner()
     task = asyncio.create_task(runner.run())
-    while batch.is_active:
-        await asyncio.sleep(0.1)
-        batch = await Batch.objects.aget(pk=batch.pk)
+    for rows in (100, count):
+        batch = await _ended(await database_sync_to_async(_batch)(base_url, rows))
+        assert (batch.status, batch.completed) == ("completed", rows), (batch.status, batch.completed, batch.failed)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await runner.aclose()
     await registry.aclose()
-    assert (batch.status, batch.completed) == ("completed", count), (batch.status, batch.completed, batch.failed)
-    assert batch.in_progress_at is not None
-    assert batch.finalizing_at is not None
     seconds: float = (batch.finalizing_at - batch.in_progress_at).total_seconds()
     return count / seconds
 
 
-def _batch(base_url: str, count: int) -> object:
+async def _ended(batch: Any) -> Any:
+    while batch.is_active:
+        await asyncio.sleep(1)
+        await batch.arefresh_from_db()
+    return batch
+
+
+def _batch(base_url: str, count: int) -> Any:
     from batches import files, services
     from webapp.accounts.models import User
     from webapp.backends import services as backends
 
     backend = backends.add_backend(name="bench", base_url=base_url)
-    backends.add_model(backend=backend, name="m")
+    if not backend.offered.exists():
+        backends.add_model(backend=backend, name="m")
     user, _ = User.objects.get_or_create(username="bench")
     file = files.store(user=user, filename="bench.jsonl", purpose="batch", data=lines(count))
     return services.create(user=user, input_file=file, executor="local", concurrency=AT_ONCE)
@@ -163,22 +208,46 @@ def monitor_page() -> None:
         )
 
 
+def run_here(home: str, base_url: str, rows: int) -> None:
+    """The measured process: a batch, then its page."""
+    _prepare_django(home)
+    rate = asyncio.run(ours(base_url, rows))
+    print(f"{rows:,} rows, {AT_ONCE} at once: {rate:,.0f} rows/s kept, peak memory {peak_memory():.0f} MB (goal: 300 MB)")
+    monitor_page()
+    print(rate)
+
+
+def peak_memory() -> float:
+    """MB that this process held at most. `ru_maxrss` would begin at what its parent held."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def measured(base_url: str, rows: int) -> float:
+    """The runner's rows a second, in a process of its own."""
+    with tempfile.TemporaryDirectory() as home:
+        command = [sys.executable, "-m", "bench.batches", "run", home, base_url, str(rows)]
+        *told, rate = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    print(*told, sep="\n")
+    return float(rate)
+
+
 def main() -> None:
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     megabytes = int(sys.argv[2]) if len(sys.argv) > 2 else 190
     validation(megabytes)
-    with tempfile.TemporaryDirectory() as home, instant_upstream() as base_url:
-        _prepare_django(str(Path(home)))
-        reference = asyncio.run(bare(base_url, rows))
-        usual = asyncio.run(with_httpx(base_url, rows // 4))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        rate = asyncio.run(ours(base_url, rows))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{rows:,} rows, {AT_ONCE} at once: {rate:,.0f} rows/s kept; raw connections {reference:,.0f}/s, httpx {usual:,.0f}/s")
-        print(f"  {rate / reference:.2f}x of raw connections, {rate / usual:.2f}x of httpx (goal: 0.6x)")
-        print(f"  peak memory {memory:.0f} MB, {before:.0f} MB of it before the run (goal: 300 MB)")
-        monitor_page()
+    with instant_upstream() as base_url:
+        rate = measured(base_url, rows)
+        references = {"httpx2": with_httpx, "our own connections": with_our_connections, "plain sockets": bare}
+        if importlib.util.find_spec("aiohttp"):
+            references = {"aiohttp": with_aiohttp, **references}
+        for name, reference in references.items():
+            theirs = asyncio.run(reference(base_url, rows // 5))
+            print(f"  {rate / theirs:.2f}x of a bare semaphore over {name}, which keeps nothing: {theirs:,.0f}/s (goal: 0.6x)")
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["run"]:
+        run_here(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    else:
+        main()

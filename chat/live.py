@@ -15,6 +15,8 @@ from webapp.patterns.storable import clean
 
 FRAME_SECONDS = 0.016
 """At most one frame in this time to each reader; the first after a pause leaves at once."""
+BLOCK_SECONDS = 0.00005
+"""As much longer for each block the answer has: what one frame costs a browser grows with the page, what all cost together must not."""
 
 
 class Reader(Protocol):
@@ -88,7 +90,7 @@ class Live:
         """Something changed: flush now, or when the frame interval is over."""
         if self._timer or self._render or self._closing or self.finished:
             return
-        wait = self._last_flush + FRAME_SECONDS - time.perf_counter()
+        wait = self._last_flush + FRAME_SECONDS + BLOCK_SECONDS * self.view.size - time.perf_counter()
         if wait <= 0:
             self._flush()
         else:

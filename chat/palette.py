@@ -32,7 +32,7 @@ class Group:
 
 
 ACTIONS = [
-    Option("Stop the answer", "stop", run='#chat:has([data-status="streaming"]) .stop'),
+    Option("Stop the answer", "stop", run="#chat[data-busy] .stop"),
     Option("Write to the model", "edit", run="#chat-input"),
     Option("Choose the model", "backends", run="#route-picker"),
     Option("Settings of this conversation, system prompt", "settings", run="[popovertarget=chat-settings]"),

@@ -24,6 +24,10 @@ def frame(content: str, target: str, swap: str) -> str:
     return json.dumps({"content": content, "target": target, "swap": swap}, ensure_ascii=False)
 
 
+RUN = 24
+"""Blocks that share an element on the page: what is out of view is skipped by the browser run by run, so that long answers stay cheap."""
+
+
 def key(message_id: UUID) -> str:
     """What the ids of a message's elements are made of."""
     return message_id.hex[:16]
@@ -170,6 +174,11 @@ class AnswerView:
         return last.markdown.due if isinstance(last, TextView) and last.markdown.waiting else 0.0
 
     @property
+    def size(self) -> int:
+        """How many blocks it has."""
+        return sum(len(view.blocks) for view in self.parts)
+
+    @property
     def heavy(self) -> bool:
         last = self.parts[-1] if self.parts else None
         return isinstance(last, TextView) and last.markdown.heavy
@@ -191,8 +200,16 @@ class AnswerView:
     def _part_html(self, index: int) -> str:
         part = self.parts[index]
         testid = ' data-testid="message-text"' if part.kind == "text" else ""
-        blocks = "".join(self._block_html(index, number) for number in range(len(part.blocks)))
-        return f'<div class="part part-{part.kind}" id="p-{self.key}-{index}"{testid}>{blocks}</div>'
+        return f'<div class="part part-{part.kind}" id="p-{self.key}-{index}"{testid}>{self._runs_html(index, 0)}</div>'
+
+    def _runs_html(self, index: int, first: int) -> str:
+        """The blocks from number `first` on, which begins a run."""
+        count = len(self.parts[index].blocks)
+        runs = ((start // RUN, self._blocks_html(index, start, min(start + RUN, count))) for start in range(first, count, RUN))
+        return "".join(f'<div class="run" id="r-{self.key}-{index}-{run}">{html}</div>' for run, html in runs)
+
+    def _blocks_html(self, index: int, first: int, end: int) -> str:
+        return "".join(self._block_html(index, number) for number in range(first, end))
 
     def _block_html(self, index: int, number: int) -> str:
         return f'<div class="block" id="b-{self.key}-{index}-{number}">{self.parts[index].blocks[number].html}</div>'
@@ -216,9 +233,11 @@ class AnswerView:
         blocks = self.parts[index].blocks
         if versions and blocks[count - 1].version != versions[0]:
             result.append(self._block_frame(index, count - 1, versions[0]))
-        if len(blocks) > count:
-            html = "".join(self._block_html(index, number) for number in range(count, len(blocks)))
-            result.append(frame(html, f"#p-{self.key}-{index}", "beforeend"))
+        begun = min(len(blocks), -(-count // RUN) * RUN)
+        if begun > count:
+            result.append(frame(self._blocks_html(index, count, begun), f"#r-{self.key}-{index}-{count // RUN}", "beforeend"))
+        if len(blocks) > begun:
+            result.append(frame(self._runs_html(index, begun), f"#p-{self.key}-{index}", "beforeend"))
 
     def _block_frame(self, index: int, number: int, version: int) -> str:
         block = self.parts[index].blocks[number]

@@ -8,10 +8,12 @@ class SearchConfig(AppConfig):
     def ready(self) -> None:
         from search import tool, worker
         from search.attached import Attached
+        from search.collected import collect
         from webapp import background
-        from webapp.backends import attached
+        from webapp.backends import attached, collected
         from webapp.backends.toolbox import toolbox
 
         background.register("search", worker.service)
         toolbox.tool(tool.search_documents)
         attached.register(Attached())
+        collected.register(collect)

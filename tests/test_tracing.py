@@ -75,5 +75,6 @@ def test_spans_reach_the_collector_named_by_opentelemetrys_variables(live: Live,
 def test_nothing_is_traced_or_imported_where_it_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in tracing.ENDPOINTS:
         monkeypatch.delenv(name, raising=False)
+    tracing.is_on.cache_clear()
     monkeypatch.setattr(tracing, "tracer", lambda: pytest.fail("made a tracer"))
     tracing.trace(ATTEMPTS, source="chat", route="default", endpoint="chat/completions", request_id="r-1")

@@ -21,8 +21,9 @@ OPERATIONS = {"chat/completions": "chat", "completions": "text_completion", "emb
 NANOSECONDS = 1_000_000_000
 
 
+@cache
 def is_on() -> bool:
-    """Whether an exporter is set up."""
+    """Whether an exporter is set up; asked for each request, so looked up once."""
     return any(os.environ.get(name) for name in ENDPOINTS)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.live import Live, OpenPage, accessibility_violations
 from tests.upstream import STALL, Upstream, chunk, endless, says, status, stream
@@ -215,6 +215,17 @@ def test_a_question_is_sent_even_before_the_scripts_are_there(live: Live, route:
         page.reload()
     assert said(page) == "Hello from upstream."
     page.complaints.clear()  # type: ignore[attr-defined]  # the aborted scripts
+
+
+def test_a_websocket_extension_that_comes_late_still_connects(live: Live, browser_page: OpenPage) -> None:
+    def late(handler: Route) -> None:
+        time.sleep(0.4)
+        handler.continue_()
+
+    page = browser_page(live)
+    page.route("**/hx-ws*.js", late)
+    with page.expect_websocket(lambda socket: "/ws/chat/" in socket.url, timeout=5000):
+        page.goto("/chat/")
 
 
 def test_tool_calls_are_cards(live: Live, route: Upstream, browser_page: OpenPage) -> None:

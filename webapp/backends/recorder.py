@@ -136,7 +136,8 @@ def _tell_observers(trail: Trail, of: Origin) -> None:
     if settings.METRICS_TOKEN:
         for attempt in trail.attempts:
             metrics.observe(attempt, source=of.source)
-    tracing.trace(trail.attempts, source=of.source, route=of.route, endpoint=of.endpoint, request_id=str(of.request_id))
+    if tracing.is_on():
+        tracing.trace(trail.attempts, source=of.source, route=of.route, endpoint=of.endpoint, request_id=str(of.request_id))
 
 
 def _row(attempt: types.Attempt, of: Origin) -> Row:

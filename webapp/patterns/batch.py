@@ -26,6 +26,9 @@ ENDPOINTS: Final = {
 REMOTE_DISCOUNT: Final = 0.5
 """What a remote batch costs, as a share of the price of the same requests sent one by one."""
 
+TOO_LARGE: Final = frozenset({"too_many_tasks", "file_too_large"})
+"""The codes of errors that splitting a file mends."""
+
 FORBIDDEN_FIELDS: Final = ("api_base", "api_key", "base_url")
 """Fields by which other gateways let a caller choose where the request goes: refused here."""
 
@@ -68,11 +71,15 @@ class Line:
 
 @dataclass(slots=True)
 class Validated:
-    """All that is known of an input file after one pass. `errors` holds the first `max_errors` of `error_count`."""
+    """All that is known of an input file after one pass.
+
+    `errors` holds the first `max_errors` of `error_count`; `lines` the requests that a batch may have, of `requests` in all.
+    """
 
     endpoint: str = ""
     model: str = ""
     size: int = 0
+    requests: int = 0
     lines: list[Line] = field(default_factory=list)
     errors: list[LineError] = field(default_factory=list)
     error_count: int = 0
@@ -80,6 +87,11 @@ class Validated:
     @property
     def ok(self) -> bool:
         return self.error_count == 0
+
+    @property
+    def only_too_large(self) -> bool:
+        """Whether nothing is wrong but its size, so that `split` makes good files of it."""
+        return not self.ok and {error.code for error in self.errors} <= TOO_LARGE
 
 
 def validate(file: BinaryIO, *, endpoint: str = "", limits: Limits = LIMITS, max_errors: int = 1000) -> Validated:
@@ -119,16 +131,16 @@ class _Validation:
         self._limits = limits
         self._max_errors = max_errors
         self._seen: dict[str, int] = {}
-        self._blank: list[int] = []
+        self._blank = range(0)
 
     def line(self, number: int, offset: int, raw: bytes) -> None:
         text = raw.rstrip(b"\r\n")
         if not text.strip():
-            self._blank.append(number)  # an error only when something follows
+            self._blank = range(self._blank.start or number, number + 1)  # an error only when something follows
             return
         for blank in self._blank:
             self._add("invalid_json_line", "This line is empty: each line must be one JSON object.", blank)
-        self._blank.clear()
+        self._blank = range(0)
         request = self._parsed(number, text)
         if request is not None:
             self._request(number, offset, len(text), request)
@@ -136,12 +148,12 @@ class _Validation:
     def end(self, size: int) -> None:
         result, limits = self.result, self._limits
         result.size = size
-        if not result.lines and not result.errors:
+        if not result.requests and not result.errors:
             self._add("empty_file", "The input file is empty. Please ensure that the batch file contains at least one request.")
         if result.size > limits.bytes:
             self._add("file_too_large", f"The batch input file is larger than the {limits.bytes} bytes maximum. Split it and try again.")
-        if len(result.lines) > limits.lines:
-            message = f"The batch input file has {len(result.lines)} requests, the maximum is {limits.lines}. Split it and try again."
+        if result.requests > limits.lines:
+            message = f"The batch input file has {result.requests} requests, the maximum is {limits.lines}. Split it and try again."
             self._add("too_many_tasks", message, limits.lines + 1)
 
     def _add(self, code: str, message: str, line: int | None = None, param: str | None = None) -> None:
@@ -171,11 +183,13 @@ class _Validation:
         return request
 
     def _request(self, number: int, offset: int, length: int, request: Json) -> None:
+        self.result.requests += 1
         custom_id = self._custom_id(number, request)
         self._method(number, request)
         self._url(number, request)
         self._body(number, request)
-        self.result.lines.append(Line(number, custom_id, offset, length))
+        if len(self.result.lines) < self._limits.lines:
+            self.result.lines.append(Line(number, custom_id, offset, length))
 
     def _missing(self, number: int, param: str) -> None:
         self._add("missing_required_parameter", f"Missing required parameter: '{param}'.", number, param)
@@ -187,7 +201,7 @@ class _Validation:
         elif not isinstance(value, str) or not value or len(value) > self._limits.custom_id_chars or "\0" in value:
             most = self._limits.custom_id_chars
             self._add("invalid_request", f"The custom_id must be a string of 1 to {most} characters.", number, "custom_id")
-        elif self._seen.setdefault(value, number) != number:
+        elif self.result.requests <= self._limits.lines and self._seen.setdefault(value, number) != number:
             message = (
                 f"The custom_id '{value}' for this request is a duplicate of another request (line {self._seen[value]}). "
                 "The custom_id parameter must be unique for each request in a batch."
@@ -286,6 +300,13 @@ def write(file: BinaryIO, requests: Iterable[tuple[str, Json]], *, endpoint: str
         file.write(request_line(custom_id, body, endpoint=endpoint))
         count += 1
     return count
+
+
+def lines_of(file: BinaryIO, limits: Limits = LIMITS) -> Iterator[bytes]:
+    """The lines of a file that are not blank, each with its end; an over-long one, which is no request, in pieces."""
+    while line := file.readline(limits.line_bytes):
+        if line.strip():
+            yield line if line.endswith(b"\n") else line + b"\n"
 
 
 def split(lines: Iterable[bytes], *, limits: Limits = LIMITS) -> Iterator[tuple[int, bytes]]:

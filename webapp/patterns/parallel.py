@@ -24,7 +24,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each of a million items
 class Result(Generic[T, R]):
     """What became of one item. `index` counts from 0; `seconds` is from its first attempt to its end, waits included."""
 

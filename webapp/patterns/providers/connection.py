@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._error is not None:
             raise self._error or httpx2.ConnectError("The connection is closed.")
         if isinstance(request.stream, httpx2.ByteStream):
-            self._transport.write(head + await request.aread())
+            self._transport.write(b"".join((head, *request.stream)))
         else:
             await self._send(head, request)
         while not self._has_head:

@@ -10,6 +10,7 @@ from webapp.patterns.errors import InputError
 from webapp.patterns.providers.toolcalls import CallRepair
 from webapp.patterns.types import Json, Message
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 STREAMING = frozenset({"chat/completions", "completions"})
 
 
@@ -43,7 +44,7 @@ def encoded(body: Json) -> bytes:
         InputError: a number that JSON does not have (NaN, Infinity).
     """
     try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encode(body)
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"The request cannot be sent as JSON: {error}") from error
     try:

@@ -7,6 +7,8 @@
   const log = document.getElementById("chat-log");
   const draft = "draft-" + chat.dataset.draft;
 
+  htmx.process(chat); // htmx reads the page a tick after its own script, and then the websocket extension may still be on its way
+
   input.value ||= localStorage.getItem(draft) ?? "";
   input.addEventListener("input", () => localStorage.setItem(draft, input.value));
   input.addEventListener("keydown", (event) => {
@@ -26,10 +28,14 @@
     if (location.pathname !== chat.dataset.url) history.replaceState(null, "", chat.dataset.url);
     end = true;
   });
-  // The meter counts again when an answer is whole.
+  // Stop stands in Send's place while an answer is being written; the meter counts again when it is whole.
+  const busy = () => chat.toggleAttribute("data-busy", log.querySelector("[data-status=streaming]") !== null);
   document.addEventListener("htmx:after:ws:message", (event) => {
-    if (/data-status="(?!streaming)/.test(event.detail.message.json?.content)) htmx.trigger(document.body, "answered");
+    const states = event.detail.message.json?.content.match(/data-status="\w+/g);
+    if (states) busy();
+    if (states?.some((state) => !state.endsWith("streaming"))) htmx.trigger(document.body, "answered");
   });
+  busy();
   const offline = document.getElementById("chat-offline");
   document.addEventListener("htmx:ws:close", () => (offline.hidden = document.hidden));
   document.addEventListener("htmx:ws:error", () => (offline.hidden = false));

@@ -16,11 +16,13 @@
       const absent = option.dataset.run && !document.querySelector(option.dataset.run);
       option.hidden = absent || !words.every((word) => text.includes(word));
     }
+    for (const group of listOf(field).querySelectorAll(".picks-group")) group.hidden = !group.querySelector("[role=option]:not([hidden])");
+    listOf(field).dataset.count = options(field).length;
     mark(field, options(field)[0]);
   };
   document.addEventListener("input", (event) => event.target.dataset?.picks && narrow(event.target));
   document.addEventListener("htmx:after:swap", (event) => {
-    const field = event.target.id && document.querySelector(`[data-picks="${event.target.id}"]`);
+    const field = event.target.matches?.("[role=listbox]") && document.querySelector(`[data-picks="${event.target.id}"]`);
     if (field) narrow(field);
   });
   document.addEventListener("keydown", (event) => {

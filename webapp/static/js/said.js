@@ -4,7 +4,7 @@
   const said = document.getElementById("chat-said");
   const last = () => [...log.getElementsByClassName("message-assistant")].at(-1);
   const whole = (article) => {
-    const blocks = [...article.querySelectorAll(".part-text > .block, .part-tool > .block")];
+    const blocks = [...article.querySelectorAll(".part-text .block, .part-tool .block")];
     return article.dataset.status === "streaming" ? blocks.slice(0, -1) : blocks;
   };
   let heard = last()?.id;

@@ -1,0 +1,17 @@
+"""Texts that another app made (the results of a batch), as a collection of their owner's."""
+
+from __future__ import annotations
+
+from django.urls import reverse
+
+from search import services
+from webapp.accounts.models import User
+from webapp.backends.collected import Files
+
+
+def collect(user: User, name: str, files: Files) -> str:
+    """What `webapp.backends.collected` asks for."""
+    collection = services.default_collection(owner=user, name=services.clean_name(name)[:100])
+    for filename, content in files:
+        services.add_file(collection=collection, name=filename, content=content)
+    return reverse("search:collection", args=[collection.pk])
