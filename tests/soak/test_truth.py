@@ -22,5 +22,5 @@ KILL = (100.0, 101.0)
     ],
 )
 def test_a_second_answer_is_needless_where_no_kill_explains_it(answered: list[float], is_needless: bool) -> None:
-    record = Record(whole={"batch-1-1": answered, "chat-1": [1.0, 2.0]})  # type: ignore[arg-type]  # a plain dict will do
+    record = Record(whole={"batch-1-1": answered, "chat-1": [1.0, 2.0]})
     assert record.needless("batch", [KILL], 2.0) == (["batch-1-1"] if is_needless else [])
