@@ -55,8 +55,9 @@ def growth(live: Live) -> Iterator[list[float]]:
 def test_a_file_of_200_mb_goes_in_within_100_mb(new_live: Callable[..., Live], large: Path, server: str) -> None:
     live = new_live(server=server)
     token = live.manage("create_token", "--user", "owner").stdout.strip()
-    with live.sign_in("owner") as browser, openai.OpenAI(api_key=token, base_url=f"{live.url}/v1", timeout=120) as client:
-        browser.timeout = httpx2.Timeout(120)
+    browser = live.sign_in("owner")
+    browser.timeout = httpx2.Timeout(120)
+    with openai.OpenAI(api_key=token, base_url=f"{live.url}/v1", timeout=120) as client:
         client.models.list()
         browser.get("/batches/new/")
         with growth(live) as grown:
