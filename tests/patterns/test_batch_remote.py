@@ -39,9 +39,8 @@ class Listing:
         start = ids.index(after) + 1 if after else 0
         return self.jobs[start : start + limit]
 
-    async def file_content(self, file_id: str) -> AsyncGenerator[bytes, None]:
+    def file_content(self, file_id: str) -> AsyncGenerator[bytes, None]:
         raise AssertionError(file_id)
-        yield b""
 
 
 async def served(upstream: Upstream, rows: int) -> tuple[OpenAIBackend, str]:

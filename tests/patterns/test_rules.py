@@ -58,5 +58,6 @@ def test_an_open_tag_lets_unknown_kinds_pass() -> None:
 
 @pytest.mark.parametrize("rule", [rules.Flag(), MODE, rules.Object(), rules.Mapped(NUMBER), rules.Nullable(NUMBER)])
 def test_a_rule_knows_its_type(rule: rules.Rule) -> None:
-    fitting = [value for value in (True, "fast", {}, 1.5, None) if rule.fits(value)]
+    values: list[Any] = [True, "fast", {}, 1.5, None]
+    fitting = [value for value in values if rule.fits(value)]
     assert fitting in ([True], ["fast"], [{}], [1.5, None])
