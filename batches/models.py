@@ -152,6 +152,11 @@ class Batch(Leased):
         return f"batch_{self.id.hex}"
 
     @property
+    def title(self) -> str:
+        """What people know it by: its name, else its file's, which may be gone."""
+        return self.name or (self.input_file.filename if self.input_file else self.api_id)
+
+    @property
     def is_active(self) -> bool:
         return self.status in self.ACTIVE
 

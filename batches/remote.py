@@ -14,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.utils import timezone
 
-from batches import estimates, finishing, preparing, results
+from batches import estimates, finishing, following, preparing, results
 from batches.db import Database
 from batches.leases import durable, renew
 from batches.models import Batch, BatchRow
@@ -50,12 +50,14 @@ async def advance(batch: Batch, *, database: Database) -> None:
 
 
 async def _step(batch: Batch, server: OpenAIBackend, database: Database) -> None:
-    if batch.status == Status.CANCELLING and not batch.remote_file_id:
+    if batch.status == Status.CANCELLING and (batch.followed or not batch.remote_file_id):
         await _end(batch, Status.CANCELLED, database)
         return
     if not batch.remote_id:
         await _submit(batch, server, database)
         return
+    if batch.followed:
+        await following.take_input(batch, server, database)
     if batch.status == Status.CANCELLING and batch.remote_status not in {"cancelling", *batch_remote.FINAL}:
         job = await server.cancel_batch(batch.remote_id)
     else:
@@ -148,6 +150,8 @@ def _failed(batch: Batch, job: Json) -> None:
 
 async def _bring_home(batch: Batch, job: Json, server: OpenAIBackend, database: Database) -> None:
     """Keep all results, joined to their rows by custom_id; rows that have one already stay as they are."""
+    if batch.followed:
+        await following.put_up_rows(batch, job, server, database)
     await database.run(_reset_counts, batch, str(job["status"]))
     numbers = await database.run(_open_numbers, batch)
     price = await database.run(estimates.prices, batch.backend, batch.remote_model)

@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from batches import views, views_new
+from batches import views, views_new, views_remote
 
 app_name = "batches"
 urlpatterns = [
     path("", views.index, name="index"),
+    path("remote/", views_remote.remote, name="remote"),
+    path("remote/follow/", views_remote.follow, name="follow"),
     path("new/", views_new.new, name="new"),
     path("new/check/", views_new.check, name="check"),
     path("new/preview/", views_new.preview, name="preview"),

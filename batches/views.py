@@ -141,7 +141,8 @@ def _to(batch: Batch) -> HttpResponseRedirect:
 
 
 def _cancel(batch: Batch) -> tuple[str, Batch | None]:
-    return "Cancelling: open requests are closed, finished rows are kept.", services.cancel(batch=batch)
+    said = "No longer followed: the job goes on." if batch.followed else "Cancelling: open requests are closed, finished rows are kept."
+    return said, services.cancel(batch=batch)
 
 
 def _resume(batch: Batch) -> tuple[str, Batch | None]:

@@ -1,13 +1,28 @@
-"""A summary and tags of a document, by the language model that the collection names; without one there is none."""
+"""A summary and tags of a document, by the language model that the collection names; without one there is none.
+
+It is a step of its own after the document is ready: a model that is slow or away keeps nobody from searching.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import uuid
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from search import leases
 from search.models import Document
+from webapp.backends.db import in_database
+from webapp.patterns import storable
 from webapp.patterns.errors import PatternError
+from webapp.patterns.types import Request, Trail
+
+if TYPE_CHECKING:
+    from webapp.accounts.models import User
+    from webapp.patterns.fallback import Chain
 
 logger = logging.getLogger("patchbay.search")
 EXCERPT_CHARS = 6000
@@ -21,23 +36,56 @@ class Description(BaseModel):
     tags: list[str] = Field(description="Three to six topics, one or two words each.", max_length=8)
     confidence: float = Field(description="How sure you are, 0 to 1.", ge=0, le=1)
 
+    def fields(self) -> dict[str, object]:
+        """As the document keeps it."""
+        tags = sorted({storable.text(tag).strip().lower()[:40] for tag in self.tags if tag.strip()})
+        return {"summary": storable.text(self.summary), "tags": tags, "confidence": self.confidence}
 
-async def describe(document: Document) -> None:
-    """Add summary and tags. A document is complete without them: what goes wrong here is logged, not shown."""
+
+def claim() -> UUID | None:
+    """Take a document that is to be described and that nobody works on."""
+    waiting = Document.objects.filter(leases.free(), state=Document.State.READY, to_describe=True).order_by("created_at")
+    for pk in waiting.values_list("pk", flat=True)[:10]:
+        if leases.take(Document.objects.filter(pk=pk, state=Document.State.READY, to_describe=True)):
+            return pk
+    return None
+
+
+async def describe(pk: UUID) -> None:
+    """Add summary and tags to a claimed document. It stays ready whatever happens here: its `why` says what went wrong."""
+    row = Document.objects.filter(pk=pk)
+    try:
+        async with leases.renewed(row):
+            found = await _description(pk)
+        await row.aupdate(to_describe=None, leased_until=None, why="", **found.fields())
+    except PatternError as error:
+        why = " ".join(storable.text(error.message).split())
+        await row.aupdate(to_describe=None, leased_until=None, why=f"No summary: {why}"[:500])
+    except asyncio.CancelledError:
+        await asyncio.shield(in_database(row.update, leased_until=None))
+        raise
+    except Document.DoesNotExist:
+        logger.info("document %s was deleted before it was described", pk)
+    except Exception as error:
+        logger.exception("describing document %s broke", pk)
+        await row.aupdate(to_describe=None, leased_until=None, why=f"No summary: something broke on our side ({type(error).__name__})")
+
+
+async def _description(pk: UUID) -> Description:
+    from webapp.backends import registry
+
+    document = await Document.objects.select_related("collection__owner").aget(pk=pk)
+    owner = document.collection.owner
+    return await _ask(await registry.resolve(document.collection.describe_with, user=owner), document, owner)
+
+
+async def _ask(chain: Chain, document: Document, owner: User) -> Description:
     from webapp.backends import registry
     from webapp.patterns.structured import parse
-    from webapp.patterns.types import Request
 
-    model = document.collection.describe_with
-    if not model:
-        return
-    text = (await Document.objects.only("text").aget(pk=document.pk)).text[:EXCERPT_CHARS]
-    prompt = PROMPT.format_map({"name": document.name, "text": text})
+    prompt = PROMPT.format_map({"name": document.name, "text": document.text[:EXCERPT_CHARS]})
+    trail = Trail()
     try:
-        chain = await registry.resolve(model, user=document.collection.owner)
-        found = (await parse(chain, Request.chat([{"role": "user", "content": prompt}]), Description)).value
-    except PatternError as error:
-        logger.info("no summary of document %s: %s", document.pk, error.message)
-        return
-    tags = sorted({tag.strip().lower()[:40] for tag in found.tags if tag.strip()})
-    await Document.objects.filter(pk=document.pk).aupdate(summary=found.summary, tags=tags, confidence=found.confidence)
+        return (await parse(chain, Request.chat([{"role": "user", "content": prompt}]), Description, trail=trail)).value
+    finally:
+        registry.record(trail, request_id=uuid.uuid4(), source="search", user_id=owner.pk, route=document.collection.describe_with)

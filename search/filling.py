@@ -61,15 +61,16 @@ def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Mat
 
 
 def _keep(index: Index, chunks: Sequence[Chunk], vectors: dict[str, Matrix]) -> None:
-    """Add what still exists: a document may have been deleted while it was embedded."""
+    """Add what still exists and is lacking: a document may have been deleted, or embedded into the same index by another worker."""
     import numpy as np
 
     with transaction.atomic():
         locked = Index.objects.select_for_update().filter(pk=index.pk).first()
         if locked is None:
             return
-        living = set(Chunk.objects.filter(pk__in=[chunk.pk for chunk in chunks]).values_list("pk", flat=True))
-        chunks = [chunk for chunk in chunks if chunk.pk in living]
+        wanted = [chunk.pk for chunk in chunks]
+        lacking = set(Chunk.objects.filter(pk__in=wanted).values_list("pk", flat=True)) - engine().vectors(locked, wanted).keys()
+        chunks = [chunk for chunk in chunks if chunk.pk in lacking]
         if chunks:
             engine().add(index, [chunk.pk for chunk in chunks], np.stack([vectors[chunk.digest] for chunk in chunks]))
             Index.objects.filter(pk=index.pk, answered_by="").update(answered_by=index.answered_by)

@@ -63,6 +63,7 @@ class CollectionForm(forms.Form):
     describe_with = forms.ChoiceField(
         required=False, label="Summaries and tags", help_text="Each new document is described by this model, at its price."
     )
+    describe_existing = forms.BooleanField(required=False, label="Describe the documents that are here already, too")
 
     def __init__(self, user: User, collection: Collection, *args: Any, **kwargs: Any) -> None:
         initial = {

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from search import enrichment, filling, leases, services
+from search import filling, leases, services, wakeup
 from search.chunking import passages
 from search.index import engine
 from search.models import Chunk, Document, Index, scope
@@ -67,8 +67,7 @@ async def _run(pk: UUID) -> None:
         parsed = await parse(services.file_path(pk), document.name)
         await in_database(_store_passages, document, parsed)
     await _embed(document)
-    await enrichment.describe(document)
-    await in_database(_finish, pk)
+    await in_database(_finish, pk, describe=bool(document.collection.describe_with))
 
 
 async def _set(pk: UUID, **fields: object) -> None:
@@ -139,11 +138,16 @@ def _missing(document: Document, index: Index) -> tuple[list[int], int]:
     return [pk for pk in wanted if pk not in held], len(held)
 
 
-def _finish(pk: UUID) -> None:
+def _finish(pk: UUID, *, describe: bool) -> None:
     """Ready, and what it replaces gone, at once."""
     with transaction.atomic():
         changed = Document.objects.filter(pk=pk).update(
-            state=State.READY, why="", embedded=F("passages"), leased_until=None, ready_at=timezone.now()
+            state=State.READY,
+            why="",
+            embedded=F("passages"),
+            leased_until=None,
+            ready_at=timezone.now(),
+            to_describe=describe or None,
         )
         if not changed:
             raise Document.DoesNotExist
@@ -152,6 +156,8 @@ def _finish(pk: UUID) -> None:
             older = Document.objects.defer("text").get(pk=replaced)
             replaced = older.replaces_id
             services.delete_document(document=older)
+    if describe:
+        wakeup.wake()
 
 
 def _fail(pk: UUID, why: str) -> None:

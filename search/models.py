@@ -94,6 +94,7 @@ class Document(models.Model):
     summary = models.CharField(max_length=1000, blank=True)
     tags = models.JSONField(default=list, blank=True)
     confidence = models.FloatField(null=True, blank=True, help_text="Of the summary and tags, as the model judged it: 0 to 1.")
+    to_describe = models.BooleanField(null=True, editable=False, help_text="Its summary is to be written, when it is ready.")
     replaces = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     leased_until = models.DateTimeField(null=True, blank=True)
     tries = models.PositiveSmallIntegerField(default=0)
@@ -102,7 +103,11 @@ class Document(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
-        indexes = [models.Index(fields=["collection", "digest"]), models.Index(fields=["state", "leased_until"])]
+        indexes = [
+            models.Index(fields=["collection", "digest"]),
+            models.Index(fields=["state", "leased_until"]),
+            models.Index(fields=["to_describe"], condition=models.Q(to_describe=True), name="documents_to_describe"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -14,7 +14,7 @@ from search.index.base import Terms, terms
 from search.models import Chunk, Collection, Index, scope
 from search.selectors import Filters
 from webapp.accounts.models import User
-from webapp.backends.db import in_database
+from webapp.backends.db import connection_kept, in_database
 from webapp.patterns.errors import PatternError
 
 if TYPE_CHECKING:
@@ -92,16 +92,29 @@ async def _search(
     index: Index | None = None,
 ) -> Results:
     began = time.perf_counter()
-    places, within = await in_database(_places, user, filters, index)
-    scopes = [scope(place.collection_id) for place in places]
-    semantic, keyword = await asyncio.gather(
-        by_meaning(places, within) if mode != "keyword" else _nothing(),
-        in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _nothing(),
-    )
+    with connection_kept():
+        places, within = await in_database(_places, user, filters, index)
+        scopes = [scope(place.collection_id) for place in places]
+        semantic, keyword = await asyncio.gather(
+            by_meaning(places, within) if mode != "keyword" else _nothing(),
+            in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _nothing(),
+        )
+    if mode != "keyword":
+        results.problems += [note for place in places if (note := _incomplete(place))]
     fused = fuse((semantic, 1.0), (keyword, KEYWORD_WEIGHT))
     results.found = await in_database(_results, user, fused, semantic, keyword, limit)
     results.milliseconds = (time.perf_counter() - began) * 1000
     return results
+
+
+def _incomplete(index: Index) -> str:
+    """What a reader must know of an index that does not hold all of its collection."""
+    name = index.collection.name
+    if index.state == Index.State.BUILDING:
+        return f"The vectors of “{name}” are being made: until then its passages are not all found by meaning"
+    if index.state == Index.State.FAILED:
+        return f"Not all passages of “{name}” have vectors, and making them failed: {index.why}"
+    return ""
 
 
 async def _nothing() -> list[Hit]:
@@ -114,9 +127,13 @@ def _places(user: User, filters: Filters, index: Index | None) -> tuple[list[Ind
     if filters.collection is not None:
         collections = [each for each in collections if each.pk == filters.collection]
     within = selectors.allowed(user, filters) if filters.by_document else None
-    if index is not None:
-        return [index for each in collections if each.pk == index.collection_id], within
-    return [each.serving for each in collections if each.serving], within
+    places = []
+    for each in collections:
+        place = index if index is not None and each.pk == index.collection_id else each.serving if index is None else None
+        if place is not None:
+            place.collection = each
+            places.append(place)
+    return places, within
 
 
 def _keyword(words: Terms, scopes: Sequence[str], within: Sequence[int] | None) -> list[Hit]:
@@ -133,7 +150,7 @@ async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] |
     found: list[list[Hit]] = []
     for answer in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(answer, PatternError):
-            problems.append(answer.message)
+            problems.append(answer.message.rstrip("."))
         elif isinstance(answer, BaseException):
             raise answer
         else:

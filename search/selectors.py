@@ -11,6 +11,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from search.index import engine
 from search.models import Chunk, Collection, Document, Index
 from webapp.accounts.models import User
+from webapp.builtin import EMBEDDING_MODEL
 
 RECENT = 8
 
@@ -57,6 +58,11 @@ def kinds(user: User) -> list[str]:
 def tags(user: User) -> list[str]:
     """The tags that there are, for the filter."""
     return sorted({tag for found in documents(user).exclude(tags=[]).values_list("tags", flat=True) for tag in found})
+
+
+def asks_builtin(user: User) -> bool:
+    """Whether a search of the user's is embedded by the built-in model."""
+    return collections(user).filter(serving__answered_by=EMBEDDING_MODEL, serving__rows__gt=0).exists()
 
 
 def chunks(user: User, ids: Sequence[int]) -> dict[int, Chunk]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.db.models import QuerySet
 
 from search import wakeup
 from search.index import engine
@@ -53,8 +54,16 @@ def default_collection(*, owner: User, name: str = DEFAULT_COLLECTION) -> Collec
     return Collection.objects.filter(owner=owner, name=name).first() or create_collection(owner=owner, name=name)
 
 
-def change_collection(*, collection: Collection, name: str, description: str, groups: Sequence[Group], describe_with: str = "") -> None:
-    """Rename it, share it with exactly these groups, and choose who describes new documents."""
+def change_collection(
+    *,
+    collection: Collection,
+    name: str,
+    description: str,
+    groups: Sequence[Group],
+    describe_with: str = "",
+    describe_existing: bool = False,
+) -> None:
+    """Rename it, share it with exactly these groups, and choose who describes new documents (and those that lack a summary)."""
     name = clean_name(name)[:100]
     if Collection.objects.filter(owner=collection.owner, name=name).exclude(pk=collection.pk).exists():
         raise InputError(f"You have another collection named “{name}”", param="name")
@@ -62,6 +71,8 @@ def change_collection(*, collection: Collection, name: str, description: str, gr
         collection.name, collection.description, collection.describe_with = name, description, describe_with
         collection.save(update_fields=["name", "description", "describe_with"])
         collection.groups.set(groups)
+    if describe_existing and describe_with:
+        describe_documents(documents=collection.documents.filter(summary=""))
 
 
 def delete_collection(*, collection: Collection) -> None:
@@ -177,6 +188,13 @@ def retry_document(*, document: Document) -> None:
     """Queue a failed document again."""
     changed = Document.objects.filter(pk=document.pk, state=Document.State.FAILED)
     changed.update(state=Document.State.QUEUED, why="", tries=0, leased_until=None)
+    wakeup.wake()
+
+
+def describe_documents(*, documents: QuerySet[Document]) -> None:
+    """Have those of these documents that are ready described, anew where they are already, in collections that name a model for it."""
+    ready = documents.filter(state=Document.State.READY).exclude(collection__describe_with="")
+    ready.update(to_describe=True, why="")
     wakeup.wake()
 
 

@@ -1,4 +1,4 @@
-"""The ingestion workers of a server process: documents as they come in, and indexes that are being built."""
+"""The ingestion workers of a server process: documents as they come in, indexes that are being built, and summaries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from django.db import DatabaseError
 
-from search import filling, ingestion, reindexing, wakeup
+from search import enrichment, filling, ingestion, reindexing, wakeup
 from webapp.backends.db import in_database
 
 logger = logging.getLogger("patchbay.search")
@@ -22,7 +22,7 @@ PAUSE_SECONDS = 5.0
 async def service() -> AsyncGenerator[None, None]:
     """Work until left; what is unfinished then is given back and goes on at the next start."""
     tasks = [asyncio.create_task(_forever(_next_document)) for _ in range(WORKERS)]
-    tasks += [asyncio.create_task(_forever(_next_index)), asyncio.create_task(_reconcile())]
+    tasks += [asyncio.create_task(_forever(step)) for step in (_next_index, _next_description)] + [asyncio.create_task(_reconcile())]
     try:
         yield
     finally:
@@ -54,6 +54,13 @@ async def _next_index() -> bool:
     if index is not None:
         await reindexing.build(index)
     return index is not None
+
+
+async def _next_description() -> bool:
+    document = await in_database(enrichment.claim)
+    if document is not None:
+        await enrichment.describe(document)
+    return document is not None
 
 
 async def _reconcile() -> None:

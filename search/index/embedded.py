@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 
+from search import wakeup
 from search.index.base import FilesDamaged, Hit, Terms
-from search.models import Index
+from search.models import Collection, Index
 from webapp.patterns.errors import EmbeddingError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from webapp.patterns.similarity import Matrix
 
 logger = logging.getLogger("patchbay.search")
+T = TypeVar("T")
 COMPACT_FROM = 1000
 HEADING_WEIGHT, TEXT_WEIGHT = 2.0, 1.0
 
@@ -40,6 +42,7 @@ class EmbeddedEngine:
 
     def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:
         with self._locked(index) as fresh:
+            self._mend(fresh)
             dimension = fresh.dimension or vectors.shape[1]
             if vectors.shape[1] != dimension:
                 raise EmbeddingError(f"The vectors have {vectors.shape[1]} dimensions and the index {dimension}")
@@ -51,6 +54,7 @@ class EmbeddedEngine:
 
     def remove(self, index: Index, ids: Sequence[int]) -> None:
         with self._locked(index) as fresh:
+            self._mend(fresh)
             if not fresh.rows:
                 return
             erased = self._of(fresh).erase(fresh.rows, ids)
@@ -99,39 +103,68 @@ class EmbeddedEngine:
 
     def check(self, index: Index) -> None:
         with self._locked(index) as fresh:
+            self._mend(fresh)
+        index.refresh_from_db(fields=["rows", "dead", "generation", "dimension", "state", "why"])
+
+    def _mend(self, fresh: Index) -> None:
+        """Make a locked index whose files are lost or torn an empty one: the worker fills it again if it serves or was being built."""
+        if not fresh.rows:
+            return
+        old = self._of(fresh)
+        try:
+            old.matrix(fresh.rows)
+        except FilesDamaged as damage:
+            logger.warning("the vectors of index %s are lost (%s)", fresh.pk, damage)
+            fresh.rows, fresh.dead, fresh.generation = 0, 0, fresh.generation + 1
+            if Collection.objects.filter(serving=fresh.pk).exists():
+                fresh.state = Index.State.BUILDING
+            elif fresh.state == Index.State.READY:
+                fresh.state, fresh.why = Index.State.FAILED, "Its vectors were lost"
+            fresh.save(update_fields=["rows", "dead", "generation", "state", "why"])
+            transaction.on_commit(old.delete)
+            transaction.on_commit(wakeup.wake)
+
+    def _read(self, index: Index, reading: Callable[[VectorFiles], T], nothing: T) -> T:
+        """What a reading of the index's files gives, or `nothing` where there are no rows.
+
+        The files may have been written anew since the caller fetched the row, or be lost: then the row says what there is now.
+        """
+        for _ in range(2):
+            if not index.rows:
+                break
             try:
-                if fresh.rows:
-                    self._of(fresh).matrix(fresh.rows)
-            except (FilesDamaged, OSError):
-                logger.warning("the vectors of index %s are lost: it is built again", fresh.pk)
-                fresh.rows, fresh.dead, fresh.generation = 0, 0, fresh.generation + 1
-                fresh.save(update_fields=["rows", "dead", "generation"])
-        index.refresh_from_db(fields=["rows", "dead", "generation"])
+                return reading(self._of(index))
+            except FilesDamaged:
+                try:
+                    self.check(index)
+                except Index.DoesNotExist:  # dropped meanwhile
+                    break
+        return nothing
 
     def ids(self, index: Index) -> set[int]:
-        return set(self._of(index).ids(index.rows).tolist()) - {0} if index.rows else set()
+        return self._read(index, lambda files: set(files.ids(index.rows).tolist()) - {0}, set())
 
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
         import numpy as np
 
-        if not index.rows:
-            return {}
-        files = self._of(index)
-        numbers = files.ids(index.rows)
-        rows = np.flatnonzero(np.isin(numbers, np.array(ids, np.int64)))
-        return dict(zip(numbers[rows].tolist(), files.matrix(index.rows)[rows], strict=True))
+        def reading(files: VectorFiles) -> dict[int, Matrix]:
+            numbers = files.ids(index.rows)
+            rows = np.flatnonzero(np.isin(numbers, np.array(ids, np.int64)))
+            return dict(zip(numbers[rows].tolist(), files.matrix(index.rows)[rows], strict=True))
+
+        return self._read(index, reading, {})
 
     def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:
         import numpy as np
 
-        if not index.rows:
-            return []
-        files = self._of(index)
-        ids = files.ids(index.rows)
-        mask = None if within is None else np.isin(ids, np.array(within, np.int64))
-        hits = files.nearest(index.rows, query, k, mask)
-        found = zip(ids[hits.indices].tolist(), hits.scores.tolist(), strict=True)
-        return [Hit(chunk_id, score) for chunk_id, score in found if chunk_id]
+        def reading(files: VectorFiles) -> list[Hit]:
+            ids = files.ids(index.rows)
+            mask = None if within is None else np.isin(ids, np.array(within, np.int64))
+            hits = files.nearest(index.rows, query, k, mask)
+            found = zip(ids[hits.indices].tolist(), hits.scores.tolist(), strict=True)
+            return [Hit(chunk_id, score) for chunk_id, score in found if chunk_id]
+
+        return self._read(index, reading, [])
 
     def matching(self, words: Terms, k: int, *, scopes: Sequence[str], within: Sequence[int] | None = None) -> list[Hit]:
         if not words or not scopes:

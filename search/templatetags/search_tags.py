@@ -60,3 +60,9 @@ def badge(state: str) -> str:
 @register.filter
 def percent(document: Document) -> int:
     return document.embedded * 100 // document.passages if document.passages else 0
+
+
+@register.filter
+def share(value: float) -> str:
+    """0.8 as `80 %`."""
+    return f"{value * 100:.0f} %"

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -75,7 +76,7 @@ def _listing(request: HttpRequest, shown: Collection) -> dict[str, Any]:
     return {
         "collection": shown,
         "page": page,
-        "under_way": found.filter(state__in=Document.UNDER_WAY).exists(),
+        "under_way": found.filter(Q(state__in=Document.UNDER_WAY) | Q(to_describe=True)).exists(),
         "mine": shown.owner_id == who(request).pk,
     }
 
@@ -194,10 +195,13 @@ def original(request: HttpRequest, pk: UUID) -> FileResponse:
 @login_required
 @require_POST
 def change_document(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Delete a document, or try a failed one again."""
+    """Delete a document, try a failed one again, or have a summary written."""
     found = get_object_or_404(selectors.documents(who(request)), pk=pk, collection__owner=who(request))
     if request.POST.get("do") == "retry":
         services.retry_document(document=found)
+    elif request.POST.get("do") == "describe":
+        services.describe_documents(documents=Document.objects.filter(pk=found.pk))
+        return redirect("search:document", found.pk)
     else:
         services.delete_document(document=found)
     return _after_adding(request, found.collection)

@@ -21,6 +21,7 @@ from search.models import Chunk, Collection, Index
 from search.query import Results
 from search.selectors import Filters
 from search.views.people import who
+from webapp.builtin import embeddings
 
 PAGE = 10
 MORE = 50
@@ -52,6 +53,8 @@ def search(request: HttpRequest) -> HttpResponse:
         response = render(request, "search/_results.html", context)
         response["HX-Replace-Url"] = reverse("search:search") + context["address"]
         return response
+    if selectors.asks_builtin(user):
+        embeddings.warm()  # while its reader types
     return render(request, "search/search.html", context | _choices(request))
 
 

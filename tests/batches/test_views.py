@@ -119,6 +119,16 @@ def test_the_page_of_a_batch_shows_progress_failures_and_cost_and_escapes_all(as
     assert "&lt;b&gt;bold&lt;/b&gt;" in as_owner.get(f"/batches/{batch.pk}/rows/1/").content.decode()
 
 
+def test_a_batch_without_a_name_whose_input_was_deleted_has_its_pages(as_owner: Client, cast: Cast) -> None:
+    batch = finished(cast)
+    assert batch.input_file is not None
+    assert "in.jsonl" in as_owner.get("/batches/").content.decode()
+    batch.input_file.delete()
+    for path in ("", f"{batch.pk}/", f"{batch.pk}/status/", f"{batch.pk}/rows/1/", f"{batch.pk}/joined.csv"):
+        assert as_owner.get(f"/batches/{path}").status_code == 200, path
+    assert batch.api_id in as_owner.get("/batches/").content.decode()
+
+
 @pytest.mark.parametrize(
     ("query", "rows"),
     [("", 3), ("state=ok", 2), ("state=failed", 1), ("state=pending", 0), ("q=row-2", 1), ("q=bad_", 1), ("after=2", 1), ("after=x", 3)],

@@ -85,6 +85,40 @@ def test_a_file_is_uploaded_run_watched_and_its_results_downloaded(server: Live,
     shot(page, "list")
 
 
+NOTIFICATIONS = """
+window.told = [];
+window.Notification = class {
+  static permission = "default";
+  static requestPermission() { Notification.permission = "granted"; return Promise.resolve("granted"); }
+  constructor(title, { body }) { told.push(`${title}: ${body}`); }
+};
+"""
+
+
+@pytest.mark.parametrize("watched", ["the batch", "the list"])
+def test_the_browser_says_when_a_batch_has_ended(server: Live, browser_page: OpenPage, tmp_path: Path, watched: str) -> None:
+    page = browser_page(server)
+    page.add_init_script(NOTIFICATIONS)
+    page.goto("/batches/")
+    assert page.get_by_role("button", name="Notify me").count() == 0, "nothing runs: nothing is offered"
+    page.goto("/batches/new/")
+    page.get_by_test_id("batch-upload").set_input_files(input_file(tmp_path, 200))
+    page.get_by_text("every line is right").wait_for()
+    page.get_by_text("Name, where it runs, webhook").click()
+    page.get_by_label("Name", exact=True).fill("Nightly")
+    page.get_by_label("Where it runs").select_option("local")
+    page.get_by_label("Requests at once").fill("3")
+    page.get_by_test_id("batch-submit").click()
+    page.locator("[data-testid=batch-row][data-status=in_progress]").wait_for()
+    if watched == "the list":
+        page.goto("/batches/")
+    page.get_by_role("button", name="Notify me").click()
+    page.get_by_role("button", name="Notify me").wait_for(state="hidden")
+    page.locator("[data-testid=batch-row][data-status=completed]").wait_for(timeout=30_000)
+    page.wait_for_timeout(100)
+    assert page.evaluate("told") == ["Nightly: Completed: 171 of 200 rows have a good answer"]
+
+
 def test_a_wrong_file_shows_all_its_errors_before_anything_is_sent(server: Live, browser_page: OpenPage, tmp_path: Path) -> None:
     page = browser_page(server)
     path = input_file(tmp_path, 3)

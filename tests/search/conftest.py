@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from search import embedder, ingestion, services
 from search.models import Collection, Document
@@ -15,6 +16,8 @@ from webapp.backends import registry
 from webapp.backends.services import seeding
 
 Ingest = Callable[..., Document]
+
+embedded_only = pytest.mark.skipif(connection.vendor != "sqlite", reason="of the embedded engine's files")
 
 CATS = "# Cats\n\nA cat sleeps most of the day. Kittens play with wool.\n\n## Food\n\nCats eat fish and mice.\n"
 ENGINES = "# Engines\n\nA diesel engine burns fuel under high pressure.\n\n## Oil\n\nChange the oil of the motor every year.\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from search.index import Engine, engine
 from search.index.base import terms
 from search.models import Chunk, Collection, Document, Index, scope
 from tests.cast import Cast
+from tests.search.conftest import embedded_only
 from webapp.patterns.errors import EmbeddingError
 from webapp.patterns.similarity import Matrix
 
 DIMENSION = 16
-embedded_only = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="of the embedded engine's files")
 
 
 @pytest.fixture
@@ -162,15 +163,43 @@ def test_rows_that_were_never_counted_are_overwritten(its: Engine, index: Index)
 
 
 @embedded_only
-def test_lost_files_make_an_empty_index(its: Engine, index: Index, tmp_path: Path) -> None:
-    its.add(index, [1, 2], vectors(2))
+@pytest.mark.parametrize("left", [None, 0, 33, 100], ids=["gone", "empty", "torn in a number", "cut"])
+@pytest.mark.parametrize("suffix", [".ids", ".f32"])
+def test_lost_files_are_noticed_by_whoever_reads_and_make_an_empty_index(
+    its: Engine, index: Index, tmp_path: Path, left: int | None, suffix: str
+) -> None:
+    """Also by the process that has them mapped: reading behind the end of a cut file would end it."""
+    its.add(index, range(1, 21), vectors(20))
+    assert its.nearest(index, vectors(20)[4], 1)[0].chunk_id == 5
+    file = next((tmp_path / "vectors").glob(f"*{suffix}"))
+    file.unlink() if left is None else os.truncate(file, left)
+    assert its.nearest(index, vectors(20)[4], 1) == []
+    assert (index.rows, index.state) == (0, Index.State.BUILDING)
+    assert its.ids(index) == set()
+    its.add(index, [3], vectors(1))
+    assert its.ids(index) == {3}
+
+
+@embedded_only
+def test_an_index_beside_the_one_that_serves_waits_to_be_built_when_it_is_lost(its: Engine, index: Index, tmp_path: Path) -> None:
+    other = Index.objects.create(collection=index.collection, model="other", state=Index.State.READY)
+    its.add(other, [1], vectors(1))
     for file in (tmp_path / "vectors").iterdir():
         file.unlink()
-    fresh = type(its)()
-    fresh.check(index)
-    assert fresh.ids(index) == set()
-    fresh.add(index, [3], vectors(1))
-    assert fresh.ids(index) == {3}
+    assert its.vectors(other, [1]) == {}
+    assert (other.state, other.why) == (Index.State.FAILED, "Its vectors were lost")
+
+
+@embedded_only
+def test_files_that_were_written_anew_are_found_by_a_reader_who_is_late(its: Engine, index: Index, tmp_path: Path) -> None:
+    its.add(index, [1], vectors(1))
+    late = Index.objects.get(pk=index.pk)
+    Index.objects.filter(pk=index.pk).update(generation=1, rows=0)
+    its.add(Index.objects.get(pk=index.pk), [1, 2], vectors(2))
+    for file in (tmp_path / "vectors").glob(f"{index.pk}-0.*"):
+        file.unlink()
+    assert its.ids(late) == {1, 2}
+    assert late.state == Index.State.READY
 
 
 @embedded_only
@@ -214,7 +243,7 @@ def test_signs_find_what_the_exact_search_finds(its: Engine, index: Index, monke
     from search.index import files
 
     monkeypatch.setattr(files, "SIGNS_FROM", 1000)
-    monkeypatch.setattr(files, "SIGN_CANDIDATES", 600)
+    monkeypatch.setattr(files, "SIGN_SHARE", 5)
     matrix = vectors(3000)
     its.add(index, range(1, 2501), matrix[:2500])
     its.nearest(index, matrix[0], 1)

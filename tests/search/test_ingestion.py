@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -15,9 +17,10 @@ from search.index import engine
 from search.models import Chunk, Collection, Document, Index
 from search.query import Results
 from tests.cast import Cast
-from tests.search.conftest import CATS, ENGINES, Ingest, run_ingestion
-from tests.upstream import Upstream, embeds, status
+from tests.search.conftest import CATS, ENGINES, Ingest, embedded_only, run_ingestion
+from tests.upstream import Received, Upstream, Wire, embeds, status
 from webapp.backends import registry
+from webapp.backends.db import in_database
 from webapp.backends.models import Backend, BackendModel
 from webapp.backends.services.configuration import add_backend
 
@@ -174,6 +177,88 @@ def test_another_model_is_built_beside_and_takes_over_at_once(
     assert engine().ids(new) == engine().ids(old)
     assert ask(cast, "kittens").problems == []
     assert len(ask(cast, "kittens").found) == len(engine().ids(new))
+
+
+async def test_queries_that_run_while_an_index_is_built_are_answered_whole_from_one(
+    collection: Collection, upstream: Upstream, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAULTS 47: re-index while queries run: no empty or mixed results."""
+    monkeypatch.setattr(filling, "BATCH", 2)
+    text = "".join(f"# Part {number}\n\n{'word ' * 60}number {number}.\n\n" for number in range(12))
+    document = (await in_database(services.add_file, collection=collection, name="parts.md", content=[text.encode()])).document
+    assert await in_database(ingestion.claim_one, document.pk)
+    await ingestion.ingest(document.pk)
+    new = await in_database(services.change_model, collection=collection, model="up/other")
+    assert await in_database(reindexing.claim) == new.pk
+    by_model = {"small": embeds(8), "other": embeds(32)}
+
+    async def reply(received: Received, wire: Wire) -> None:
+        await by_model[received.body["model"]](received, wire)
+
+    upstream.embeds = reply
+    building = asyncio.create_task(reindexing.build(new.pk))
+    answered: Counter[str] = Counter()
+    while not (over := building.done()) or not answered["after"]:
+        results = await query.search(cast.owner, f"word {answered.total()}", mode="semantic")
+        assert results.problems == []
+        assert len(results.found) == 10
+        answered["after" if over else "during"] += 1
+    await registry.aclose()
+    assert answered["during"] >= 3
+    assert (await in_database(serving, collection)).pk == new.pk
+
+
+def test_a_passage_that_two_workers_embed_is_in_the_index_once(collection: Collection, ingest: Ingest) -> None:
+    """The build of an index has listed what is missing, and the document comes in before it gets there."""
+    ingest("cats.md", CATS)
+    new = services.change_model(collection=collection, model="up/other")
+    todo = filling.missing(new)
+    build(new)
+
+    async def late(_done: int) -> None:
+        return
+
+    async def fill() -> None:
+        await filling.fill(new, todo, user=collection.owner, progress=late)
+        await registry.aclose()
+
+    asyncio.run(fill())
+    new.refresh_from_db()
+    assert new.rows == len(todo)
+
+
+@embedded_only
+def test_lost_vectors_are_noticed_by_a_query_and_made_again(collection: Collection, ingest: Ingest, cast: Cast, tmp_path: Path) -> None:
+    ingest("cats.md", CATS)
+    for file in (tmp_path / "vectors").iterdir():
+        file.unlink()
+    results = ask(cast, "kittens", mode="hybrid")
+    assert [result.chunk.document.name for result in results.found] == ["cats.md"]
+    assert results.found[0].semantic is None
+    note = "The vectors of “Library” are being made: until then its passages are not all found by meaning"
+    assert results.problems == [note]
+    assert ask(cast, "kittens").problems == [note]
+    assert ask(cast, "kittens", mode="keyword").problems == []
+    build(serving(collection))
+    results = ask(cast, "kittens", mode="hybrid")
+    assert results.problems == []
+    assert results.found[0].semantic is not None
+
+
+@embedded_only
+def test_lost_vectors_that_cannot_be_made_again_are_said_to_be_missing(
+    collection: Collection, ingest: Ingest, upstream: Upstream, cast: Cast, tmp_path: Path
+) -> None:
+    """FAULTS 46."""
+    ingest("cats.md", CATS)
+    for file in (tmp_path / "vectors").iterdir():
+        file.unlink()
+    ask(cast, "kittens")
+    upstream.embeds = status(400, {"error": {"message": "no such thing"}})
+    build(serving(collection))
+    (problem,) = ask(cast, "kittens", mode="hybrid").problems
+    assert problem.startswith("Not all passages of “Library” have vectors, and making them failed: ")
+    assert "no such thing" in problem
 
 
 def test_a_document_added_while_an_index_is_built_is_in_both(collection: Collection, ingest: Ingest) -> None:

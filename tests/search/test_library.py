@@ -10,7 +10,7 @@ from django.test import Client
 from search import services
 from search.models import Collection, Document
 from tests.cast import Cast
-from tests.search.conftest import CATS, Ingest
+from tests.search.conftest import CATS, Ingest, run_ingestion
 
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
@@ -62,6 +62,25 @@ def test_an_uploaded_page_is_a_download_and_never_opened(as_owner: Client, inges
     assert response["Content-Type"] == "application/octet-stream"
     assert response["X-Content-Type-Options"] == "nosniff"
     assert b"".join(response.streaming_content) == b"<h1>hi</h1><script>alert(1)</script>"  # type: ignore[attr-defined]  # Django's client
+
+
+def test_of_files_dropped_together_the_bad_ones_say_why_and_the_rest_go_on(as_owner: Client, collection: Collection) -> None:
+    """FAULTS 22: that file fails with its reason; the rest go on."""
+    files = [
+        file("good.md", CATS.encode()),
+        file("broken.pdf", b"%PDF-1.7\n"),
+        file("noise.txt", bytes(range(256)) * 40),
+        file("empty.md", b""),
+    ]
+    files += [file("bomb.docx", b"PK\x03\x04" + bytes(500)), file("wide.txt", "Straße und Café, spät geöffnet.".encode("utf-16"))]
+    as_owner.post(f"/search/collections/{collection.pk}/upload/", {"files": files})
+    for document in Document.objects.all():
+        run_ingestion(document)
+    ended = {document.name: (document.state, document.why) for document in Document.objects.all()}
+    assert {name for name, (state, _) in ended.items() if state == "ready"} == {"good.md", "wide.txt"}
+    assert all(why for state, why in ended.values() if state == "failed")
+    assert len(ended) == len(files)
+    assert "wide.txt" in as_owner.get("/search/", {"q": "Straße"}).content.decode()
 
 
 def test_pasted_text_becomes_a_document(as_owner: Client, collection: Collection) -> None:

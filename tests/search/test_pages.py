@@ -9,9 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.test import Client
 
-from search.models import Chunk, Collection
+from search.models import Chunk, Collection, Index
 from tests.cast import Cast
 from tests.search.conftest import CATS, ENGINES, Ingest
+from webapp.builtin import embeddings
 
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
 
@@ -54,6 +55,24 @@ def test_an_empty_query_shows_recent_documents(as_owner: Client) -> None:
     page = as_owner.get("/search/").content.decode()
     assert "Recent documents" in page
     assert "cats.md" in page
+
+
+def test_the_page_has_the_built_in_model_loaded_only_where_a_search_would_ask_it(
+    as_owner: Client, as_other: Client, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle process does without its memory; the first query of somebody who has documents does not wait for it."""
+    warmed: list[str] = []
+    monkeypatch.setattr(embeddings, "warm", lambda: warmed.append("built-in"))
+    as_owner.get("/search/")
+    assert warmed == []
+    ingest("cats.md", CATS)
+    as_other.get("/search/")
+    assert warmed == []
+    as_owner.get("/search/")
+    assert warmed == ["built-in"]
+    Index.objects.update(answered_by="text-embedding-3-small")
+    as_owner.get("/search/")
+    assert warmed == ["built-in"]
 
 
 HOSTILE_QUERIES = [

@@ -159,7 +159,7 @@ class Chatter:
 
     def _kept(self, name: str, words: list[str]) -> None:
         """An interrupted answer has what its reader saw a while before the server was killed."""
-        killed = self._server.kills[-1] if self._server.kills else 0.0
+        killed = self._server.kills[-1][0] if self._server.kills else 0.0
         gone = [place for place, at in self._seen.items() if at < killed - FLUSH_SECONDS and place >= len(words)]
         if gone:
             self._tally.lost.append(f"{name}: {len(gone)} words seen {FLUSH_SECONDS:.0f} s before the kill are not in the partial")

@@ -16,11 +16,15 @@ SAMPLE_SECONDS = 0.5
 
 @dataclass
 class Server:
-    """`kills` holds the moment of each; `over` is set when the users should come to an end."""
+    """`over` is set when the users should come to an end.
+
+    `kills` holds for each the moment before the signal and the moment before the next start: in between, an upstream may give whole
+    answers to a process that dies or is dead.
+    """
 
     live: Live
     random: Random
-    kills: list[float] = field(default_factory=list)
+    kills: list[tuple[float, float]] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def suffer(self, seconds: float) -> None:
@@ -34,9 +38,10 @@ class Server:
         process = self.live.process
         assert process is not None
         assert process.poll() is None, f"the server ended by itself:\n{self.live.output()[-5000:]}"
-        self.kills.append(time.monotonic())
+        began = time.monotonic()
         await asyncio.to_thread(self.live.kill)
         await asyncio.sleep(self.random.uniform(0, 0.5))
+        self.kills.append((began, time.monotonic()))
         await asyncio.to_thread(self.live.start)
 
     async def memory(self, seconds: float) -> list[float]:

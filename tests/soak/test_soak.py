@@ -130,7 +130,7 @@ async def _phases(server: Server) -> list[float]:
     return await server.memory(SECONDS * WATCHED)
 
 
-def judge_the_record(record: Record, tally: Tally, kills: list[float], pressed: dict[str, int]) -> None:
+def judge_the_record(record: Record, tally: Tally, kills: list[tuple[float, float]], pressed: dict[str, int]) -> None:
     """Work that was paid twice."""
     for name, times in record.answers("chat"):
         if len(times) > pressed.get(name, 0):

@@ -71,10 +71,13 @@ class Record:
         """The questions of one kind (`chat`), each with the moments of its whole answers."""
         return ((name, times) for name, times in self.whole.items() if name.startswith(f"{kind}-"))
 
-    def needless(self, kind: str, kills: list[float], grace: float) -> list[str]:
-        """Questions asked again although the server lived for `grace` seconds after a whole answer: none may be."""
+    def needless(self, kind: str, kills: list[tuple[float, float]], grace: float) -> list[str]:
+        """Questions asked again although the server lived for `grace` seconds after a whole answer: none may be.
+
+        A whole answer during a kill, from before the signal to the next start, went to a process that could not keep it.
+        """
         return [
             name
             for name, times in self.answers(kind)
-            if any(not any(first <= kill <= first + grace for kill in kills) for first, _second in pairwise(times))
+            if any(not any(began - grace <= first <= started for began, started in kills) for first, _second in pairwise(times))
         ]

@@ -20,6 +20,7 @@ QUICK_CHARS = 4000
 # Two lanes: a query does not queue behind an indexing run's batches.
 _quick = ThreadPoolExecutor(1, thread_name_prefix="embed-quick")
 _bulk = ThreadPoolExecutor(1, thread_name_prefix="embed-bulk")
+_warm = False
 
 
 async def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +40,14 @@ async def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
         "model": body["model"],
         "usage": {"prompt_tokens": result.tokens, "total_tokens": result.tokens},
     }
+
+
+def warm() -> None:
+    """Have the model loaded in the background: the first query then waits less, or not at all. Costs nothing when repeated."""
+    global _warm  # noqa: PLW0603 - once a process
+    if not _warm:
+        _warm = True
+        _quick.submit(_embed, ["warm"])
 
 
 def _embed(texts: list[str]) -> Embedded:

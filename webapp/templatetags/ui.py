@@ -15,6 +15,7 @@ register = template.Library()
 ICONS = {
     "chat": '<path d="M4 5h16v11H9l-5 4z"/>',
     "batches": '<path d="M4 6h16M4 12h16M4 18h10"/>',
+    "bell": '<path d="M6 10a6 6 0 0 1 12 0c0 5 2 6 2 6H4s2-1 2-6"/><path d="M10 20a2 2 0 0 0 4 0"/>',
     "search": '<circle cx="11" cy="11" r="6"/><path d="m20 20-4.5-4.5"/>',
     "backends": '<rect x="4" y="4" width="16" height="6" rx="1"/><rect x="4" y="14" width="16" height="6" rx="1"/><path d="M8 7h.01M8 17h.01"/>',
     "usage": '<path d="M4 20V4M4 20h16M8 16v-4M12 16V8M16 16v-6"/>',

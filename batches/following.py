@@ -1,0 +1,177 @@
+"""Jobs that others created at a backend's Batch API: listed, and followed like our own, but never cancelled there.
+
+Who may: administrators, and those whom they give the permission `batches.follow_batch`, since a job belongs to the backend's key and
+not to a user of ours. A job that Patchbay created for another user is not listed: that batch is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from batches import files, preparing, sql
+from batches.db import Database
+from batches.leases import durable, renew
+from batches.models import Batch, File
+from batches.planning import has_batch_api
+from batches.services import WINDOW
+from webapp.accounts.models import User
+from webapp.backends import registry
+from webapp.backends.db import in_database
+from webapp.patterns import batch_remote
+from webapp.patterns.batch import Validated
+from webapp.patterns.errors import PatternError
+from webapp.patterns.types import Json
+
+if TYPE_CHECKING:
+    from webapp.patterns.providers.openai import OpenAIBackend
+
+PAGE = 30
+PERMISSION = "batches.follow_batch"
+DRAFT_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A job at a backend; `batch` is the user's own that stands for it, where there is one."""
+
+    job: Json
+    created_at: datetime | None
+    name: str
+    batch: Batch | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Jobs, newest first; `more` is the id after which the next page begins, empty where this is the last."""
+
+    jobs: list[Found]
+    more: str
+
+
+async def servers() -> list[str]:
+    """The names of the enabled backends that have a Batch API, in their order."""
+    rows = [row for row in (await registry.current().snapshot()).backends.values() if not row.unusable]
+    backends = [await registry.backend(row.id) for row in rows]
+    able = await asyncio.gather(*map(has_batch_api, backends))
+    return [row.name for row, is_able in zip(rows, able, strict=True) if is_able]
+
+
+async def listed(user: User, backend: str, *, after: str = "") -> Page:
+    """A page of the jobs at a backend, newest first; `after` is the id that ended the page before. Raises `PatternError`."""
+    server = await registry.backend(backend)
+    jobs = await server.list_batches(limit=PAGE, after=after)
+    more = str(jobs[-1].get("id") or "") if len(jobs) == PAGE else ""
+    return Page(await in_database(_known, user, backend, jobs), more)
+
+
+def _known(user: User, backend: str, jobs: Sequence[Json]) -> list[Found]:
+    ids = [str(job.get("id")) for job in jobs]
+    ours = Batch.objects.filter(backend=backend, remote_id__in=ids)
+    mine = {batch.remote_id: batch for batch in ours.filter(user=user)}
+    others = set(ours.filter(followed=False).exclude(user=user).values_list("remote_id", flat=True))
+    return [_found(job, mine.get(str(job["id"]))) for job in jobs if job.get("id") and str(job["id"]) not in others]
+
+
+def _found(job: Json, batch: Batch | None) -> Found:
+    return Found(job, _moment(job.get("created_at")), _name(job), batch)
+
+
+def _name(job: Json) -> str:
+    told = job.get("metadata") or {}
+    return str(told.get("name") or told.get("description") or told.get("job_description") or "")[:200] if isinstance(told, dict) else ""
+
+
+def _moment(seconds: Any) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int | float) and 0 < seconds < 1e11 else None
+
+
+async def follow(*, user: User, backend: str, job_id: str) -> Batch:
+    """The user's batch that stands for a job at a backend, made where there was none. Raises `PatternError`."""
+    found = await in_database(_known, user, backend, [await (await registry.backend(backend)).retrieve_batch(job_id)])
+    if not found:
+        raise PatternError("This job belongs to another user's batch.")
+    return await in_database(_batch, user, backend, found[0])
+
+
+def _batch(user: User, backend: str, found: Found) -> Batch:
+    if found.batch is not None:
+        return found.batch
+    now, job = timezone.now(), found.job
+    model = str(job.get("model") or "")
+    fields: Json = {
+        "name": found.name or f"{job['id']} at {backend}"[:200],
+        "status": Batch.Status.IN_PROGRESS,
+        "executor": Batch.Executor.REMOTE,
+        "followed": True,
+        "input_id": uuid.uuid4(),
+        "endpoint": str(job.get("endpoint") or "")[:64],
+        "model": f"{backend}/{model}" if model else "",
+        "remote_model": model[:200],
+        "remote_file_id": str(job.get("input_file_id") or ""),
+        "remote_status": str(job.get("status") or "")[:32],
+        "total": int((job.get("request_counts") or {}).get("total") or 0),
+        "in_progress_at": _moment(job.get("in_progress_at")) or found.created_at or now,
+        "expires_at": max(_moment(job.get("expires_at")) or now, now + WINDOW),
+    }
+    batch, _new = Batch.objects.get_or_create(user=user, backend=backend, remote_id=str(job["id"]), defaults=fields)
+    return batch
+
+
+async def take_input(batch: Batch, server: OpenAIBackend, database: Database) -> None:
+    """Bring the job's requests home, once, so that its rows can be looked at; where they are gone, the results alone must do."""
+    if batch.input_file_id or not batch.remote_file_id:
+        return
+    try:
+        file = await _downloaded(batch, server, database)
+    except PatternError:
+        await database.run(_store, batch, remote_file_id="")
+        return
+    checked = await sync_to_async(preparing.validate, thread_sensitive=False)(file, endpoint=batch.endpoint)
+    await database.run(_take, batch, file, checked)
+
+
+async def _downloaded(batch: Batch, server: OpenAIBackend, database: Database) -> File:
+    with files.Upload() as upload:
+        async for piece in server.file_content(batch.remote_file_id):
+            await asyncio.to_thread(upload.write, piece)
+        return await database.run(
+            upload.finish, user=batch.user, filename=f"{batch.remote_id}.jsonl", purpose="batch", expires_after=DRAFT_SECONDS
+        )
+
+
+def _take(batch: Batch, file: File, checked: Validated) -> None:
+    with durable():
+        _store(batch, input_file=file, input_id=file.pk, total=len(checked.lines), model=batch.model or f"{batch.backend}/{checked.model}")
+        File.objects.filter(pk=file.pk).update(expires_at=None)
+        sql.put_up_rows(batch.pk, ((line.number, line.custom_id, line.offset, line.length) for line in checked.lines))
+
+
+def _store(batch: Batch, **fields: Any) -> None:
+    with durable():
+        renew(batch)
+        Batch.objects.filter(pk=batch.pk).update(**fields)
+    for name, value in fields.items():
+        setattr(batch, name, value)
+
+
+async def put_up_rows(batch: Batch, job: Json, server: OpenAIBackend, database: Database) -> None:
+    """A row for each result, where the requests themselves are gone."""
+    if batch.input_file_id is None:
+        ids = [result.custom_id async for result in batch_remote.results(server, job)]
+        await database.run(_put_up, batch, ids)
+
+
+def _put_up(batch: Batch, ids: Sequence[str]) -> None:
+    known = set(batch.rows.values_list("custom_id", flat=True))
+    new = [one for one in dict.fromkeys(ids) if one not in known]
+    with durable():
+        _store(batch, total=len(known) + len(new))
+        sql.put_up_rows(batch.pk, ((number, one[:512], 0, 0) for number, one in enumerate(new, len(known) + 1)))

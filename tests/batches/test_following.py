@@ -1,0 +1,131 @@
+"""Jobs that others created at a backend: seen, followed, brought home, and left alone."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import AsyncClient
+
+from batches import following, services
+from batches.models import Batch
+from tests.batches.conftest import in_thread, lines, make_batch, rows_of, running, until
+from tests.batches.test_remote import calls, hurry
+from tests.upstream import Upstream
+from webapp.accounts.models import User
+from webapp.patterns.providers.openai import OpenAIBackend
+
+
+async def elsewhere(upstream: Upstream, count: int = 3) -> str:
+    """A job that somebody created with the backend's key; its id."""
+    server = OpenAIBackend("theirs", upstream.base_url)
+    file = await server.upload_file("theirs.jsonl", b"".join(lines(count, model="m")))
+    job = await server.create_batch(file["id"], "/v1/chat/completions", metadata={"description": "Nightly"})
+    await server.aclose()
+    return str(job["id"])
+
+
+async def allowed(user: User) -> User:
+    permission = await Permission.objects.aget(codename="follow_batch")
+    await in_thread(user.user_permissions.add)(permission)
+    return await User.objects.aget(pk=user.pk)
+
+
+async def test_a_job_of_others_is_listed_and_followed_to_its_results(owner: User, upstream: Upstream) -> None:
+    upstream.files.fail_custom_ids = {"row-2"}
+    upstream.files.polls = 4
+    job = await elsewhere(upstream)
+    assert await following.servers() == ["up"]
+    (found,) = (await following.listed(owner, "up")).jobs
+    assert (found.job["id"], found.name, found.batch) == (job, "Nightly", None)
+    batch = await following.follow(user=owner, backend="up", job_id=job)
+    assert (await following.follow(user=owner, backend="up", job_id=job)).pk == batch.pk, "one batch, however often it is asked for"
+    async with running():
+        await until(lambda b: b.input_file_id is not None, batch)
+    assert [(row.custom_id, row.state) for row in await rows_of(batch)] == [("row-1", 0), ("row-2", 0), ("row-3", 0)]
+    await hurry(batch)
+    assert (batch.status, batch.total, batch.completed, batch.failed, batch.model) == ("completed", 3, 2, 1, "up/m")
+    rows = await rows_of(batch)
+    assert "echo: question 3" in rows[2].response
+    (found,) = (await following.listed(owner, "up")).jobs
+    assert found.batch == batch
+
+
+async def test_a_job_whose_requests_are_gone_has_a_row_for_each_result(owner: User, upstream: Upstream) -> None:
+    upstream.files.polls = 1
+    job = await elsewhere(upstream)
+    kept = upstream.files.batches[job]["input_file_id"]
+    upstream.files._complete(upstream.files.batches[job])
+    del upstream.files.files[kept]
+    batch = await hurry(await following.follow(user=owner, backend="up", job_id=job))
+    assert (batch.status, batch.total, batch.completed, batch.input_file_id) == ("completed", 3, 3, None)
+    assert [row.custom_id for row in await rows_of(batch)] == ["row-1", "row-2", "row-3"]
+
+
+async def test_no_longer_following_a_job_leaves_it_running(owner: User, upstream: Upstream) -> None:
+    upstream.files.polls = 1_000
+    job = await elsewhere(upstream)
+    batch = await following.follow(user=owner, backend="up", job_id=job)
+    async with running():
+        await until(lambda b: b.input_file_id is not None, batch)
+    await in_thread(services.cancel)(batch=batch)
+    await hurry(batch)
+    assert batch.status == "cancelled"
+    await in_thread(services.delete)(batch=batch)
+    assert upstream.files.batches[job]["status"] == "in_progress"
+    assert calls(upstream, "POST", f"/v1/batches/{job}/cancel") == 0
+
+
+async def test_the_batch_of_another_user_here_is_neither_listed_nor_followed(owner: User, upstream: Upstream) -> None:
+    """FAULTS 7: the key is shared, the batches are not."""
+    upstream.files.polls = 1_000
+    batch: Batch = await in_thread(make_batch)(owner, lines(1), executor="remote")
+    async with running():
+        await until(lambda b: bool(b.remote_id), batch)
+    other = await User.objects.aget(username="other")
+    assert (await following.listed(other, "up")).jobs == []
+    client = AsyncClient()
+    await client.aforce_login(await allowed(other))
+    await client.post("/batches/remote/follow/", {"backend": "up", "job": batch.remote_id})
+    assert not await Batch.objects.filter(user=other).aexists()
+    (found,) = (await following.listed(owner, "up")).jobs
+    assert found.batch == batch
+
+
+async def test_the_page_is_for_those_who_may(owner: User, upstream: Upstream) -> None:
+    job = await elsewhere(upstream)
+    client = AsyncClient()
+    await client.aforce_login(owner)
+    assert (await client.get("/batches/remote/")).status_code == 403
+    assert (await client.post("/batches/remote/follow/", {"backend": "up", "job": job})).status_code == 403
+    assert b"Jobs at backends" not in (await client.get("/batches/")).content
+    await allowed(owner)
+    assert b"Jobs at backends" in (await client.get("/batches/")).content
+    page = await client.get("/batches/remote/?backend=up")
+    assert job.encode() in page.content
+    assert b"Nightly" in page.content
+    answer = await client.post("/batches/remote/follow/", {"backend": "up", "job": job})
+    batch = await Batch.objects.aget()
+    assert answer["Location"] == f"/batches/{batch.pk}/"
+    shown = (await client.get(f"/batches/{batch.pk}/")).content
+    assert b"Stop following" in shown
+
+
+@pytest.mark.parametrize("posted", [{"backend": "nobody", "job": "x"}, {"backend": "up", "job": "batch_none"}, {"backend": "up"}])
+async def test_what_cannot_be_followed_is_said(owner: User, upstream: Upstream, posted: dict[str, str]) -> None:
+    client = AsyncClient()
+    await client.aforce_login(await allowed(owner))
+    answer = await client.post("/batches/remote/follow/", posted, follow=True)
+    assert answer.status_code == 200
+    assert b'data-level="error"' in answer.content
+    assert not await Batch.objects.aexists()
+
+
+async def test_strange_jobs_do_no_harm(owner: User, upstream: Upstream) -> None:
+    """FAULTS 5: what a server says of its jobs is shown as text, whatever it is."""
+    strange = {"id": "<script>1</script>", "created_at": "soon", "metadata": ["x"], "request_counts": None, "model": None, "status": 7}
+    upstream.files.batches = {"a": strange, "b": {"object": "batch"}}
+    client = AsyncClient()
+    await client.aforce_login(await allowed(owner))
+    page = (await client.get("/batches/remote/")).content.decode()
+    assert "&lt;script&gt;1&lt;/script&gt;" in page
+    assert page.count('data-testid="remote-job"') == 1
