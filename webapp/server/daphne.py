@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -178,7 +179,8 @@ class Request(WebRequest):
     def _refuse(self, problem: str) -> None:
         error = {"message": problem, "type": "invalid_request_error", "param": None, "code": "invalid_request"}
         raw = json.dumps({"error": error}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
+        length, request_id = str(len(raw)).encode(), uuid.uuid4().hex.encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"x-request-id", request_id)]
         self.handle_reply({"type": "http.response.start", "status": 400, "headers": headers})
         self.handle_reply({"type": "http.response.body", "body": raw})
 
