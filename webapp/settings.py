@@ -53,6 +53,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
+    "webapp.server.compression.compressed_pages",
     "csp.middleware.CSPMiddleware",
     "webapp.server.sane.sane_requests",
     "django.contrib.sessions.middleware.SessionMiddleware",

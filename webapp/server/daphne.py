@@ -8,6 +8,7 @@ client that stays full is cut; a stop closes websockets with 1012 and runs the A
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -139,7 +140,7 @@ class Request(WebRequest):
         channel = self.channel
         self.body = Body(channel._networkProducer.pauseProducing, channel._networkProducer.resumeProducing)  # noqa: SLF001 - no public way
         self.method, self.uri, self.clientproto = channel._command, channel._path, channel._version  # noqa: SLF001 - set later otherwise
-        self.path, _, self.query_string = self.uri.partition(b"?")
+        self.path, _, self.query_string = _origin_form(self.uri).partition(b"?")
         self.writable = Writable()
         self.registerProducer(self.writable, True)  # noqa: FBT003 - Twisted's signature
         self._begin()
@@ -169,13 +170,17 @@ class Request(WebRequest):
     def _problem(self) -> str:
         for name, values in self.requestHeaders.getAllRawHeaders():
             if not HEADER_NAME_RE.fullmatch(name) or any(INVALID_HEADER_VALUE_BYTES.intersection(value) for value in values):
-                return "Invalid header"
-        return "" if self.uri.isascii() else "Invalid characters in the address"
+                return "A header of the request is invalid."
+        if len(self.requestHeaders.getRawHeaders(b"host", ())) != 1 and self.clientproto != b"HTTP/1.0":
+            return "The request must have one Host header."
+        return "" if self.uri.isascii() and self.path.startswith(b"/") else "The address of the request is invalid."
 
     def _refuse(self, problem: str) -> None:
-        headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(problem)).encode())]
+        error = {"message": problem, "type": "invalid_request_error", "param": None, "code": "invalid_request"}
+        raw = json.dumps({"error": error}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
         self.handle_reply({"type": "http.response.start", "status": 400, "headers": headers})
-        self.handle_reply({"type": "http.response.body", "body": problem.encode()})
+        self.handle_reply({"type": "http.response.body", "body": raw})
 
     def _scope(self) -> Scope:
         headers = [(name.lower(), value) for name, values in self.requestHeaders.getAllRawHeaders() if b"_" not in name for value in values]
@@ -245,6 +250,14 @@ class Request(WebRequest):
     def cut(self) -> None:
         if self.channel is not None:
             self.channel.forceAbortClient()
+
+
+def _origin_form(target: bytes) -> bytes:
+    """The target as servers are asked for it; what is asked of proxies begins with a scheme and a host (RFC 9112, 3.2.2)."""
+    if not target.lower().startswith((b"http://", b"https://")):
+        return target
+    _host, slash, rest = target.partition(b"://")[2].partition(b"/")
+    return slash + rest or b"/"
 
 
 class _Nowhere:
