@@ -18,7 +18,7 @@ MAX_CHARS = 10_000
 
 def can_be_searched(batch: Batch) -> bool:
     """Whether there are answers of words, and somebody to search them."""
-    return batch.completed > 0 and not batch.endpoint.endswith("embeddings") and collector() is not None
+    return batch.has_output and not batch.endpoint.endswith("embeddings") and collector() is not None
 
 
 def index(*, batch: Batch) -> str:
@@ -32,7 +32,7 @@ def index(*, batch: Batch) -> str:
     collect = collector()
     if collect is None or not can_be_searched(batch):
         raise InputError("This batch has no answers in words.", code="nothing_to_search")
-    return collect(batch.user, f"{batch.name or 'Batch'} {batch.id.hex[:6]}", _documents(batch))
+    return collect(batch.user, f"{batch.title[:90]} {batch.id.hex[:6]}", _documents(batch))
 
 
 def _documents(batch: Batch) -> Files:

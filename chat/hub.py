@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import time
 import uuid
@@ -17,7 +16,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import ThreadSensitiveContext
 from channels.layers import get_channel_layer
 from django.db import DatabaseError
 
@@ -27,17 +25,19 @@ from chat.db import read
 from chat.keeping import keep
 from chat.live import Live
 from chat.models import Conversation, Generation, Message
+from chat.nudges import GROUP, nudge_all
 from chat.services import Started, Status
 from chat.writer import Writer
-from webapp import background
+from webapp import background, threads
 from webapp.patterns.errors import PatternError
 from webapp.server.layer import AWAY
 
 logger = logging.getLogger("patchbay.chat")
-GROUP = "chat.hubs"
 HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
+AT_ONCE = 2
+"""Answers kept, and conversations named, at a time: those can wait their turn, the streams of others cannot."""
 
 Runner = Callable[[Live, Started], Awaitable[None]]
 OnFinished = Callable[[Message], Awaitable[bool]]
@@ -57,6 +57,7 @@ class Hub:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beat = 0.0
         self._judges_from = 0.0
+        self._ends, self._names = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._stopping = False
         self.writer = Writer(written=self._written, tick=self._tick)
 
@@ -82,9 +83,18 @@ class Hub:
 
     def spawn(self, coroutine: Any) -> None:
         """Run a coroutine beside the others until the hub stops."""
-        task = asyncio.ensure_future(coroutine)
+        task = self._task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _task(self, coroutine: Any) -> asyncio.Task[Any]:
+        """A task with database threads of its own: those of the request or socket that asked end with that, the task does not."""
+
+        async def apart() -> Any:
+            async with threads.shared():
+                return await coroutine
+
+        return asyncio.ensure_future(apart())
 
     # --- generations of this process -----------------------------------------------------------------------------------------------
 
@@ -112,14 +122,9 @@ class Hub:
         )
         self.lives[live.id] = live
         self.writer.add(live.journal)
-        # In a context of its own: the database thread of the request or socket that asked ends with that, the generation does not.
-        live.task = asyncio.create_task(self._run_apart(live, started), context=contextvars.Context())
+        live.task = self._task(self._run(live, started))
         background.finish_first(live.task)
         return live
-
-    async def _run_apart(self, live: Live, started: Started) -> None:
-        async with ThreadSensitiveContext():
-            await self._run(live, started)
 
     async def _run(self, live: Live, started: Started) -> None:
         outcome = live.outcome
@@ -133,7 +138,8 @@ class Hub:
             logger.exception("A generation failed")
             outcome.status, outcome.error = Status.FAILED, "Something broke on our side. Try again; the server's log has the details."
         live.ending = True
-        await self._finish(live)
+        async with self._ends:
+            await self._finish(live)
 
     async def _finish(self, live: Live) -> None:
         live.apply({"k": "end", "at": time.time()})
@@ -149,14 +155,16 @@ class Hub:
             self.spawn(self._after(message))
 
     async def _after(self, message: Message) -> None:
-        if self.on_finished and await self.on_finished(message):
+        async with self._names:
+            changed = self.on_finished is not None and await self.on_finished(message)
+        if changed:
             await self._show_title(message.conversation_id)
             await self._tell("changed", conversation=str(message.conversation_id))
 
     def _cancel(self, live: Live, why: str) -> None:
         if live.task and not live.ending and not live.stopped_by:
             live.stopped_by = why
-            live.task.cancel()
+            self._loop.call_soon(live.task.cancel)  # not before it has begun: then nobody would note the end
 
     async def request_stop(self, conversation_id: UUID, user: Any) -> bool:
         """Stop the conversation's generation, wherever it runs; whether there was one."""
@@ -258,7 +266,7 @@ class Hub:
         self.spawn(self._tell("more", ids=[str(id_) for id_ in ids]))
 
     async def _tell(self, what: str, **details: Any) -> None:
-        await _nudge_all({"what": what, "from": str(self.id), **details})
+        await nudge_all({"what": what, "from": str(self.id), **details})
 
     async def _listen(self) -> None:
         while True:
@@ -365,18 +373,10 @@ def hub() -> Hub:
     return _hub
 
 
-async def _nudge_all(message: dict[str, Any]) -> None:
-    """Nudge the other processes. A lost nudge costs them a second: they poll."""
-    try:
-        await get_channel_layer().group_send(GROUP, {"type": "chat.nudge", **message})
-    except AWAY as error:
-        logger.warning("The channel layer is away: %s", error)
-
-
 async def nudge(conversation_id: UUID) -> None:
     """Whoever has the conversation open sees it anew: for views, whose process may have no hub."""
     message = {"what": "changed", "from": "", "conversation": str(conversation_id)}
-    await (_hub.changed(conversation_id) if _hub else _nudge_all(message))
+    await (_hub.changed(conversation_id) if _hub else nudge_all(message))
 
 
 async def stop_and_wait(conversation_id: UUID, user: Any) -> None:

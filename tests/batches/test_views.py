@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import html
 import io
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import AsyncClient, Client
+from django.utils import timezone
 
-from batches import results
+from batches import files, finishing, results
 from batches.models import Batch, BatchChunk, BatchRow, File
 from batches.results import RowResult
-from tests.batches.conftest import in_thread, line, lines, make_batch
+from tests.batches.conftest import CHAT, in_thread, line, lines, make_batch
 from tests.cast import Cast, make_cast
+from webapp.backends import services as backends
+from webapp.backends.models import Backend
 from webapp.patterns.types import Usage
 
 
@@ -36,7 +41,8 @@ def finished(cast: Cast, count: int = 3) -> Batch:
     done = [RowResult(number=n, state=1, status_code=200, response=body, duration_ms=5, usage=Usage(7, 3)) for n in range(1, count)]
     failed = RowResult(number=count, state=2, status_code=400, error_code="bad_thing", error_message="<script>no</script>")
     results.commit(work=chunk, results=[*done, failed], finished=True)
-    Batch.objects.filter(pk=batch.pk).update(status="completed", completed_at="2026-01-01T00:00:00Z")
+    batch.refresh_from_db()
+    finishing.finish(batch=batch, status=Batch.Status.COMPLETED)
     batch.refresh_from_db()
     return batch
 
@@ -119,6 +125,28 @@ def test_the_page_of_a_batch_shows_progress_failures_and_cost_and_escapes_all(as
     assert "&lt;b&gt;bold&lt;/b&gt;" in as_owner.get(f"/batches/{batch.pk}/rows/1/").content.decode()
 
 
+@pytest.mark.parametrize(("which", "name", "states"), [("output_file", "output.jsonl", [1]), ("error_file", "errors.jsonl", [2])])
+def test_deleting_a_generated_file_deletes_what_it_holds(as_owner: Client, cast: Cast, which: str, name: str, states: list[int]) -> None:
+    """Its bytes are the rows' answers: gone from them, too, and nothing is offered any more."""
+    batch = finished(cast)
+    assert as_owner.get(f"/batches/{batch.pk}/{name}").status_code == 200
+    files.delete(file=getattr(batch, which))
+    assert as_owner.get(f"/batches/{batch.pk}/{name}").status_code == 404
+    assert name not in as_owner.get(f"/batches/{batch.pk}/").content.decode()
+    for row in batch.rows.all():
+        assert bool(row.response or row.error_message) != (row.state in states)
+        assert as_owner.get(f"/batches/{batch.pk}/rows/{row.number}/").status_code == 200
+    assert as_owner.get(f"/batches/{batch.pk}/joined.csv").status_code == 200
+
+
+def test_outputs_expire_when_asked(as_owner: Client, cast: Cast) -> None:
+    batch = finished(cast)
+    assert batch.output_file is not None
+    File.objects.filter(pk=batch.output_file.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert files.delete_expired() == 1
+    assert not batch.rows.exclude(response="").exists()
+
+
 def test_a_batch_without_a_name_whose_input_was_deleted_has_its_pages(as_owner: Client, cast: Cast) -> None:
     batch = finished(cast)
     assert batch.input_file is not None
@@ -193,3 +221,20 @@ def test_strangers_are_sent_to_sign_in(client: Client, cast: Cast) -> None:
     for path in ("/batches/", "/batches/new/", f"/batches/{uuid.uuid4()}/"):
         response = client.get(path)
         assert (response.status_code, response["Location"].startswith("/accounts/login/")) == (302, True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_table_is_counted_and_priced_before_anything_is_sent(as_owner: Client, cast: Cast) -> None:
+    backend = backends.add_backend(name="up", base_url="http://127.0.0.1:9/v1")
+    backends.add_model(backend=backend, name="m")
+    Backend.objects.update(input_price=10, output_price=20, capabilities={"batches": True})
+    table = "name\n" + "".join(f"Ada {number}\n" for number in range(400))
+    posted = {"file": upload(table.encode(), name="t.csv"), "model": "up/m", "endpoint": CHAT, "template": "Who is {{ name }}?"}
+    page = as_owner.post("/batches/new/preview/?source=table", {**posted, "max_tokens": "50"}).content.decode()
+    assert "Who is Ada 0?" in page
+    assert "400 to /v1/chat/completions" in page
+    assert "20\u2009000 (the rows' own limits)" in html.unescape(page)
+    assert "at the backend's Batch API" in html.unescape(page)
+    page = as_owner.post("/batches/new/preview/?source=table", {**posted, "file": upload(b"other\nx\n", name="t.csv")}).content.decode()
+    assert "The template names" in page
+    assert not Batch.objects.exists()

@@ -131,7 +131,11 @@ def test_streams_outlive_postgresql(two_webs: tuple[Live, Live], make_upstream: 
     call.join()
     assert "".join(words).removesuffix("[DONE]").split() == WORDS
     assert words[-1] == "[DONE]"
-    until(lambda: {"chat", "gateway"} <= set(live.run_python(ATTEMPTS).split()))
+    sources: list[str] = []
+    deadline = time.monotonic() + PATIENCE
+    while not {"chat", "gateway"} <= set(sources) and time.monotonic() < deadline:
+        sources = live.run_python(ATTEMPTS).split()
+    assert {"chat", "gateway"} <= set(sources), live.output()[-4000:]
     assert live.run_python(KEPT).split() == ["done", *WORDS]
 
 

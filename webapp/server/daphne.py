@@ -8,7 +8,9 @@ client that stays full is cut; a stop closes websockets with 1012 and runs the A
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +30,8 @@ from twisted.internet.tcp import Port
 from twisted.web import http
 
 from webapp import background
-from webapp.server.http import Application, Scope
+from webapp.server.eager import EagerTransport, text_frame
+from webapp.server.http import Application, Scope, invalid_request
 from webapp.server.lifespan import Lifespan
 from webapp.server.websocket import MAX_MESSAGE_BYTES
 
@@ -138,7 +141,7 @@ class Request(WebRequest):
         channel = self.channel
         self.body = Body(channel._networkProducer.pauseProducing, channel._networkProducer.resumeProducing)  # noqa: SLF001 - no public way
         self.method, self.uri, self.clientproto = channel._command, channel._path, channel._version  # noqa: SLF001 - set later otherwise
-        self.path, _, self.query_string = self.uri.partition(b"?")
+        self.path, _, self.query_string = _origin_form(self.uri).partition(b"?")
         self.writable = Writable()
         self.registerProducer(self.writable, True)  # noqa: FBT003 - Twisted's signature
         self._begin()
@@ -168,13 +171,17 @@ class Request(WebRequest):
     def _problem(self) -> str:
         for name, values in self.requestHeaders.getAllRawHeaders():
             if not HEADER_NAME_RE.fullmatch(name) or any(INVALID_HEADER_VALUE_BYTES.intersection(value) for value in values):
-                return "Invalid header"
-        return "" if self.uri.isascii() else "Invalid characters in the address"
+                return "A header of the request is invalid."
+        if len(self.requestHeaders.getRawHeaders(b"host", ())) != 1 and self.clientproto != b"HTTP/1.0":
+            return "The request must have one Host header."
+        return "" if self.uri.isascii() else "The address of the request is invalid."
 
     def _refuse(self, problem: str) -> None:
-        headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(problem)).encode())]
+        raw = json.dumps(invalid_request(problem)).encode()
+        length, request_id = str(len(raw)).encode(), uuid.uuid4().hex.encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"x-request-id", request_id)]
         self.handle_reply({"type": "http.response.start", "status": 400, "headers": headers})
-        self.handle_reply({"type": "http.response.body", "body": problem.encode()})
+        self.handle_reply({"type": "http.response.body", "body": raw})
 
     def _scope(self) -> Scope:
         headers = [(name.lower(), value) for name, values in self.requestHeaders.getAllRawHeaders() if b"_" not in name for value in values]
@@ -246,6 +253,14 @@ class Request(WebRequest):
             self.channel.forceAbortClient()
 
 
+def _origin_form(target: bytes) -> bytes:
+    """The target as servers are asked for it; what is asked of proxies begins with a scheme and a host (RFC 9112, 3.2.2)."""
+    if not target.lower().startswith((b"http://", b"https://")):
+        return target
+    _host, slash, rest = target.partition(b"://")[2].partition(b"/")
+    return slash + rest or b"/"
+
+
 class _Nowhere:
     """Takes the messages that Daphne would queue for an application: our body gives them itself."""
 
@@ -276,11 +291,17 @@ class WebSocket(WebSocketProtocol):
             self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]  # autobahn has no types here
             del self.handshake_deferred
             self.server.protocol_disconnected(self)
+        elif message["type"] == "websocket.send" and message.get("text") and self._plain():
+            self.transport.write(text_frame(message["text"].encode()))
         elif message["type"] != "websocket.http.response.body":
             try:
                 super().handle_reply(message)
             except Disconnected as gone:
                 raise ConnectionResetError("the client closed the socket") from gone  # what ASGI promises to who sends then
+
+    def _plain(self) -> bool:
+        """Whether a frame may go straight to the socket: autobahn colours a log line for each that it sends, read or not."""
+        return self.state == self.STATE_OPEN and not self.send_queue and self._perMessageCompress is None
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:  # noqa: N802 - autobahn's name
         """Close with any code of a server; autobahn takes those of applications only."""
@@ -336,6 +357,7 @@ class PatchbayServer(Server):
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
+        port.transport = EagerTransport
         self.ws_factory.protocol = WebSocket
         self.ws_factory.failByDrop = False  # the close code says what was wrong
         self.on_listening(port.getHost().host, port.getHost().port)

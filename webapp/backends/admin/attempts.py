@@ -33,7 +33,7 @@ class ErrorFilter(admin.SimpleListFilter):
 
 @admin.register(Attempt)
 class AttemptAdmin(admin.ModelAdmin):
-    list_display = ["when", "asked", "tried", "result", "first_token", "duration", "tokens", "cost"]
+    list_display = ["when", "result", "asked", "tried", "first_token", "duration", "tokens", "cost"]
     list_filter = ["outcome", "backend", "route", "source", ErrorFilter, ("user", admin.RelatedOnlyFieldListFilter)]
     search_fields = ["request_id", "model", "route", "why"]
     search_help_text = "A request id, a model, a route, or words of the reason."
@@ -76,4 +76,4 @@ class AttemptAdmin(admin.ModelAdmin):
 
     @admin.display(description="tokens in/out")
     def tokens(self, attempt: Attempt) -> str:
-        return f"{attempt.prompt_tokens}/{attempt.completion_tokens}"
+        return f"{'≈ ' if attempt.estimated else ''}{attempt.prompt_tokens}/{attempt.completion_tokens}"
