@@ -55,8 +55,13 @@
 
   // The log follows its end only while the reader is there.
   let end = true;
+  let top = 0;
   const toEnd = () => end && (scroll.scrollTop = scroll.scrollHeight);
-  scroll.addEventListener("scroll", () => (end = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40), { passive: true });
+  scroll.addEventListener("scroll", () => {
+    const left = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;
+    end = left < 40 || (end && scroll.scrollTop >= top); // what came meanwhile is below: only going up is leaving
+    top = scroll.scrollTop;
+  }, { passive: true });
   new ResizeObserver(toEnd).observe(log);
   toEnd();
 })();
