@@ -31,7 +31,7 @@
   // Stop stands in Send's place while an answer is being written; the meter counts again when it is whole.
   const busy = () => chat.toggleAttribute("data-busy", log.querySelector("[data-status=streaming]") !== null);
   document.addEventListener("htmx:after:ws:message", (event) => {
-    const states = event.detail.message.json?.content.match(/data-status="\w+/g);
+    const states = event.detail.message.json?.content?.match(/data-status="\w+/g);
     if (states) busy();
     if (states?.some((state) => !state.endsWith("streaming"))) htmx.trigger(document.body, "answered");
   });
