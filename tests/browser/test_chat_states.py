@@ -26,6 +26,9 @@ def look(page: Page, state: str) -> None:
     if state != "shared":
         assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), state
     assert accessibility_violations(page) == [], state
+    page.evaluate(
+        "document.querySelectorAll('[style=\"\"]').forEach((each) => each.removeAttribute('style'))"
+    )  # axe leaves them, htmx copies
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), state
     tall = page.evaluate("[...document.querySelectorAll('.chat-foot, .chat-head')].map(e => e.scrollWidth <= e.clientWidth)")
     assert all(tall), state
