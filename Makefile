@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-.PHONY: run test check bench soak audit lock format
+.PHONY: run test coverage check bench soak audit lock format
 
 # Installed once, and again when a lock changes: the stamp names what is in the environment.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
@@ -25,6 +25,11 @@ run: $(VENV)/base.stamp
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 -m "not slow" || \
 	  { echo "Once more, one at a time:"; $(BIN)/python -m pytest -m "not slow" --last-failed --last-failed-no-failures none; }
+
+# The patterns' own tests reach every branch of theirs.
+coverage: $(VENV)/dev.stamp
+	$(BIN)/python -m coverage run -m pytest tests/patterns
+	$(BIN)/python -m coverage report --fail-under 100
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .

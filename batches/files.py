@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from batches.models import Batch, File
+from batches.models import Batch, BatchRow, File
 from webapp.accounts.models import User
 from webapp.patterns.errors import InputError, PatternError
 
@@ -132,7 +132,7 @@ def in_use(file: File) -> bool:
 
 
 def delete(*, file: File) -> None:
-    """Delete a file, row and bytes.
+    """Delete a file, row and bytes; of the output or errors of a batch, what its rows hold of them.
 
     Raises:
         InputError: a running batch reads from it.
@@ -141,8 +141,18 @@ def delete(*, file: File) -> None:
         raise InputError("A running batch reads this file: cancel the batch first.", param="file_id", code="file_in_use")
     path = file.path
     with transaction.atomic():
+        _forget_answers(file)
         file.delete()
         transaction.on_commit(lambda: path.unlink(missing_ok=True))
+
+
+def _forget_answers(file: File) -> None:
+    """Generated files have no bytes of their own: they are in the rows of their batch."""
+    state = BatchRow.State
+    if file.content == File.Content.OUTPUT:
+        BatchRow.objects.filter(batch__output_file=file, state=state.OK).update(response="")
+    elif file.content == File.Content.ERRORS:
+        BatchRow.objects.filter(batch__error_file=file, state=state.FAILED).update(response="", error_message="")
 
 
 def delete_expired() -> int:

@@ -161,6 +161,16 @@ class Batch(Leased):
         return self.status in self.ACTIVE
 
     @property
+    def has_output(self) -> bool:
+        """Whether there are good answers to download: not once their file was deleted or has expired."""
+        return self.completed > 0 and (self.is_active or self.output_file_id is not None)
+
+    @property
+    def has_errors(self) -> bool:
+        """The same of what failed."""
+        return self.failed > 0 and (self.is_active or self.error_file_id is not None)
+
+    @property
     def done(self) -> int:
         return self.completed + self.failed
 

@@ -18,7 +18,7 @@ MAX_CHARS = 10_000
 
 def can_be_searched(batch: Batch) -> bool:
     """Whether there are answers of words, and somebody to search them."""
-    return batch.completed > 0 and not batch.endpoint.endswith("embeddings") and collector() is not None
+    return batch.has_output and not batch.endpoint.endswith("embeddings") and collector() is not None
 
 
 def index(*, batch: Batch) -> str:

@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from functools import wraps
+from operator import attrgetter
 from typing import Concatenate, ParamSpec
 
 from django.contrib import messages
@@ -179,10 +180,14 @@ def search(request: HttpRequest, batch: Batch) -> HttpResponse:
     return redirect(address)
 
 
-def _download(name: str, content_type: str, make: Callable[[Batch], Iterator[bytes]]) -> Callable[..., HttpResponseBase]:
+def _download(
+    name: str, content_type: str, make: Callable[[Batch], Iterator[bytes]], *, is_there: Callable[[Batch], bool]
+) -> Callable[..., HttpResponseBase]:
     @of_own_batch
     @require_GET
     def view(request: HttpRequest, batch: Batch) -> StreamingHttpResponse:  # noqa: ARG001 - a view's signature
+        if not is_there(batch):
+            raise Http404
         response = StreamingHttpResponse(in_thread(make(batch)), content_type=content_type)
         response["Content-Disposition"] = f'attachment; filename="{batch.api_id}_{name}"'
         return response
@@ -190,6 +195,12 @@ def _download(name: str, content_type: str, make: Callable[[Batch], Iterator[byt
     return view
 
 
-output = _download("output.jsonl", "application/jsonl", lambda batch: outputs.pieces(outputs.lines(batch, good=True)))
-errors = _download("errors.jsonl", "application/jsonl", lambda batch: outputs.pieces(outputs.lines(batch, good=False)))
-joined = _download("joined.csv", "text/csv; charset=utf-8", lambda batch: outputs.pieces(outputs.joined_csv(batch)))
+def _lines(*, good: bool) -> Callable[[Batch], Iterator[bytes]]:
+    return lambda batch: outputs.pieces(outputs.lines(batch, good=good))
+
+
+output = _download("output.jsonl", "application/jsonl", _lines(good=True), is_there=attrgetter("has_output"))
+errors = _download("errors.jsonl", "application/jsonl", _lines(good=False), is_there=attrgetter("has_errors"))
+joined = _download(
+    "joined.csv", "text/csv; charset=utf-8", lambda batch: outputs.pieces(outputs.joined_csv(batch)), is_there=attrgetter("total")
+)

@@ -27,6 +27,8 @@ PACED, PACED_TOKENS, PACE, RAMP = 256, 100, 0.05, 2.5
 SINGLE = 40
 P99 = "p99 delay of a token (ms)"
 START_SECONDS = 90
+SETTLE_SECONDS = 10
+"""A server's first seconds are its start-up, of which other figures tell."""
 LITELLM = """
 model_list:
   - model_name: m
@@ -199,6 +201,7 @@ async def later(seconds: float, work: Awaitable[Stream]) -> Stream:
 def measure(target: Target) -> dict[str, float]:
     async def run() -> dict[str, float]:
         await ready(target)
+        await asyncio.sleep(SETTLE_SECONDS if target.pid else 0)
         await asyncio.gather(*(ask(target, 5, 0) for _ in range(16)))
         return {**await single(target), **await saturated(target), **await paced(target)}
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
-from channels.db import database_sync_to_async
+from webapp.backends.db import in_database
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def read(run: Callable[P, T]) -> Callable[P, Awaitable[T]]:
-    """`run` on one of the loop's few shared threads: a thread for each socket would cost a database connection each."""
-    wrapped: Callable[P, Awaitable[T]] = database_sync_to_async(run, thread_sensitive=False)
-    return wrapped
+    """`run` on one of the threads of the caller's context."""
+    return partial(in_database, run)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import time
 import uuid
@@ -17,7 +16,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import ThreadSensitiveContext
 from channels.layers import get_channel_layer
 from django.db import DatabaseError
 
@@ -29,6 +27,7 @@ from chat.live import Live
 from chat.models import Conversation, Generation, Message
 from chat.services import Started, Status
 from chat.writer import Writer
+from webapp import background, threads
 from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.chat")
@@ -36,6 +35,8 @@ GROUP = "chat.hubs"
 HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
+AT_ONCE = 2
+"""Answers kept, and conversations named, at a time: those can wait their turn, the streams of others cannot."""
 
 Runner = Callable[[Live, Started], Awaitable[None]]
 OnFinished = Callable[[Message], Awaitable[bool]]
@@ -54,6 +55,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beat = 0.0
+        self._ends, self._names = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._stopping = False
         self.writer = Writer(written=self._written, tick=self._tick)
 
@@ -79,9 +81,18 @@ class Hub:
 
     def spawn(self, coroutine: Any) -> None:
         """Run a coroutine beside the others until the hub stops."""
-        task = asyncio.ensure_future(coroutine)
+        task = self._task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _task(self, coroutine: Any) -> asyncio.Task[Any]:
+        """A task with database threads of its own: those of the request or socket that asked end with that, the task does not."""
+
+        async def apart() -> Any:
+            async with threads.shared():
+                return await coroutine
+
+        return asyncio.ensure_future(apart())
 
     # --- generations of this process -----------------------------------------------------------------------------------------------
 
@@ -109,13 +120,9 @@ class Hub:
         )
         self.lives[live.id] = live
         self.writer.add(live.journal)
-        # In a context of its own: the database thread of the request or socket that asked ends with that, the generation does not.
-        live.task = asyncio.create_task(self._run_apart(live, started), context=contextvars.Context())
+        live.task = self._task(self._run(live, started))
+        background.finish_first(live.task)
         return live
-
-    async def _run_apart(self, live: Live, started: Started) -> None:
-        async with ThreadSensitiveContext():
-            await self._run(live, started)
 
     async def _run(self, live: Live, started: Started) -> None:
         outcome = live.outcome
@@ -129,7 +136,8 @@ class Hub:
             logger.exception("A generation failed")
             outcome.status, outcome.error = Status.FAILED, "Something broke on our side. Try again; the server's log has the details."
         live.ending = True
-        await self._finish(live)
+        async with self._ends:
+            await self._finish(live)
 
     async def _finish(self, live: Live) -> None:
         live.apply({"k": "end", "at": time.time()})
@@ -145,14 +153,16 @@ class Hub:
             self.spawn(self._after(message))
 
     async def _after(self, message: Message) -> None:
-        if self.on_finished and await self.on_finished(message):
+        async with self._names:
+            changed = self.on_finished is not None and await self.on_finished(message)
+        if changed:
             await self._show_title(message.conversation_id)
             await self._tell("changed", conversation=str(message.conversation_id))
 
     def _cancel(self, live: Live, why: str) -> None:
         if live.task and not live.ending and not live.stopped_by:
             live.stopped_by = why
-            live.task.cancel()
+            self._loop.call_soon(live.task.cancel)  # not before it has begun: then nobody would note the end
 
     async def request_stop(self, conversation_id: UUID, user: Any) -> bool:
         """Stop the conversation's generation, wherever it runs; whether there was one."""

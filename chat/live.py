@@ -15,7 +15,7 @@ from webapp.patterns.storable import clean
 
 FRAME_SECONDS = 0.016
 """At most one frame in this time to each reader; the first after a pause leaves at once."""
-BLOCK_SECONDS = 0.00005
+BLOCK_SECONDS = 0.00008
 """As much longer for each block the answer has: what one frame costs a browser grows with the page, what all cost together must not."""
 
 

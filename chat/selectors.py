@@ -17,8 +17,8 @@ from webapp.accounts.models import User
 
 SIDEBAR = 60
 KEPT = 300
-WINDOW = 30
-"""Messages that a page shows at first, and loads at a time."""
+WINDOW = 12
+"""Messages that a page shows at first, and loads at a time: some screens."""
 
 _PATH = """
 WITH RECURSIVE path(id, parent_id, depth) AS (
@@ -129,7 +129,7 @@ def page(conversation: Conversation, *, before: UUID | None = None, limit: int =
     found = Message.objects.in_bulk(shown)
     messages = [found[id_] for id_ in shown if id_ in found]
     siblings = _siblings(conversation.id, messages)
-    gone = fates(conversation)
+    gone = fates(conversation) if before else _fates(message.report for message in messages[:-4:-1])
     turns = [Turn(message, siblings[message.parent_id], fate=gone.get(str(message.id), "")) for message in messages]
     if before is None and messages and messages[-1].compare:
         turns[-1].beside = _beside(messages[-1])
@@ -145,7 +145,12 @@ def fates(conversation: Conversation) -> dict[str, str]:
     """What the latest answer of the shown branch could not be sent: for each message what became of it."""
     ids = path_ids(conversation.id, conversation.leaf_id, 3)
     reports = dict(Message.objects.filter(id__in=ids).values_list("id", "report"))
-    report: dict[str, Any] = next((reports[id_] for id_ in reversed(ids) if reports.get(id_)), {})
+    return _fates(reports.get(id_, {}) for id_ in reversed(ids))
+
+
+def _fates(reports: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """The same from the reports of the last messages, the latest first."""
+    report = next(filter(None, reports), {})
     fate = "summarised" if report.get("summary") else "left out"
     return dict.fromkeys(report.get("left_out", ()), fate)
 
@@ -161,12 +166,12 @@ def turn(message: Message) -> Turn:
 
 def _siblings(conversation_id: UUID, messages: Iterable[Message]) -> dict[UUID | None, list[UUID]]:
     parents = {message.parent_id for message in messages}
-    rows = Message.objects.filter(conversation=conversation_id, parent__in=[parent for parent in parents if parent])
-    if None in parents:
-        rows = rows | Message.objects.filter(conversation=conversation_id, parent=None)
+    found = Message.objects.filter(parent__in=parents - {None})  # by parent alone: with the conversation, all of it would be read
+    roots = Message.objects.filter(conversation=conversation_id, parent=None)
     result: dict[UUID | None, list[UUID]] = defaultdict(list)
-    for id_, parent in rows.order_by("created_at", "id").values_list("id", "parent_id"):
-        result[parent].append(id_)
+    for rows in (found, roots) if None in parents else (found,):
+        for id_, parent in rows.order_by("created_at", "id").values_list("id", "parent_id"):
+            result[parent].append(id_)
     return result
 
 

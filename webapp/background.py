@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
 
 Service = Callable[[], AbstractAsyncContextManager[None]]
 
 _services: dict[str, Service] = {}
+_work: set[asyncio.Future[Any]] = set()
 
 
 def register(name: str, service: Service) -> None:
@@ -22,6 +24,18 @@ def register(name: str, service: Service) -> None:
     if name in _services:
         raise ValueError(f"a background service named {name!r} exists")
     _services[name] = service
+
+
+def finish_first(work: asyncio.Future[Any]) -> None:
+    """Have a stop of the server wait for `work`, for its time of grace."""
+    _work.add(work)
+    work.add_done_callback(_work.discard)
+
+
+async def drained(seconds: float) -> None:
+    """Wait until there is no work left that a stop waits for, at most so long."""
+    if _work:
+        await asyncio.wait(tuple(_work), timeout=seconds)
 
 
 @asynccontextmanager

@@ -18,6 +18,8 @@ SECRET_KEY = env.secret_key(debug=DEBUG)
 REDIS_URL = env.text("REDIS_URL")
 # How long work stays with a process that has fallen silent before another takes it over.
 LEASE = timedelta(seconds=env.number("PATCHBAY_LEASE_SECONDS", 30))
+# How long a stop waits for answers that are under way, in seconds; what is not whole by then is kept as interrupted.
+STOP_GRACE = env.number("PATCHBAY_STOP_GRACE", 2)
 
 ALLOWED_HOSTS = env.items("PATCHBAY_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 # Full origins (scheme, host, port) that may post forms and open websockets besides the one the page came from.
@@ -51,6 +53,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
+    "webapp.server.compression.compressed_pages",
     "csp.middleware.CSPMiddleware",
     "webapp.server.sane.sane_requests",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -162,6 +165,8 @@ STORAGES = {
 MEDIA_ROOT = PATCHBAY_HOME / "files"
 # Days after which a batch that has ended goes, with its results and its input; 0 keeps all.
 BATCH_RETENTION_DAYS = env.number("PATCHBAY_BATCH_RETENTION_DAYS", 0)
+# Days for which the attempt log is kept one by one; what is older is added up by day. 0 keeps it for good.
+ATTEMPT_RETENTION_DAYS = env.number("PATCHBAY_ATTEMPT_RETENTION_DAYS", 30)
 FILE_UPLOAD_TEMP_DIR = None
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000

@@ -10,8 +10,9 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 
-from chat import files, hub, selectors, services
+from chat import files, fragments, hub, selectors, services
 from chat.models import Conversation
 from webapp.accounts.models import User
 
@@ -40,6 +41,14 @@ def owned(view: View[P]) -> View[P]:
 def who(request: HttpRequest) -> User:
     assert isinstance(request.user, User)
     return request.user
+
+
+def sidebar(request: HttpRequest) -> HttpResponse:
+    """The list of conversations, the open one marked."""
+    listed = selectors.sidebar(who(request))
+    page = request.headers.get("HX-Current-URL", "")
+    current = next((one.id for one in listed if str(one.id) in page), None)
+    return render(request, "chat/_conversations.html", {"groups": fragments.grouped(listed), "current": current})
 
 
 def done(conversation: Conversation) -> HttpResponse:

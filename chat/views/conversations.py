@@ -12,13 +12,13 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from chat import exports, finding, fragments, hub, selectors, services
+from chat import exports, finding, hub, selectors, services
 from chat.fitting import OVERFLOW, SUMMARISE
 from chat.forms import SettingsForm
 from chat.meter import measure
 from chat.models import Conversation, Message
 from chat.view import finished_html
-from chat.views.common import done, owned, who
+from chat.views.common import done, owned, sidebar, who
 
 
 @require_POST
@@ -115,7 +115,7 @@ def find(request: HttpRequest) -> HttpResponse:
     """The sidebar for a search: hits, or the usual list for an empty one."""
     query = request.GET.get("q", "").strip()
     if not query:
-        return render(request, "chat/_conversations.html", {"groups": fragments.grouped(selectors.sidebar(who(request)))})
+        return sidebar(request)
     return render(request, "chat/_hits.html", {"hits": finding.find(who(request), query), "query": query})
 
 

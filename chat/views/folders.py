@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 from django_htmx.http import HttpResponseClientRefresh
 
-from chat import selectors, services
-from chat.views.common import done, owned, who
+from chat import hub, selectors, services
+from chat.views.common import owned, sidebar, who
 
 
 @require_POST
 @owned
 def move(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Put a conversation into the folder of this name, new or not; an empty name takes it out."""
+    """Put a conversation into the folder of this name, new or not; an empty name takes it out. Answers with the sidebar."""
     shown = selectors.conversation(conversation_id, who(request))
     services.move(conversation=shown, folder=request.POST.get("folder", ""))
-    return done(shown)
+    async_to_sync(hub.nudge)(shown.id)
+    return sidebar(request)
 
 
 @require_POST

@@ -41,6 +41,7 @@ def test_labels_are_thinned_out_until_they_fit() -> None:
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
-    values = [float(n) for n in range(1, 101)]
+    values = [(float(n), 1) for n in range(100, 0, -1)]
     assert [usage.percentile(values, part) for part in (0, 0.5, 0.95, 1)] == [1, 51, 96, 100]
+    assert usage.percentile([(1.0, 90), (2.0, 10)], 0.9) == 2
     assert usage.percentile([], 0.5) is None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import AsyncClient, Client
+from django.utils import timezone
 
-from batches import results
+from batches import files, finishing, results
 from batches.models import Batch, BatchChunk, BatchRow, File
 from batches.results import RowResult
 from tests.batches.conftest import in_thread, line, lines, make_batch
@@ -36,7 +38,8 @@ def finished(cast: Cast, count: int = 3) -> Batch:
     done = [RowResult(number=n, state=1, status_code=200, response=body, duration_ms=5, usage=Usage(7, 3)) for n in range(1, count)]
     failed = RowResult(number=count, state=2, status_code=400, error_code="bad_thing", error_message="<script>no</script>")
     results.commit(work=chunk, results=[*done, failed], finished=True)
-    Batch.objects.filter(pk=batch.pk).update(status="completed", completed_at="2026-01-01T00:00:00Z")
+    batch.refresh_from_db()
+    finishing.finish(batch=batch, status=Batch.Status.COMPLETED)
     batch.refresh_from_db()
     return batch
 
@@ -117,6 +120,28 @@ def test_the_page_of_a_batch_shows_progress_failures_and_cost_and_escapes_all(as
     assert "question 3" in row
     assert "curl" in row
     assert "&lt;b&gt;bold&lt;/b&gt;" in as_owner.get(f"/batches/{batch.pk}/rows/1/").content.decode()
+
+
+@pytest.mark.parametrize(("which", "name", "states"), [("output_file", "output.jsonl", [1]), ("error_file", "errors.jsonl", [2])])
+def test_deleting_a_generated_file_deletes_what_it_holds(as_owner: Client, cast: Cast, which: str, name: str, states: list[int]) -> None:
+    """Its bytes are the rows' answers: gone from them, too, and nothing is offered any more."""
+    batch = finished(cast)
+    assert as_owner.get(f"/batches/{batch.pk}/{name}").status_code == 200
+    files.delete(file=getattr(batch, which))
+    assert as_owner.get(f"/batches/{batch.pk}/{name}").status_code == 404
+    assert name not in as_owner.get(f"/batches/{batch.pk}/").content.decode()
+    for row in batch.rows.all():
+        assert bool(row.response or row.error_message) != (row.state in states)
+        assert as_owner.get(f"/batches/{batch.pk}/rows/{row.number}/").status_code == 200
+    assert as_owner.get(f"/batches/{batch.pk}/joined.csv").status_code == 200
+
+
+def test_outputs_expire_when_asked(as_owner: Client, cast: Cast) -> None:
+    batch = finished(cast)
+    assert batch.output_file is not None
+    File.objects.filter(pk=batch.output_file.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert files.delete_expired() == 1
+    assert not batch.rows.exclude(response="").exists()
 
 
 def test_a_batch_without_a_name_whose_input_was_deleted_has_its_pages(as_owner: Client, cast: Cast) -> None:

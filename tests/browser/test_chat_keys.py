@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.live import Live, OpenPage, accessibility_violations
 
@@ -50,3 +52,56 @@ def test_a_slash_lists_commands_and_fills_prompts_in(live: Live, browser_page: O
     page.get_by_test_id("chat-input").fill("/mod")
     page.keyboard.press("Enter")
     expect(page.get_by_test_id("route-picker")).to_be_focused()
+
+
+def test_a_command_sent_before_its_list_has_come_waits_for_it_and_is_no_question(live: Live, browser_page: OpenPage) -> None:
+    def late(handler: Route) -> None:
+        time.sleep(1)
+        handler.continue_()
+
+    page = browser_page(live)
+    page.route("**/chat/slash/", late)
+    page.goto("/chat/")
+    page.get_by_test_id("chat-input").fill("/prompts")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/chat/prompts/")
+
+
+def test_a_conversation_is_dragged_into_a_folder_and_out_of_it(live: Live, browser_page: OpenPage) -> None:
+    """The list follows, and still marks the conversation that is open."""
+    live.run_python(
+        "from chat.models import Conversation; from webapp.accounts.models import User; from django.utils import timezone;"
+        "[Conversation.objects.create(user=User.objects.get(username='other'), title=title, folder=folder, updated_at=timezone.now())"
+        " for title, folder in (('Tides', ''), ('Moon', 'Sea'))]"
+    )
+    page = browser_page(live, "other")
+    page.goto("/chat/")
+    listed = page.get_by_test_id("conversation-list")
+    listed.get_by_role("link", name="Tides").click()
+    sea = listed.locator("[data-folder=Sea]")
+    listed.get_by_role("link", name="Tides").drag_to(sea)
+    expect(sea.get_by_role("link", name="Tides")).to_have_attribute("aria-current", "page")
+    page.reload()
+    sea.get_by_role("link", name="Moon").drag_to(sea.get_by_role("link", name="Tides"))  # where it is already
+    sea.get_by_role("link", name="Tides").drag_to(page.get_by_test_id("new-chat"))  # no folder: nothing happens
+    expect(sea.get_by_role("link")).to_have_count(2)
+    live.run_python("from chat.models import Conversation; Conversation.objects.filter(title='Moon').update(folder='')")
+    page.reload()
+    sea.get_by_role("link", name="Tides").drag_to(listed.get_by_role("link", name="Moon"))
+    expect(listed.locator("[data-folder='']").get_by_role("link")).to_have_count(2)
+    expect(sea).to_have_count(0)
+
+
+def test_a_prompt_is_deleted_after_a_question(live: Live, browser_page: OpenPage) -> None:
+    client = live.sign_in("administrator")
+    prompt = {"name": "gone", "text": "x", "csrfmiddlewaretoken": client.cookies["csrftoken"]}
+    assert client.post("/chat/prompts/", data=prompt, headers={"Referer": live.url}).status_code == 302
+    page = browser_page(live, "administrator")
+    page.goto("/chat/prompts/")
+    page.get_by_role("button", name="Delete /gone").click()
+    page.get_by_role("button", name="Keep it").click()
+    page.reload()
+    page.get_by_role("button", name="Delete /gone").click()
+    assert accessibility_violations(page) == []
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("button", name="Delete /gone")).to_have_count(0)

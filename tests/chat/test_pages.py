@@ -103,13 +103,13 @@ def test_a_long_conversation_comes_a_window_at_a_time(as_owner: Client, cast: Ca
     services.change(conversation=conversation, leaf=parent)
     page = as_owner.get(f"/chat/{conversation.id}/").content.decode()
     assert "message-74." in page
-    assert "message-45." in page
-    assert "message-44." not in page
-    first = next(message for message in Message.objects.all() if message.text == "message-45.")
+    assert "message-63." in page
+    assert "message-62." not in page
+    first = next(message for message in Message.objects.all() if message.text == "message-63.")
     earlier = as_owner.get(f"/chat/{conversation.id}/before/{first.id}/").content.decode()
-    assert "message-44." in earlier
-    assert "message-15." in earlier
-    assert "message-14." not in earlier
+    assert "message-62." in earlier
+    assert "message-51." in earlier
+    assert "message-50." not in earlier
     assert "hx-get" in earlier
 
 

@@ -13,9 +13,11 @@ import pytest
 
 from tests.cast import Cast
 from tests.gateway.api import CHAT, MESSAGES, Api, Exchange
-from tests.upstream import Upstream
+from tests.upstream import Upstream, endless
 from webapp.accounts.models import Budget
+from webapp.backends import registry
 from webapp.backends.api_registry import ApiError
+from webapp.backends.models import Attempt
 from webapp.backends.services import create_token
 from webapp.gateway import limits
 from webapp.gateway.auth import Principal
@@ -123,6 +125,26 @@ async def test_a_client_that_closes_with_the_last_byte_is_counted_too(api: Api, 
     headers = {"authorization": f"Bearer {api.token}"}
     await Exchange("chat/completions", body, headers=headers, leaves_at_the_end=True).run()
     assert (await Allowance.objects.aget()).tokens_left < 991
+
+
+async def test_a_stream_that_its_client_cuts_is_counted_and_marked_as_estimated(api: Api, upstream: Upstream) -> None:
+    await api.serve(upstream)
+    await api.use_token(api.people.owner, tokens_per_minute=1000)
+    upstream.default = endless(pace=0.001)
+    headers = {"authorization": f"Bearer {api.token}"}
+    exchange = Exchange("chat/completions", json.dumps({**CHAT, "stream": True}).encode(), headers=headers)
+    running = asyncio.ensure_future(exchange.run())
+    for _ in range(1000):
+        await asyncio.sleep(0.01)
+        if exchange.raw.count(b"more") >= 50:
+            break
+    exchange.gone.set()
+    await running
+    await registry.flush()
+    attempt = await Attempt.objects.aget()
+    assert attempt.estimated
+    assert attempt.completion_tokens >= 50
+    assert (await Allowance.objects.aget()).tokens_left < 1000 - attempt.completion_tokens + 50  # some flowed back meanwhile
 
 
 async def test_a_users_own_spent_budget_is_a_429_too(api: Api, upstream: Upstream) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import time
@@ -41,6 +42,18 @@ class Served:
 
     def sdk(self) -> openai.OpenAI:
         return openai.OpenAI(api_key=self.token, base_url=self.base_url, max_retries=0)
+
+    def ask(
+        self, head: str, content: bytes | None = None, *, path: str = "/v1/chat/completions", version: str = "1.1"
+    ) -> tuple[int, bytes]:
+        """The last status and the last body that raw bytes get; `content` None for a POST that sends its own framing."""
+        length = "" if content is None else f"content-length: {len(content)}\r\n"
+        begin = f"POST {path} HTTP/{version}\r\nhost: localhost\r\nauthorization: Bearer {self.token}\r\n{length}connection: close\r\n"
+        with socket.create_connection(("localhost", self.live.port), timeout=5) as connection:
+            connection.sendall((begin + head).encode("latin-1") + (b"\r\n" + content if content is not None else b""))
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        start, _, body = answer[answer.rindex(b"HTTP/1.") :].partition(b"\r\n\r\n")
+        return int(start.split()[1]), body
 
     def raw(self, body: dict[str, object]) -> socket.socket:
         """A connection that has just asked."""
@@ -114,6 +127,49 @@ def test_a_token_of_a_megabyte_is_a_401(served: Served) -> None:
     with httpx2.Client(base_url=served.live.url) as client:
         assert client.get("/v1/models", headers={"authorization": "Bearer " + "x" * 1_000_000}).status_code == 401
         assert client.get("/v1/models", headers={"authorization": f"Bearer {served.token}"}).status_code == 200
+
+
+def test_hostile_requests_are_answered_as_they_deserve(served: Served) -> None:
+    """FAULTS 23: framing and headers, as no client library sends them."""
+    served.upstream.default = says("Hello from upstream.")
+    good = json.dumps(served.body).encode()
+    chunk = b"%x;a=b\r\n%b\r\n0\r\n" % (len(good), good)
+
+    def chunked(trailer: bytes, framing: str = "chunked") -> tuple[int, bytes]:
+        return served.ask(f"transfer-encoding: {framing}\r\n\r\n" + (chunk + trailer + b"\r\n").decode("latin-1"))
+
+    fine = {
+        "HTTP/1.0": served.ask("", good, version="1.0"),
+        "absolute form": served.ask("", good, path="http://localhost/v1/chat/completions"),
+        "100-continue": served.ask("expect: 100-continue\r\n", good),
+        "a header of 100 KB": served.ask(f"x-long: {'a' * 100_000}\r\n", good),
+        "another content type": served.ask("content-type: text/plain\r\n", good),
+        "chunk extensions, and trailers that are no headers": chunked(b"authorization: Bearer nobody\r\n"),
+        "an upgrade that nobody offers": served.ask("connection: upgrade\r\nupgrade: h2c\r\n", good),
+    }
+    for name, (code, body) in fine.items():
+        assert code == 200, name
+        assert b"Hello from upstream." in body, name
+    refused = {
+        "a second token": (served.ask("authorization: Bearer nobody\r\n", good), 401),
+        "two lengths": (served.ask(f"content-length: {len(good) + 1}\r\n", good), 400),
+        "length and chunks": (served.ask("transfer-encoding: chunked\r\n", good), 400),
+        "packed twice": (chunked(b"", "gzip, chunked"), 400),
+        "packed JSON": (served.ask("content-encoding: gzip\r\n", gzip.compress(good)), 400),
+        "a form": (served.ask("content-type: application/x-www-form-urlencoded\r\n", b"model=m"), 400),
+        "UTF-16": (served.ask("content-type: application/json; charset=utf-16\r\n", good.decode().encode("utf-16")), 400),
+        "a line break in the path": (served.ask("", good, path="/v1/files/x%0d%0aset-cookie:a=b"), 404),
+    }
+    for name, ((code, _body), expected) in refused.items():
+        assert code == expected, name
+
+
+def test_requests_that_come_all_at_once_are_answered_one_after_the_other(served: Served) -> None:
+    get = f"GET /v1/models/{served.route} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {served.token}\r\n"
+    with socket.create_connection(("localhost", served.live.port), timeout=5) as connection:
+        connection.sendall(f"{get}\r\n{get}\r\n{get}connection: close\r\n\r\n".encode())
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answers.count(b"HTTP/1.1 200") == answers.count(b'"object":"model"') == 3
 
 
 def test_an_anonymous_flood_is_refused_before_it_is_taken_in(served: Served) -> None:

@@ -6,15 +6,16 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import openai
 import pytest
 from asgiref.sync import sync_to_async
 
 from tests.gateway.api import CHAT, MESSAGES, Api, Exchange, sse
-from tests.upstream import CUT, Upstream, chunk, closed_port, endless, error, says, silence, status, stream
+from tests.upstream import CUT, STALL, Reply, Upstream, chunk, closed_port, endless, error, says, silence, status, stream
 from webapp.backends import registry
-from webapp.backends.models import Attempt
+from webapp.backends.models import Attempt, Backend
 
 MakeUpstream = Callable[..., Upstream]
 
@@ -111,6 +112,49 @@ async def test_a_stream_that_breaks_ends_in_an_error_event_and_no_done(api: Api,
     with pytest.raises(openai.APIError):
         async for _ in await api.sdk().chat.completions.create(model="m", messages=MESSAGES, stream=True):
             pass
+
+
+MUTE = stream(*[b": still here\n\n"] * 5, chunk({"role": "assistant", "content": ""}), STALL)
+ENDLESS_LINE = stream(b'data: {"choices": [{"delta": {"content": "', *[b"x" * 100_000] * 12, STALL)
+
+
+@pytest.mark.parametrize("reply", [MUTE, ENDLESS_LINE, stream(STALL)], ids=["comments only", "a line over 1 MB", "headers only"])
+async def test_a_stream_without_any_content_is_given_up_for_the_next_step(api: Api, make_upstream: MakeUpstream, reply: Reply) -> None:
+    """FAULTS 38."""
+    mute, good = make_upstream(), make_upstream()
+    mute.default = reply
+    backend, _ = await api.serve(mute, good)
+    backend.first_token_timeout = 0.5
+    await backend.asave()
+    response = await api.chat(stream=True)
+    assert response.headers["x-patchbay-backend"] == "backend1"
+    assert "upstream" in response.text
+    assert await asyncio.to_thread(mute.requests[0].gone.wait, 2)
+
+
+@pytest.mark.parametrize("pieces", [(STALL,), (CUT,), ({"error": {"message": "no"}},), (b"data: {broken\n\n",)])
+async def test_a_stream_that_fails_after_its_first_words_says_so(api: Api, upstream: Upstream, pieces: tuple[Any, ...]) -> None:
+    """FAULTS 37: stalls, is cut, reports an error, breaks its JSON."""
+    [backend] = await api.serve(upstream)
+    backend.idle_timeout = 0.3
+    await backend.asave()
+    upstream.default = stream(chunk({"content": "partial"}), *pieces)
+    response = await api.chat(stream=True)
+    events = [event async for event in sse(response)]
+    assert events[0]["choices"][0]["delta"]["content"] == "partial"
+    assert set(events[-1]["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_an_address_that_no_backend_may_have_is_never_called(api: Api, upstream: Upstream) -> None:
+    """FAULTS 14: in a row that was written past all checks, and by a redirect."""
+    first, second = await api.serve(upstream, upstream)
+    await Backend.objects.filter(pk=first.pk).aupdate(base_url="http://169.254.169.254/v1")
+    await second.asave()  # tells the registry
+    upstream.default = status(307, headers={"location": "http://169.254.169.254/v1/chat/completions"})
+    response = await api.chat()
+    assert response.status_code == 502
+    assert response.headers["x-patchbay-attempts"] == "2"
+    assert "link-local" in response.text
 
 
 async def test_a_route_that_continues_goes_on_inside_the_stream(api: Api, make_upstream: MakeUpstream) -> None:

@@ -34,6 +34,18 @@ def problems(raw: bytes, **options: Any) -> list[tuple[str, int | None, str | No
     return [(error.code, error.line, error.param) for error in check(raw, **options).errors]
 
 
+def test_a_file_that_is_only_too_large_can_be_split() -> None:
+    small = batch.Limits(lines=2)
+    raw = jsonl(a_line("a"), a_line("b"), a_line("c")).rstrip(b"\n")
+    found = check(raw, limits=small)
+    assert found.only_too_large
+    parts = list(batch.split(batch.lines_of(io.BytesIO(b" \n" + raw)), limits=small))
+    assert [part for part, _line in parts] == [0, 0, 1]
+    assert all(check(line).ok for _part, line in parts)
+    assert not check(jsonl(a_line("a"), b"[]", a_line("b")), limits=small).only_too_large
+    assert not check(jsonl(a_line("a"))).only_too_large
+
+
 def test_a_good_file_is_known_by_its_lines_endpoint_and_model() -> None:
     raw = jsonl(a_line("a"), a_line("ü"))
     result = check(raw)

@@ -89,6 +89,12 @@ class TestAsking:
         assert parsed == Parsed(Invoice(number=7, total=9.5, paid=True), GOOD, Usage(10, 5), 1, "json_schema", trail)
         assert backend.bodies[0]["messages"] == QUESTION.messages
 
+    async def test_who_asks_may_hear_what_was_wrong(self) -> None:
+        heard: list[str] = []
+        await parse(Scripted("{}", GOOD), QUESTION, Invoice, on_wrong=heard.append)
+        assert len(heard) == 1
+        assert "number: Field required" in heard[0]
+
     async def test_it_is_asked_for_by_strict_schema(self) -> None:
         backend = Scripted(GOOD)
         await parse(backend, QUESTION, Invoice)

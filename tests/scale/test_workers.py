@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from tests.machines import Redis
+from tests.machines import Postgres, Redis
 from tests.scale.installation import LEASE_SECONDS, Installation, Job, Worker, wait_until
 from tests.upstream import says
 
@@ -136,3 +136,22 @@ def test_workers_go_on_while_no_web_process_runs(installation: Installation) -> 
     installation.first.start()
     job.finish()
     assert job.sent() == Counter(job.prompts)
+
+
+@pytest.mark.slow
+def test_without_postgresql_a_batch_waits_and_then_goes_on(installation: Installation, postgres: Postgres) -> None:
+    """FAULTS 50, for batches: away for longer than a lease; answers wait in the workers, and hardly a row is asked for again."""
+    job = begun(installation, first=0.5)
+    job.wait_for_results(1)
+    postgres.stop()
+    try:
+        time.sleep(2 * LEASE_SECONDS)
+        sent = job.sent().total()
+        time.sleep(LEASE_SECONDS)
+        assert job.sent().total() == sent, "what cannot be kept is not asked for"
+    finally:
+        postgres.start()
+    job.finish()
+    assert again(job).total() <= UNDER_WAY
+    for worker in installation.workers:
+        assert_takes_tasks(installation, worker)

@@ -53,7 +53,36 @@ def test_requests_follow_each_other_on_one_connection(live: Live) -> None:
 
 
 def test_a_broken_header_gets_a_plain_400(live: Live) -> None:
-    with socket.create_connection(("localhost", live.port)) as client:
-        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nbad name: x\r\n\r\n")
-        client.settimeout(5)
-        assert client.recv(100).startswith(b"HTTP/1.1 400")
+    assert ask(live, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nbad name: x")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /v1/models HTTP/1.1\r\nX: y",
+        b"GET /v1/models HTTP/1.1\r\nHost: a\r\nHost: b",
+        b"CONNECT localhost:443 HTTP/1.1\r\nHost: localhost",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost",
+        b"GET v1/models HTTP/1.1\r\nHost: localhost",
+    ],
+)
+def test_a_request_that_is_none_gets_a_400_that_says_why(live: Live, head: bytes) -> None:
+    """FAULTS 23."""
+    status, body = ask(live, head)
+    assert status == 400
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("target", [b"/healthz", b"http://localhost/healthz", b"HTTPS://other.example:1/healthz?a=b"])
+def test_a_target_may_come_in_the_form_that_proxies_get(live: Live, target: bytes) -> None:
+    assert ask(live, b"GET %b HTTP/1.1\r\nHost: localhost" % target)[0] == 200
+    assert ask(live, b"GET http://localhost HTTP/1.1\r\nHost: localhost")[0] == 302
+
+
+def ask(live: Live, head: bytes) -> tuple[int, bytes]:
+    """The status and the body that a raw request gets."""
+    with socket.create_connection(("localhost", live.port), timeout=5) as client:
+        client.sendall(head + b"\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    start, _, body = answer.partition(b"\r\n\r\n")
+    return int(start.split()[1]), body

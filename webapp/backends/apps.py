@@ -12,11 +12,12 @@ class BackendsConfig(AppConfig):
 
     def ready(self) -> None:
         from webapp import background
-        from webapp.backends import polling, registry, signals
+        from webapp.backends import polling, registry, retention, signals
 
         signals.connect()
         background.register("backends", registry.service)
         background.register("health", polling.service)
+        background.register("retention", retention.service)
 
     def prepare(self) -> None:
         """The first rows (`webapp.server.prepare`)."""

@@ -208,6 +208,7 @@ class Attempt(models.Model):
     duration_ms = models.FloatField(null=True, blank=True)
     prompt_tokens = models.PositiveIntegerField(default=0)
     completion_tokens = models.PositiveIntegerField(default=0)
+    estimated = models.BooleanField("tokens estimated", default=False, help_text="The server did not say how many, or was cut off before.")
     cost = models.DecimalField(max_digits=14, decimal_places=8, null=True, blank=True)
 
     class Meta:
@@ -216,6 +217,36 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.model}: {self.outcome}"
+
+
+class UsageDay(models.Model):
+    """Attempts that the log no longer holds, added up (retention.py): those of one day (UTC), backend, model, route, source and user.
+
+    Several rows may stand for one such combination: what is read is always their sum.
+    """
+
+    day = models.DateField(db_index=True)
+    backend = models.CharField(max_length=64)
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=300, blank=True)
+    source = models.CharField(max_length=16)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    requests = models.PositiveBigIntegerField(default=0, help_text="Those whose last attempt is among these.")
+    attempts = models.PositiveBigIntegerField(default=0)
+    failed = models.PositiveBigIntegerField(default=0)
+    prompt_tokens = models.PositiveBigIntegerField(default=0)
+    completion_tokens = models.PositiveBigIntegerField(default=0)
+    estimated_tokens = models.PositiveBigIntegerField(default=0)
+    cost = models.DecimalField(max_digits=18, decimal_places=8, null=True, blank=True)
+    first_tokens = models.JSONField(default=dict, help_text="Times to first token as a histogram (retention.bin_of): bin to count.")
+    errors = models.JSONField(default=dict, help_text="Error class to count.")
+
+    class Meta:
+        ordering = ["-day", "id"]
+        indexes = [models.Index(fields=["user", "day"])]
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.backend}/{self.model}"
 
 
 def default_scopes() -> list[str]:

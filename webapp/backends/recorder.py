@@ -64,6 +64,7 @@ class Row(NamedTuple):
     duration_ms: float | None
     prompt_tokens: int
     completion_tokens: int
+    estimated: bool
     cost: Decimal | None
 
 
@@ -159,6 +160,7 @@ def _row(attempt: types.Attempt, of: Origin) -> Row:
         duration_ms=attempt.duration_ms,
         prompt_tokens=_count(attempt.usage.prompt_tokens),
         completion_tokens=_count(attempt.usage.completion_tokens),
+        estimated=attempt.usage.estimated,
         cost=None if attempt.cost is None else Decimal(f"{min(max(attempt.cost, 0), MAX_COST):.8f}"),
     )
 

@@ -11,7 +11,7 @@ from django.db.models import Q, Sum
 
 from webapp.accounts.models import Budget
 from webapp.backends.db import in_database
-from webapp.backends.models import Attempt
+from webapp.backends.models import Attempt, UsageDay
 from webapp.patterns.errors import BudgetSpent
 
 FRESH_SECONDS = 5
@@ -49,8 +49,9 @@ class Spending:
         mine = Q(user_id=user_id) | Q(group__user=user_id)
         for budget in Budget.objects.filter(mine).select_related("user", "group"):
             who = Q(user_id=user_id) if budget.user_id else Q(user__groups=budget.group_id)
-            total = Attempt.objects.filter(who, created_at__gte=self._month()).aggregate(total=Sum("cost"))["total"]
-            yield budget, total or Decimal(0)
+            kept = Attempt.objects.filter(who, created_at__gte=self._month())
+            added_up = UsageDay.objects.filter(who, day__gte=self._month().date())
+            yield budget, sum((rows.aggregate(cost=Sum("cost"))["cost"] or Decimal(0) for rows in (kept, added_up)), Decimal(0))
 
     def _month(self) -> datetime:
         return self._now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)

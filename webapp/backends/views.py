@@ -81,7 +81,7 @@ def usage_page(request: HttpRequest) -> HttpResponse:
     rows = usage.attempts(filters, viewer=request.user)
     seen = usage.samples(rows)
     buckets = usage.buckets(rows, seen, filters)
-    times = sorted(row[-1] for row in seen)
+    times = [(sample.ms, sample.weight) for sample in seen]
     context = {
         "filters": filters,
         "periods": usage.PERIODS,

@@ -253,7 +253,8 @@ class OneOf:
 
     @property
     def expected(self) -> str:
-        return "one of " + " or ".join(rule.expected for rule in self.rules)
+        kinds = " or ".join(rule.expected for rule in self.rules)
+        return kinds if kinds.startswith("one of ") else f"one of {kinds}"
 
     def fits(self, value: Any) -> bool:
         return any(rule.fits(value) for rule in self.rules)

@@ -8,6 +8,7 @@ client that stays full is cut; a stop closes websockets with 1012 and runs the A
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -24,9 +25,13 @@ from daphne.server import Server
 from daphne.utils import HEADER_NAME_RE, INVALID_HEADER_VALUE_BYTES, parse_x_forwarded_for
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor
+from twisted.internet.tcp import Port
 from twisted.web import http
 
+from webapp import background
+from webapp.server.eager import EagerTransport, text_frame
 from webapp.server.http import Application, Scope
+from webapp.server.lifespan import Lifespan
 from webapp.server.websocket import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger("patchbay.server")
@@ -39,8 +44,8 @@ LINGER_SECONDS = 5
 """How long a client may go on sending a body after the answer is out."""
 UNREAD_SECONDS = 30
 """How long a client may leave a full buffer unread before it is cut."""
-STOP_SECONDS = 4
 GOING_AWAY = 1012
+SERVER_CODES = range(1001, 1015)
 
 
 class Writable:
@@ -135,7 +140,7 @@ class Request(WebRequest):
         channel = self.channel
         self.body = Body(channel._networkProducer.pauseProducing, channel._networkProducer.resumeProducing)  # noqa: SLF001 - no public way
         self.method, self.uri, self.clientproto = channel._command, channel._path, channel._version  # noqa: SLF001 - set later otherwise
-        self.path, _, self.query_string = self.uri.partition(b"?")
+        self.path, _, self.query_string = _origin_form(self.uri).partition(b"?")
         self.writable = Writable()
         self.registerProducer(self.writable, True)  # noqa: FBT003 - Twisted's signature
         self._begin()
@@ -165,13 +170,17 @@ class Request(WebRequest):
     def _problem(self) -> str:
         for name, values in self.requestHeaders.getAllRawHeaders():
             if not HEADER_NAME_RE.fullmatch(name) or any(INVALID_HEADER_VALUE_BYTES.intersection(value) for value in values):
-                return "Invalid header"
-        return "" if self.uri.isascii() else "Invalid characters in the address"
+                return "A header of the request is invalid."
+        if len(self.requestHeaders.getRawHeaders(b"host", ())) != 1 and self.clientproto != b"HTTP/1.0":
+            return "The request must have one Host header."
+        return "" if self.uri.isascii() and self.path.startswith(b"/") else "The address of the request is invalid."
 
     def _refuse(self, problem: str) -> None:
-        headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(problem)).encode())]
+        error = {"message": problem, "type": "invalid_request_error", "param": None, "code": "invalid_request"}
+        raw = json.dumps({"error": error}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
         self.handle_reply({"type": "http.response.start", "status": 400, "headers": headers})
-        self.handle_reply({"type": "http.response.body", "body": problem.encode()})
+        self.handle_reply({"type": "http.response.body", "body": raw})
 
     def _scope(self) -> Scope:
         headers = [(name.lower(), value) for name, values in self.requestHeaders.getAllRawHeaders() if b"_" not in name for value in values]
@@ -243,6 +252,14 @@ class Request(WebRequest):
             self.channel.forceAbortClient()
 
 
+def _origin_form(target: bytes) -> bytes:
+    """The target as servers are asked for it; what is asked of proxies begins with a scheme and a host (RFC 9112, 3.2.2)."""
+    if not target.lower().startswith((b"http://", b"https://")):
+        return target
+    _host, slash, rest = target.partition(b"://")[2].partition(b"/")
+    return slash + rest or b"/"
+
+
 class _Nowhere:
     """Takes the messages that Daphne would queue for an application: our body gives them itself."""
 
@@ -273,14 +290,33 @@ class WebSocket(WebSocketProtocol):
             self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]  # autobahn has no types here
             del self.handshake_deferred
             self.server.protocol_disconnected(self)
+        elif message["type"] == "websocket.send" and message.get("text") and self._plain():
+            self.transport.write(text_frame(message["text"].encode()))
         elif message["type"] != "websocket.http.response.body":
             try:
                 super().handle_reply(message)
             except Disconnected as gone:
                 raise ConnectionResetError("the client closed the socket") from gone  # what ASGI promises to who sends then
 
+    def _plain(self) -> bool:
+        """Whether a frame may go straight to the socket: autobahn colours a log line for each that it sends, read or not."""
+        return self.state == self.STATE_OPEN and not self.send_queue and self._perMessageCompress is None
+
+    def sendClose(self, code: int | None = None, reason: str | None = None) -> None:  # noqa: N802 - autobahn's name
+        """Close with any code of a server; autobahn takes those of applications only."""
+        if code in SERVER_CODES:
+            self.sendCloseFrame(code)
+        else:
+            super().sendClose(code, reason)
+
     async def ready_to_write(self) -> bool:
         return await self.writable.wait() if self.writable else True
+
+    def go_away(self) -> None:
+        if self.state == self.STATE_OPEN:
+            self.sendClose(GOING_AWAY)
+        else:
+            self.cut()
 
     def cut(self) -> None:
         self.transport.abortConnection()
@@ -306,7 +342,7 @@ class PatchbayServer(Server):
         super().__init__(application, endpoints=[f"tcp:port={port}:interface={address}"], server_name="", **sizes, **options)
         self.on_listening = on_listening
         self.failed: str = ""
-        self._lifespan: _Lifespan | None = None
+        self._lifespan: Lifespan | None = None
 
     def run(self) -> None:
         import daphne.server as module
@@ -314,12 +350,13 @@ class PatchbayServer(Server):
         module.HTTPFactory = Factory  # the one place where Daphne names its classes
         loop = reactor._asyncioEventloop  # noqa: SLF001 - Daphne itself takes it from here
         asyncio.set_event_loop(loop)
-        self._lifespan = _Lifespan(self.application)
+        self._lifespan = Lifespan(self.application)
         loop.run_until_complete(self._lifespan.start())
         super().run()
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
+        port.transport = EagerTransport
         self.ws_factory.protocol = WebSocket
         self.ws_factory.failByDrop = False  # the close code says what was wrong
         self.on_listening(port.getHost().host, port.getHost().port)
@@ -333,7 +370,8 @@ class PatchbayServer(Server):
         if request not in self.connections or request.body is None:
             return
         coroutine = self.application(scope, request.body.receive, partial(self.handle_reply, request))
-        self.connections[request]["application_instance"] = asyncio.ensure_future(coroutine)
+        application = self.connections[request]["application_instance"] = asyncio.ensure_future(coroutine)
+        background.finish_first(application)
 
     async def handle_reply(self, protocol: Any, message: Any) -> None:
         """Send, once the client's buffer has room; a client that leaves it full is cut."""
@@ -344,13 +382,16 @@ class PatchbayServer(Server):
         await super().handle_reply(protocol, message)
 
     def kill_all_applications(self) -> Any:
-        """Close the sockets (1012), stop the services, then cancel what is left."""
+        """Take no more connections, close the sockets (1012), give what is under way its time, stop the services, cancel what is left."""
         return defer.Deferred.fromFuture(asyncio.ensure_future(self._shut_down()))
 
     async def _shut_down(self) -> None:
+        for listener in self.listeners:
+            if isinstance(listener.result, Port):
+                listener.result.stopListening()  # type: ignore[no-untyped-call]  # Twisted ships without annotations here
         for protocol in list(self.connections):
             if isinstance(protocol, WebSocket):
-                protocol.sendClose(GOING_AWAY)
+                protocol.go_away()
         if self._lifespan:
             await self._lifespan.stop()
         running = [task for details in self.connections.values() if (task := details.get("application_instance")) and not task.done()]
@@ -358,35 +399,3 @@ class PatchbayServer(Server):
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=1)
-
-
-class _Lifespan:
-    """The server's side of ASGI's lifespan protocol."""
-
-    def __init__(self, application: Application) -> None:
-        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
-        self._application = application
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
-        self._task = asyncio.ensure_future(self._application(scope, self._incoming.get, self._outgoing.put))
-        await self._tell("lifespan.startup")
-
-    async def stop(self) -> None:
-        try:
-            await asyncio.wait_for(self._tell("lifespan.shutdown"), STOP_SECONDS)
-        except TimeoutError:
-            logger.warning("The background services did not stop within %s s", STOP_SECONDS)
-
-    async def _tell(self, what: str) -> None:
-        """Send one lifespan message and wait for the answer, or for the application's own failure."""
-        self._incoming.put_nowait({"type": what})
-        answer = asyncio.ensure_future(self._outgoing.get())
-        if self._task is None:
-            return
-        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        if self._task.done() and self._task.exception():
-            answer.cancel()
-            await self._task

@@ -1,9 +1,19 @@
-"""The ASGI lifespan: background services start with the server and stop with it."""
+"""The ASGI lifespan: background services start with the server, and stop when what is under way had its time of grace."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from typing import Any
+
+from django.conf import settings
+
 from webapp import background
-from webapp.server.http import Receive, Scope, Send
+from webapp.server.http import Application, Receive, Scope, Send
+
+logger = logging.getLogger("patchbay.server")
+STOP_SECONDS = 3
+"""How long the services may take to stop, after the time of grace."""
 
 
 async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -12,4 +22,38 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
     async with background.running():
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await background.drained(settings.STOP_GRACE)
     await send({"type": "lifespan.shutdown.complete"})
+
+
+class Lifespan:
+    """The server's side of ASGI's lifespan protocol."""
+
+    def __init__(self, application: Application) -> None:
+        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
+        self._application = application
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
+        self._task = asyncio.ensure_future(self._application(scope, self._incoming.get, self._outgoing.put))
+        await self._tell("lifespan.startup")
+
+    async def stop(self) -> None:
+        patience = settings.STOP_GRACE + STOP_SECONDS
+        try:
+            await asyncio.wait_for(self._tell("lifespan.shutdown"), patience)
+        except TimeoutError:
+            logger.warning("The background services did not stop within %s s", patience)
+
+    async def _tell(self, what: str) -> None:
+        """Send one lifespan message and wait for the answer, or for the application's own failure."""
+        self._incoming.put_nowait({"type": what})
+        answer = asyncio.ensure_future(self._outgoing.get())
+        if self._task is None:
+            return
+        await asyncio.wait({answer, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done() and self._task.exception():
+            answer.cancel()
+            await self._task

@@ -1,4 +1,4 @@
-"""What stands before every websocket: the Origin with scheme and port, the signed-in user, a database thread of its own.
+"""What stands before every websocket: the Origin with scheme and port, the signed-in user, the shared database threads.
 
 A consumer that closes before it accepts, with a code 4400 to 4599, refuses the handshake with that HTTP status (4404: 404).
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asgiref.sync import ThreadSensitiveContext
 from channels.auth import AuthMiddlewareStack
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
+from webapp import threads
 from webapp.server.http import Application, Receive, Scope, Send
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -23,7 +23,7 @@ HTTP_CODES = range(4400, 4600)
 
 
 def guarded(app: Application) -> Application:
-    """`app` behind the origin check, authentication and its own ORM thread."""
+    """`app` behind the origin check, authentication, with the shared database threads."""
     inner = AuthMiddlewareStack(app)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,7 +32,7 @@ def guarded(app: Application) -> Application:
             await receive()
             await send({"type": "websocket.close", "code": FOREIGN_ORIGIN})
             return
-        async with ThreadSensitiveContext():
+        async with threads.shared():
             await inner(scope, receive, send)
 
     return application

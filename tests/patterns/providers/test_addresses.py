@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from webapp.patterns.errors import InputError
-from webapp.patterns.providers.addresses import as_literal, check_base_url, is_forbidden, resolve
+from webapp.patterns.providers.addresses import as_literal, check_base_url, check_url, is_forbidden, resolve
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,21 @@ def test_bad_base_urls_are_refused_with_the_reason(url: str, why: str) -> None:
     with pytest.raises(InputError, match=why) as caught:
         check_base_url(url)
     assert caught.value.param == "base_url"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://localhost/hook", "http://127.0.0.1/", "http://10.1.2.3/", "http://[::1]/", "http://224.0.0.1/", "http://[::ffff:10.0.0.1]/"],
+)
+def test_an_address_that_must_be_public_is_not_of_this_machine_or_a_private_network(url: str) -> None:
+    check_url(url)
+    with pytest.raises(InputError, match="not a public address"):
+        check_url(url, public=True)
+
+
+def test_a_public_address_passes() -> None:
+    check_url("https://1.1.1.1/hook", public=True)
+    check_url("https://hooks.example/hook", public=True)
 
 
 async def test_names_are_resolved_and_numbers_need_no_resolver() -> None:

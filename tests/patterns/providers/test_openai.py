@@ -202,6 +202,19 @@ async def test_a_call_that_gets_no_turn_in_time_is_sent_elsewhere(upstream: Upst
     assert isinstance((await first)[0], errors.TimedOut)
 
 
+async def test_a_call_that_is_cancelled_while_it_waits_is_never_sent(upstream: Upstream) -> None:
+    upstream.default = silence
+    server = OpenAIBackend("up", upstream.base_url, max_concurrency=1)
+    first, waiting = asyncio.create_task(hear(server)), asyncio.create_task(hear(server))
+    await asyncio.to_thread(upstream.wait_for, 1)
+    for task in (waiting, first):
+        task.cancel()
+    await asyncio.wait({first, waiting})
+    assert first.cancelled()
+    assert waiting.cancelled()
+    assert len(upstream.requests) == 1
+
+
 # --- what comes back
 
 
@@ -550,6 +563,22 @@ async def test_a_batch_goes_from_upload_to_results(upstream: Upstream, backend: 
     assert (await backend.delete_file(file["id"]))["deleted"] is True
     with pytest.raises(errors.ModelMissing):
         await backend.retrieve_file(file["id"])
+
+
+async def test_a_file_that_breaks_off_or_stalls_is_an_error(upstream: Upstream, backend: OpenAIBackend) -> None:
+    backend.timeouts = QUICK
+    for end, kind in ((CUT, errors.Unreachable), (STALL, errors.TimedOut)):
+        upstream.script(stream("a line\n", end, content_type="application/jsonl"), path="/v1/files/file-1/content")
+        with pytest.raises(kind):
+            _ = [data async for data in backend.file_content("file-1")]
+
+
+async def test_a_call_past_the_hot_ones_is_bounded_and_says_what_failed(upstream: Upstream, backend: OpenAIBackend) -> None:
+    upstream.script(silence, hang_up, status(500, {"error": {"message": "no"}}), path="/v1/batches/batch_1")
+    backend.timeouts = QUICK
+    for kind in (errors.TimedOut, errors.Unreachable, errors.ServerFailed):
+        with pytest.raises(kind):
+            await backend.retrieve_batch("batch_1")
 
 
 async def test_a_file_may_be_read_from_disk_while_it_is_sent(upstream: Upstream, backend: OpenAIBackend) -> None:

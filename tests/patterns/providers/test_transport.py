@@ -340,6 +340,15 @@ async def test_a_name_that_leads_to_a_metadata_address_is_refused(
         await client.get("http://innocent.example/")
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.168.0.2"])
+async def test_a_transport_for_public_addresses_goes_nowhere_else(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """A name that leads inside is seen where it is connected to."""
+    resolving(monkeypatch, address)
+    async with httpx2.AsyncClient(transport=transports.make_transport("http://hooks.example", public=True)) as client:
+        with pytest.raises(ForbiddenAddress, match=r"hooks\.example is not a public address"):
+            await client.post("http://hooks.example/hook")
+
+
 async def test_the_addresses_of_a_name_are_tried_in_turn(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
     async with speaking(answering(OK)) as address:

@@ -76,4 +76,4 @@ class AttemptAdmin(admin.ModelAdmin):
 
     @admin.display(description="tokens in/out")
     def tokens(self, attempt: Attempt) -> str:
-        return f"{attempt.prompt_tokens}/{attempt.completion_tokens}"
+        return f"{'≈ ' if attempt.estimated else ''}{attempt.prompt_tokens}/{attempt.completion_tokens}"

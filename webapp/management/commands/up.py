@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp import env
@@ -46,7 +47,7 @@ class Command(BaseCommand):
 
         config = uvicorn.Config(
             application, host=host, port=port, log_level="warning", server_header=False,
-            timeout_graceful_shutdown=3, ws_max_size=MAX_MESSAGE_BYTES,
+            timeout_graceful_shutdown=max(1, settings.STOP_GRACE), ws_max_size=MAX_MESSAGE_BYTES,
         )  # fmt: skip
         self._announce(host, port)
         uvicorn.Server(config).run()

@@ -135,7 +135,7 @@ class OpenAIBackend:
         """The bytes of a file as they come."""
         deadline = asyncio.get_running_loop().time() + self.timeouts.total
         async with self._called("GET", f"files/{_segment(file_id)}/content", deadline) as response:
-            async for data in chunks(response, deadline, self.redactor):
+            async for data in chunks(response, deadline, self.timeouts.idle, self.redactor):
                 yield data
 
     async def create_batch(
@@ -193,9 +193,7 @@ class OpenAIBackend:
         return True
 
     async def _posted(self, path: str, deadline: float, content: bytes) -> httpx2.Response:
-        """Send a hot call past the package."""
-        if self._poster is None:
-            await self._ready()
+        """Send a hot call past the package; whoever calls waited for `_ready`."""
         assert self._poster is not None, "it comes with the client"
         failure: errors.BackendError
         try:

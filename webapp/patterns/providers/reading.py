@@ -180,12 +180,12 @@ def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
     return aiter(response.stream) if plain and isinstance(response.stream, httpx2.AsyncByteStream) else response.aiter_bytes()
 
 
-async def chunks(response: httpx2.Response, deadline: float, redactor: Redactor) -> AsyncGenerator[bytes, None]:
-    """The body's bytes as they come, until the deadline (by the loop's clock)."""
-    body = body_of(response)
+async def chunks(response: httpx2.Response, deadline: float, idle: float, redactor: Redactor) -> AsyncGenerator[bytes, None]:
+    """The body's bytes as they come, until the deadline (by the loop's clock), with at most `idle` seconds between two of them."""
+    body, clock = body_of(response), asyncio.get_running_loop().time
     while True:
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(min(deadline, clock() + idle)):
                 data = await anext(body, b"")
         except TimeoutError:
             raise errors.TimedOut(LATE) from None

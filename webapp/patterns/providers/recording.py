@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from webapp.patterns.errors import BackendError, PatternError
+from webapp.patterns.providers import estimate
 from webapp.patterns.providers.decoder import read_usage
 from webapp.patterns.types import Answer, Attempt, Packet, Trail, Usage
 
@@ -42,6 +43,7 @@ class Recorder:
         self._trail = trail or Trail()
         self._prices = prices
         self._began = time.perf_counter()
+        self._said = estimate.Said()
         self.spoke = False
 
     def __enter__(self) -> Self:
@@ -53,12 +55,13 @@ class Recorder:
         for delta in packet.deltas:
             if delta.usage:
                 self.attempt.usage = delta.usage
+            self._said.add(delta)
             if not self.spoke and delta.has_content:
                 self.first_token()
 
     def whole(self, answer: Answer) -> None:
         """Note an answer that came at once: when its first token was made, nobody knows."""
-        self.attempt.usage = read_usage(answer.body) or Usage()
+        self.attempt.usage = read_usage(answer.body) or estimate.whole(self.attempt.request or {}, answer)
         self.spoke = True
 
     def first_token(self) -> None:
@@ -78,6 +81,8 @@ class Recorder:
             attempt.error = type(error).__name__
             attempt.why = error.message if isinstance(error, PatternError) else type(error).__name__
             attempt.status = error.status if isinstance(error, BackendError) else None
+        if self.spoke and attempt.usage == Usage():
+            attempt.usage = estimate.streamed(attempt.request or {}, self._said)
         if self._prices and attempt.usage != Usage():
             attempt.cost = self._prices.cost(attempt.usage)
         self._trail.changed(attempt)

@@ -1,0 +1,154 @@
+"""The attempt log is kept for so many days; what is older is added up by day (`UsageDay`): usage and budgets stay right beyond it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+
+from webapp.backends.db import in_database
+from webapp.backends.models import Attempt, UsageDay
+
+logger = logging.getLogger("patchbay.backends")
+WAKE_SECONDS: Final = 3600.0
+AT_ONCE: Final = 1000
+"""Attempts added up in one transaction: some 50 ms, in which SQLite lets nobody else write."""
+BREATH_SECONDS: Final = 0.2
+"""Between two such transactions."""
+GROWTH: Final = 1.05
+"""A bin of the histogram is so much wider than the one before: a percentile read from it is off by 2.5 % at most."""
+
+Key = tuple[date, str, str, str, str, int | None]
+"""(day, backend, model, route, source, user)."""
+
+
+@dataclass(slots=True)
+class _Sums:
+    requests: int = 0
+    attempts: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated_tokens: int = 0
+    cost: Decimal | None = None
+    first_tokens: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: Attempt, *, last: bool) -> None:
+        tokens = row.prompt_tokens + row.completion_tokens
+        self.requests += last
+        self.attempts += 1
+        self.prompt_tokens += row.prompt_tokens
+        self.completion_tokens += row.completion_tokens
+        self.estimated_tokens += tokens if row.estimated else 0
+        if row.cost is not None:
+            self.cost = (self.cost or Decimal(0)) + row.cost
+        if row.outcome == "failed":
+            self.failed += 1
+            self.errors[row.error] += 1
+        elif row.first_token_ms is not None:
+            self.first_tokens[str(bin_of(row.first_token_ms))] += 1
+
+
+def bin_of(milliseconds: float) -> int:
+    """The bin of the histogram for a time."""
+    return round(math.log(max(milliseconds, 1.0), GROWTH))
+
+
+def milliseconds_of(number: int) -> float:
+    """The middle of a bin."""
+    return GROWTH**number
+
+
+def oldest_kept(now: datetime) -> datetime | None:
+    """Attempts before this are to be added up; None where the log is kept for good."""
+    days = settings.ATTEMPT_RETENTION_DAYS
+    return (now - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0) if days > 0 else None
+
+
+@transaction.atomic
+def add_up(before: datetime, *, at_once: int = AT_ONCE) -> int:
+    """Add up some of the attempts before a time, and delete them: the oldest, `at_once` at most. Returns how many there were."""
+    old = Attempt.objects.filter(created_at__lt=before).order_by("created_at", "id")
+    rows = list(old.select_for_update(skip_locked=True)[:at_once] if _locks() else old[:at_once])
+    for key, sums in _by_key(row for row in _with_last(rows)).items():
+        _merge(key, sums)
+    Attempt.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    return len(rows)
+
+
+def _locks() -> bool:
+    """SQLite lets one transaction write at a time, and knows no locks of rows."""
+    return bool(transaction.get_connection().features.has_select_for_update_skip_locked)
+
+
+def _with_last(rows: list[Attempt]) -> list[tuple[Attempt, bool]]:
+    """Each attempt that was made, and whether it was its request's last: requests are counted once."""
+    made = [row for row in rows if row.outcome != "skipped"]
+    ids = {row.request_id for row in made}
+    more = Attempt.objects.filter(request_id__in=ids).exclude(outcome="skipped").exclude(pk__in=[row.pk for row in made])
+    going_on = set(more.values_list("request_id", flat=True))
+    last = {row.request_id: row.pk for row in made}
+    return [(row, last[row.request_id] == row.pk and row.request_id not in going_on) for row in made]
+
+
+def _by_key(rows: Iterable[tuple[Attempt, bool]]) -> dict[Key, _Sums]:
+    found: dict[Key, _Sums] = {}
+    for row, last in rows:
+        key = (row.created_at.astimezone(UTC).date(), row.backend, row.model, row.route, row.source, row.user_id)
+        found.setdefault(key, _Sums()).add(row, last=last)
+    return found
+
+
+def _merge(key: Key, sums: _Sums) -> None:
+    names = ("day", "backend", "model", "route", "source", "user_id")
+    known = UsageDay.objects.select_for_update().filter(**dict(zip(names, key, strict=True))).first()
+    row = known or UsageDay(**dict(zip(names, key, strict=True)))
+    for name in ("requests", "attempts", "failed", "prompt_tokens", "completion_tokens", "estimated_tokens"):
+        setattr(row, name, getattr(row, name) + getattr(sums, name))
+    if sums.cost is not None:
+        row.cost = (row.cost or Decimal(0)) + sums.cost
+    row.first_tokens = _sum(row.first_tokens, sums.first_tokens)
+    row.errors = _sum(row.errors, sums.errors)
+    row.save()
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return dict(Counter(one) + Counter(other))
+
+
+@asynccontextmanager
+async def service() -> AsyncGenerator[None]:
+    """The background service."""
+    task = asyncio.create_task(_forever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _forever() -> None:
+    while True:
+        more = await _some()
+        await asyncio.sleep(BREATH_SECONDS if more else WAKE_SECONDS)
+
+
+async def _some() -> bool:
+    """Whether there is more to do at once."""
+    before = oldest_kept(datetime.now(UTC))
+    try:
+        return before is not None and await in_database(add_up, before, at_once=AT_ONCE) == AT_ONCE
+    except DatabaseError:
+        logger.exception("Old attempts could not be added up; trying again in an hour")
+        return False

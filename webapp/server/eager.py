@@ -1,0 +1,46 @@
+"""Cheap writes: frames made without ceremony, and sockets that do not wait to be told that they have room (they nearly always do)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from twisted.internet.tcp import Server as Transport
+
+
+def text_frame(data: bytes) -> bytes:
+    """A whole websocket message of UTF-8 text, as a server sends it (RFC 6455, 5.2)."""
+    size = len(data)
+    if size < 126:
+        return b"\x81%c%b" % (size, data)
+    length = b"\x7e" + size.to_bytes(2) if size < 2**16 else b"\x7f" + size.to_bytes(8)
+    return b"\x81" + length + data
+
+
+class EagerTransport(Transport):
+    """A connection that sends what a turn of the event loop wrote at the end of that turn, in one piece.
+
+    Twisted registers each write with the selector, waits for the next turn and unregisters it: two system calls and a turn for every frame.
+    Here that is left to what the socket did not take.
+    """
+
+    _flushing = False
+    _full = False
+
+    def startWriting(self) -> None:  # noqa: N802 - Twisted's name
+        if not (self._flushing or self._full):
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def stopWriting(self) -> None:  # noqa: N802 - Twisted's name
+        if self._full:
+            self._full = False
+            super().stopWriting()  # type: ignore[no-untyped-call]  # Twisted ships without annotations
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if not self.connected or self._full:
+            return
+        self.reactor._readOrWrite(self, False)  # noqa: SLF001, FBT003 - what the reactor does for a socket that has room
+        if self.connected and not self._flushing and (self._tempDataLen or self.offset < len(self.dataBuffer)):
+            self._full = True
+            super().startWriting()  # type: ignore[no-untyped-call]  # as above
