@@ -114,7 +114,7 @@ def upload(request: HttpRequest, pk: int) -> HttpResponse:
     return _after_adding(request, into)
 
 
-def _names(paths: str, files: Sequence[UploadedFile]) -> list[str]:
+def _names(paths: str, files: Sequence[UploadedFile[Any]]) -> list[str]:
     """The files' paths in their folder as folder.js gives them, a JSON list; their own names where there is none, or it is no such list."""
     try:
         given = json.loads(paths)
