@@ -44,29 +44,10 @@ class Estimate:
 
 
 def estimate(file: File, checked: Validated, *, backend: str, model: str, concurrency: int) -> Estimate:
-    """CPU-bound and reads the database: call it off the event loop."""
-    sample = spread(checked.lines, SAMPLE)
+    """Of a validated file. CPU-bound and reads the database: call it off the event loop."""
     with file.path.open("rb") as source:
-        counts = [_count(_read(source, line), model) for line in sample]
-    share = len(checked.lines) / max(1, len(sample))
-    prompt = round(sum(count for count, _, _ in counts) * share)
-    chat = not checked.endpoint.endswith("embeddings")
-    limits = [limit for _, limit, _ in counts if limit]
-    bounded = bool(counts) and len(limits) == len(counts)
-    answers = sum(limits) if bounded else USUAL_ANSWER_TOKENS * len(sample)
-    completion = round(answers * share) if chat else 0
-    cost = _cost(backend, model, prompt, completion)
-    return Estimate(
-        rows=len(checked.lines),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        sampled=len(sample),
-        exact=all(exact for _, _, exact in counts) and len(sample) == len(checked.lines),
-        answer_limit=bounded,
-        cost=cost,
-        remote_cost=None if cost is None else cost * REMOTE_DISCOUNT,
-        time_ms=_time_ms(backend, model, len(checked.lines), concurrency),
-    )
+        sample = [jiter.from_json(_read(source, line))["body"] for line in spread(checked.lines, SAMPLE)]
+    return of_sample(sample, rows=len(checked.lines), backend=backend, model=model, concurrency=concurrency)
 
 
 def _read(source: BinaryIO, line: Line) -> bytes:
@@ -80,9 +61,32 @@ def spread(lines: Sequence[Line], most: int) -> Sequence[Line]:
     return lines[::step]
 
 
-def _count(raw: bytes, model: str) -> tuple[int, int | None, bool]:
-    """(prompt tokens, the answer's limit, whether the count is exact) of one request line."""
-    body = jiter.from_json(raw)["body"]
+def of_sample(sample: Sequence[Json], *, rows: int, backend: str, model: str, concurrency: int) -> Estimate:
+    """Of so many rows, some of whose bodies are these."""
+    counts = [_count(body, model) for body in sample]
+    share = rows / max(1, len(sample))
+    prompt = round(sum(count for count, _, _ in counts) * share)
+    limits = [limit for _, limit, _ in counts if limit]
+    bounded = bool(counts) and len(limits) == len(counts)
+    answers = sum(limits) if bounded else USUAL_ANSWER_TOKENS * len(sample)
+    has_answers = not any("input" in body for body in sample[:1])  # embeddings are vectors
+    completion = round(answers * share) if has_answers else 0
+    cost = _cost(backend, model, prompt, completion)
+    return Estimate(
+        rows=rows,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        sampled=len(sample),
+        exact=all(exact for _, _, exact in counts) and len(sample) == rows,
+        answer_limit=bounded,
+        cost=cost,
+        remote_cost=None if cost is None else cost * REMOTE_DISCOUNT,
+        time_ms=_time_ms(backend, model, rows, concurrency),
+    )
+
+
+def _count(body: Json, model: str) -> tuple[int, int | None, bool]:
+    """(prompt tokens, the answer's limit, whether the count is exact) of one request."""
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     limit = limit if isinstance(limit, int) and limit > 0 else None
     if "messages" in body:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from channels.db import database_sync_to_async
 
 from batches import estimates
 from batches.models import Batch, File
+from batches.tables import Survey
 from webapp.accounts.models import User
 from webapp.backends import registry
 from webapp.patterns.batch import LineError, Validated
@@ -47,15 +50,39 @@ async def plan(
     chain = await _chain(checked, user, errors)
     if chain is None or checked.error_count or file is None:
         return None, errors
+    made = await _plan(chain, partial(estimates.estimate, file, checked), executor=executor, concurrency=concurrency, structured=structured)
+    if made is None:
+        message = f"The backend {chain.steps[0].backend.name} has no Batch API: run the batch locally."
+        return None, [LineError("no_batch_api", message, None, "executor")]
+    return made, []
+
+
+async def forecast(
+    survey: Survey, *, model: str, user: User, executor: str = Batch.Executor.AUTO, concurrency: int = 32, structured: bool = False
+) -> Plan | None:
+    """The plan for rows that are no file yet; None where remote is asked for in vain.
+
+    Raises:
+        PatternError: the model does not exist or is not the user's.
+    """
+    chain = await registry.resolve(model, user=user)
+    bodies = [body for _, body in survey.sample]
+    return await _plan(
+        chain, partial(estimates.of_sample, bodies, rows=survey.rows), executor=executor, concurrency=concurrency, structured=structured
+    )
+
+
+async def _plan(
+    chain: Chain, estimate: Callable[..., estimates.Estimate], *, executor: str, concurrency: int, structured: bool
+) -> Plan | None:
     first = chain.steps[0]
     chosen = await _executor(Batch.Executor(executor), first.backend.name, structured=structured)
     if chosen is None:
-        message = f"The backend {first.backend.name} has no Batch API: run the batch locally."
-        return None, [LineError("no_batch_api", message, None, "executor")]
-    estimate = await database_sync_to_async(estimates.estimate, thread_sensitive=False)(
-        file, checked, backend=first.backend.name, model=first.model, concurrency=concurrency
+        return None
+    known = await database_sync_to_async(estimate, thread_sensitive=False)(
+        backend=first.backend.name, model=first.model, concurrency=concurrency
     )
-    return Plan(chosen, first.backend.name, first.model, estimate.as_json()), []
+    return Plan(chosen, first.backend.name, first.model, known.as_json())
 
 
 async def _chain(checked: Validated, user: User, errors: list[LineError]) -> Chain | None:

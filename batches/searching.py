@@ -32,7 +32,7 @@ def index(*, batch: Batch) -> str:
     collect = collector()
     if collect is None or not can_be_searched(batch):
         raise InputError("This batch has no answers in words.", code="nothing_to_search")
-    return collect(batch.user, f"{batch.name or 'Batch'} {batch.id.hex[:6]}", _documents(batch))
+    return collect(batch.user, f"{batch.title[:90]} {batch.id.hex[:6]}", _documents(batch))
 
 
 def _documents(batch: Batch) -> Files:

@@ -139,6 +139,16 @@ def _csv(text: Iterable[str], head: str) -> Iterator[Row]:
         yield dict(zip(header, cells, strict=True))
 
 
-def preview(rows: Iterable[Row], prompting: Prompting, *, count: int = 3) -> list[tuple[str, Json]]:
-    """The first requests that would be made."""
-    return list(islice(requests(rows, prompting), count))
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All rows looked through: how many there are, and the first requests that they make."""
+
+    rows: int
+    sample: list[tuple[str, Json]]
+
+
+def survey(rows: Iterable[Row], prompting: Prompting, *, most: int = 200) -> Survey:
+    """Fill the template with every row, and keep the first `most` requests. Raises `InputError` for a row that cannot be filled in."""
+    made = requests(rows, prompting)
+    sample = list(islice(made, most))
+    return Survey(len(sample) + sum(1 for _ in made), sample)

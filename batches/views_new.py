@@ -22,6 +22,7 @@ from webapp.patterns.errors import InputError, PatternError
 
 SOURCES = [("jsonl", "JSONL file"), ("table", "Table and template"), ("lines", "Pasted lines")]
 SHOWN_ERRORS = 100
+SHOWN_REQUESTS = 3
 Form = JsonlForm | TableForm | LinesForm
 
 
@@ -116,7 +117,22 @@ def preview(request: HttpRequest) -> HttpResponse:
         return render(request, "batches/_preview.html", {"waiting": True})
     try:
         rows, _ = _rows(form)
-        made = tables.preview(rows, form.prompting())
+        found = tables.survey(rows, form.prompting())
+        plan = _forecast(found, form, user_of(request)) if found.rows else None
     except PatternError as error:
         return render(request, "batches/_preview.html", {"problem": error.message})
-    return render(request, "batches/_preview.html", {"made": [(custom_id, pretty(body)) for custom_id, body in made]})
+    made = [(custom_id, pretty(body)) for custom_id, body in found.sample[:SHOWN_REQUESTS]]
+    context = {"made": made, "plan": plan, "model": form.cleaned_data["model"], "endpoint": form.cleaned_data["endpoint"]}
+    return render(request, "batches/_preview.html", context)
+
+
+def _forecast(found: tables.Survey, form: PromptForm, user: User) -> planning.Plan | None:
+    data = form.options()
+    return async_to_sync(planning.forecast)(
+        found,
+        model=form.cleaned_data["model"],
+        user=user,
+        executor=data["executor"],
+        concurrency=data["concurrency"],
+        structured=data["schema"] is not None,
+    )

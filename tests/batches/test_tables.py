@@ -70,11 +70,19 @@ def test_ids_come_from_the_table_and_are_made_unique() -> None:
 
 
 def test_bodies_have_what_was_asked_for() -> None:
-    (made,) = tables.preview([{"name": "x"}], Prompting("/v1/chat/completions", "m", "{{name}}", "Be {{name}}", 5))
+    (made,) = tables.survey([{"name": "x"}], Prompting("/v1/chat/completions", "m", "{{name}}", "Be {{name}}", 5)).sample
     assert made[1] == {
         "model": "m",
         "messages": [{"role": "system", "content": "Be x"}, {"role": "user", "content": "x"}],
         "max_tokens": 5,
     }
-    (vector,) = tables.preview(tables.lines(" x \n\n"), Prompting("/v1/embeddings", "m", "{{ line }}"))
+    (vector,) = tables.survey(tables.lines(" x \n\n"), Prompting("/v1/embeddings", "m", "{{ line }}")).sample
     assert vector[1] == {"model": "m", "input": "x"}
+
+
+def test_every_row_is_looked_through_and_the_first_are_kept() -> None:
+    prompting = Prompting("/v1/chat/completions", "m", "{{ name }}")
+    found = tables.survey(({"name": str(number)} for number in range(500)), prompting, most=3)
+    assert (found.rows, [name for name, _ in found.sample]) == (500, ["row-1", "row-2", "row-3"])
+    with pytest.raises(InputError, match="template names"):
+        tables.survey([*({"name": "x"} for _ in range(300)), {"other": "y"}], prompting)

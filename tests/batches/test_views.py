@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import uuid
 from datetime import timedelta
@@ -14,8 +15,10 @@ from django.utils import timezone
 from batches import files, finishing, results
 from batches.models import Batch, BatchChunk, BatchRow, File
 from batches.results import RowResult
-from tests.batches.conftest import in_thread, line, lines, make_batch
+from tests.batches.conftest import CHAT, in_thread, line, lines, make_batch
 from tests.cast import Cast, make_cast
+from webapp.backends import services as backends
+from webapp.backends.models import Backend
 from webapp.patterns.types import Usage
 
 
@@ -218,3 +221,20 @@ def test_strangers_are_sent_to_sign_in(client: Client, cast: Cast) -> None:
     for path in ("/batches/", "/batches/new/", f"/batches/{uuid.uuid4()}/"):
         response = client.get(path)
         assert (response.status_code, response["Location"].startswith("/accounts/login/")) == (302, True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_table_is_counted_and_priced_before_anything_is_sent(as_owner: Client, cast: Cast) -> None:
+    backend = backends.add_backend(name="up", base_url="http://127.0.0.1:9/v1")
+    backends.add_model(backend=backend, name="m")
+    Backend.objects.update(input_price=10, output_price=20, capabilities={"batches": True})
+    table = "name\n" + "".join(f"Ada {number}\n" for number in range(400))
+    posted = {"file": upload(table.encode(), name="t.csv"), "model": "up/m", "endpoint": CHAT, "template": "Who is {{ name }}?"}
+    page = as_owner.post("/batches/new/preview/?source=table", {**posted, "max_tokens": "50"}).content.decode()
+    assert "Who is Ada 0?" in page
+    assert "400 to /v1/chat/completions" in page
+    assert "20\u2009000 (the rows' own limits)" in html.unescape(page)
+    assert "at the backend's Batch API" in html.unescape(page)
+    page = as_owner.post("/batches/new/preview/?source=table", {**posted, "file": upload(b"other\nx\n", name="t.csv")}).content.decode()
+    assert "The template names" in page
+    assert not Batch.objects.exists()

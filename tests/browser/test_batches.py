@@ -130,6 +130,8 @@ def test_a_wrong_file_shows_all_its_errors_before_anything_is_sent(server: Live,
     page.get_by_test_id("batch-submit").click()
     page.locator("[data-testid=batch-row][data-status=failed]").wait_for()
     assert page.get_by_text("duplicate_custom_id").count() == 3
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_table_and_a_template_make_requests(server: Live, browser_page: OpenPage, tmp_path: Path) -> None:
@@ -153,6 +155,8 @@ def test_the_pages_are_accessible(server: Live, browser_page: OpenPage, tmp_path
     page.goto("/batches/new/")
     page.get_by_test_id("batch-upload").set_input_files(input_file(tmp_path, 40))
     page.get_by_text("every line is right").wait_for()
+    page.get_by_text("Name, where it runs, webhook").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert accessibility_violations(page) == []
     page.get_by_test_id("batch-submit").click()
     page.locator("[data-testid=batch-row][data-status=completed]").wait_for()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,11 +19,14 @@ def insert(model: type[models.Model], columns: Sequence[str], rows: Iterable[Seq
 
 def execute(statement: str, rows: Iterable[Sequence[Any]]) -> None:
     """Execute a statement for each row of plain values: texts, numbers, UUIDs, aware datetimes, decimals that fit their column."""
-    adapt: dict[type, Callable[[Any], Any]] = {datetime: connection.ops.adapt_datetimefield_value}
-    if not connection.features.has_native_uuid_field:
-        adapt[UUID] = _hex
+    adapt: dict[type, Callable[[Any], Any]] = {datetime: _naive, UUID: _hex} if connection.vendor == "sqlite" else {}
     with connection.cursor() as cursor:
         cursor.executemany(statement, [[adapt[kind](value) if (kind := type(value)) in adapt else value for value in row] for row in rows])
+
+
+def _naive(value: datetime) -> str:
+    """As Django's SQLite backend writes it, in a fraction of the time."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
 
 
 def _hex(value: UUID) -> str:

@@ -68,7 +68,7 @@ def short(value: float) -> str:
 
 def seconds(ms: float) -> str:
     """Milliseconds as an axis says them."""
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.3g} s"
+    return f"{ms:.3g} ms" if ms < 1000 else f"{ms / 1000:.3g} s"
 
 
 def top_of(values: Sequence[float]) -> float:

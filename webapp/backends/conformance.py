@@ -189,7 +189,7 @@ def _models(prober: Prober, reply: Reply) -> Verdict:
     except PatternError as error:
         return "no", error.message
     prober.facts["windows"] = {info.id: info.context_window for info in found}
-    return "yes", f"{len(found)} models"
+    return "yes", f"{len(found)} model{'' if len(found) == 1 else 's'}"
 
 
 def _chat(prober: Prober, reply: Reply) -> Verdict:
@@ -235,7 +235,7 @@ def _tools(_prober: Prober, reply: Reply) -> Verdict:
 
 def _parallel(_prober: Prober, reply: Reply) -> Verdict:
     calls = _calls(reply)
-    return ("yes", f"{len(calls)} calls at once") if len(calls) > 1 else ("unclear", f"{len(calls)} call where two were asked for")
+    return ("yes", f"{len(calls)} calls at once") if len(calls) > 1 else ("unclear", f"{len(calls) or 'no'} call where two were asked for")
 
 
 def _schema(_prober: Prober, reply: Reply) -> Verdict:

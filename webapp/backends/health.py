@@ -47,11 +47,12 @@ def set_flag(*, backend: Backend, error: type[errors.BackendError] | None, why: 
 
 
 def keep(*, backend: Backend, up: bool, why: str = "", latency_ms: float | None = None, source: str = "poll") -> None:
-    """Note a backend's state. The same state again is written every few seconds at most."""
+    """Note a backend's state. The same state again, of traffic, is written every few seconds at most."""
     now = timezone.now()
     state = Health.State.UP if up else Health.State.DOWN
     row, _new = Health.objects.get_or_create(backend=backend)
-    if row.state == state and row.why == why[:500] and row.checked_at and now - row.checked_at < WRITE_EVERY:
+    fresh = source == "traffic" and row.checked_at and now - row.checked_at < WRITE_EVERY
+    if fresh and row.state == state and row.why == why[:500]:
         return
     row.state, row.why, row.source, row.checked_at = state, why[:500], source, now
     row.latency_ms = latency_ms if latency_ms is not None else row.latency_ms

@@ -50,6 +50,9 @@ async def poll(*, quiet: timedelta) -> None:
 
 async def look_at(pk: int) -> bool:
     """Ask one backend for its models and keep what that says of its health; whether it is up."""
+    from webapp.patterns.providers.openai import warm_up
+
+    await warm_up()  # its first time takes long, and is not the server's fault
     begun = time.monotonic()
     error = await _ask(pk)
     latency = (time.monotonic() - begun) * 1000

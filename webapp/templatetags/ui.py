@@ -67,9 +67,11 @@ def thousands(value: float | None) -> str:
 
 @register.filter
 def milliseconds(value: float | None) -> str:
-    """A duration in ms as people say it: 840 ms, 4.2 s, 3 min 5 s."""
+    """A duration in ms as people say it: 0.7 ms, 840 ms, 4.2 s, 3 min 5 s."""
     if value is None:
         return "–"
+    if 0 < value < 10:
+        return f"{value:.1f} ms"
     if value < 1000:
         return f"{value:.0f} ms"
     seconds = value / 1000

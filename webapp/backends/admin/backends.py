@@ -31,6 +31,7 @@ class ModelInline(admin.TabularInline):
     formset = LabelledRows
     extra = 0
     fields = ["name", "context_window", "input_price", "output_price", "tools", "json_schema", "embeddings"]
+    verbose_name = "model"
     verbose_name_plural = "Models"
 
 

@@ -34,6 +34,7 @@ class StepInline(admin.TabularInline):
     form = StepForm
     formset = LabelledRows
     extra = 0
+    verbose_name = "step"
     verbose_name_plural = "Steps, tried in this order"
 
     def get_extra(self, request: HttpRequest, obj: Route | None = None, **kwargs: Any) -> int:  # noqa: ARG002 - Django's signature
