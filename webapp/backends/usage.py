@@ -137,7 +137,7 @@ DAY_SUMS: Mapping[str, Any] = {
 def _plus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Both rows of sums as one; a cost is None where neither has any."""
     costs = [row["costs"] for row in (one, other) if row.get("costs") is not None]
-    added = {name: one.get(name, 0) + other.get(name, 0) for name in {*one, *other} if name not in {"key", "costs"}}
+    added = {name: int(one.get(name, 0)) + int(other.get(name, 0)) for name in {*one, *other} if name not in {"key", "costs"}}
     return {**added, "costs": sum(costs) if costs else None}
 
 

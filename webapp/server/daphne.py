@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +31,7 @@ from twisted.web import http
 
 from webapp import background
 from webapp.server.eager import EagerTransport, text_frame
-from webapp.server.http import Application, Scope
+from webapp.server.http import Application, Scope, invalid_request
 from webapp.server.lifespan import Lifespan
 from webapp.server.websocket import MAX_MESSAGE_BYTES
 
@@ -173,12 +174,12 @@ class Request(WebRequest):
                 return "A header of the request is invalid."
         if len(self.requestHeaders.getRawHeaders(b"host", ())) != 1 and self.clientproto != b"HTTP/1.0":
             return "The request must have one Host header."
-        return "" if self.uri.isascii() and self.path.startswith(b"/") else "The address of the request is invalid."
+        return "" if self.uri.isascii() else "The address of the request is invalid."
 
     def _refuse(self, problem: str) -> None:
-        error = {"message": problem, "type": "invalid_request_error", "param": None, "code": "invalid_request"}
-        raw = json.dumps({"error": error}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(raw)).encode())]
+        raw = json.dumps(invalid_request(problem)).encode()
+        length, request_id = str(len(raw)).encode(), uuid.uuid4().hex.encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"x-request-id", request_id)]
         self.handle_reply({"type": "http.response.start", "status": 400, "headers": headers})
         self.handle_reply({"type": "http.response.body", "body": raw})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
@@ -23,10 +24,18 @@ class HttpRouter:
         self.default = default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith("/"):  # CONNECT's host and port, the * of OPTIONS: Django would stumble over them
+            await send_json(send, HTTPStatus.BAD_REQUEST, invalid_request("The address of the request is invalid."))
+            return
         await self._application(scope["path"])(scope, receive, send)
 
     def _application(self, path: str) -> Application:
         return next((app for root, app in self.mounts.items() if path == root or path.startswith(root + "/")), self.default)
+
+
+def invalid_request(message: str) -> Any:
+    """A body in the shape of OpenAI's errors."""
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_request"}}
 
 
 def with_own_thread(app: Application) -> Application:

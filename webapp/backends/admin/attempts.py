@@ -33,7 +33,7 @@ class ErrorFilter(admin.SimpleListFilter):
 
 @admin.register(Attempt)
 class AttemptAdmin(admin.ModelAdmin):
-    list_display = ["when", "asked", "tried", "result", "first_token", "duration", "tokens", "cost"]
+    list_display = ["when", "result", "asked", "tried", "first_token", "duration", "tokens", "cost"]
     list_filter = ["outcome", "backend", "route", "source", ErrorFilter, ("user", admin.RelatedOnlyFieldListFilter)]
     search_fields = ["request_id", "model", "route", "why"]
     search_help_text = "A request id, a model, a route, or words of the reason."
