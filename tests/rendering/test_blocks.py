@@ -65,7 +65,7 @@ def test_however_the_text_is_cut_the_end_is_the_whole_rendering(seed: int) -> No
 
 
 def test_a_finished_block_is_never_drawn_again() -> None:
-    growing = GrowingMarkdown()
+    growing = GrowingMarkdown(clock=lambda: 0.0)
     growing.feed("First *paragraph*.\n\nSecond ")
     growing.update()
     version = growing.blocks[0].version
@@ -77,7 +77,7 @@ def test_a_finished_block_is_never_drawn_again() -> None:
 
 
 def test_plain_words_are_appended() -> None:
-    growing = GrowingMarkdown()
+    growing = GrowingMarkdown(clock=lambda: 0.0)
     growing.feed("A **bold** start and ")
     growing.update()
     seen = growing.blocks[0].version
@@ -91,7 +91,7 @@ def test_plain_words_are_appended() -> None:
 
 
 def test_a_reader_from_before_a_redraw_gets_the_whole_block() -> None:
-    growing = GrowingMarkdown()
+    growing = GrowingMarkdown(clock=lambda: 0.0)
     growing.feed("Some words ")
     growing.update()
     seen = growing.blocks[0].version
@@ -101,7 +101,7 @@ def test_a_reader_from_before_a_redraw_gets_the_whole_block() -> None:
 
 
 def test_words_at_the_end_of_a_list_go_into_its_last_item() -> None:
-    growing = GrowingMarkdown()
+    growing = GrowingMarkdown(clock=lambda: 0.0)
     growing.feed("- one two\n- three four")
     growing.update()
     growing.feed(" five")
