@@ -45,14 +45,10 @@ def route(live: Live, make_upstream: Callable[..., Upstream]) -> Upstream:
 
 
 def add_route(live: Live, *upstreams: Upstream) -> None:
-    steps: list[str] = []
-    for upstream in upstreams:
-        name = f"up{upstream.port}"
-        assert live.manage("add_backend", "--name", name, "--base-url", upstream.base_url).returncode == 0
-        steps += ["--step", f"{name}/m"]
-    for route in ("default", f"seen-{upstreams[0].port}"):
-        done = live.manage("add_route", "--name", route, *steps)
-        assert done.returncode == 0, done.stderr
+    commands = [["add_backend", "--name", f"up{up.port}", "--base-url", up.base_url] for up in upstreams]
+    steps = [argument for up in upstreams for argument in ("--step", f"up{up.port}/m")]
+    commands += [["add_route", "--name", route, *steps] for route in ("default", f"seen-{upstreams[0].port}")]
+    live.run_python(f"from django.core.management import call_command\nfor command in {commands!r}:\n    call_command(*command)")
     _wait_until_seen(live, f"seen-{upstreams[0].port}")
 
 

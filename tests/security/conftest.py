@@ -122,6 +122,8 @@ def _batches(owner: User) -> Things:
     file = batches.files.store(user=owner, filename=f"{WORD}.jsonl", purpose="batch", data=[line])
     batch = batches.services.create(user=owner, input_file=file, executor="local", name=WORD)
     batch.rows.create(number=1, custom_id=WORD, offset=0, length=len(line))
+    batch.total, batch.completed, batch.failed = 2, 1, 1  # there is output, and there are errors
+    batch.save()
     return {"/batches/": {"batch_id": batch.pk, "number": 1}}
 
 

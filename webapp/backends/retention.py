@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
@@ -22,42 +20,11 @@ from webapp.backends.models import Attempt, UsageDay
 logger = logging.getLogger("patchbay.backends")
 WAKE_SECONDS: Final = 3600.0
 AT_ONCE: Final = 1000
-"""Attempts added up in one transaction: some 50 ms, in which SQLite lets nobody else write."""
+"""Attempts added up in one transaction: a fraction of a second, in which SQLite lets nobody else write."""
 BREATH_SECONDS: Final = 0.2
 """Between two such transactions."""
 GROWTH: Final = 1.05
 """A bin of the histogram is so much wider than the one before: a percentile read from it is off by 2.5 % at most."""
-
-Key = tuple[date, str, str, str, str, int | None]
-"""(day, backend, model, route, source, user)."""
-
-
-@dataclass(slots=True)
-class _Sums:
-    requests: int = 0
-    attempts: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    estimated_tokens: int = 0
-    cost: Decimal | None = None
-    first_tokens: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-
-    def add(self, row: Attempt, *, last: bool) -> None:
-        tokens = row.prompt_tokens + row.completion_tokens
-        self.requests += last
-        self.attempts += 1
-        self.prompt_tokens += row.prompt_tokens
-        self.completion_tokens += row.completion_tokens
-        self.estimated_tokens += tokens if row.estimated else 0
-        if row.cost is not None:
-            self.cost = (self.cost or Decimal(0)) + row.cost
-        if row.outcome == "failed":
-            self.failed += 1
-            self.errors[row.error] += 1
-        elif row.first_token_ms is not None:
-            self.first_tokens[str(bin_of(row.first_token_ms))] += 1
 
 
 def bin_of(milliseconds: float) -> int:
@@ -81,8 +48,7 @@ def add_up(before: datetime, *, at_once: int = AT_ONCE) -> int:
     """Add up some of the attempts before a time, and delete them: the oldest, `at_once` at most. Returns how many there were."""
     old = Attempt.objects.filter(created_at__lt=before).order_by("created_at", "id")
     rows = list(old.select_for_update(skip_locked=True)[:at_once] if _locks() else old[:at_once])
-    for key, sums in _by_key(row for row in _with_last(rows)).items():
-        _merge(key, sums)
+    UsageDay.objects.bulk_create(_days(_with_last(rows)))
     Attempt.objects.filter(pk__in=[row.pk for row in rows]).delete()
     return len(rows)
 
@@ -102,29 +68,31 @@ def _with_last(rows: list[Attempt]) -> list[tuple[Attempt, bool]]:
     return [(row, last[row.request_id] == row.pk and row.request_id not in going_on) for row in made]
 
 
-def _by_key(rows: Iterable[tuple[Attempt, bool]]) -> dict[Key, _Sums]:
-    found: dict[Key, _Sums] = {}
+def _days(rows: Iterable[tuple[Attempt, bool]]) -> Iterable[UsageDay]:
+    """One for each day, backend, model, route, source and user among these."""
+    found: dict[tuple[Any, ...], UsageDay] = {}
     for row, last in rows:
         key = (row.created_at.astimezone(UTC).date(), row.backend, row.model, row.route, row.source, row.user_id)
-        found.setdefault(key, _Sums()).add(row, last=last)
-    return found
+        if key not in found:
+            found[key] = UsageDay(**dict(zip(("day", "backend", "model", "route", "source", "user_id"), key, strict=True)))
+        _add(found[key], row, last=last)
+    return found.values()
 
 
-def _merge(key: Key, sums: _Sums) -> None:
-    names = ("day", "backend", "model", "route", "source", "user_id")
-    known = UsageDay.objects.select_for_update().filter(**dict(zip(names, key, strict=True))).first()
-    row = known or UsageDay(**dict(zip(names, key, strict=True)))
-    for name in ("requests", "attempts", "failed", "prompt_tokens", "completion_tokens", "estimated_tokens"):
-        setattr(row, name, getattr(row, name) + getattr(sums, name))
-    if sums.cost is not None:
-        row.cost = (row.cost or Decimal(0)) + sums.cost
-    row.first_tokens = _sum(row.first_tokens, sums.first_tokens)
-    row.errors = _sum(row.errors, sums.errors)
-    row.save()
-
-
-def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return dict(Counter(one) + Counter(other))
+def _add(day: UsageDay, row: Attempt, *, last: bool) -> None:
+    day.requests += last
+    day.attempts += 1
+    day.prompt_tokens += row.prompt_tokens
+    day.completion_tokens += row.completion_tokens
+    day.estimated_tokens += row.prompt_tokens + row.completion_tokens if row.estimated else 0
+    if row.cost is not None:
+        day.cost = (day.cost or Decimal(0)) + row.cost
+    if row.outcome == "failed":
+        day.failed += 1
+        day.errors[row.error] = day.errors.get(row.error, 0) + 1
+    elif row.first_token_ms is not None:
+        name = str(bin_of(row.first_token_ms))
+        day.first_tokens[name] = day.first_tokens.get(name, 0) + 1
 
 
 @asynccontextmanager
