@@ -25,9 +25,9 @@ from batches.services import WINDOW
 from webapp.accounts.models import User
 from webapp.backends import registry
 from webapp.backends.db import in_database
-from webapp.patterns import batch_remote
+from webapp.patterns import batch_remote, storable
 from webapp.patterns.batch import Validated
-from webapp.patterns.errors import PatternError
+from webapp.patterns.errors import BackendError, PatternError
 from webapp.patterns.types import Json
 
 if TYPE_CHECKING:
@@ -36,15 +36,23 @@ if TYPE_CHECKING:
 PAGE = 30
 PERMISSION = "batches.follow_batch"
 DRAFT_SECONDS = 24 * 3600
+MAX_CHARS = 200
+MAX_COUNT = 1_000_000
+GONE = frozenset({400, 403, 404, 410})
+"""Statuses by which a server says that it will not hand out a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A job at a backend; `batch` is the user's own that stands for it, where there is one."""
+    """What a server says of a job, as far as it can be made out; `batch` is the user's own that stands for it, where there is one."""
 
-    job: Json
-    created_at: datetime | None
+    id: str
     name: str
+    status: str
+    model: str
+    completed: int
+    total: int
+    created_at: datetime | None
     batch: Batch | None
 
 
@@ -73,65 +81,97 @@ async def listed(user: User, backend: str, *, after: str = "") -> Page:
 
 
 def _known(user: User, backend: str, jobs: Sequence[Json]) -> list[Found]:
-    ids = [str(job.get("id")) for job in jobs]
+    ids = [_text(job, "id") for job in jobs]
     ours = Batch.objects.filter(backend=backend, remote_id__in=ids)
     mine = {batch.remote_id: batch for batch in ours.filter(user=user)}
     others = set(ours.filter(followed=False).exclude(user=user).values_list("remote_id", flat=True))
-    return [_found(job, mine.get(str(job["id"]))) for job in jobs if job.get("id") and str(job["id"]) not in others]
+    return [_found(job, mine.get(id_)) for id_, job in zip(ids, jobs, strict=True) if id_ and id_ not in others]
 
 
 def _found(job: Json, batch: Batch | None) -> Found:
-    return Found(job, _moment(job.get("created_at")), _name(job), batch)
+    counts = _part(job, "request_counts")
+    return Found(
+        id=_text(job, "id"),
+        name=_name(job),
+        status=_text(job, "status"),
+        model=_text(job, "model"),
+        completed=_count(counts, "completed"),
+        total=_count(counts, "total"),
+        created_at=_moment(job, "created_at"),
+        batch=batch,
+    )
 
 
 def _name(job: Json) -> str:
-    told = job.get("metadata") or {}
-    return str(told.get("name") or told.get("description") or told.get("job_description") or "")[:200] if isinstance(told, dict) else ""
+    told = _part(job, "metadata")
+    return _text(told, "name") or _text(told, "description") or _text(told, "job_description")
 
 
-def _moment(seconds: Any) -> datetime | None:
+def _part(job: Json, name: str) -> Json:
+    value = job.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(job: Json, name: str) -> str:
+    value = job.get(name)
+    return storable.text(value)[:MAX_CHARS] if isinstance(value, str) else ""
+
+
+def _count(counts: Json, name: str) -> int:
+    value = counts.get(name)
+    return min(value, MAX_COUNT) if isinstance(value, int) and value > 0 else 0
+
+
+def _moment(job: Json, name: str) -> datetime | None:
+    seconds = job.get(name)
     return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int | float) and 0 < seconds < 1e11 else None
 
 
 async def follow(*, user: User, backend: str, job_id: str) -> Batch:
     """The user's batch that stands for a job at a backend, made where there was none. Raises `PatternError`."""
-    found = await in_database(_known, user, backend, [await (await registry.backend(backend)).retrieve_batch(job_id)])
-    if not found:
+    job = await (await registry.backend(backend)).retrieve_batch(job_id)
+    return await in_database(_batch, user, backend, job)
+
+
+def _batch(user: User, backend: str, job: Json) -> Batch:
+    found = next(iter(_known(user, backend, [job])), None)
+    if found is None:
         raise PatternError("This job belongs to another user's batch.")
-    return await in_database(_batch, user, backend, found[0])
-
-
-def _batch(user: User, backend: str, found: Found) -> Batch:
     if found.batch is not None:
         return found.batch
-    now, job = timezone.now(), found.job
-    model = str(job.get("model") or "")
+    now = timezone.now()
     fields: Json = {
-        "name": found.name or f"{job['id']} at {backend}"[:200],
+        "name": found.name or f"{found.id} at {backend}"[:MAX_CHARS],
         "status": Batch.Status.IN_PROGRESS,
         "executor": Batch.Executor.REMOTE,
         "followed": True,
         "input_id": uuid.uuid4(),
-        "endpoint": str(job.get("endpoint") or "")[:64],
-        "model": f"{backend}/{model}" if model else "",
-        "remote_model": model[:200],
-        "remote_file_id": str(job.get("input_file_id") or ""),
-        "remote_status": str(job.get("status") or "")[:32],
-        "total": int((job.get("request_counts") or {}).get("total") or 0),
-        "in_progress_at": _moment(job.get("in_progress_at")) or found.created_at or now,
-        "expires_at": max(_moment(job.get("expires_at")) or now, now + WINDOW),
+        "endpoint": _text(job, "endpoint")[:64],
+        "model": f"{backend}/{found.model}" if found.model else "",
+        "remote_model": found.model,
+        "remote_file_id": _text(job, "input_file_id"),
+        "remote_status": found.status[:32],
+        "total": found.total,
+        "in_progress_at": _moment(job, "in_progress_at") or found.created_at or now,
+        "expires_at": max(_moment(job, "expires_at") or now, now + WINDOW),
     }
-    batch, _new = Batch.objects.get_or_create(user=user, backend=backend, remote_id=str(job["id"]), defaults=fields)
+    batch, _new = Batch.objects.get_or_create(user=user, backend=backend, remote_id=found.id, defaults=fields)
     return batch
 
 
 async def take_input(batch: Batch, server: OpenAIBackend, database: Database) -> None:
-    """Bring the job's requests home, once, so that its rows can be looked at; where they are gone, the results alone must do."""
+    """Bring the job's requests home, once, so that its rows can be looked at; where they are gone, the results alone must do.
+
+    Raises:
+        PatternError: for a reason that may pass.
+    """
     if batch.input_file_id or not batch.remote_file_id:
         return
     try:
         file = await _downloaded(batch, server, database)
-    except PatternError:
+    except (BackendError, files.FileTooLarge) as error:
+        if isinstance(error, BackendError) and error.status not in GONE:
+            raise
         await database.run(_store, batch, remote_file_id="")
         return
     checked = await sync_to_async(preparing.validate, thread_sensitive=False)(file, endpoint=batch.endpoint)
@@ -149,7 +189,8 @@ async def _downloaded(batch: Batch, server: OpenAIBackend, database: Database) -
 
 def _take(batch: Batch, file: File, checked: Validated) -> None:
     with durable():
-        _store(batch, input_file=file, input_id=file.pk, total=len(checked.lines), model=batch.model or f"{batch.backend}/{checked.model}")
+        model = batch.model or f"{batch.backend}/{checked.model}"[:MAX_CHARS]
+        _store(batch, input_file=file, input_id=file.pk, total=len(checked.lines), model=model)
         File.objects.filter(pk=file.pk).update(expires_at=None)
         sql.put_up_rows(batch.pk, ((line.number, line.custom_id, line.offset, line.length) for line in checked.lines))
 

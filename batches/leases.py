@@ -115,6 +115,12 @@ def release(work: Batch | BatchChunk) -> None:
     _held(work).update(**_given_back(type(work)))
 
 
+def release_all(owner: str) -> None:
+    """Give back whatever `owner` holds: a claim may have been made for a task that was cancelled while it waited for it."""
+    for kind in (Batch, BatchChunk):
+        kind._default_manager.filter(owner=owner).update(**_given_back(kind))
+
+
 def _given_back(kind: type[Batch | BatchChunk]) -> dict[str, Any]:
     """What is written to a row that is free again; a chunk may be handed out again at once."""
     return {"owner": "", "lease_until": None} | ({"sent_at": None} if kind is BatchChunk else {})

@@ -93,6 +93,7 @@ class Runner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._guarded(partial(self.database.run, leases.release_all, self.owner))
         await self.database.aclose()
 
     async def _advance(self, batch: Batch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from html import escape
 from typing import Any
@@ -22,7 +23,7 @@ _STATES = {
 def reasoning_head(part: Part) -> str:
     """The start of a folded reasoning, up to its text."""
     ms = part.fields.get("ms")
-    title = f"Thought for {_seconds(ms)}" if ms is not None else "Thought" if part.whole else "Thinking…"
+    title = f"Thought for {_duration(ms)}" if ms is not None else "Thought" if part.whole else "Thinking…"
     return f'<details class="reasoning"><summary>{title}</summary><div class="reasoning-text">'
 
 
@@ -30,8 +31,8 @@ def reasoning_tail() -> str:
     return "</div></details>"
 
 
-def _seconds(ms: float) -> str:
-    return milliseconds(ms) if ms < 1000 else f"{ms / 1000:.0f} s"
+def _duration(ms: float) -> str:
+    return "a moment" if ms < 1000 else f"{ms / 1000:.0f} s"
 
 
 def tool_card(call: dict[str, Any]) -> str:
@@ -39,6 +40,7 @@ def tool_card(call: dict[str, Any]) -> str:
     state, word = _STATES[call["state"]]
     took = f' <span class="muted small">{milliseconds(call["ms"])}</span>' if call.get("ms") is not None else ""
     head = f'<code>{escape(call["name"])}</code> <span class="badge" data-state="{state}">{word}</span>{took}'
+    head += f' <span class="muted small">{escape(_glance(call["arguments"]))}</span>'
     body = _shown("Arguments", _pretty(call["arguments"]))
     if call.get("error"):
         body += _shown("Error", str(call["error"]))
@@ -64,6 +66,15 @@ def _question(call_id: str) -> str:
 def _shown(title: str, text: str) -> str:
     cut = text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + f"\n… {len(text) - SHOWN_CHARS:,} more characters"
     return f'<div class="tool-part"><div class="muted small">{title}</div><pre tabindex="0">{escape(cut, quote=False)}</pre></div>'
+
+
+def _glance(arguments: Any) -> str:
+    """What tells one call from another: the values of its arguments, on one line."""
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    with contextlib.suppress(ValueError, RecursionError):  # broken JSON is shown as it came
+        found = json.loads(text)
+        text = ", ".join(map(str, found.values())) if isinstance(found, dict) else text
+    return " ".join(text[:400].split())[:100]
 
 
 def _pretty(text: Any) -> str:

@@ -25,13 +25,14 @@ from chat.db import read
 from chat.keeping import keep
 from chat.live import Live
 from chat.models import Conversation, Generation, Message
+from chat.nudges import GROUP, nudge_all
 from chat.services import Started, Status
 from chat.writer import Writer
 from webapp import background, threads
 from webapp.patterns.errors import PatternError
+from webapp.server.layer import AWAY
 
 logger = logging.getLogger("patchbay.chat")
-GROUP = "chat.hubs"
 HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
@@ -55,6 +56,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beat = 0.0
+        self._judges_from = 0.0
         self._ends, self._names = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._stopping = False
         self.writer = Writer(written=self._written, tick=self._tick)
@@ -264,11 +266,7 @@ class Hub:
         self.spawn(self._tell("more", ids=[str(id_) for id_ in ids]))
 
     async def _tell(self, what: str, **details: Any) -> None:
-        """Nudge the other processes. A lost nudge costs them a second: they poll."""
-        try:
-            await get_channel_layer().group_send(GROUP, {"type": "chat.nudge", "what": what, "from": str(self.id), **details})
-        except (OSError, RuntimeError) as error:
-            logger.warning("The channel layer is away: %s", error)
+        await nudge_all({"what": what, "from": str(self.id), **details})
 
     async def _listen(self) -> None:
         while True:
@@ -278,7 +276,7 @@ class Hub:
                 await layer.group_add(GROUP, channel)
                 while True:
                     self._hear(await layer.receive(channel))
-            except (OSError, RuntimeError) as error:
+            except AWAY as error:
                 logger.warning("The channel layer is away: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -329,12 +327,23 @@ class Hub:
     def _tick(self) -> None:
         for generation in services.stops_requested(self.id):
             self._loop.call_soon_threadsafe(self._stop_mine, generation)
-        if time.monotonic() - self._beat < HEARTBEAT_SECONDS:
+        now = time.monotonic()
+        if now - self._beat < HEARTBEAT_SECONDS:
             return
-        self._beat = time.monotonic()
         services.announce(self.id)
+        if self._beat and now - self._beat > 2 * HEARTBEAT_SECONDS:
+            # The database was away, and so nobody could say that they live: they get the time to, before anybody is taken for dead.
+            self._judges_from = now + services.OWNER_SILENCE.total_seconds()
+        self._beat = now
+        if now >= self._judges_from:
+            self._reap()
+        self._cut_suspended()
+
+    def _reap(self) -> None:
         for conversation in services.reap(self.id):
             self._loop.call_soon_threadsafe(self.spawn, self.changed(conversation))
+
+    def _cut_suspended(self) -> None:
         watched = {attachment.user.pk for group in tuple(self.attachments.values()) for attachment in tuple(group)}
         if watched:
             suspended = watched - selectors.active_users(watched)
@@ -366,12 +375,8 @@ def hub() -> Hub:
 
 async def nudge(conversation_id: UUID) -> None:
     """Whoever has the conversation open sees it anew: for views, whose process may have no hub."""
-    if _hub:
-        await _hub.changed(conversation_id)
-    else:
-        await get_channel_layer().group_send(
-            GROUP, {"type": "chat.nudge", "what": "changed", "from": "", "conversation": str(conversation_id)}
-        )
+    message = {"what": "changed", "from": "", "conversation": str(conversation_id)}
+    await (_hub.changed(conversation_id) if _hub else nudge_all(message))
 
 
 async def stop_and_wait(conversation_id: UUID, user: Any) -> None:

@@ -19,7 +19,7 @@ MAX_BYTES = 50 * 1024 * 1024
 MAX_CONVERSATIONS = 20_000
 MAX_NODES = 200_000
 MAX_TEXT = 1_000_000
-NOT_TEXT = "*(a file that is not in the export)*"
+NOT_TEXT = "*(a picture or file: not imported)*"
 _SILENT = {"thoughts", "reasoning_recap", "user_editable_context", "model_editable_context"}
 
 Json = dict[str, Any]
@@ -126,13 +126,22 @@ def _chatgpt_turn(message: object) -> Json | None:
         return None
     parts = content.get("parts")
     text = "\n\n".join(_part(part) for part in parts) if isinstance(parts, list) else _text(content.get("text"))
-    return _fields(author.get("role"), text, metadata.get("model_slug"), message.get("create_time"))
+    return _fields(
+        author.get("role"), text + _left_out(metadata.get("attachments")), metadata.get("model_slug"), message.get("create_time")
+    )
 
 
 def _part(part: object) -> str:
     if isinstance(part, str):
         return part
     return _text(_object(part).get("text")) or NOT_TEXT
+
+
+def _left_out(files: object) -> str:
+    """A line that names the files of a message, which stay behind."""
+    listed = files if isinstance(files, list) else []
+    names = [_text(_object(file).get("name")) or _text(_object(file).get("type")) or "a file" for file in listed]
+    return f"\n\n*(not imported: {', '.join(names)})*" if names else ""
 
 
 def _open_webui(entry: Json, budget: _Budget) -> Imported:
@@ -153,7 +162,7 @@ def _open_webui(entry: Json, budget: _Budget) -> Imported:
 def _open_webui_turn(message: Json) -> Json | None:
     content = message.get("content")
     text = "\n\n".join(_part(part) for part in content) if isinstance(content, list) else _text(content)
-    return _fields(message.get("role"), text, message.get("model"), message.get("timestamp"))
+    return _fields(message.get("role"), text + _left_out(message.get("files")), message.get("model"), message.get("timestamp"))
 
 
 def _fields(role: object, text: str, model: object, at: object) -> Json | None:

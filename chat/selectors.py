@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 
 from chat import files
 from chat.models import Conversation, Generation, LogRow, Message, Prompt, Upload
+from chat.prompts import COMMANDS
 from webapp.accounts.models import User
 
 SIDEBAR = 60
@@ -227,6 +228,11 @@ def prompt(prompt_id: UUID, user: User) -> Prompt:
     if found is None:
         raise NotFound(str(prompt_id))
     return found
+
+
+def is_command(name: str, user: User) -> bool:
+    """Whether `/name` is a command of the composer, or a prompt that the user may use."""
+    return name in COMMANDS or Prompt.objects.filter(Q(user=user) | Q(shared=True), name=name).exists()
 
 
 def own_prompt(prompt_id: UUID, user: User) -> Prompt:

@@ -73,6 +73,8 @@ def send(
 ) -> Started:
     """Add a question to the end of the shown branch (in a new conversation, if the id is fresh), and begin its answer."""
     text = _checked(text, attachments)
+    if text.startswith("/") and selectors.is_command(text[1:], user):  # sent before its list had come
+        raise Refused(f"{text} is a command, not a question: choose it in the list that / opens.")
     conversation, created = Conversation.objects.get_or_create(
         id=conversation_id,
         defaults={"user": user, "updated_at": timezone.now(), "system_prompt": user.system_prompt, "title": first_words(text)},

@@ -10,6 +10,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from search import query
 from search.chunking import SEPARATOR
@@ -19,6 +20,9 @@ from search.selectors import Filters
 
 DEPTH = 10
 MIN_WORDS = 2
+
+Half = Literal["both", "even", "odd"]
+HALVES: dict[Half, slice] = {"both": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,8 @@ class Quality:
     ndcg: float
 
 
-def known_items(collection: Collection, count: int, seed: int = 7) -> list[Item]:
-    """Up to `count` queries; the same for the same corpus and seed."""
+def known_items(collection: Collection, count: int, *, half: Half = "both", seed: int = 7) -> list[Item]:
+    """Up to `count` queries; the same for the same corpus and seed. What is chosen on one half is measured on the other."""
     places: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for pk, heading in Chunk.objects.filter(collection=collection).exclude(heading="").order_by("pk").values_list("pk", "heading"):
         places[heading.rsplit(SEPARATOR, 1)[-1].strip().lower()][heading].add(pk)
@@ -49,7 +53,7 @@ def known_items(collection: Collection, count: int, seed: int = 7) -> list[Item]
         if len(paths) == 1 and len(title.split()) >= MIN_WORDS
     ]
     random.Random(seed).shuffle(items)  # noqa: S311 - a sample, not a secret
-    return items[:count]
+    return items[HALVES[half]][:count]
 
 
 async def evaluate(collection: Collection, items: Sequence[Item]) -> dict[Mode, Quality]:

@@ -11,6 +11,7 @@ from search.models import Chunk, Collection
 MAX_POINTS = 1500
 WIDTH, HEIGHT, MARGIN = 1000, 620, 24
 COLOURS = 8
+LABELS, LABEL_CHARS, LABEL_CHAR_WIDTH, LABEL_HEIGHT = 12, 32, 8, 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,19 @@ def _labels(points: Sequence[Point]) -> list[Label]:
     by_document: dict[object, list[Point]] = {}
     for point in points:
         by_document.setdefault(point.chunk.document_id, []).append(point)
-    largest = sorted(by_document.values(), key=len, reverse=True)[:12]
-    return [
-        Label(
-            group[0].chunk.document.name[:32],
+    labels: list[Label] = []
+    for group in sorted(by_document.values(), key=len, reverse=True):
+        label = Label(
+            group[0].chunk.document.name[-LABEL_CHARS:],
             round(sum(point.x for point in group) / len(group), 1),
             round(sum(point.y for point in group) / len(group), 1),
             group[0].colour,
         )
-        for group in largest
-    ]
+        if not any(_overlap(label, other) for other in labels):
+            labels.append(label)
+    return labels[:LABELS]
+
+
+def _overlap(one: Label, other: Label) -> bool:
+    apart = (len(one.text) + len(other.text)) / 2 * LABEL_CHAR_WIDTH
+    return abs(one.y - other.y) < LABEL_HEIGHT and abs(one.x - other.x) < apart

@@ -30,6 +30,8 @@ BLOCKS = {
     *("header", "hr", "html", "li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul"),
 }
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
+PERMALINK = "¶"
+"""What documentation tools put behind headings and definitions."""
 MAIN = ".//main | .//article | .//*[@role='main']"
 
 
@@ -66,7 +68,7 @@ class _Reader:
             if leaving:
                 self._leave(element)
                 self._inline.append(element.tail or "")
-            elif element.tag in SKIPPED:
+            elif element.tag in SKIPPED or (element.tag == "a" and element.text == PERMALINK):
                 self._inline.append(element.tail or "")
             elif element.tag in HEADINGS:
                 self._flush()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
@@ -20,6 +23,8 @@ from search.views.people import who
 from webapp.patterns.errors import InputError
 
 DOCUMENTS_A_PAGE = 100
+NAMED = 5
+"""Files that a message names; of more it says how many."""
 
 
 def _owned(request: HttpRequest, pk: int) -> Collection:
@@ -62,10 +67,8 @@ def collection(request: HttpRequest, pk: int) -> HttpResponse:
             return redirect("search:collection", pk)
     context = _listing(request, shown) | {
         "form": form,
-        "mine": mine,
         "paste": PasteForm(auto_id="paste_%s"),
         "model_form": ModelForm(who(request), auto_id="index_%s") if mine else None,
-        "indexes": selectors.index_states(shown),
     }
     return render(request, "search/collection.html", context, status=422 if form and form.errors else 200)
 
@@ -73,19 +76,22 @@ def collection(request: HttpRequest, pk: int) -> HttpResponse:
 def _listing(request: HttpRequest, shown: Collection) -> dict[str, Any]:
     found = shown.documents.defer("text")
     page = Paginator(found, DOCUMENTS_A_PAGE).get_page(request.GET.get("page"))
+    mine = shown.owner_id == who(request).pk
+    building = shown.indexes.filter(state=Index.State.BUILDING).exists()
     return {
         "collection": shown,
         "page": page,
-        "under_way": found.filter(Q(state__in=Document.UNDER_WAY) | Q(to_describe=True)).exists(),
-        "mine": shown.owner_id == who(request).pk,
+        "under_way": building or found.filter(Q(state__in=Document.UNDER_WAY) | Q(to_describe=True)).exists(),
+        "mine": mine,
+        "indexes": selectors.index_states(shown) if mine else [],
     }
 
 
 @login_required
 @require_GET
 def documents(request: HttpRequest, pk: int) -> HttpResponse:
-    """The list of documents alone: fetched again and again while some are under way."""
-    return render(request, "search/_documents.html", _listing(request, _readable(request, pk)))
+    """The documents and the state of the indexes: fetched again and again while some are under way."""
+    return render(request, "search/_documents.html", _listing(request, _readable(request, pk)) | {"fetched": True})
 
 
 @login_required
@@ -93,15 +99,30 @@ def documents(request: HttpRequest, pk: int) -> HttpResponse:
 def upload(request: HttpRequest, pk: int) -> HttpResponse:
     """Add files; each is queued, or said to be there already, or refused with why."""
     into = _owned(request, pk)
-    for file in request.FILES.getlist("files"):
+    files = request.FILES.getlist("files")
+    existed = []
+    for file, name in zip(files, _names(request.POST.get("paths", ""), files), strict=True):
         try:
-            added = services.add_file(collection=into, name=file.name or "", content=file.chunks())
+            added = services.add_file(collection=into, name=name, content=file.chunks())
         except InputError as error:
-            messages.error(request, f"{services.clean_name(file.name or '')}: {error.message}")
+            messages.error(request, f"{services.clean_name(name)}: {error.message}")
         else:
-            if added.existed:
-                messages.info(request, f"{services.clean_name(file.name or '')} is here already, as {added.document.name}")
+            existed += [added.document.name] if added.existed else []
+    if existed:
+        more = f" and {len(existed) - NAMED} more" if len(existed) > NAMED else ""
+        messages.info(request, f"Here already: {', '.join(existed[:NAMED])}{more}")
     return _after_adding(request, into)
+
+
+def _names(paths: str, files: Sequence[UploadedFile[Any]]) -> list[str]:
+    """The files' paths in their folder as folder.js gives them, a JSON list; their own names where there is none, or it is no such list."""
+    try:
+        given = json.loads(paths)
+    except (ValueError, RecursionError):
+        given = None
+    if isinstance(given, list) and len(given) == len(files) and all(isinstance(path, str) for path in given):
+        return given
+    return [file.name or "" for file in files]
 
 
 @login_required
@@ -121,7 +142,7 @@ def paste(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _after_adding(request: HttpRequest, into: Collection) -> HttpResponse:
     if request.headers.get("HX-Request-Type") == "partial":
-        return render(request, "search/_documents.html", _listing(request, into) | {"fresh": True})
+        return render(request, "search/_documents.html", _listing(request, into) | {"fresh": True, "fetched": True})
     return redirect("search:collection", into.pk)
 
 

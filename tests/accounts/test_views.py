@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 from django.urls import reverse
 
@@ -58,6 +59,14 @@ def test_the_profile_is_saved(as_owner: Client, cast: Cast) -> None:
     page = as_owner.get(reverse("accounts:profile")).content.decode()
     assert "&lt;b&gt;Ada&lt;/b&gt;" in page
     assert "{{7*7}}" in page
+
+
+def test_nobody_takes_the_address_of_another_where_it_decides_who_signs_in(as_owner: Client, cast: Cast, settings: LazySettings) -> None:
+    """Single sign-on connects a person to the account with their verified address: it must not be one that they were lured into."""
+    settings.OIDC_ISSUER = "https://id.example.org"
+    assert as_owner.post(reverse("accounts:profile"), {"first_name": "Ada", "email": "victim@example.org"}).status_code == 302
+    cast.owner.refresh_from_db()
+    assert (cast.owner.first_name, cast.owner.email) == ("Ada", "")
 
 
 def test_the_password_is_changed_and_the_session_stays(as_owner: Client, cast: Cast) -> None:

@@ -36,7 +36,7 @@ async def test_a_job_of_others_is_listed_and_followed_to_its_results(owner: User
     job = await elsewhere(upstream)
     assert await following.servers() == ["up"]
     (found,) = (await following.listed(owner, "up")).jobs
-    assert (found.job["id"], found.name, found.batch) == (job, "Nightly", None)
+    assert (found.id, found.name, found.total, found.batch) == (job, "Nightly", 3, None)
     batch = await following.follow(user=owner, backend="up", job_id=job)
     assert (await following.follow(user=owner, backend="up", job_id=job)).pk == batch.pk, "one batch, however often it is asked for"
     async with running():
@@ -122,10 +122,31 @@ async def test_what_cannot_be_followed_is_said(owner: User, upstream: Upstream, 
 
 async def test_strange_jobs_do_no_harm(owner: User, upstream: Upstream) -> None:
     """FAULTS 5: what a server says of its jobs is shown as text, whatever it is."""
-    strange = {"id": "<script>1</script>", "created_at": "soon", "metadata": ["x"], "request_counts": None, "model": None, "status": 7}
-    upstream.files.batches = {"a": strange, "b": {"object": "batch"}}
+    strange = {"id": "<script>1</script>", "created_at": "soon", "metadata": ["x"], "request_counts": [1], "model": None, "status": 7}
+    counts = {"total": "many", "completed": -3}
+    other = {"id": "x" * 500, "created_at": 1e300, "metadata": {"name": "\0"}, "request_counts": counts, "endpoint": 5, "expires_at": -1}
+    other["status"] = "completed"
+    upstream.files._looks["x" * 500] = 0
+    upstream.files.batches = {"a": strange, "b": {"object": "batch"}, "x" * 200: other}
     client = AsyncClient()
     await client.aforce_login(await allowed(owner))
     page = (await client.get("/batches/remote/")).content.decode()
     assert "&lt;script&gt;1&lt;/script&gt;" in page
-    assert page.count('data-testid="remote-job"') == 1
+    assert page.count('data-testid="remote-job"') == 2
+    batch = await following.follow(user=owner, backend="up", job_id="x" * 200)
+    assert (batch.remote_id, batch.total, batch.endpoint) == ("x" * 200, 0, "")
+
+
+async def test_requests_that_cannot_be_had_for_a_while_are_waited_for(owner: User, upstream: Upstream) -> None:
+    upstream.files.polls = 1_000
+    job = await elsewhere(upstream)
+    batch = await following.follow(user=owner, backend="up", job_id=job)
+    upstream.files.answer = lambda *_call: (503, {"error": {"message": "later"}})  # type: ignore[method-assign]  # for a while
+    async with running():
+        await until(lambda b: bool(b.paused), batch)
+    del upstream.files.answer
+    assert batch.remote_file_id
+    await Batch.objects.filter(pk=batch.pk).aupdate(due_at=batch.created_at)
+    async with running():
+        await until(lambda b: b.input_file_id is not None, batch)
+    assert not batch.paused

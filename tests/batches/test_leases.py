@@ -90,3 +90,16 @@ def test_the_work_of_dead_processes_of_this_machine_is_freed_at_once(batch: Batc
     assert leases.release_the_dead() == 1
     assert claim(batch, alive) is not None
     assert leases.release_the_dead() == 0
+
+
+def test_all_that_one_holds_is_given_back_and_nothing_of_others(batch: Batch) -> None:
+    """A runner that stops may have claimed for a task that no longer waited for it."""
+    BatchChunk.objects.create(batch=batch, first=4, last=6)
+    claim(batch, "one")
+    claim(batch, "two")
+    assert leases.claim(Batch.objects.all(), owner="one") is not None
+    leases.release_all("one")
+    assert list(BatchChunk.objects.values_list("owner", flat=True)) == ["", "two"]
+    again = leases.claim(Batch.objects.all(), owner="three")
+    assert again is not None
+    assert again.fence == 2

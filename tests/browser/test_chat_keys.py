@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
 from tests.live import Live, OpenPage, accessibility_violations
 
@@ -52,19 +50,6 @@ def test_a_slash_lists_commands_and_fills_prompts_in(live: Live, browser_page: O
     page.get_by_test_id("chat-input").fill("/mod")
     page.keyboard.press("Enter")
     expect(page.get_by_test_id("route-picker")).to_be_focused()
-
-
-def test_a_command_sent_before_its_list_has_come_waits_for_it_and_is_no_question(live: Live, browser_page: OpenPage) -> None:
-    def late(handler: Route) -> None:
-        time.sleep(1)
-        handler.continue_()
-
-    page = browser_page(live)
-    page.route("**/chat/slash/", late)
-    page.goto("/chat/")
-    page.get_by_test_id("chat-input").fill("/prompts")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/chat/prompts/")
 
 
 def test_a_conversation_is_dragged_into_a_folder_and_out_of_it(live: Live, browser_page: OpenPage) -> None:

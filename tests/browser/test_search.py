@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import FilePayload, expect
 
@@ -58,6 +60,31 @@ def test_from_a_drop_to_the_passage_and_a_chat_about_it(live: Live, browser_page
     page.get_by_role("button", name="Ask about these").click()
     page.wait_for_url("**/chat/**")
     assert "Kittens play with wool." in page.get_by_test_id("chat-input").input_value()
+
+
+def test_a_folder_keeps_its_paths_whether_it_is_chosen_or_dropped(live: Live, browser_page: OpenPage, tmp_path: Path) -> None:
+    page = browser_page(live, "other")
+    page.goto("/search/collections/")
+    page.get_by_label("Name").fill("A folder")
+    page.get_by_role("button", name="Create").click()
+    page.wait_for_url("**/search/collections/*/")
+    (tmp_path / "manual" / "inner").mkdir(parents=True)
+    for name in ("index.md", "inner/index.md"):
+        (tmp_path / "manual" / name).write_text(f"# {name}\n\nText of {name}.\n")
+    page.locator("input[webkitdirectory]").set_input_files(str(tmp_path / "manual"))
+    for name in ("manual/index.md", "manual/inner/index.md"):
+        expect(page.get_by_test_id("document-row").filter(has=page.get_by_role("link", name=name, exact=True))).to_have_count(1)
+    drop = page.context.new_cdp_session(page)
+    box = page.locator(".dropzone").bounding_box()
+    assert box
+    dropped = tmp_path / "dropped"
+    (tmp_path / "manual").rename(dropped)
+    (dropped / "index.md").write_text("# Another\n\nText.\n")
+    data = {"items": [], "files": [str(dropped)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        drop.send("Input.dispatchDragEvent", {"type": kind, "x": box["x"] + 40, "y": box["y"] + 40, "data": data})
+    expect(page.get_by_role("link", name="dropped/index.md", exact=True)).to_have_count(1)
+    expect(page.get_by_text("Here already: manual/inner/index.md")).to_be_visible()
 
 
 def test_the_search_page_is_accessible_on_a_dark_phone(live: Live, browser_page: OpenPage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from webapp.builtin import EMBEDDING_MODEL
+from webapp.builtin import embeddings as room
 from webapp.builtin.asgi import application
 from webapp.builtin.embeddings import embeddings
 from webapp.builtin.transport import InProcess
@@ -79,3 +81,13 @@ async def test_the_backend_serves_it_over_http_with_errors_in_openai_s_shape() -
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "input")
     assert EMBEDDING_MODEL in [model["id"] for model in listed.json()["data"]]
+
+
+def test_the_model_is_warmed_once_and_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[str] = []
+    monkeypatch.setattr(room, "_warm", False)
+    monkeypatch.setattr(room, "_load", lambda: began.append(threading.current_thread().name))
+    room.warm()
+    room.warm()
+    room._quick.submit(lambda: None).result(10)
+    assert began == ["embed-quick_0"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from typing import Any
 from uuid import UUID
@@ -178,6 +179,19 @@ async def test_the_generations_of_a_dead_process_are_interrupted_with_their_log(
     assert [part["kind"] for part in answer.parts] == ["text", "tool", "text"]
     assert answer.parts[1]["state"] == "failed"
     assert await Generation.objects.filter(running=True).acount() == 0
+
+
+async def test_nobody_is_taken_for_dead_after_a_time_without_the_database(people: Cast, serve: Any, fresh: UUID) -> None:
+    """FAULTS 50: the owner could not say that it lives, no more than this process could."""
+    async with serve(saying("x")) as hub:
+        started = await sync_to_async(services.send)(owner=uuid.uuid4(), conversation_id=fresh, user=people.owner, text="Hi")
+        running = Generation.objects.filter(id=started.generation.id, running=True)
+        hub._beat, hub._judges_from = time.monotonic() - 30, 0.0
+        await hub.writer.call(hub._tick)
+        assert await running.aexists()
+        hub._beat, hub._judges_from = hub._beat - 3, time.monotonic() - 1  # it had its time
+        await hub.writer.call(hub._tick)
+        assert not await running.aexists()
 
 
 async def test_a_continued_answer_is_not_taken_for_the_run_that_died(people: Cast, serve: Any, fresh: UUID) -> None:

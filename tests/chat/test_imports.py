@@ -131,3 +131,14 @@ def test_a_million_messages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(imports._Budget, "left", 5)
     with pytest.raises(imports.Unreadable, match="more than"):
         imports.read(json.dumps([CHATGPT]).encode())
+
+
+def test_files_stay_behind_and_the_message_names_them() -> None:
+    attached = {"attachments": [{"name": "plan.pdf", "id": "file-1"}, {"id": "file-2"}]}
+    message = {"author": {"role": "user"}, "content": {"content_type": "text", "parts": ["Look"]}, "metadata": attached}
+    chatgpt = [{"id": "c", "title": "t", "mapping": {"a": {"parent": None, "message": message}}, "current_node": "a"}]
+    files = [{"type": "image", "url": "data:image/png;base64,AA=="}, {"type": "file", "name": "notes.txt"}, 7]
+    messages = {"a": {"parentId": None, "role": "user", "content": "Look", "files": files}}
+    open_webui = [{"id": "c", "title": "t", "chat": {"history": {"messages": messages, "currentId": "a"}}}]
+    assert imports.read(json.dumps(chatgpt).encode())[0].turns[0].text == "Look\n\n*(not imported: plan.pdf, a file)*"
+    assert imports.read(json.dumps(open_webui).encode())[0].turns[0].text == "Look\n\n*(not imported: image, notes.txt, a file)*"

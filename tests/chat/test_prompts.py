@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from django.test import Client
 
 from chat import prompts, services
-from chat.models import Prompt
+from chat.models import Message, Prompt
 from tests.cast import Cast
 
 
@@ -53,3 +55,20 @@ def test_others_see_shared_prompts_only_and_change_none(as_other: Client, cast: 
     assert as_other.get(f"/chat/prompts/{shared.id}/use/").status_code == 200
     for path in (f"/chat/prompts/{shared.id}/", f"/chat/prompts/{shared.id}/delete/"):
         assert as_other.post(path, {"name": "mine", "text": "x"}).status_code == 404
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["/new", " /stop\n", "/greet"])
+def test_a_command_that_was_sent_before_its_list_had_come_is_no_question(cast: Cast, text: str) -> None:
+    services.save_prompt(user=cast.owner, prompt=None, name="greet", text="x", shared=False)
+    with pytest.raises(services.Refused, match="is a command"):
+        services.send(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text=text)
+    assert not Message.objects.exists()
+
+
+@pytest.mark.django_db
+def test_what_only_begins_like_a_command_is_a_question(cast: Cast) -> None:
+    services.save_prompt(user=cast.other, prompt=None, name="greet", text="x", shared=False)
+    for text in ("/new things in Python?", "/etc", "/greet"):
+        services.send(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text=text)
+    assert Message.objects.filter(role="user").count() == 3

@@ -103,3 +103,15 @@ def asked(upstream: Upstream, question: str) -> list[Received]:
     """The requests that end with this very question: not those for a title."""
     completions = [received for received in upstream.requests if received.path == "/v1/chat/completions"]
     return [received for received in completions if received.body["messages"][-1]["content"] == question]
+
+
+def streamed(live: Live, token: str, model: str, words: list[str]) -> None:
+    """A stream of the gateway, into `words`; the last is `[DONE]` where it was whole."""
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "Go"}]}
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx2.stream("POST", f"{live.url}/v1/chat/completions", json=body, headers=headers, timeout=60) as response:
+        for line in response.iter_lines():
+            if line == "data: [DONE]":
+                words.append("[DONE]")
+            elif line.startswith("data: "):
+                words += [choice["delta"].get("content") or "" for choice in json.loads(line[6:])["choices"]]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
 import uuid
 from collections.abc import Callable
 
-import httpx2
 import pytest
 import websockets
 
-from tests.faults.sockets import apart_from_titles, attached, handshake, serve
+from tests.faults.sockets import apart_from_titles, attached, handshake, serve, streamed
 from tests.live import Live
 from tests.upstream import Upstream, endless, says
 
@@ -43,17 +41,6 @@ class Stopping:
         self._thread.join()
 
 
-def streamed(live: Live, token: str, words: list[str]) -> None:
-    """A stream of the gateway, into `words`; the last is `[DONE]` where it was whole."""
-    body = {"model": "slow", "stream": True, "messages": [{"role": "user", "content": "Go"}]}
-    with httpx2.stream("POST", f"{live.url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {token}"}) as response:
-        for line in response.iter_lines():
-            if line == "data: [DONE]":
-                words.append("[DONE]")
-            elif line.startswith("data: "):
-                words += [choice["delta"].get("content") or "" for choice in json.loads(line[6:])["choices"]]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
 def test_answers_under_way_come_to_their_end(new_live: Callable[..., Live], upstream: Upstream, server: str) -> None:
@@ -62,7 +49,7 @@ def test_answers_under_way_come_to_their_end(new_live: Callable[..., Live], upst
     upstream.default = apart_from_titles(says(" ".join(WORDS), pace=0.15))
     serve(live, upstream, "slow")
     token, words = live.manage("create_token", "--user", "owner").stdout.strip(), list[str]()
-    call = threading.Thread(target=streamed, args=(live, token, words))
+    call = threading.Thread(target=streamed, args=(live, token, "slow", words))
     with attached(live, handshake(live, "owner"), uuid.uuid4()) as socket:
         socket.say("send", text="Go", model="slow")
         socket.until("word1")

@@ -1,4 +1,4 @@
-"""Markdown that grows."""
+"""Markdown that grows. The clock stands in most of these: a slow machine would have a dear block rest."""
 
 from __future__ import annotations
 

@@ -73,6 +73,15 @@ def test_search_is_evaluated_by_the_corpus_s_own_headings(cast: Cast, ingest: In
     assert [line.split() for line in lines[2:]] == [[mode, "1.000", "1.000", "1.000"] for mode in ("hybrid", "semantic", "keyword")]
 
 
+def test_the_two_halves_of_the_queries_have_none_in_common(collection: Collection, ingest: Ingest) -> None:
+    """Weights that are chosen on one half are measured on the other."""
+    body = "sentence about it. " * 15
+    ingest("all.md", "".join(f"# Title number {number}\n\n{body}\n\n" for number in range(9)))
+    even, odd = (evaluation.known_items(collection, 100, half=half) for half in ("even", "odd"))
+    assert (len(even), len(odd)) == (5, 4)
+    assert {item.text for item in [*even, *odd]} == {item.text for item in evaluation.known_items(collection, 100)}
+
+
 def test_quality_is_counted_by_the_first_right_answer() -> None:
     measured = evaluation.quality([1, 2, None, None])
     assert (measured.recall, measured.mrr) == (0.5, 0.375)

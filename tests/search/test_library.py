@@ -26,6 +26,34 @@ def test_many_files_are_queued_and_shown_with_their_state(as_owner: Client, coll
     assert 'hx-trigger="load delay:1s"' in page
 
 
+def test_files_of_a_folder_keep_their_paths_and_those_of_one_name_stay_apart(as_owner: Client, collection: Collection) -> None:
+    files = [file("index.md", b"one"), file("index.md", b"two")]
+    address = f"/search/collections/{collection.pk}/upload/"
+    as_owner.post(address, {"files": files, "paths": '["docs/index.md", "docs/inner/index.md"]'})
+    assert set(Document.objects.values_list("name", flat=True)) == {"docs/index.md", "docs/inner/index.md"}
+    for number, wrong in enumerate(['["a"]', "[1, 2]", "{}", "nonsense", "[" * 100_000]):
+        files = [file(f"{number}a.md", b"%d a" % number), file(f"{number}b.md", b"%d b" % number)]
+        as_owner.post(address, {"files": files, "paths": wrong})
+        assert Document.objects.filter(name=f"{number}b.md").exists()
+
+
+def test_files_that_are_there_already_are_named_but_not_all_of_many(as_owner: Client, collection: Collection) -> None:
+    address = f"/search/collections/{collection.pk}/upload/"
+    for _ in range(2):
+        files = [file(f"{number}.md", b"%d" % number) for number in range(7)]
+        page = as_owner.post(address, {"files": files}, headers=PARTIAL).content.decode()
+    assert "Here already: 0.md, 1.md, 2.md, 3.md, 4.md and 2 more" in page
+
+
+def test_the_state_of_the_indexes_comes_with_the_list_while_one_is_built(as_owner: Client, collection: Collection, ingest: Ingest) -> None:
+    ingest("a.md", CATS)
+    services.change_model(collection=collection, model="builtin/all-MiniLM-L6-v2")
+    page = as_owner.get(f"/search/collections/{collection.pk}/documents/", headers=PARTIAL).content.decode()
+    assert 'hx-trigger="load delay:1s"' in page
+    assert '<section id="indexes" hx-swap-oob="true">' in page
+    assert "<progress" in page
+
+
 def test_the_list_is_fetched_no_more_when_all_is_done(as_owner: Client, collection: Collection, ingest: Ingest) -> None:
     ingest("a.md", CATS)
     page = as_owner.get(f"/search/collections/{collection.pk}/documents/", headers=PARTIAL).content.decode()

@@ -86,7 +86,8 @@ def test_a_docx_gives_headings_text_and_tables(tmp_path: Path) -> None:
 
 def test_html_gives_what_a_reader_sees(tmp_path: Path) -> None:
     page = b"""<!doctype html><title>t</title><style>.x{}</style><nav>menu</nav><main><h1>Cats<a href=#x>&para;</a></h1>
-      <p>They <b>sleep</b>\nmuch.<script>alert(1)</script></p><pre>a\n  b</pre><ul><li>one<li>two</ul></main><footer>foot</footer>"""
+      <p>They <b>sleep</b>\nmuch.<script>alert(1)</script></p><pre>a\n  b</pre><ul><li>one<li>two<a href=#2>&para;</a></ul></main>
+      <footer>foot</footer>"""
     parsed = read(tmp_path, "x.html", page)
     assert titles(parsed) == [(1, "Cats")]
     assert parsed.text == "Cats\n\nThey sleep much.\n\na\n  b\n\none\n\ntwo\n"

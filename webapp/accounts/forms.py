@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
 
 from webapp.accounts.models import User
@@ -28,7 +29,13 @@ class SetupForm(BaseUserCreationForm):
 
 
 class ProfileForm(forms.ModelForm):
+    """What people say of themselves. With single sign-on the address decides whose account is whose: administrators set it."""
+
     class Meta:
         model = User
         fields = ["first_name", "last_name", "email", "system_prompt"]
         widgets = {"system_prompt": forms.Textarea(attrs={"rows": 4})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].disabled = bool(settings.OIDC_ISSUER)

@@ -27,7 +27,7 @@ async def in_database(run: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 @contextmanager
 def connection_kept() -> Iterator[None]:
-    """Inside, `in_database` leaves a SQLite connection open for the next call: opening one costs 2 ms. A call after the block closes it.
+    """Inside, `in_database` leaves a SQLite connection open for the next call: opening one costs 2 ms. The first call after it closes it.
 
     A connection of PostgreSQL goes back to its pool each time: whoever waits for a backend must not hold one.
     """

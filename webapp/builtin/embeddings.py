@@ -47,7 +47,16 @@ def warm() -> None:
     global _warm  # noqa: PLW0603 - once a process
     if not _warm:
         _warm = True
-        _quick.submit(_embed, ["warm"])
+        _quick.submit(_load)
+
+
+def _load() -> None:
+    """The model, and what else the way to it imports and reads at the first call."""
+    from webapp.patterns.providers import openai as _client  # noqa: F401 - for its import
+    from webapp.patterns.tokens import count_text
+
+    count_text("warm")
+    _embed(["warm"])
 
 
 def _embed(texts: list[str]) -> Embedded:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from typing import Any
 
 MAX_CHARS = 100_000
+MAX_LINE = 2000
+"""Lexers look for the end of what they recognise in the line: some take its length squared."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """What is left of the time that the colours of one text may take, in seconds."""
+
+    seconds: float = 0.5
 
 
 @lru_cache(maxsize=128)
@@ -27,11 +38,25 @@ def _formatter() -> Any:
     return HtmlFormatter(nowrap=True, classprefix="hl-")
 
 
-def highlight(code: str, language: str) -> str:
-    """`code` as escaped HTML, with spans where the language is known and the code is not enormous."""
-    lexer = _lexer(language.lower()) if language and len(code) <= MAX_CHARS else None
-    if lexer is None:
-        return escape(code, quote=False)
+def highlight(code: str, language: str, budget: Budget | None = None) -> str:
+    """`code` as escaped HTML, with spans where the language is known and the colours take neither too much space nor too much time."""
+    modest = len(code) <= MAX_CHARS and max(map(len, code.split("\n"))) <= MAX_LINE
+    lexer = _lexer(language.lower()) if language and modest else None
+    colours = _colours(code, lexer, budget or Budget()) if lexer else None
+    return escape(code, quote=False) if colours is None else colours
+
+
+def _colours(code: str, lexer: Any, budget: Budget) -> str | None:
+    """The HTML, or None when the budget ran out first."""
     import pygments
 
-    return str(pygments.highlight(code, lexer, _formatter()))
+    began = time.perf_counter()
+    tokens = []
+    for token in lexer.get_tokens(code):
+        if time.perf_counter() - began > budget.seconds:
+            budget.seconds = 0.0
+            return None
+        tokens.append(token)
+    html = str(pygments.format(tokens, _formatter()))
+    budget.seconds -= time.perf_counter() - began
+    return html

@@ -15,11 +15,12 @@ from markdown_it.utils import OptionsDict
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.gfm_autolink import gfm_autolink_plugin
-from mdit_py_plugins.tasklists import tasklists_plugin
 
-from webapp.rendering.highlight import highlight
+from webapp.rendering.bounds import bounded_inline, bounded_table
+from webapp.rendering.highlight import Budget, highlight
 from webapp.rendering.mathml import to_mathml
 from webapp.rendering.sanitize import clean
+from webapp.rendering.tasks import task_lists
 
 MAX_CHARS = 500_000
 MAX_MATH_CHARS = 4000
@@ -41,7 +42,10 @@ def render(text: str, *, anchor: str = "") -> str:
 def parser(*, footnotes: bool) -> MarkdownIt:
     """The parser. Streams use one without footnotes: their text may come long after the reference."""
     md = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    md.use(tasklists_plugin).use(gfm_autolink_plugin)
+    md.use(gfm_autolink_plugin)
+    md.core.ruler.at("inline", bounded_inline)
+    md.core.ruler.after("inline", "task_lists", task_lists)
+    md.block.ruler.at("table", bounded_table, {"alt": ["paragraph", "reference"]})
     md.use(dollarmath_plugin, allow_labels=False, allow_space=False, allow_digits=False, double_inline=True)
     md.inline.ruler.before("escape", "bracket_math", _bracket_math)
     if footnotes:
@@ -68,10 +72,10 @@ def _bracket_math(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - m
     return True
 
 
-def _fence(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, _env: Any) -> str:
+def _fence(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, env: Any) -> str:
     token = tokens[index]
     language = token.info.strip().split(maxsplit=1)[0] if token.info.strip() else ""
-    return code_block(highlight(token.content, language), language)
+    return code_block(highlight(token.content, language, env.setdefault("colours", Budget())), language)
 
 
 def code_block(inner: str, language: str = "") -> str:

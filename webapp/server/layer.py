@@ -1,4 +1,4 @@
-"""Whether the channel layer carries messages."""
+"""Whether the channel layer carries messages, and what it raises when it does not."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ import asyncio
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from django.conf import settings
 
 PATIENCE_SECONDS = 3
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    if not settings.REDIS_URL:
+        return (OSError, RuntimeError)
+    from redis.exceptions import RedisError  # an installation without Redis need not have it
+
+    return (OSError, RuntimeError, RedisError)
+
+
+AWAY = _failures()
+"""What sending and receiving raise while the layer is away: the errors of redis are no `OSError`."""
 
 
 def problem() -> str:

@@ -1,4 +1,4 @@
-"""`manage.py evaluate_search --collection NAME [--queries N]`."""
+"""`manage.py evaluate_search --collection NAME [--queries N] [--half even|odd]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from search import evaluation
-from search.evaluation import Item, Quality
+from search.evaluation import HALVES, Half, Item, Quality
 from search.models import Collection
 from search.query import Mode
 
@@ -21,13 +21,16 @@ class Command(BaseCommand):
         parser.add_argument("--collection", required=True, metavar="NAME")
         parser.add_argument("--user", metavar="NAME", help="its owner, where several people have a collection of that name")
         parser.add_argument("--queries", type=int, default=300, metavar="N")
+        parser.add_argument(
+            "--half", choices=list(HALVES), default="both", help="of the queries: what is chosen on one half is measured on the other"
+        )
 
-    def handle(self, *_args: Any, collection: str, user: str | None, queries: int, **_options: Any) -> None:
+    def handle(self, *_args: Any, collection: str, user: str | None, queries: int, half: Half, **_options: Any) -> None:
         found = Collection.objects.filter(name=collection).select_related("owner")
         chosen = list(found.filter(owner__username=user) if user else found)
         if len(chosen) != 1:
             raise CommandError(f"{len(chosen) or 'No'} collections are named {collection!r}" + ("" if user else ": say whose with --user"))
-        items = evaluation.known_items(chosen[0], queries)
+        items = evaluation.known_items(chosen[0], queries, half=half)
         if not items:
             raise CommandError("The collection has no headings to ask for")
         self.stdout.write(f"{len(items)} known-item queries over {chosen[0].name}")

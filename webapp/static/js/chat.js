@@ -31,7 +31,7 @@
   // Stop stands in Send's place while an answer is being written; the meter counts again when it is whole.
   const busy = () => chat.toggleAttribute("data-busy", log.querySelector("[data-status=streaming]") !== null);
   document.addEventListener("htmx:after:ws:message", (event) => {
-    const states = event.detail.message.json?.content.match(/data-status="\w+/g);
+    const states = event.detail.message.json?.content?.match(/data-status="\w+/g);
     if (states) busy();
     if (states?.some((state) => !state.endsWith("streaming"))) htmx.trigger(document.body, "answered");
   });
@@ -55,8 +55,13 @@
 
   // The log follows its end only while the reader is there.
   let end = true;
+  let top = 0;
   const toEnd = () => end && (scroll.scrollTop = scroll.scrollHeight);
-  scroll.addEventListener("scroll", () => (end = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40), { passive: true });
+  scroll.addEventListener("scroll", () => {
+    const left = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;
+    end = left < 40 || (end && scroll.scrollTop >= top); // what came meanwhile is below: only going up is leaving
+    top = scroll.scrollTop;
+  }, { passive: true });
   new ResizeObserver(toEnd).observe(log);
   toEnd();
 })();

@@ -9,20 +9,6 @@
   };
   input.addEventListener("input", () => (list.hidden = !/^\/[^\n]{0,80}$/.test(input.value)));
   input.addEventListener("keydown", (event) => event.key === "Escape" && (list.hidden = true));
-
-  // What is sent before the list is there waits for it: a command is not a question.
-  let waiting = false;
-  const send = document.querySelector("#composer .send");
-  document.addEventListener("submit", (event) => {
-    if (event.target !== send.form || list.firstElementChild || !/^\/[\w-]+\s*$/.test(input.value)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    waiting = true;
-  }, true);
-  list.addEventListener("htmx:after:swap", () => {
-    if (waiting) setTimeout(() => (list.querySelector("[aria-selected=true]") ?? send).click());
-    waiting = false;
-  });
   list.addEventListener("click", (event) => {
     const option = event.target.closest("[role=option]");
     if (!option) return;
