@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from html import escape
 from typing import Any
@@ -68,8 +69,11 @@ def _shown(title: str, text: str) -> str:
 
 
 def _glance(arguments: Any) -> str:
-    """What tells one call from another: its first characters, on one line."""
+    """What tells one call from another: the values of its arguments, on one line."""
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    with contextlib.suppress(ValueError, RecursionError):  # broken JSON is shown as it came
+        found = json.loads(text)
+        text = ", ".join(map(str, found.values())) if isinstance(found, dict) else text
     return " ".join(text[:400].split())[:100]
 
 

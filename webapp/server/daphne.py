@@ -42,7 +42,7 @@ BODY_BUFFER_BYTES = 256 * 1024
 HEADER_BYTES = 2 * 1024 * 1024
 """An absurd header still gets its answer (a bearer token of 1 MB: 401)."""
 LINGER_SECONDS = 5
-"""How long a client may go on sending a body after the answer is out."""
+"""How long a client may go on sending after the answer, or the close code, is out."""
 UNREAD_SECONDS = 30
 """How long a client may leave a full buffer unread before it is cut."""
 GOING_AWAY = 1012
@@ -360,6 +360,7 @@ class PatchbayServer(Server):
         port.transport = EagerTransport
         self.ws_factory.protocol = WebSocket
         self.ws_factory.failByDrop = False  # the close code says what was wrong
+        self.ws_factory.closeHandshakeTimeout = LINGER_SECONDS  # who is still sending gets to read it
         self.on_listening(port.getHost().host, port.getHost().port)
 
     def listen_error(self, failure: Any) -> None:
