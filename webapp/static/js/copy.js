@@ -5,9 +5,7 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   const { copy, copyUrl } = button.dataset;
   const around = { code: ".code", text: ".message" }[copy];
-  const source = around
-    ? button.closest(around).querySelector("pre, .bubble")
-    : document.getElementById(copy);
+  const source = around ? button.closest(around).querySelector("pre, .bubble") : document.getElementById(copy);
   const label = button.querySelector("[data-copy-label]") ?? (button.querySelector("svg") ? null : button);
   const before = label?.textContent;
   const say = (text) => (label ? (label.textContent = text) : button.classList.add("copied"));

@@ -5,8 +5,7 @@
   const rows = () => [...body.querySelectorAll("tr.form-row:not(.empty-form)")];
   const number = () => rows().forEach((row, place) => (row.querySelector("[name$=-position]").value = place));
   const move = (row, by) => {
-    const all = rows();
-    const other = all[all.indexOf(row) + by];
+    const all = rows(), other = all[all.indexOf(row) + by];
     if (!other) return;
     by < 0 ? other.before(row) : other.after(row);
     number();
@@ -26,8 +25,7 @@
     cell.prepend(handle, button("↑", "Move this step up", -1), button("↓", "Move this step down", 1));
   };
   body.addEventListener("dragover", (event) => {
-    const dragged = body.querySelector(".dragging");
-    const over = event.target.closest("tr.form-row");
+    const dragged = body.querySelector(".dragging"), over = event.target.closest("tr.form-row");
     if (!dragged || !over || over === dragged) return;
     event.preventDefault();
     const { top, height } = over.getBoundingClientRect();
