@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -129,7 +129,7 @@ async def _until_it_stops(batch: Batch, work: Work) -> None:
 async def _goes_on(batch: Batch, work: Work) -> bool:
     try:
         return await work.database.run(_in_progress, batch)
-    except DatabaseError:
+    except Error:
         return True  # the keeper pauses and says so
 
 

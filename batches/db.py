@@ -8,10 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from django.db import DatabaseError, connections
+from django.db import Error, InterfaceError, OperationalError, connections
+
+from batches import leases
 
 P = ParamSpec("P")
 T = TypeVar("T")
+AWAY = (OperationalError, InterfaceError)
+"""What a database raises that is not there, or not now."""
 
 
 class Database:
@@ -35,7 +39,9 @@ class Database:
 def _call(function: Callable[[], T]) -> T:
     try:
         return function()
-    except DatabaseError:
+    except Error as error:
+        if isinstance(error, AWAY):
+            leases.database_was_away()
         for connection in connections.all(initialized_only=True):
             connection.close_if_unusable_or_obsolete()
         raise

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from django.db import DatabaseError
+from django.db import Error
 
 from batches import pauses, results
 from batches.db import Database
@@ -99,7 +99,7 @@ class Keeper:
             logger.warning("batch %s: the lease on %s was lost; its rows are another worker's now", self._batch.api_id, held.chunk)
             self._held.pop(held.chunk.pk, None)
             return True
-        except DatabaseError as error:
+        except Error as error:
             self._room.clear()
             await pauses.pause(self._database, self._batch, error)
             return False
@@ -112,7 +112,7 @@ class Keeper:
 
     async def give_back(self) -> None:
         """Release the chunks that are not done, after a last try to write what waits: what cannot be written now is sent again later."""
-        with contextlib.suppress(TimeoutError, DatabaseError):
+        with contextlib.suppress(TimeoutError, Error):
             async with asyncio.timeout(LAST_SECONDS):
                 await self.flush()
                 for held in self._held.values():

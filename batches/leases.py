@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -74,9 +75,19 @@ def is_dead(owner: str) -> bool:
     return _started(int(pid)) != started
 
 
+_patient_until = 0.0
+
+
+def database_was_away() -> None:
+    """From now on and for as long as a lease lasts, this process takes over nobody's: who holds one could not renew it either."""
+    global _patient_until  # noqa: PLW0603 - one database, one process
+    _patient_until = time.monotonic() + LEASE.total_seconds()
+
+
 def free(now: datetime) -> Q:
     """Work that nobody holds."""
-    return Q(lease_until=None) | Q(lease_until__lt=now)
+    given_back = Q(lease_until=None)
+    return given_back if time.monotonic() < _patient_until else given_back | Q(lease_until__lt=now)
 
 
 def claim(candidates: QuerySet[Work], *, owner: str) -> Work | None:

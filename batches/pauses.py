@@ -6,7 +6,7 @@ import contextlib
 import logging
 from uuid import UUID
 
-from django.db import DatabaseError
+from django.db import Error
 from django.utils import timezone
 
 from batches.db import Database
@@ -21,7 +21,7 @@ def reason(batch: Batch) -> str:
     return (_here.get(batch.pk) or batch.paused) if batch.is_active else ""
 
 
-def text(error: DatabaseError) -> str:
+def text(error: Error) -> str:
     """A database error as people should read it."""
     said = str(error).lower()
     if "full" in said or "no space" in said or "enospc" in said:
@@ -31,13 +31,13 @@ def text(error: DatabaseError) -> str:
     return "The database is away. The batch goes on by itself when it is back."
 
 
-async def pause(database: Database, batch: Batch, error: DatabaseError) -> None:
+async def pause(database: Database, batch: Batch, error: Error) -> None:
     """Say that nothing can be written, here at once and in the database if it can take that."""
     why = text(error)
     if _here.get(batch.pk) != why:
         logger.warning("batch %s pauses: %s (%s)", batch.api_id, why, type(error).__name__)
     _here[batch.pk] = why
-    with contextlib.suppress(DatabaseError):  # the very thing that fails
+    with contextlib.suppress(Error):  # the very thing that fails
         await database.run(note, batch.pk, why)
 
 

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -63,7 +63,7 @@ class Runner:
     async def _guarded(self, step: Callable[[], Awaitable[object]]) -> None:
         try:
             await step()
-        except DatabaseError:
+        except Error:
             logger.exception("the database is away; batches go on when it is back")
 
     async def step(self) -> None:
@@ -101,7 +101,7 @@ class Runner:
             await self._steps(batch)
         except leases.LeaseLost:
             logger.info("batch %s is in other hands", batch.api_id)
-        except DatabaseError:
+        except Error:
             logger.exception("batch %s waits for the database", batch.api_id)
         except Exception:
             logger.exception("batch %s could not go on; it is tried again", batch.api_id)

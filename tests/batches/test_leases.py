@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import timedelta
 
 import pytest
@@ -46,6 +47,20 @@ def test_a_chunk_whose_lease_ran_out_is_taken_over_with_a_higher_fence(batch: Ba
     second = claim(batch, "two")
     assert second is not None
     assert (second.owner, second.fence) == ("two", 2)
+
+
+def test_after_the_database_was_away_nobody_is_taken_over_for_the_time_of_a_lease(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS 50: who held the chunk could not renew its lease either, and has answers that wait to be written."""
+    monkeypatch.setattr(leases, "_patient_until", 0.0)
+    held = claim(batch, "one")
+    BatchChunk.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    leases.database_was_away()
+    assert claim(batch, "two") is None
+    assert held is not None
+    results.commit(work=held, results=[answer(1)], finished=False)
+    BatchChunk.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    monkeypatch.setattr(leases, "_patient_until", time.monotonic())
+    assert claim(batch, "two") is not None
 
 
 def test_the_write_of_a_worker_that_lost_its_lease_changes_nothing(batch: Batch) -> None:
