@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from chat.answer import Part
+from webapp.patterns import storable
 from webapp.templatetags.ui import milliseconds
 
 SHOWN_CHARS = 20_000
@@ -74,7 +75,7 @@ def _glance(arguments: Any) -> str:
     with contextlib.suppress(ValueError, RecursionError):  # broken JSON is shown as it came
         found = json.loads(text)
         text = ", ".join(map(str, found.values())) if isinstance(found, dict) else text
-    return " ".join(text[:400].split())[:100]
+    return storable.text(" ".join(text[:400].split())[:100])
 
 
 def _pretty(text: Any) -> str:
@@ -82,6 +83,6 @@ def _pretty(text: Any) -> str:
     if not isinstance(text, str):
         return json.dumps(text, ensure_ascii=False, indent=2)
     try:
-        return json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+        return storable.text(json.dumps(json.loads(text), ensure_ascii=False, indent=2))
     except (ValueError, RecursionError):
         return text

@@ -95,6 +95,7 @@ def test_a_new_person_is_signed_up_and_a_suspended_one_kept_out(new_live: Callab
     assert "login-username" in sign_in(live).text
 
 
+@pytest.mark.slow
 def test_only_invited_people_come_in_where_sign_up_is_closed(new_live: Callable[..., Live], provider: Provider) -> None:
     """The invitation is an account with the same address, and only a verified address counts."""
     live = new_live(**environment(provider, PATCHBAY_OIDC_SIGN_UP="0"))

@@ -14,6 +14,7 @@ from chat.cards import tool_card
         ({"query": "<b>tides</b>\nand more"}, "&lt;b&gt;tides&lt;/b&gt; and more"),
         ('{"broken', "{&quot;broken"),
         ("[1, 2]", "[1, 2]"),
+        ('{"a": "x\\u0000y", "b": "\\ud800"}', "xy, ?"),
         ("", ""),
     ],
 )
@@ -21,3 +22,4 @@ def test_a_closed_card_shows_at_a_glance_what_was_asked(arguments: object, shown
     """FAULTS 5: as text."""
     card = tool_card({"id": "c", "name": "tool", "arguments": arguments, "state": "done", "result": "42"})
     assert f'<span class="muted small">{shown}</span></summary>' in card
+    card.encode()  # no half of a character is left

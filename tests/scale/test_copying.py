@@ -10,7 +10,7 @@ from tests.live import Live, copied
 from tests.machines import Postgres
 from tests.server.test_copying import SOME_ROWS
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
 
 def test_an_installation_moves_to_postgresql(populated_home: Path, tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.live import Live, OpenPage
 from tests.upstream import Upstream, tokens
 
-pytestmark = [pytest.mark.postgres, pytest.mark.redis]
+pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.redis]
 MakeUpstream = Callable[..., Upstream]
 
 

@@ -7,6 +7,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.live import Live
 
 
@@ -37,6 +39,7 @@ def test_a_backup_of_a_running_server_is_restored_elsewhere(new_live: Callable[.
         other.stop()
 
 
+@pytest.mark.slow
 def test_a_restore_never_replaces_a_database_by_surprise(new_live: Callable[..., Live], tmp_path: Path) -> None:
     live = new_live()
     archive = tmp_path / "backup.tar.gz"
@@ -49,6 +52,7 @@ def test_a_restore_never_replaces_a_database_by_surprise(new_live: Callable[...,
     assert users(live.home) != []
 
 
+@pytest.mark.slow
 def test_a_damaged_backup_changes_nothing(new_live: Callable[..., Live], tmp_path: Path) -> None:
     live = new_live()
     archive = tmp_path / "backup.tar.gz"
