@@ -23,7 +23,7 @@ run: $(VENV)/base.stamp
 
 # Real processes and a browser on a busy machine may be late: what failed is run once more, alone, and shown. It must pass then.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 3 -m "not slow" || \
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" || \
 	  { echo "Once more, one at a time:"; $(BIN)/python -m pytest -m "not slow" --last-failed --last-failed-no-failures none; }
 
 # The patterns' own tests reach every branch of theirs.
