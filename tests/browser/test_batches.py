@@ -149,7 +149,7 @@ def test_a_table_and_a_template_make_requests(server: Live, browser_page: OpenPa
     page.get_by_role("link", name="b", exact=True).wait_for()
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, True), (1440, False)])
+@pytest.mark.parametrize(("width", "dark"), [pytest.param(390, True, marks=pytest.mark.slow), (1440, False)])
 def test_the_pages_are_accessible(server: Live, browser_page: OpenPage, tmp_path: Path, width: int, dark: bool) -> None:
     page = browser_page(server, width=width, dark=dark)
     page.goto("/batches/new/")

@@ -178,7 +178,10 @@ def test_nothing_a_model_writes_makes_a_request(live: Live, route: Upstream, bro
     assert text.locator(".hl-k").count() > 0
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1440, False), (1440, True), (390, False), (390, True)])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [(1440, False), pytest.param(1440, True, marks=pytest.mark.slow), pytest.param(390, False, marks=pytest.mark.slow), (390, True)],
+)
 def test_the_chat_is_accessible(live: Live, route: Upstream, browser_page: OpenPage, width: int, dark: bool) -> None:
     route.script(says(RICH, reasoning="Let me think"))
     page = browser_page(live, width=width, dark=dark)

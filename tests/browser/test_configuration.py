@@ -30,7 +30,7 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1440, False), (390, True)])
+@pytest.mark.parametrize(("width", "dark"), [pytest.param(1440, False, marks=pytest.mark.slow), (390, True)])
 def test_every_page_is_accessible_and_fits(live: Live, browser_page: OpenPage, width: int, dark: bool) -> None:
     page = browser_page(live, "administrator", width=width, dark=dark)
     for path in PAGES:

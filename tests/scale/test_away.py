@@ -73,6 +73,7 @@ def test_without_postgresql_requests_fail_clearly_and_then_go_on(
     assert until_ok(lambda: ask(live, token)).status_code == 200
 
 
+@pytest.mark.slow
 def test_without_redis_requests_go_on(two_webs: tuple[Live, Live], make_upstream: MakeUpstream, redis: Redis) -> None:
     """FAULTS 50: Redis carries nudges and shared state, never the record: pages and /v1 answer without it."""
     live, _ = two_webs
