@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from chat import selectors
@@ -19,6 +19,7 @@ from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt
 from chat.view import finished_html
 from webapp.accounts.models import User
 from webapp.backends import attached
+from webapp.backends.db import AWAY
 from webapp.patterns import storable
 
 logger = logging.getLogger("patchbay.chat")
@@ -266,7 +267,7 @@ def _ended(generation: Generation) -> bool:
     """Interrupt an orphan; one whose log makes an answer that the database refuses ends without it, and holds up no other."""
     try:
         return _interrupt(generation)
-    except (OperationalError, InterfaceError):
+    except AWAY:
         raise
     except (DatabaseError, ValueError):
         logger.exception("The database refused the answer of %s", generation.id)

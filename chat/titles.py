@@ -8,10 +8,10 @@ import logging
 from pydantic import BaseModel, Field
 
 from chat import services
-from chat.db import read
 from chat.models import Conversation, Message
 from webapp.accounts.models import User
 from webapp.backends import registry
+from webapp.backends.db import in_database
 from webapp.patterns.errors import PatternError
 from webapp.patterns.types import Request
 
@@ -29,7 +29,7 @@ class Title(BaseModel):
 
 async def entitle(message: Message) -> bool:
     """Name the conversation of a whole answer, if that is still to be done; whether it got a name."""
-    asked = await read(_first_turn)(message)
+    asked = await in_database(_first_turn, message)
     if asked is None:
         return False
     conversation, question, answer = asked
@@ -39,7 +39,7 @@ async def entitle(message: Message) -> bool:
     except (PatternError, TimeoutError) as error:
         logger.info("No model named the conversation: %s", error)
         return False
-    return await read(services.set_title)(conversation_id=conversation.id, title=title, by_user=False)
+    return await in_database(services.set_title, conversation_id=conversation.id, title=title, by_user=False)
 
 
 def _first_turn(answer: Message) -> tuple[Conversation, str, str] | None:
