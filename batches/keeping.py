@@ -19,12 +19,15 @@ from batches.db import Database
 from batches.leases import HEARTBEAT_SECONDS, LEASE, LeaseLost, release
 from batches.models import Batch, BatchChunk
 from batches.results import RowResult
+from webapp.patterns.errors import LimitReached
 
 logger = logging.getLogger("patchbay.batches")
 FLUSH_SECONDS = 0.05
 RETRY_SECONDS = 2.0
 MOST_WAITING = 1024
 LAST_SECONDS = 3.0
+WORTH_SAYING_SECONDS = 5.0
+GOES_ON = "The batch goes on by itself as fast as that allows."
 LEASE_SECONDS = LEASE.total_seconds()
 
 
@@ -69,6 +72,12 @@ class Keeper:
         held.waiting.append(result)
         if sum(len(other.waiting) for other in self._held.values()) >= MOST_WAITING:
             self._room.clear()
+
+    async def waits(self, limit: LimitReached) -> None:
+        """Say on the batch's page that it waits for a limit, where that takes long enough to be read. The next result takes it back."""
+        if (limit.retry_after or 0) >= WORTH_SAYING_SECONDS:
+            with contextlib.suppress(Error):  # `flush` finds out, and says so
+                await self._database.run(pauses.note, self._batch.pk, f"{limit.rule[0].upper()}{limit.rule[1:]}. {GOES_ON}")
 
     async def run(self) -> None:
         """Write behind until cancelled."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from channels.db import database_sync_to_async
-from django.db import DatabaseError
+from django.db import Error
 
 from webapp.backends.services import touch_tokens
 from webapp.gateway import idempotency
@@ -52,6 +52,6 @@ async def _run() -> None:
             await flush()
             if turn % PURGE_EVERY == 0:
                 await database_sync_to_async(idempotency.purge)()
-        except DatabaseError:
+        except Error:
             logger.exception("The gateway's housekeeping has to wait for the database")
         await asyncio.sleep(FLUSH_SECONDS)
