@@ -114,7 +114,7 @@ class _Worker:
         try:
             return await self.sender(job)
         except LimitReached as error:
-            await self.keeper.waits(error)
+            self.keeper.waits(error)
             raise
 
 
