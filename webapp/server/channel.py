@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import Any
 
 from daphne.http_protocol import HTTPFactory
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.web import http
 
@@ -82,7 +83,7 @@ class Channel(http.HTTPChannel):
         super().connectionMade()  # type: ignore[no-untyped-call]
         self.factory.channels[self] = None
 
-    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+    def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802 - Twisted's name
         self.factory.forget(self)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 

@@ -289,7 +289,7 @@ class PatchbayServer(Server):
         self.on_listening(port.getHost().host, port.getHost().port)
 
     def _sweep(self) -> None:
-        reactor.callLater(channel.SWEEP_SECONDS, self._sweep)
+        asyncio.get_event_loop().call_later(channel.SWEEP_SECONDS, self._sweep)
         self.http_factory.sweep()
 
     def listen_error(self, failure: Any) -> None:
