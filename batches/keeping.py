@@ -49,15 +49,16 @@ class Keeper:
         self._room = asyncio.Event()
         self._room.set()
         self._writing = asyncio.Lock()
+        self._now = asyncio.get_running_loop().time
 
     def hold(self, chunk: BatchChunk, rows: int) -> None:
         """Take a chunk that was claimed, with so many open rows."""
-        self._held[chunk.pk] = Held(chunk, rows, renewed=asyncio.get_running_loop().time())
+        self._held[chunk.pk] = Held(chunk, rows, renewed=self._now())
 
     def holds(self, chunk_id: int) -> bool:
         """Whether the chunk's lease is still ours as far as we know. A process that was stopped for longer must not send its rows."""
         held = self._held.get(chunk_id)
-        return held is not None and asyncio.get_running_loop().time() - held.renewed < LEASE_SECONDS
+        return held is not None and self._now() - held.renewed < LEASE_SECONDS
 
     async def keep(self, chunk_id: int, result: RowResult) -> None:
         """Have a result written soon; waits while too many cannot be written."""
@@ -84,15 +85,14 @@ class Keeper:
             self._room.set()
 
     async def _write(self, held: Held) -> None:
-        now = asyncio.get_running_loop().time()
-        if not held.waiting and held.open and now - held.renewed < HEARTBEAT_SECONDS:
+        if not held.waiting and held.open and self._now() - held.renewed < HEARTBEAT_SECONDS:
             return
         while not await self._written(held):
             await self._sleep(RETRY_SECONDS)
 
     async def _written(self, held: Held) -> bool:
         batch, waiting, finished = list(held.waiting), len(held.waiting), held.open == 0
-        began = asyncio.get_running_loop().time()
+        began = self._now()
         try:
             await self._database.run(results.commit, work=held.chunk, results=batch, finished=finished)
         except LeaseLost:
