@@ -6,9 +6,12 @@ class SearchConfig(AppConfig):
     label = "search"
 
     def ready(self) -> None:
-        from search import tool, worker
+        from django.db.models.signals import pre_delete
+
+        from search import services, tool, worker
         from search.attached import Attached
         from search.collected import collect
+        from search.models import Collection
         from webapp import background
         from webapp.backends import attached, collected
         from webapp.backends.toolbox import toolbox
@@ -17,3 +20,4 @@ class SearchConfig(AppConfig):
         toolbox.tool(tool.search_documents)
         attached.register(Attached())
         collected.register(collect)
+        pre_delete.connect(services.forget_collection, sender=Collection)

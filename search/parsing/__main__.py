@@ -16,7 +16,7 @@ from search.parsing.document import Parsed, Unreadable
 CPU_SECONDS = 30
 MEMORY = 512 * 1024 * 1024
 _CODE = """
-    code .py .js .mjs .ts .tsx .jsx .go .rs .c .h .cc .cpp .hpp .cs .java .kt .swift .rb .php .pl .lua .scala .sh .bash .sql .r .jl
+    .py .js .mjs .ts .tsx .jsx .go .rs .c .h .cc .cpp .hpp .cs .java .kt .swift .rb .php .pl .lua .scala .sh .bash .sql .r .jl
     .ex .exs .hs .ml .clj .dart .zig .css
 """
 TYPES = {
