@@ -87,7 +87,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def on_send(self, body: dict[str, Any]) -> None:
         text, model = _text(body, "text"), _text(body, "model")
-        attached = await in_database(selectors.attached, self.user, body.get("attachment"))
+        attached = await in_database(selectors.attached, self.user, self.conversation_id, body.get("attachment"))
         if attached:
             await in_database(self._index, text, attached)
 

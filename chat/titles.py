@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 
 from pydantic import BaseModel, Field
 
@@ -13,7 +14,7 @@ from webapp.accounts.models import User
 from webapp.backends import registry
 from webapp.backends.db import in_database
 from webapp.patterns.errors import PatternError
-from webapp.patterns.types import Request
+from webapp.patterns.types import Request, Trail
 
 logger = logging.getLogger("patchbay.chat")
 SECONDS = 30
@@ -61,6 +62,8 @@ async def _ask(model: str, user: User, question: str, answer: str) -> str:
 
     chain = await registry.resolve(model, user=user)
     prompt = f"Give this conversation a title.\n\n<question>\n{question}\n</question>\n\n<answer>\n{answer}\n</answer>"
-    request = Request.chat([{"role": "user", "content": prompt}], max_tokens=200)
-    parsed = await parse(chain, request, Title, attempts=2)
-    return parsed.value.title
+    request, trail = Request.chat([{"role": "user", "content": prompt}], max_tokens=200), Trail()
+    try:
+        return (await parse(chain, request, Title, attempts=2, trail=trail)).value.title
+    finally:
+        registry.record(trail, request_id=uuid.uuid4(), source="chat", user_id=user.pk, route=model)

@@ -93,14 +93,6 @@ def delete_collection(*, collection: Collection) -> None:
         collection.delete()
 
 
-def forget_collection(*, instance: Collection, **_signal: object) -> None:
-    """Before a collection is deleted, perhaps with its owner's account: have its files and vectors go once that is committed."""
-    files = [file_path(pk) for pk in instance.documents.values_list("pk", flat=True)]
-    transaction.on_commit(lambda: _unlink(files))
-    for index in instance.indexes.all():
-        _forget_vectors(index)
-
-
 def add_file(*, collection: Collection, name: str, content: Iterable[bytes]) -> Added:
     """Store a file and queue it. The same content is not added twice; the same name replaces the older file once the new one is ready.
 
@@ -188,7 +180,7 @@ def delete_document(*, document: Document) -> None:
         Document.objects.select_for_update().only("pk").filter(pk=pk).first()  # whoever stores its passages is done, or finds it gone
         ids = list(Chunk.objects.filter(document=pk).values_list("pk", flat=True))
         document.delete()
-        transaction.on_commit(lambda: _unlink([file_path(pk)]))
+        transaction.on_commit(lambda: unlink([file_path(pk)]))
         transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
 
 
@@ -197,7 +189,8 @@ def _remove_vectors(collection_id: int, ids: Sequence[int]) -> None:
         engine().remove(index, ids)
 
 
-def _unlink(paths: Iterable[Path]) -> None:
+def unlink(paths: Iterable[Path]) -> None:
+    """Remove files, and leave it at that where one is gone already."""
     for path in paths:
         path.unlink(missing_ok=True)
 
@@ -220,9 +213,7 @@ def change_model(*, collection: Collection, model: str) -> Index:
     """Begin a new index with another model beside the one that serves; it takes over when it holds all passages."""
     with transaction.atomic():
         locked = Collection.objects.select_for_update().get(pk=collection.pk)
-        for index in locked.indexes.all():
-            if index.pk != locked.serving_id:
-                _drop(index)
+        locked.indexes.exclude(pk=locked.serving_id).delete()
         index = Index.objects.create(collection=locked, model=model)
     wakeup.wake()
     return index
@@ -239,15 +230,4 @@ def drop_index(*, index: Index) -> None:
     with transaction.atomic():
         if Collection.objects.filter(serving=index).exists():
             raise InputError("This index serves: let another one take over first")
-        _drop(index)
-
-
-def _drop(index: Index) -> None:
-    for locked in Index.objects.select_for_update().filter(pk=index.pk):  # where its row says now that its vectors are
-        _forget_vectors(locked)
-        locked.delete()
-
-
-def _forget_vectors(index: Index) -> None:
-    gone = Index(pk=index.pk, dimension=index.dimension, generation=index.generation)
-    transaction.on_commit(lambda: engine().drop(gone))
+        Index.objects.filter(pk=index.pk).delete()

@@ -13,6 +13,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import OperationalError, connection
 from django.db.backends.signals import connection_created
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from search import filling, ingestion, query, reindexing, services, worker
@@ -126,7 +127,9 @@ def test_deleting_leaves_no_trace(collection: Collection, ingest: Ingest, cast: 
 
 def test_deleting_a_collection_removes_files_and_vectors(collection: Collection, ingest: Ingest, settings: object) -> None:
     ingest("cats.md", CATS)
-    services.delete_collection(collection=collection)
+    with CaptureQueriesContext(connection) as asked:
+        services.delete_collection(collection=collection)
+    assert not any('"search_document"."text"' in query["sql"] for query in asked), "all the texts at once would be much"
     home = settings.PATCHBAY_HOME  # type: ignore[attr-defined]  # pytest-django's settings take any name
     assert [path for path in home.rglob("*") if path.is_file()] == []
     assert not Document.objects.exists()
