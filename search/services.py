@@ -213,7 +213,7 @@ def change_model(*, collection: Collection, model: str) -> Index:
     """Begin a new index with another model beside the one that serves; it takes over when it holds all passages."""
     with transaction.atomic():
         locked = Collection.objects.select_for_update().get(pk=collection.pk)
-        locked.indexes.exclude(pk=locked.serving_id).delete()
+        locked.indexes.exclude(pk=locked.serving_id or 0).delete()
         index = Index.objects.create(collection=locked, model=model)
     wakeup.wake()
     return index
