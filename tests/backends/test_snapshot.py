@@ -26,8 +26,8 @@ def test_thousands_of_models_behind_a_restricted_route_are_listed_in_no_time() -
         unusable="",
         models={name: ModelRow(name, None, {}, None) for name in names},
     )
-    closed = RouteRow("closed", allowed=frozenset(), steps=tuple(StepRow(1, name) for name in names[:20]))
+    closed = RouteRow("closed", allowed=frozenset(), steps=tuple(StepRow(1, name) for name in names[-20:]))
     began = time.monotonic()
     listed = [model.name for _, model in Snapshot(1, {1: backend}, {"closed": closed}).direct(SimpleNamespace(pk=7, is_superuser=False))]
-    assert listed == names[20:]
+    assert listed == names[:-20]
     assert time.monotonic() - began < 1
