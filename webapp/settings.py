@@ -149,7 +149,9 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "webapp.accounts.views.locked_out"
+AXES_CLIENT_IP_CALLABLE = "webapp.accounts.throttling.client_address"
 AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # ten minutes are ten minutes
 AXES_ENABLE_ADMIN = False
 
 LANGUAGE_CODE = "en-us"
@@ -169,6 +171,9 @@ MEDIA_ROOT = PATCHBAY_HOME / "files"
 BATCH_RETENTION_DAYS = env.number("PATCHBAY_BATCH_RETENTION_DAYS", 0)
 # Days for which the attempt log is kept one by one; what is older is added up by day. 0 keeps it for good.
 ATTEMPT_RETENTION_DAYS = env.number("PATCHBAY_ATTEMPT_RETENTION_DAYS", 30)
+# What each user may ask for in a minute who has no limit of their own; 0 for no limit.
+REQUESTS_PER_MINUTE = env.number("PATCHBAY_REQUESTS_PER_MINUTE", 0)
+TOKENS_PER_MINUTE = env.number("PATCHBAY_TOKENS_PER_MINUTE", 0)
 FILE_UPLOAD_TEMP_DIR = None
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
@@ -238,8 +243,6 @@ PRIVATE_WEBHOOKS = env.flag("PATCHBAY_PRIVATE_WEBHOOKS", default=False)
 BEHIND_PROXY = env.flag("PATCHBAY_BEHIND_PROXY", default=False)
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    AXES_IPWARE_PROXY_COUNT = 1
-    AXES_IPWARE_META_PRECEDENCE_ORDER = ["HTTP_X_FORWARDED_FOR", "REMOTE_ADDR"]
 # HTTPS only: cookies never leave over plain HTTP, browsers are told to stay on TLS for a year.
 HTTPS_ONLY = env.flag("PATCHBAY_HTTPS_ONLY", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 Json = dict[str, Any]
 Message = dict[str, Any]
@@ -49,12 +49,15 @@ class Request:
 
     def with_messages(self, messages: Sequence[Message]) -> Request:
         """The same request over another conversation."""
-        return replace(self, body={**self.body, "messages": list(messages)})
+        return Request({**self.body, "messages": list(messages)}, self.path)
 
     def with_options(self, **options: Any) -> Request:
         """The same request with fields of the body set, or removed where None."""
         body = {**self.body, **options}
-        return replace(self, body={name: value for name, value in body.items() if name not in options or value is not None})
+        for name, value in options.items():
+            if value is None:
+                del body[name]
+        return Request(body, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,10 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
             self.estimated or other.estimated,
         )
+
+
+NO_USAGE: Final = Usage()
+"""Nothing counted, nothing said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +194,7 @@ class Attempt:
     started: float = field(default_factory=time.time)
     first_token_ms: float | None = None
     duration_ms: float | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
     cost: float | None = None
     """In the currency of the backend's prices; None where it has none."""
     request: Json | None = None
