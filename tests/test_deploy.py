@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 from cryptography.fernet import Fernet
+from django.conf import LazySettings
 from django.test import Client
 from django.urls import resolve
-from pytest_django.fixtures import SettingsWrapper
 
 from tests.scale.installation import WORKER
 from webapp.management.commands.up import Command
@@ -69,7 +69,7 @@ def test_the_image_asks_for_its_health_where_it_answers() -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_probes_ask_by_address_whatever_hosts_are_allowed(path: str, db: None, client: Client, settings: SettingsWrapper) -> None:
+def test_probes_ask_by_address_whatever_hosts_are_allowed(path: str, db: None, client: Client, settings: LazySettings) -> None:
     """Docker asks 127.0.0.1 and Prometheus web1:8000, while people are let in by the public name only."""
     settings.ALLOWED_HOSTS, settings.METRICS_TOKEN = ["chat.example.org"], "metrics"
     client.defaults["HTTP_HOST"] = "127.0.0.1:8000"
