@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from django.db import Error, InterfaceError, OperationalError, connections
+from django.db import Error, connections
 
 from batches import leases
+from webapp.backends.db import AWAY
 
 P = ParamSpec("P")
 T = TypeVar("T")
-AWAY = (OperationalError, InterfaceError)
-"""What a database raises that is not there, or not now."""
 
 
 class Database:

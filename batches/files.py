@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import transaction
@@ -139,11 +140,14 @@ def delete(*, file: File) -> None:
     """
     if in_use(file):
         raise InputError("A running batch reads this file: cancel the batch first.", param="file_id", code="file_in_use")
-    path = file.path
     with transaction.atomic():
         _forget_answers(file)
         file.delete()
-        transaction.on_commit(lambda: path.unlink(missing_ok=True))
+
+
+def forget_bytes(instance: File, **_: Any) -> None:
+    """The bytes go with the row, however that is deleted: by `delete`, or with the account of its owner."""
+    transaction.on_commit(partial(instance.path.unlink, missing_ok=True))
 
 
 def _forget_answers(file: File) -> None:

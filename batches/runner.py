@@ -23,7 +23,7 @@ from batches import chunks, dispatch, files, finishing, leases, planning, prepar
 from batches.db import Database
 from batches.models import Batch, BatchRow
 from batches.sending import Sender
-from webapp.patterns.errors import PatternError
+from webapp.background import beside
 from webapp.patterns.types import Trail
 
 logger = logging.getLogger("patchbay.batches")
@@ -125,17 +125,18 @@ class Runner:
         held = await self.database.run(leases.claim, whole().filter(pk=batch.pk, status=batch.status), owner=self.owner)
         if held is None:
             return
-        beat = asyncio.create_task(self._heartbeat(held))
         try:
-            await step(held)
+            async with beside(lease=partial(self._heartbeat, held)):
+                await step(held)
         finally:
-            beat.cancel()
             await self.database.run(leases.release, held)
 
     async def _heartbeat(self, batch: Batch) -> None:
-        while True:
-            await asyncio.sleep(leases.HEARTBEAT_SECONDS)
-            await self.database.run(leases.renew, batch)
+        """Renew the lease; of one that is lost, the step's own writes hear."""
+        with suppress(leases.LeaseLost):
+            while True:
+                await asyncio.sleep(leases.HEARTBEAT_SECONDS)
+                await self.database.run(leases.renew, batch)
 
     async def _validate(self, batch: Batch) -> None:
         checked = await asyncio.to_thread(preparing.validate, batch.input_file, endpoint=batch.endpoint)
@@ -226,12 +227,9 @@ async def service() -> AsyncGenerator[None, None]:
     """The background service of the server process."""
     global _here  # noqa: PLW0603 - one runner a process, woken by views
     runner = _here = Runner()
-    task = asyncio.create_task(runner.run())
     try:
-        yield
+        async with beside(batches=runner.run):
+            yield
     finally:
         _here = None
-        task.cancel()
-        with suppress(asyncio.CancelledError, PatternError):
-            await task
         await runner.aclose()

@@ -40,16 +40,13 @@ def create(
     parent: Batch | None = None,
     first_part: Batch | None = None,
 ) -> Batch:
-    """Create a batch over an uploaded file; the runner validates it next.
+    """Create a batch over an uploaded file; the runner validates it next. Raises `InputError` as OpenAI answers 400.
 
     Args:
         endpoint: the path that every line must call; empty to take the first line's.
         output_expires_after: seconds after which the output and error files are deleted.
         schema: JSON schema that each answer must have.
         webhook_url: called, signed, when the batch has ended.
-
-    Raises:
-        InputError: as OpenAI answers 400.
     """
     _check_input(user, input_file, endpoint, completion_window)
     _check_metadata(metadata)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from django.apps import AppConfig
+from django.db.models.signals import post_delete
 
 from webapp import background
 
@@ -14,8 +15,13 @@ class ChatConfig(AppConfig):
     label = "chat"
 
     def ready(self) -> None:
-        """Have the hub run in every server process."""
+        """Have the hub run in every server process, and the bytes of uploads go with their rows."""
+        from chat import files
+        from chat.models import Upload
+
+        post_delete.connect(files.forget_bytes, sender=Upload, dispatch_uid="chat.Upload")
         background.register("chat", _hub)
+        background.register("chat uploads", files.service)
 
 
 def _hub() -> AbstractAsyncContextManager[None]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from chat import fragments, selectors
-from chat.db import read
 from chat.live import Live
 from chat.models import Conversation
 from chat.view import Cursor, frame
 from webapp.accounts.models import User
+from webapp.backends.db import in_database
 
 if TYPE_CHECKING:
     from chat.hub import Hub
@@ -130,7 +130,7 @@ class Attachment:
         """The log as one replacement; whatever is being written in it is followed from that very state."""
         self._reading = True
         lives = await self._hub.lives_of(self.conversation_id)
-        found = await read(_load)(self.conversation_id, self.user)
+        found = await in_database(_load, self.conversation_id, self.user)
         self._reading = False
         if found is None or self._stale:
             return

@@ -16,10 +16,10 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from chat import files, fragments, selectors, services
 from chat.attachment import Attachment
-from chat.db import read
 from chat.hub import hub
 from chat.services import Refused, Started
 from webapp.accounts.models import User
+from webapp.backends.db import in_database
 from webapp.patterns.errors import InputError
 
 MAX_MESSAGE = 2_000_000
@@ -45,7 +45,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.conversation_id = self.scope["url_route"]["kwargs"]["conversation_id"]
         if not self.user.is_authenticated or not self.user.is_active:
             await self.close(SIGN_IN)
-        elif not await read(selectors.may_attach)(self.conversation_id, self.user.pk):
+        elif not await in_database(selectors.may_attach, self.conversation_id, self.user.pk):
             await self.close(NO_SUCH_CHAT)
         else:
             await self.accept()
@@ -87,9 +87,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def on_send(self, body: dict[str, Any]) -> None:
         text, model = _text(body, "text"), _text(body, "model")
-        attached = await read(selectors.attached)(self.user, body.get("attachment"))
+        attached = await in_database(selectors.attached, self.user, self.conversation_id, body.get("attachment"))
         if attached:
-            await read(self._index)(text, attached)
+            await in_database(self._index, text, attached)
 
         if others := _names(body.get("compare")):
             await self._compare(text, [model, *others], attached)
@@ -138,7 +138,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """The answer that is meant: the one named, or the last of the shown branch."""
         if body.get("message"):
             return _message(body)
-        conversation = await read(selectors.conversation)(self.conversation_id, self.user)
+        conversation = await in_database(selectors.conversation, self.conversation_id, self.user)
         if conversation.leaf_id is None:
             raise Refused("There is no answer yet.")
         return conversation.leaf_id

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.core.files import File
+from django.db import transaction
+from django.db.models import TextField
+from django.db.models.functions import Cast
+from django.utils import timezone
 
-from chat.models import Upload
+from chat.models import Message, Upload
 from webapp.accounts.models import User
 from webapp.backends import attached
+from webapp.backends.db import in_database
+from webapp.background import beside
 
 MAX_IMAGE = 10 * 1024 * 1024
+UNSENT = timedelta(days=1)
+SWEEP_SECONDS = 3600.0
 MAX_DOCUMENT = 50 * 1024 * 1024
 MAX_INLINE = 32 * 1024
 """Bytes of a text file that goes into the question whole; of larger ones the search tool finds what is asked for."""
@@ -46,6 +58,40 @@ def keep(*, user: User, file: File[bytes]) -> Upload:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
     return upload
+
+
+def forget_bytes(instance: Upload, **_: Any) -> None:
+    """The bytes go with the row, however that is deleted: with its conversation, or with the account of its owner."""
+    transaction.on_commit(partial(path(instance.pk).unlink, missing_ok=True))
+
+
+def sweep() -> None:
+    """Delete what was put into a composer and not sent within a day."""
+    for upload in Upload.objects.filter(conversation=None, created_at__lt=timezone.now() - UNSENT):
+        sent = _sent(upload)
+        if sent is None:
+            upload.delete()
+        else:  # before uploads knew their conversation
+            Upload.objects.filter(id=upload.id).update(conversation=sent.conversation_id)
+
+
+def _sent(upload: Upload) -> Message | None:
+    """A message that has the file."""
+    messages = Message.objects.filter(conversation__user=upload.user_id).alias(attached=Cast("attachments", TextField()))
+    return messages.filter(attached__contains=str(upload.id)).first()
+
+
+@asynccontextmanager
+async def service() -> AsyncGenerator[None]:
+    """The background service."""
+    async with beside(uploads=_sweep_now_and_then):
+        yield
+
+
+async def _sweep_now_and_then() -> None:
+    while True:
+        await in_database(sweep)
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def image_type(data: bytes) -> str:
@@ -109,4 +155,20 @@ def text_of(item: dict[str, Any]) -> str:
     if item["kind"] == "document":
         return f"[Attached document: {item['name']}. Find what it says with the tool search_documents.]"
     fence = "````"
-    return f"{fence} {item['name']}\n{decoded(path(item['id']).read_bytes())}\n{fence}"
+    data = bytes_of(item)
+    if data is None:
+        return gone(item)
+    return f"{fence} {item['name']}\n{decoded(data)}\n{fence}"
+
+
+def bytes_of(item: dict[str, Any]) -> bytes | None:
+    """The bytes of an attachment; None where they are gone (a backup without them was restored, a disk was lost)."""
+    try:
+        return path(item["id"]).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def gone(item: dict[str, Any]) -> str:
+    """What the model is told in place of a file that is gone."""
+    return f"[The attached file {item['name']} is no longer there.]"

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chat import history, structured
-from chat.db import read
 from chat.fitting import Fitting, as_json
 from chat.live import Live
 from chat.services import Started, Status
 from webapp.accounts.models import User
 from webapp.backends import registry
+from webapp.backends.db import in_database
 from webapp.backends.toolbox import toolbox
 from webapp.patterns import agent
 from webapp.patterns.errors import CapabilityMissing
@@ -59,9 +59,9 @@ class _Job:
     @classmethod
     async def prepare(cls, live: Live, started: Started) -> _Job:
         live.say("Preparing …")
-        user = await read(User.objects.get)(pk=started.conversation.user_id)
+        user = await in_database(User.objects.get, pk=started.conversation.user_id)
         chain = await registry.resolve(started.model, user=user)
-        messages, origins = await read(history.load)(started.conversation, started.answer)
+        messages, origins = await in_database(history.load, started.conversation, started.answer)
         job = cls(live, started, chain, messages, Trail(), Fitting(started.conversation, chain, origins, Trail()))
         job.trail = job.fitting.trail = Trail(job.show_attempt)
         return job

@@ -49,12 +49,14 @@ def _content(message: Stored) -> str | list[dict[str, Any]]:
     if not images:
         return text
     parts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
-    return parts + [{"type": "image_url", "image_url": {"url": _data_url(item)}} for item in images]
+    return parts + [_image(item) for item in images]
 
 
-def _data_url(item: dict[str, Any]) -> str:
-    data = base64.b64encode(files.path(item["id"]).read_bytes()).decode()
-    return f"data:{item['type']};base64,{data}"
+def _image(item: dict[str, Any]) -> dict[str, Any]:
+    data = files.bytes_of(item)
+    if data is None:
+        return {"type": "text", "text": files.gone(item)}
+    return {"type": "image_url", "image_url": {"url": f"data:{item['type']};base64,{base64.b64encode(data).decode()}"}}
 
 
 def of_answer(parts: Sequence[dict[str, Any]]) -> list[Message]:

@@ -17,11 +17,10 @@ from typing import Any
 from uuid import UUID
 
 from channels.layers import get_channel_layer
-from django.db import DatabaseError
+from django.db import Error
 
 from chat import fragments, selectors, services
 from chat.attachment import Attachment
-from chat.db import read
 from chat.keeping import keep
 from chat.live import Live
 from chat.models import Conversation, Generation, Message
@@ -29,6 +28,7 @@ from chat.nudges import GROUP, nudge_all
 from chat.services import Started, Status
 from chat.writer import Writer
 from webapp import background, threads
+from webapp.backends.db import in_database
 from webapp.patterns.errors import PatternError
 from webapp.server.layer import AWAY
 
@@ -64,8 +64,8 @@ class Hub:
     async def start(self) -> None:
         self.writer.start()
         await self.writer.call(lambda: services.announce(self.id))
-        self.spawn(self._listen())
-        self.spawn(self._poll())
+        self.spawn(background.kept_up("chat nudges", self._listen))
+        self.spawn(background.kept_up("chat log", self._poll))
 
     async def stop(self) -> None:
         """Interrupt what runs, keep it, and leave."""
@@ -77,7 +77,7 @@ class Hub:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(DatabaseError):
+        with contextlib.suppress(Error):
             await self.writer.call(lambda: services.withdraw(self.id))
         await self.writer.stop()
 
@@ -146,7 +146,7 @@ class Hub:
         self.writer.remove(live.id)
         message = await keep(self.writer, live, await live.closing_html(), stopping=lambda: self._stopping)
         if message:
-            live.finish(fragments.article(await read(selectors.turn)(message)))
+            live.finish(fragments.article(await in_database(selectors.turn, message)))
             if message.report.get("left_out"):  # the page marks them
                 self._refresh(live.conversation_id)
         self.lives.pop(live.id, None)
@@ -181,7 +181,7 @@ class Hub:
 
     async def approve(self, conversation_id: UUID, user: Any, *, call_id: str, yes: bool) -> None:
         """The user's answer to a tool that asks before it acts; only the process that runs the generation waits for it."""
-        await read(selectors.conversation)(conversation_id, user)
+        await in_database(selectors.conversation, conversation_id, user)
         self._decide(conversation_id, call_id, yes=yes)
         await self._tell("approve", conversation=str(conversation_id), call=call_id, yes=yes)
 
@@ -207,7 +207,7 @@ class Hub:
         mine = [live for live in self.known(conversation_id) if live.mine]
         if mine:
             return mine
-        found = [await self._follow(generation) for generation in await read(selectors.running)(conversation_id)]
+        found = [await self._follow(generation) for generation in await in_database(selectors.running, conversation_id)]
         return [live for live in found if not live.finished]
 
     async def _follow(self, generation: Generation) -> Live:
@@ -248,7 +248,7 @@ class Hub:
         """Bring titles up to date for those who have the conversation open here."""
         if not self.attachments.get(conversation_id):
             return
-        owner, frames = await read(_title_frames)(conversation_id)
+        owner, frames = await in_database(_title_frames, conversation_id)
         for attachment in self._watching(conversation_id, owner) if owner else ():
             for text in frames:
                 attachment.post(text)
@@ -301,16 +301,13 @@ class Hub:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             for live in [live for live in self.lives.values() if not live.mine]:
-                try:
-                    await self._pull(live)
-                except DatabaseError as error:
-                    logger.warning("The chat log could not be read: %s", error)
+                await self._pull(live)
 
     async def _pull(self, live: Live) -> None:
         async with live.pulling:
             if live.finished:
                 return
-            rows, running = await read(selectors.log_after)(live.id, live.journal.seq)
+            rows, running = await in_database(selectors.log_after, live.id, live.journal.seq)
             for row in rows:
                 live.journal.seq = row.seq
                 for event in row.events:

@@ -12,7 +12,8 @@ from chat import services
 from chat.live import Live
 from chat.models import Message
 from chat.services import Outcome, Status
-from chat.writer import AWAY, Writer
+from chat.writer import Writer
+from webapp.backends.db import AWAY
 
 logger = logging.getLogger("patchbay.chat")
 RETRY_SECONDS = 2.0

@@ -128,10 +128,10 @@ class Live:
             await asyncio.to_thread(self.view.update)
         finally:
             self._render = None
-        held, self._held = self._held, []
-        for event in held:
-            self.answer.apply(event)
-            self.view.on(event)
+            held, self._held = self._held, []
+            for event in held:
+                self.answer.apply(event)
+                self.view.on(event)
         self._flushed()
         if held:
             self.touch()

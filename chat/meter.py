@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chat import history
-from chat.db import read
 from chat.fitting import RESERVE, SUMMARISE, calibration, key_of, window_of
 from chat.models import Conversation, Message
 from chat.structured import schema_of
 from webapp.accounts.models import User
 from webapp.backends import registry
+from webapp.backends.db import in_database
 from webapp.backends.toolbox import toolbox
 from webapp.patterns import tokens
 from webapp.patterns.errors import ChainError
@@ -55,7 +55,7 @@ async def measure(conversation: Conversation, user: User, draft: str) -> Meter |
         return None
     model, key = chain.primary_model, key_of(chain)
     scale = calibration.factor(key)
-    messages, leaf = await read(_messages)(conversation)
+    messages, leaf = await in_database(_messages, conversation)
     system = [message for message in messages if message["role"] == "system"]
     rest = [message for message in messages if message["role"] != "system"]
     schemas = toolbox.only(_tools(conversation.options)).schemas()

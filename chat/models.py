@@ -103,10 +103,11 @@ class SentRequest(models.Model):
 
 
 class Upload(models.Model):
-    """A file that a user put into the composer; stored under its id (`chat.files`)."""
+    """A file that a user put into the composer; stored under its id (`chat.files`). It goes with the conversation that it was sent to."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chat_uploads")
+    conversation = models.ForeignKey(Conversation, null=True, blank=True, on_delete=models.CASCADE, related_name="uploads")
     name = models.CharField(max_length=200)
     type = models.CharField(max_length=100)
     size = models.PositiveIntegerField()

@@ -197,13 +197,14 @@ def active_users(user_ids: Iterable[int]) -> set[int]:
     return set(User.objects.filter(id__in=list(user_ids), is_active=True).values_list("id", flat=True))
 
 
-def attached(user: User, ids: object) -> list[dict[str, Any]]:
-    """The user's uploads of these ids (one, several or none, as a form sends them), as a message keeps them."""
+def attached(user: User, conversation_id: UUID, ids: object) -> list[dict[str, Any]]:
+    """The user's uploads of these ids (one, several or none, as a form sends them), as a message of the conversation keeps them."""
     wanted = [ids] if isinstance(ids, str) else ids if isinstance(ids, list) else []
     found = []
     for value in wanted[:20]:
         id_ = _uuid(value)
-        upload = Upload.objects.filter(id=id_, user=user).first() if id_ else None
+        free = Q(conversation=None) | Q(conversation=conversation_id)
+        upload = Upload.objects.filter(free, id=id_, user=user).first() if id_ else None
         if upload is None:
             raise NotFound(str(value))
         found.append(files.entry(upload))

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from chat import selectors
 from chat.answer import Answer
-from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest
+from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest, Upload
 from chat.view import finished_html
 from webapp.accounts.models import User
 from webapp.backends import attached
+from webapp.backends.db import AWAY
 from webapp.patterns import storable
 
 logger = logging.getLogger("patchbay.chat")
@@ -69,7 +70,7 @@ class Outcome:
 
 
 def send(
-    *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Iterable[dict[str, Any]] = ()
+    *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Sequence[dict[str, Any]] = ()
 ) -> Started:
     """Add a question to the end of the shown branch (in a new conversation, if the id is fresh), and begin its answer."""
     text = _checked(text, attachments)
@@ -87,17 +88,17 @@ def send(
     question = Message.objects.create(
         conversation=conversation, parent_id=conversation.leaf_id, role=Role.USER, text=text, attachments=list(attachments)
     )
+    Upload.objects.filter(id__in=[item["id"] for item in attachments]).update(conversation=conversation)
     return _begin(owner, conversation, question, question=question, created=created)
 
 
 def compare(
-    *, owner: UUID, conversation_id: UUID, user: User, text: str, models: Sequence[str], attachments: Iterable[dict[str, Any]] = ()
+    *, owner: UUID, conversation_id: UUID, user: User, text: str, models: Sequence[str], attachments: Sequence[dict[str, Any]] = ()
 ) -> list[Started]:
     """Ask two or three routes the same question at once: sibling answers, shown side by side until one is picked."""
     names = list(dict.fromkeys(filter(None, map(_model, models))))
     if not 2 <= len(names) <= MAX_COMPARED:
         raise Refused(f"Choose two or three different models to compare, not {len(names)}.")
-    attachments = list(attachments)
     first = send(owner=owner, conversation_id=conversation_id, user=user, text=text, model=names[0], attachments=attachments)
     first.answer.compare = first.generation.id
     first.answer.save(update_fields=["compare"])
@@ -166,9 +167,9 @@ def _model(name: str) -> str:
     return name.replace("\x00", "")[:MAX_MODEL]
 
 
-def _checked(text: str, attachments: Iterable[dict[str, Any]]) -> str:
+def _checked(text: str, attachments: Sequence[dict[str, Any]]) -> str:
     text = text.replace("\x00", "").strip()
-    if not text and not list(attachments):
+    if not text and not attachments:
         raise Refused("Write something first.")
     if len(text) > MAX_TEXT:
         raise Refused(f"That is longer than {MAX_TEXT:,} characters: attach it as a file instead.")
@@ -266,7 +267,7 @@ def _ended(generation: Generation) -> bool:
     """Interrupt an orphan; one whose log makes an answer that the database refuses ends without it, and holds up no other."""
     try:
         return _interrupt(generation)
-    except (OperationalError, InterfaceError):
+    except AWAY:
         raise
     except (DatabaseError, ValueError):
         logger.exception("The database refused the answer of %s", generation.id)
@@ -343,6 +344,8 @@ def delete_from(*, message: Message) -> None:
     conversation.updated_at = timezone.now()
     conversation.save(update_fields=["leaf", "updated_at"])
     message.delete()
+    kept = conversation.messages.exclude(attachments=[]).values_list("attachments", flat=True)
+    conversation.uploads.exclude(id__in=[item["id"] for items in kept for item in items]).delete()
 
 
 def change(*, conversation: Conversation, **fields: Any) -> None:

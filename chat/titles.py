@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 
 from pydantic import BaseModel, Field
 
 from chat import services
-from chat.db import read
 from chat.models import Conversation, Message
 from webapp.accounts.models import User
 from webapp.backends import registry
+from webapp.backends.db import in_database
 from webapp.patterns.errors import PatternError
-from webapp.patterns.types import Request
+from webapp.patterns.types import Request, Trail
 
 logger = logging.getLogger("patchbay.chat")
 SECONDS = 30
@@ -29,7 +30,7 @@ class Title(BaseModel):
 
 async def entitle(message: Message) -> bool:
     """Name the conversation of a whole answer, if that is still to be done; whether it got a name."""
-    asked = await read(_first_turn)(message)
+    asked = await in_database(_first_turn, message)
     if asked is None:
         return False
     conversation, question, answer = asked
@@ -39,7 +40,7 @@ async def entitle(message: Message) -> bool:
     except (PatternError, TimeoutError) as error:
         logger.info("No model named the conversation: %s", error)
         return False
-    return await read(services.set_title)(conversation_id=conversation.id, title=title, by_user=False)
+    return await in_database(services.set_title, conversation_id=conversation.id, title=title, by_user=False)
 
 
 def _first_turn(answer: Message) -> tuple[Conversation, str, str] | None:
@@ -61,6 +62,8 @@ async def _ask(model: str, user: User, question: str, answer: str) -> str:
 
     chain = await registry.resolve(model, user=user)
     prompt = f"Give this conversation a title.\n\n<question>\n{question}\n</question>\n\n<answer>\n{answer}\n</answer>"
-    request = Request.chat([{"role": "user", "content": prompt}], max_tokens=200)
-    parsed = await parse(chain, request, Title, attempts=2)
-    return parsed.value.title
+    request, trail = Request.chat([{"role": "user", "content": prompt}], max_tokens=200), Trail()
+    try:
+        return (await parse(chain, request, Title, attempts=2, trail=trail)).value.title
+    finally:
+        registry.record(trail, request_id=uuid.uuid4(), source="chat", user_id=user.pk, route=model)

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import connections, transaction
 
 from chat.answer import Event, merged
 from chat.models import LogRow
+from webapp.backends.db import AWAY
 
 logger = logging.getLogger("patchbay.chat")
 T = TypeVar("T")
 INTERVAL = 0.25
-AWAY = (OperationalError, InterfaceError)
-"""The database is not there, locked or full: what was to be written is held until it takes it. Any other error is a refusal, for good."""
 
 
 @dataclass(slots=True)

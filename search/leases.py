@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,6 +13,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from webapp.backends.db import in_database
+from webapp.background import beside
 
 LEASE: timedelta = settings.LEASE
 RENEW_SECONDS = LEASE.total_seconds() / 3
@@ -38,10 +38,5 @@ async def renewed(row: QuerySet[Any]) -> AsyncGenerator[None, None]:
             await asyncio.sleep(RENEW_SECONDS)
             await in_database(row.update, leased_until=timezone.now() + LEASE)
 
-    task = asyncio.create_task(renew())
-    try:
+    async with beside(lease=renew):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -77,12 +77,7 @@ def change_collection(
 
 def delete_collection(*, collection: Collection) -> None:
     """Delete it with its documents, their files, passages and vectors."""
-    indexes = list(collection.indexes.all())
-    files = [file_path(pk) for pk in collection.documents.values_list("pk", flat=True)]
-    with transaction.atomic():
-        transaction.on_commit(lambda: _drop_all(indexes))
-        transaction.on_commit(lambda: _unlink(files))
-        collection.delete()
+    collection.delete()
 
 
 def add_file(*, collection: Collection, name: str, content: Iterable[bytes]) -> Added:
@@ -162,26 +157,14 @@ def delete_document(*, document: Document) -> None:
     """Delete it with its file, passages and vectors."""
     ids = list(Chunk.objects.filter(document=document).values_list("pk", flat=True))
     indexes = list(Index.objects.filter(collection=document.collection_id))
-    path = file_path(document.pk)
     with transaction.atomic():
         document.delete()
-        transaction.on_commit(lambda: _unlink([path]))
         transaction.on_commit(lambda: _remove_from(indexes, ids))
-
-
-def _drop_all(indexes: Iterable[Index]) -> None:
-    for index in indexes:
-        engine().drop(index)
 
 
 def _remove_from(indexes: Iterable[Index], ids: Sequence[int]) -> None:
     for index in indexes:
         engine().remove(index, ids)
-
-
-def _unlink(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 def retry_document(*, document: Document) -> None:
@@ -204,7 +187,7 @@ def change_model(*, collection: Collection, model: str) -> Index:
         locked = Collection.objects.select_for_update().get(pk=collection.pk)
         for index in locked.indexes.all():
             if index.pk != locked.serving_id:
-                _drop(index)
+                index.delete()
         index = Index.objects.create(collection=locked, model=model)
     wakeup.wake()
     return index
@@ -221,10 +204,4 @@ def drop_index(*, index: Index) -> None:
     with transaction.atomic():
         if Collection.objects.filter(serving=index).exists():
             raise InputError("This index serves: let another one take over first")
-        _drop(index)
-
-
-def _drop(index: Index) -> None:
-    dropped = Index(pk=index.pk, dimension=index.dimension, generation=index.generation)
-    transaction.on_commit(lambda: engine().drop(dropped))
-    index.delete()
+        index.delete()

@@ -7,12 +7,16 @@ all of them through the ASGI lifespan.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
+from django.db import Error
 
+logger = logging.getLogger("patchbay")
+AGAIN_SECONDS = 5.0
 Service = Callable[[], AbstractAsyncContextManager[None]]
 
 _services: dict[str, Service] = {}
@@ -36,6 +40,32 @@ async def drained(seconds: float) -> None:
     """Wait until there is no work left that a stop waits for, at most so long."""
     if _work:
         await asyncio.wait(tuple(_work), timeout=seconds)
+
+
+@asynccontextmanager
+async def beside(**work: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    """Run these beside the block until it is left. What fails is told to the log by its name, and begun again after a pause."""
+    tasks = [asyncio.create_task(kept_up(name, run)) for name, run in work.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def kept_up(name: str, run: Callable[[], Awaitable[object]]) -> None:
+    """Run it to its end, however often it fails before."""
+    while True:
+        try:
+            await run()
+        except Error as error:
+            logger.error("%s waits for the database: %s", name, error)  # noqa: TRY400 - it may come again every few seconds
+        except Exception:
+            logger.exception("%s failed, and is begun again", name)
+        else:
+            return
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 @asynccontextmanager

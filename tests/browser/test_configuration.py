@@ -16,6 +16,18 @@ route = services.set_route(name="NAME", steps=[(Backend.objects.get(name="first"
 print(route.pk)
 """
 STEPS = "from webapp.backends.models import Route; print([str(step) for step in Route.objects.get(name='NAME').steps.all()])"
+LONG = """
+from django.utils import timezone
+from webapp.accounts.models import User
+from webapp.backends.models import Attempt
+word = "an_organisation/" + "a_name_that_never_ends_" * 4
+user, _ = User.objects.get_or_create(username=word[:150])
+for number in range(3):
+    Attempt.objects.create(
+        created_at=timezone.now(), user=user, source="chat", route=word, backend=word[:60], model=f"{word}{number}", outcome="failed",
+        error="insufficient_quota", prompt_tokens=10**9, completion_tokens=10**9, duration_ms=10**7,
+    )
+"""
 PAGES = [
     "/backends/",
     "/usage/",
@@ -26,12 +38,14 @@ PAGES = [
     "/admin/backends/route/add/",
     "/admin/backends/attempt/",
     "/admin/backends/benchmarkrun/add/",
+    "/admin/accounts/user/",
     "/admin/accounts/user/add/",
 ]
 
 
 @pytest.mark.parametrize(("width", "dark"), [pytest.param(1440, False, marks=pytest.mark.slow), (390, True)])
 def test_every_page_is_accessible_and_fits(live: Live, browser_page: OpenPage, width: int, dark: bool) -> None:
+    live.run_python(LONG)
     page = browser_page(live, "administrator", width=width, dark=dark)
     for path in PAGES:
         page.goto(path)

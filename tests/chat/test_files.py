@@ -9,13 +9,21 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 
-from chat import files
+from chat import files, history, selectors, services
+from chat.models import Conversation, Message, Upload
 from search.models import Collection
 from tests.cast import Cast
 from tests.chat.conftest import Socket, saying
 
 LARGE = b"words and words\n" * 4000
+
+
+@pytest.fixture
+def media(settings: Any, tmp_path: Path) -> Path:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    return tmp_path / "media"
 
 
 @pytest.mark.django_db
@@ -46,3 +54,67 @@ async def test_a_question_brings_its_documents_into_the_conversations_collection
         await socket.close()
     found = await Collection.objects.aget(conversation=conversation, owner=people.owner)
     assert await found.documents.values_list("name", flat=True).aget() == "large.txt"
+
+
+def kept(cast: Cast, name: str = "notes.txt", data: bytes = b"The zebra") -> Upload:
+    return files.keep(user=cast.owner, file=SimpleUploadedFile(name, data))
+
+
+def sent(cast: Cast, *uploads: Upload, conversation: uuid.UUID | None = None) -> Message:
+    """A question with these files, whose answer has ended."""
+    id_ = conversation or uuid.uuid4()
+    attached = selectors.attached(cast.owner, id_, [str(upload.id) for upload in uploads])
+    started = services.send(owner=uuid.uuid4(), conversation_id=id_, user=cast.owner, text="What is it?", attachments=attached)
+    services.finish(generation_id=started.generation.id, parts=[], outcome=services.Outcome(), html="")
+    assert started.question
+    return started.question
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_goes_with_the_conversation_that_it_was_sent_to(cast: Cast, media: Path) -> None:
+    upload = kept(cast)
+    question = sent(cast, upload)
+    assert files.path(upload.id).exists()
+    services.delete(conversation=Conversation.objects.get(id=question.conversation_id))
+    assert [file for file in media.rglob("*") if file.is_file()] == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_goes_with_the_last_message_that_has_it(cast: Cast, media: Path) -> None:
+    first, second = kept(cast), kept(cast)
+    question = sent(cast, first)
+    later = sent(cast, first, second, conversation=question.conversation_id)
+    services.delete_from(message=later)
+    assert (files.path(first.id).exists(), files.path(second.id).exists()) == (True, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_never_sent_goes_after_a_day_and_what_was_sent_stays(cast: Cast, media: Path) -> None:
+    fresh, forgotten, older = kept(cast), kept(cast), kept(cast)
+    sent(cast, older)
+    Upload.objects.filter(id=older.id).update(conversation=None)  # as an earlier version left it
+    Upload.objects.exclude(id=fresh.id).update(created_at=timezone.now() - 2 * files.UNSENT)
+    files.sweep()
+    assert [files.path(upload.id).exists() for upload in (fresh, forgotten, older)] == [True, False, True]
+    assert Upload.objects.get(id=older.id).conversation
+
+
+@pytest.mark.django_db
+def test_a_file_of_one_conversation_is_not_sent_to_another(cast: Cast, media: Path) -> None:
+    """It would be lost there when the first one is deleted."""
+    upload = kept(cast)
+    sent(cast, upload)
+    with pytest.raises(selectors.NotFound):
+        sent(cast, upload)
+
+
+@pytest.mark.django_db
+def test_a_model_is_told_which_files_are_gone(cast: Cast, media: Path) -> None:
+    """A disk was lost, or a backup restored without its files: the conversation goes on."""
+    question = sent(cast, kept(cast), kept(cast, "cat.png", b"\x89PNG\r\n\x1a\n"))
+    for file in media.rglob("*"):
+        if file.is_file():
+            file.unlink()
+    text = str(history.api_messages(question))
+    assert "notes.txt is no longer there" in text
+    assert "cat.png is no longer there" in text

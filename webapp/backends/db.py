@@ -8,10 +8,12 @@ from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
+AWAY = (OperationalError, InterfaceError)
+"""What a database raises that is not there, locked or full: to be tried again. Any other error is a refusal, for good."""
 
 _kept: ContextVar[bool] = ContextVar("connection_kept", default=False)
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from django.db import DatabaseError
-
 from webapp.backends import health, registry
 from webapp.backends.db import in_database
 from webapp.backends.models import Backend
+from webapp.background import beside
 from webapp.patterns.errors import BackendError, PatternError, TimedOut
 
-logger = logging.getLogger("patchbay.backends")
 WAKE_SECONDS = 5.0
 QUIET = timedelta(seconds=30)
 PATIENCE_SECONDS = 5.0
@@ -25,20 +22,13 @@ PATIENCE_SECONDS = 5.0
 @asynccontextmanager
 async def service() -> AsyncGenerator[None, None]:
     """The background service."""
-    task = asyncio.create_task(_forever())
-    try:
+    async with beside(health=_forever):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _forever() -> None:
     while True:
-        try:
-            await poll(quiet=QUIET)
-        except DatabaseError:
-            logger.exception("Health could not be written; trying again")
+        await poll(quiet=QUIET)
         await asyncio.sleep(WAKE_SECONDS)
 
 

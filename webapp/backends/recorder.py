@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, DataError, IntegrityError, transaction
+from django.db import DataError, Error, IntegrityError, transaction
 
 from webapp import metrics, tracing
 from webapp.backends import bulk, health
@@ -103,7 +103,7 @@ class Recorder:
             self._queue.clear()
             try:
                 await asyncio.shield(in_database(write_what_can_be, values))
-            except DatabaseError:
+            except Error:
                 self._queue.extendleft(reversed(values))
                 logger.exception("%d attempts wait for the database", len(values))
         if self._lost:

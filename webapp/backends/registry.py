@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError
+from django.db import Error
 
 from webapp.backends import cooldowns, live, snapshot
 from webapp.backends.cooldowns import Exchange, Outgoing, Row
@@ -26,6 +26,7 @@ from webapp.backends.db import in_database
 from webapp.backends.recorder import Recorder
 from webapp.backends.snapshot import Person, RouteRow, Snapshot
 from webapp.backends.spending import spending
+from webapp.background import beside
 from webapp.patterns.errors import ModelNotFound
 from webapp.patterns.types import Trail
 
@@ -96,7 +97,7 @@ class Registry:
         try:
             fresh, self.health, cooling = await in_database(_read, self._snapshot, self._exchange.outgoing())
             self._exchange.take(cooling)
-        except DatabaseError:
+        except Error:
             if self._snapshot is None:
                 raise
             logger.exception("The database is away: the configuration stays as it was")
@@ -130,22 +131,14 @@ class Registry:
     @asynccontextmanager
     async def kept_fresh(self) -> AsyncGenerator[None, None]:
         """Compare versions and write attempts behind until the end."""
-        task = asyncio.create_task(self._keep_fresh())
-        try:
-            async with self.recorder.running():
-                yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        async with beside(configuration=self._keep_fresh), self.recorder.running():
+            yield
 
     async def _keep_fresh(self) -> None:
         self._serviced = True
         try:
             while True:
-                try:
-                    await self.refresh()
-                except DatabaseError:
-                    logger.exception("The configuration could not be read; trying again")
+                await self.refresh()
                 await asyncio.sleep(CHECK_SECONDS * 0.75)
         finally:
             self._serviced = False  # however it ends: requests compare for themselves from then on

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
@@ -12,12 +11,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from webapp.backends.db import in_database
 from webapp.backends.models import Attempt, UsageDay
+from webapp.background import beside
 
-logger = logging.getLogger("patchbay.backends")
 WAKE_SECONDS: Final = 3600.0
 AT_ONCE: Final = 1000
 """Attempts added up in one transaction: a fraction of a second, in which SQLite lets nobody else write."""
@@ -98,25 +97,12 @@ def _add(day: UsageDay, row: Attempt, *, last: bool) -> None:
 @asynccontextmanager
 async def service() -> AsyncGenerator[None]:
     """The background service."""
-    task = asyncio.create_task(_forever())
-    try:
+    async with beside(retention=_forever):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _forever() -> None:
     while True:
-        more = await _some()
+        before = oldest_kept(datetime.now(UTC))
+        more = before is not None and await in_database(add_up, before, at_once=AT_ONCE) == AT_ONCE
         await asyncio.sleep(BREATH_SECONDS if more else WAKE_SECONDS)
-
-
-async def _some() -> bool:
-    """Whether there is more to do at once."""
-    before = oldest_kept(datetime.now(UTC))
-    try:
-        return before is not None and await in_database(add_up, before, at_once=AT_ONCE) == AT_ONCE
-    except DatabaseError:
-        logger.exception("Old attempts could not be added up; trying again in an hour")
-        return False

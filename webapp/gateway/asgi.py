@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from django.db import DatabaseError
+from django.db import Error
 
 from webapp.backends.api_registry import ApiError
 from webapp.gateway import catalogue, embeddings, relay, stored
@@ -49,7 +49,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await call.fail(error)
     except PatternError as error:
         await call.fail(api_error(error))
-    except DatabaseError:
+    except Error:
         logger.exception("%s: the database is away", call.id)
         await call.fail(unavailable("The database does not answer: try again in a moment."))
     except Exception:

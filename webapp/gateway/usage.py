@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from channels.db import database_sync_to_async
-from django.db import DatabaseError
 
 from webapp.backends.services import touch_tokens
+from webapp.background import beside
 from webapp.gateway import idempotency
 from webapp.gateway.auth import Principal
 
-logger = logging.getLogger("patchbay.gateway")
 FLUSH_SECONDS = 5.0
 PURGE_EVERY = 720
 _used: set[int] = set()
@@ -37,21 +35,14 @@ async def flush() -> None:
 @asynccontextmanager
 async def service() -> AsyncGenerator[None]:
     """The background service of the gateway."""
-    task = asyncio.create_task(_run())
-    try:
+    async with beside(gateway=_run):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await flush()
+    await flush()
 
 
 async def _run() -> None:
     for turn in itertools.count():
-        try:
-            await flush()
-            if turn % PURGE_EVERY == 0:
-                await database_sync_to_async(idempotency.purge)()
-        except DatabaseError:
-            logger.exception("The gateway's housekeeping has to wait for the database")
+        await flush()
+        if turn % PURGE_EVERY == 0:
+            await database_sync_to_async(idempotency.purge)()
         await asyncio.sleep(FLUSH_SECONDS)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from webapp.findings import Finding
@@ -32,7 +32,7 @@ def _database() -> Finding:
     try:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except DatabaseError as error:
+    except Error as error:
         return Finding("error", "database", str(error), "Check DATABASE_URL, and that the server runs and lets this user in.")
     if plan:
         return Finding("warning", "database", f"{len(plan)} migrations are not applied", "Run manage.py migrate, or start with make run.")

@@ -10,6 +10,9 @@ import asyncio
 import gc
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
+
+from webapp.background import beside
 
 SETTLE_SECONDS = 5.0
 """By then the background services have imported what is imported late, the openai package above all."""
@@ -20,12 +23,8 @@ FULL_EVERY = 50
 @asynccontextmanager
 async def service(settle_seconds: float = SETTLE_SECONDS) -> AsyncGenerator[None]:
     """The background service."""
-    task = asyncio.create_task(_settle(settle_seconds))
-    try:
+    async with beside(heap=partial(_settle, settle_seconds)):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _settle(seconds: float) -> None:

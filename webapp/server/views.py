@@ -7,7 +7,7 @@ import logging
 import sys
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import Error, connection
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -17,6 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp import metrics
+from webapp.backends.db import AWAY
 from webapp.server import layer
 from webapp.server.limits import Rate
 from webapp.server.logs import request_id
@@ -41,7 +42,7 @@ def _database_problem() -> str:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError as error:
+    except Error as error:
         return type(error).__name__
     return ""
 
@@ -111,7 +112,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 
 def server_error(_request: HttpRequest) -> HttpResponse:
     """Nothing here may touch the database: it may be what broke."""
-    away = isinstance(sys.exc_info()[1], OperationalError | InterfaceError)
+    away = isinstance(sys.exc_info()[1], AWAY)
     if away:
         title, advice = "The database is not answering", "Nothing that was saved is lost. Try again in a moment."
     else:

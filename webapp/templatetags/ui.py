@@ -34,7 +34,7 @@ ICONS = {
     "left": '<path d="m15 6-6 6 6 6"/>',
     "right": '<path d="m9 6 6 6-6 6"/>',
     "menu": '<path d="M4 7h16M4 12h16M4 17h16"/>',
-    "more": '<path d="M5 12h.01M12 12h.01M19 12h.01"/>',
+    "more": '<path stroke-width="3" d="M5 12h.01M12 12h.01M19 12h.01"/>',
     "download": '<path d="M12 4v11M7 11l5 5 5-5M5 20h14"/>',
     "upload": '<path d="M12 16V5M7 9l5-5 5 5M5 20h14"/>',
     "file": '<path d="M6 3h8l4 4v14H6zM14 3v4h4"/>',

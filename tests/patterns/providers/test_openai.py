@@ -42,6 +42,7 @@ from webapp.patterns.providers import reading
 from webapp.patterns.providers.base import Backend, Server, Timeouts
 from webapp.patterns.providers.openai import OpenAIBackend
 from webapp.patterns.providers.recording import Prices
+from webapp.patterns.providers.reply import Httpx2Reply
 from webapp.patterns.redact import Redactor
 from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import ModelInfo, Packet, Request, Trail, Usage
@@ -370,8 +371,9 @@ async def test_whole_answers_are_bounded_in_time_and_bytes(upstream: Upstream, b
         with pytest.raises(errors.TimedOut):
             await backend.send(HELLO)
     backend.timeouts = QUICK
+    large = Httpx2Reply(httpx2.Response(200, content=b"x" * 2000))
     with pytest.raises(errors.BadAnswer, match="longer than"):
-        await reading.read_whole(httpx2.Response(200, content=b"x" * 2000), time.monotonic() + 9, backend.redactor, limit=1000)
+        await reading.read_whole(large, time.monotonic() + 9, backend.redactor, limit=1000)
     upstream.script(stream("{", CUT), status(200, {"data": []}))
     with pytest.raises(errors.Unreachable, match="before the answer was complete"):
         await backend.send(HELLO)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
 
 from webapp.patterns import errors
 from webapp.patterns.providers.openai import OpenAIBackend
+from webapp.patterns.providers.posting import WirePoster
 from webapp.patterns.types import Request
 
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
@@ -41,6 +45,47 @@ async def test_a_hot_call_says_what_the_package_would(base_url: str, headers: di
     assert first.url == packages.url
     assert sorted(first.headers.multi_items()) == sorted(again.headers.multi_items()) == sorted(packages.headers.multi_items())
     assert first.headers["content-length"] == str(len(first.content))
+
+
+@pytest.mark.parametrize("user", ["", "ann:secret@"])
+async def test_the_bytes_on_the_wire_are_those_of_the_package(user: str) -> None:
+    async with heard() as (port, sent):
+        backend = OpenAIBackend("up", f"http://{user}127.0.0.1:{port}/deep/v1", api_key="sk-0123456789abcdef", headers={"X-Team": "a"})
+        await backend.send(ASK)
+        content = sent[0].partition(b"\r\n\r\n")[2]
+        response = await backend._request("POST", ASK.path, asyncio.get_running_loop().time() + 5, content=content)
+        await response.aclose()
+        await backend.aclose()
+    ours, packages = (raw.partition(b"\r\n\r\n") for raw in sent)
+    assert ours[2] == packages[2] == content
+    (line, *headers), (their_line, *their_headers) = ours[0].split(b"\r\n"), packages[0].split(b"\r\n")
+    assert line == their_line == b"POST /deep/v1/chat/completions HTTP/1.1"
+    assert sorted(name.lower() for name in headers) == sorted(name.lower() for name in their_headers)
+
+
+@asynccontextmanager
+async def heard() -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server that answers everything: its port, and the requests that came."""
+    sent: list[bytes] = []
+    body = json.dumps(ANSWER).encode()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await _head(reader):
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+            sent.append(head + await reader.readexactly(length))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], sent
+
+
+async def _head(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return b""
 
 
 async def test_each_path_has_its_own_address() -> None:
@@ -82,6 +127,5 @@ async def test_callers_that_wait_for_the_package_together_share_one_client(monke
         cold.setattr(door, "package", lambda: loaded)
         clients = await asyncio.gather(*(backend._ready() for _ in range(3)))
     assert len({id(client) for client in clients}) == 1
-    assert backend._poster is not None
-    assert backend._poster._send.__name__ == "handle_async_request"
+    assert isinstance(backend._poster, WirePoster)
     await backend.aclose()

@@ -23,10 +23,11 @@ from webapp.patterns.providers import prepare, refusals
 from webapp.patterns.providers.addresses import check_base_url
 from webapp.patterns.providers.base import Timeouts
 from webapp.patterns.providers.listing import read_models
-from webapp.patterns.providers.posting import Poster, Send
+from webapp.patterns.providers.posting import Httpx2Poster, Poster, Send, WirePoster
 from webapp.patterns.providers.reading import PacketReader, chunks, read_answer, read_object, unreachable
 from webapp.patterns.providers.recording import Prices, PricesByModel, Recorder
-from webapp.patterns.providers.transport import make_transport
+from webapp.patterns.providers.reply import Httpx2Reply, Reply, rest
+from webapp.patterns.providers.transport import PoolTransport, make_transport
 from webapp.patterns.redact import Redactor
 from webapp.patterns.types import Answer, Attempt, Json, ModelInfo, Packet, Request, Trail
 
@@ -90,8 +91,8 @@ class OpenAIBackend:
         with self._recorded(body, trail) as record:
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token
-            async with self._called("POST", request.path, deadline, body=body) as response:
-                reader = PacketReader(response, limits, deadline, self.redactor, hide_usage=hide_usage)
+            async with self._called("POST", request.path, deadline, body=body) as reply:
+                reader = PacketReader(reply, limits, deadline, self.redactor, hide_usage=hide_usage)
                 async for packet in reader.packets():
                     record.saw(packet)
                     yield packet
@@ -103,8 +104,8 @@ class OpenAIBackend:
         with self._recorded(body, trail) as record:
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
-            async with self._called("POST", request.path, deadline, body=body) as response:
-                answer = await read_answer(response, request.path, deadline, self.redactor)
+            async with self._called("POST", request.path, deadline, body=body) as reply:
+                answer = await read_answer(reply, request.path, deadline, self.redactor)
             record.whole(answer)
             return answer
 
@@ -134,8 +135,8 @@ class OpenAIBackend:
     async def file_content(self, file_id: str) -> AsyncGenerator[bytes, None]:
         """The bytes of a file as they come."""
         deadline = asyncio.get_running_loop().time() + self.timeouts.total
-        async with self._called("GET", f"files/{_segment(file_id)}/content", deadline) as response:
-            async for data in chunks(response, deadline, self.timeouts.idle, self.redactor):
+        async with self._called("GET", f"files/{_segment(file_id)}/content", deadline) as reply:
+            async for data in chunks(reply, deadline, self.timeouts.idle, self.redactor):
                 yield data
 
     async def create_batch(
@@ -166,17 +167,17 @@ class OpenAIBackend:
     async def _object(self, method: str, path: str, **call: Any) -> Json:
         """Call an endpoint that answers with one object."""
         deadline = asyncio.get_running_loop().time() + self.timeouts.first_token
-        async with self._called(method, path, deadline, **call) as response:
-            return await read_object(response, deadline, self.redactor)
+        async with self._called(method, path, deadline, **call) as reply:
+            return await read_object(reply, deadline, self.redactor)
 
     def _called(self, method: str, path: str, deadline: float, *, body: Json | None = None, **call: Any) -> _Called:
-        """A context: a successful response with its body unread. Closed on the way out, with its connection where the body was not read to
+        """A context: a successful reply with its body unread. Closed on the way out, with its connection where the body was not read to
         its end."""
         return _Called(self._slots, deadline, self._answered(method, path, deadline, body, call))
 
-    async def _answered(self, method: str, path: str, deadline: float, body: Json | None, call: dict[str, Any]) -> httpx2.Response:
+    async def _answered(self, method: str, path: str, deadline: float, body: Json | None, call: dict[str, Any]) -> Reply:
         if body is None:
-            return await self._request(method, path, deadline, **call)
+            return Httpx2Reply(await self._request(method, path, deadline, **call))
         try:
             return await self._posted(path, deadline, prepare.encoded(body))
         except (errors.RequestRejected, errors.CapabilityMissing) as error:
@@ -192,16 +193,15 @@ class OpenAIBackend:
         self.capabilities = {**self.capabilities, "stream_usage": False}
         return True
 
-    async def _posted(self, path: str, deadline: float, content: bytes) -> httpx2.Response:
+    async def _posted(self, path: str, deadline: float, content: bytes) -> Reply:
         """Send a hot call past the package; whoever calls waited for `_ready`."""
         assert self._poster is not None, "it comes with the client"
         failure: errors.BackendError
         try:
-            async with asyncio.timeout_at(deadline):
-                response = await self._poster.post(path, content)
-            if response.is_success:
-                return response
-            failure = refusals.refused(response.status_code, response.content, response.headers, self.redactor)
+            reply = await self._poster.post(path, content, deadline)
+            if 200 <= reply.status < 300:
+                return reply
+            failure = refusals.refused(reply.status, await rest(reply, deadline), httpx2.Headers(reply.headers), self.redactor)
         except TimeoutError:
             failure = errors.TimedOut("No answer began in time.")
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:  # httpx2 lets the last two through
@@ -227,14 +227,17 @@ class OpenAIBackend:
             await warm_up()  # many may wait here: the first to come back builds the client
         if self._client is None:
             wait = httpx2.Timeout(None, connect=self.timeouts.connect)
+            transport = None
             if self._http is None:
                 transport = self._transport()
                 self._http = httpx2.AsyncClient(transport=transport, timeout=wait, follow_redirects=False, trust_env=False)
-                send: Send = transport.handle_async_request
-            else:  # whatever it does besides, it shall do
-                send = functools.partial(self._http.send, stream=True, follow_redirects=False)
             client = _client_class()(self.base_url, self._key, self._headers, self._http)
-            self._client, self._poster = client, Poster(client.template, send, wait)
+            if isinstance(transport, PoolTransport):
+                self._poster = WirePoster(client.template, transport, self.timeouts.connect)
+            else:  # a client that was given does whatever it does besides
+                given: Send = functools.partial(self._http.send, stream=True, follow_redirects=False)
+                self._poster = Httpx2Poster(client.template, transport.handle_async_request if transport else given, wait)
+            self._client = client
         return self._client
 
     def _transport(self) -> httpx2.AsyncBaseTransport:
@@ -253,26 +256,26 @@ class OpenAIBackend:
 class _Called:
     """One call in one of its server's places. A class, since each hot call enters one: generators cost three times as much."""
 
-    __slots__ = ("_answered", "_deadline", "_response", "_slots")
+    __slots__ = ("_answered", "_deadline", "_reply", "_slots")
 
-    def __init__(self, slots: asyncio.Semaphore | None, deadline: float, answered: Coroutine[Any, Any, httpx2.Response]) -> None:
+    def __init__(self, slots: asyncio.Semaphore | None, deadline: float, answered: Coroutine[Any, Any, Reply]) -> None:
         self._slots = slots
         self._deadline = deadline
         self._answered = answered
 
-    async def __aenter__(self) -> httpx2.Response:
+    async def __aenter__(self) -> Reply:
         if self._slots is not None:
             await self._place(self._slots)
         try:
-            self._response = await self._answered
+            self._reply = await self._answered
         except BaseException:
             self._leave()
             raise
-        return self._response
+        return self._reply
 
     async def __aexit__(self, *_error: object) -> None:
         try:
-            await self._response.aclose()
+            await self._reply.aclose()
         finally:
             self._leave()
 

@@ -1,13 +1,20 @@
-"""The hot call: one POST with a JSON body, sent as a request that the openai package made once for its path.
+"""The hot call: one POST with a JSON body, made of the request that the openai package built once for its path.
 
-The package builds each request anew, and httpx2's client prepares it once more: three quarters of what a request costs (ADR 0007).
+The package builds each request anew, and httpx2's client prepares it once more: three quarters of what a request costs (ADR 0007). Over
+our own connections its bytes go straight to the wire (ADR 0009); through a proxy, or to a server in this process, as a copy of httpx2's.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import httpx2
+
+from webapp.patterns.providers.connection import head_of
+from webapp.patterns.providers.reply import Httpx2Reply, Reply
+from webapp.patterns.providers.transport import Origin, PoolTransport, origin_of
 
 Send = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
 """Sends a request; the response's body is unread. Raises httpx2's errors."""
@@ -15,8 +22,43 @@ Make = Callable[[str], httpx2.Request]
 """A POST to a path below the base URL, as the package makes it: address, authentication, headers."""
 
 
-class Poster:
-    """POSTs to the few paths of one server.
+class Poster(Protocol):
+    """POSTs to the few paths of one server."""
+
+    async def post(self, path: str, content: bytes, until: float) -> Reply:
+        """The reply, whatever its status; redirects are not followed.
+
+        Raises:
+            TimeoutError: no head came until then, by the loop's clock.
+            httpx2.HTTPError, httpx2.InvalidURL: it could not be sent.
+        """
+        ...
+
+
+class WirePoster:
+    """Over our own connections. `make` is called once for each path; `connect` in seconds."""
+
+    def __init__(self, make: Make, pool: PoolTransport, connect: float) -> None:
+        self._make = make
+        self._pool = pool
+        self._connect = connect
+        self._heads: dict[str, tuple[Origin, bytes]] = {}
+
+    async def post(self, path: str, content: bytes, until: float) -> Reply:
+        origin, head = self._heads.get(path) or self._head(path)
+        request = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(content), content)
+        reply = await self._pool.post(origin, request, connect=self._connect, until=until)
+        packed = any(name.lower() == b"content-encoding" for name, _ in reply.headers)
+        return Httpx2Reply(reply.response()) if packed else reply
+
+    def _head(self, path: str) -> tuple[Origin, bytes]:
+        url, headers = _template(self._make(path))
+        self._heads[path] = origin_of(url), head_of("POST", url, headers)
+        return self._heads[path]
+
+
+class Httpx2Poster:
+    """By what httpx2 sends with.
 
     Args:
         make: called once for each path.
@@ -30,31 +72,21 @@ class Poster:
         self._extensions = {"timeout": wait.as_dict()}
         self._templates: dict[str, tuple[httpx2.URL, list[tuple[bytes, bytes]]]] = {}
 
-    async def post(self, path: str, content: bytes) -> httpx2.Response:
-        """The response: of a success its body unread, of anything else read and closed."""
-        request = self._request(path, content)
-        response = await self._send(request)
-        if not response.is_success:
-            await _read(response, request)
-        return response
-
-    def _request(self, path: str, content: bytes) -> httpx2.Request:
-        url, headers = self._templates.get(path) or self._template(path)
+    async def post(self, path: str, content: bytes, until: float) -> Reply:
+        if path not in self._templates:
+            self._templates[path] = _template(self._make(path))
+        url, headers = self._templates[path]
         length = (b"Content-Length", b"%d" % len(content))
-        return httpx2.Request("POST", url, headers=[*headers, length], stream=httpx2.ByteStream(content), extensions=self._extensions)
-
-    def _template(self, path: str) -> tuple[httpx2.URL, list[tuple[bytes, bytes]]]:
-        request = self._make(path)
-        if request.url.userinfo:  # as httpx2's client does
-            request = next(httpx2.BasicAuth(request.url.username, request.url.password).auth_flow(request))
-        headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]
-        self._templates[path] = request.url, headers
-        return self._templates[path]
+        stream = httpx2.ByteStream(content)
+        request = httpx2.Request("POST", url, headers=[*headers, length], stream=stream, extensions=self._extensions)
+        async with asyncio.timeout_at(until):
+            response = await self._send(request)
+        response.request = request
+        return Httpx2Reply(response)
 
 
-async def _read(response: httpx2.Response, request: httpx2.Request) -> None:
-    response.request = request
-    try:
-        await response.aread()
-    finally:
-        await response.aclose()
+def _template(request: httpx2.Request) -> tuple[httpx2.URL, list[tuple[bytes, bytes]]]:
+    """The address and the headers of a request, without its length."""
+    if request.url.userinfo:  # as httpx2's client does
+        request = next(httpx2.BasicAuth(request.url.username, request.url.password).auth_flow(request))
+    return request.url, [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]

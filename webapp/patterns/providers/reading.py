@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import httpx2
@@ -14,6 +14,7 @@ from webapp.patterns import errors
 from webapp.patterns.providers import prepare, refusals
 from webapp.patterns.providers.base import Timeouts
 from webapp.patterns.providers.decoder import StreamDecoder, is_error
+from webapp.patterns.providers.reply import Reply
 from webapp.patterns.redact import Redactor
 from webapp.patterns.types import Answer, Delta, Json, Packet
 
@@ -40,7 +41,7 @@ class PacketReader:
 
     def __init__(
         self,
-        response: httpx2.Response,
+        reply: Reply,
         limits: Timeouts,
         deadline: float,
         redactor: Redactor,
@@ -48,7 +49,7 @@ class PacketReader:
         hide_usage: bool = False,
         max_stream: int = MAX_STREAM,
     ) -> None:
-        self._body = body_of(response)
+        self._reply = reply
         self._limits = limits
         self._deadline = deadline
         self._clock = asyncio.get_running_loop().time
@@ -108,8 +109,7 @@ class PacketReader:
     async def _read(self) -> bytes:
         """The next bytes, empty at the end."""
         try:
-            async with asyncio.timeout_at(min(self._deadline, self._end)):
-                data = await anext(self._body, b"")
+            data = await self._reply.read(min(self._deadline, self._end))
         except TimeoutError:
             raise errors.TimedOut(self._late()) from None
         except httpx2.HTTPError as error:
@@ -174,53 +174,41 @@ class PacketReader:
             return
 
 
-def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """The body's bytes as they come; raw where nothing is compressed, which is cheaper."""
-    plain = "content-encoding" not in response.headers and not response.is_stream_consumed
-    return aiter(response.stream) if plain and isinstance(response.stream, httpx2.AsyncByteStream) else response.aiter_bytes()
-
-
-async def chunks(response: httpx2.Response, deadline: float, idle: float, redactor: Redactor) -> AsyncGenerator[bytes, None]:
+async def chunks(reply: Reply, deadline: float, idle: float, redactor: Redactor) -> AsyncGenerator[bytes, None]:
     """The body's bytes as they come, until the deadline (by the loop's clock), with at most `idle` seconds between two of them."""
-    body, clock = body_of(response), asyncio.get_running_loop().time
-    while True:
-        try:
-            async with asyncio.timeout_at(min(deadline, clock() + idle)):
-                data = await anext(body, b"")
-        except TimeoutError:
-            raise errors.TimedOut(LATE) from None
-        except httpx2.HTTPError as error:
-            raise unreachable(error, redactor) from None
-        if not data:
-            return
+    clock = asyncio.get_running_loop().time
+    while data := await _next(reply, min(deadline, clock() + idle), redactor):
         yield data
 
 
-async def read_whole(response: httpx2.Response, deadline: float, redactor: Redactor, limit: int = MAX_ANSWER) -> bytes:
+async def read_whole(reply: Reply, deadline: float, redactor: Redactor, limit: int = MAX_ANSWER) -> bytes:
     """The whole body."""
     parts, size = [], 0
+    while data := await _next(reply, deadline, redactor):
+        parts.append(data)
+        size += len(data)
+        if size > limit:
+            raise errors.BadAnswer("The answer is longer than any answer may be.")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _next(reply: Reply, until: float, redactor: Redactor) -> bytes:
     try:
-        async with asyncio.timeout_at(deadline):
-            async for data in body_of(response):
-                parts.append(data)
-                size += len(data)
-                if size > limit:
-                    raise errors.BadAnswer("The answer is longer than any answer may be.")
+        return await reply.read(until)
     except TimeoutError:
         raise errors.TimedOut(LATE) from None
     except httpx2.HTTPError as error:
         raise unreachable(error, redactor) from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def read_object(response: httpx2.Response, deadline: float, redactor: Redactor) -> Json:
+async def read_object(reply: Reply, deadline: float, redactor: Redactor) -> Json:
     """A JSON object that reports no error."""
-    return read_json(await read_whole(response, deadline, redactor), redactor)
+    return read_json(await read_whole(reply, deadline, redactor), redactor)
 
 
-async def read_answer(response: httpx2.Response, path: str, deadline: float, redactor: Redactor) -> Answer:
+async def read_answer(reply: Reply, path: str, deadline: float, redactor: Redactor) -> Answer:
     """A whole answer with something in it, its tool calls mended."""
-    raw = await read_whole(response, deadline, redactor)
+    raw = await read_whole(reply, deadline, redactor)
     body = read_json(raw, redactor)
     if path in prepare.STREAMING:
         check_choices(body)
@@ -228,12 +216,12 @@ async def read_answer(response: httpx2.Response, path: str, deadline: float, red
             raw = prepare.encoded(body)
     elif path == "embeddings" and not body.get("data"):
         raise errors.BadAnswer("The answer holds no embeddings.", status=200)
-    return Answer(raw, body, kept_headers(response))
+    return Answer(raw, body, kept_headers(reply))
 
 
-def kept_headers(response: httpx2.Response) -> dict[str, str]:
+def kept_headers(reply: Reply) -> dict[str, str]:
     """The headers that an answer keeps, names in lower case; the last of several of one name counts."""
-    kept = ((name.lower(), value) for name, value in response.headers.raw if _KEPT_HEADERS.match(name))
+    kept = ((name.lower(), value) for name, value in reply.headers if _KEPT_HEADERS.match(name))
     return {name.decode("ascii"): value.decode("latin-1") for name, value in kept}
 
 

@@ -8,7 +8,7 @@ import os
 import ssl
 import urllib.request
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -48,21 +48,45 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         self._closed = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        url = request.url
-        if url.scheme not in {"http", "https"}:
-            raise httpx2.UnsupportedProtocol(f"The address must begin with http:// or https://, not {url.scheme!r}.")
-        origin = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
+        connect = (request.extensions.get("timeout") or {}).get("connect")
+        again = isinstance(request.stream, httpx2.ByteStream)
+        reply = await self._answered(origin_of(request.url), lambda connection: connection.exchange(request), connect, again=again)
+        return reply.response()
+
+    async def post(self, origin: Origin, request: bytes, *, connect: float | None, until: float) -> PooledReply:
+        """Send a whole request as it goes over the wire; what was answered, its body unread.
+
+        Args:
+            connect: seconds to connect, at most.
+            until: when to give up, by the loop's clock.
+
+        Raises:
+            TimeoutError: no head came in time.
+            httpx2.TransportError: as httpx2's own transports.
+        """
+        return await self._answered(origin, lambda connection: connection.post(request, until), connect, until)
+
+    async def _answered(
+        self,
+        origin: Origin,
+        send: Callable[[Connection], Awaitable[None]],
+        connect: float | None,
+        until: float | None = None,
+        *,
+        again: bool = True,
+    ) -> PooledReply:
         kept = self._reusable(origin)
         if kept:
             try:
-                return await self._exchange(kept, origin, request)
+                return await self._exchange(kept, origin, send)
             except httpx2.TransportError:
-                if self._closed or kept.answered or not isinstance(request.stream, httpx2.ByteStream):
+                if self._closed or kept.answered or not again:
                     raise
         if self._closed:
             raise httpx2.ConnectError("The backend is closed.")
-        connection = await self._connect(origin, (request.extensions.get("timeout") or {}).get("connect"))
-        return await self._exchange(connection, origin, request)
+        async with asyncio.timeout_at(until):
+            connection = await self._connect(origin, connect)
+        return await self._exchange(connection, origin, send)
 
     async def aclose(self) -> None:
         self._closed = True
@@ -82,15 +106,14 @@ class PoolTransport(httpx2.AsyncBaseTransport):
                 connection.abort()
         return None
 
-    async def _exchange(self, connection: Connection, origin: Origin, request: httpx2.Request) -> httpx2.Response:
+    async def _exchange(self, connection: Connection, origin: Origin, send: Callable[[Connection], Awaitable[None]]) -> PooledReply:
         self._busy.add(connection)
         try:
-            await connection.exchange(request)
+            await send(connection)
         except BaseException:
             self._drop(connection)
             raise
-        body = _Body(self, connection, origin)
-        return httpx2.Response(connection.status, headers=connection.headers, stream=body, extensions={"http_version": b"HTTP/1.1"})
+        return PooledReply(self, connection, origin)
 
     def _drop(self, connection: Connection) -> None:
         self._busy.discard(connection)
@@ -150,28 +173,48 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         raise failure
 
 
-class _Body(httpx2.AsyncByteStream):
-    """The body of a response; closing it frees or drops the connection."""
+class PooledReply(httpx2.AsyncByteStream):
+    """A reply over one of the pool's connections (`reply.Reply`), and as httpx2 knows it."""
 
     def __init__(self, pool: PoolTransport, connection: Connection, origin: Origin) -> None:
+        self.status = connection.status
+        self.headers = connection.headers
         self._pool = pool
         self._connection = connection
         self._origin = origin
+        self._left = _limit(connection)
         self._closed = False
 
+    async def read(self, until: float | None = None) -> bytes:
+        if self._left is None:
+            return await self._connection.read(until)
+        data = (await self._connection.read(until))[: self._left] if self._left else b""
+        self._left -= len(data)
+        return data
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = _limit(self._connection)
-        while data := await self._connection.read():
-            yield data if left is None else data[:left]
-            if left is not None:
-                left -= len(data)
-                if left <= 0:
-                    return
+        while data := await self.read():
+            yield data
 
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
             self._pool.release(self._connection, self._origin)
+
+    def response(self) -> httpx2.Response:
+        """The same as httpx2 knows it."""
+        return httpx2.Response(self.status, headers=self.headers, stream=self, extensions={"http_version": b"HTTP/1.1"})
+
+
+def origin_of(url: httpx2.URL) -> Origin:
+    """Where to connect for an address.
+
+    Raises:
+        httpx2.UnsupportedProtocol: it is no http(s) address.
+    """
+    if url.scheme not in {"http", "https"}:
+        raise httpx2.UnsupportedProtocol(f"The address must begin with http:// or https://, not {url.scheme!r}.")
+    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
 def _limit(connection: Connection) -> int | None:

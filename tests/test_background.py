@@ -1,0 +1,81 @@
+"""What runs beside the requests goes on, whatever happens to it, until it is left."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from django.db import InterfaceError
+
+from webapp import background
+from webapp.background import beside
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "AGAIN_SECONDS", 0.0)
+
+
+class Service:
+    """Fails as told, one failure a run, and goes on for good after them; `ended` says that it was cancelled."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.runs = 0
+        self.up = asyncio.Event()
+        self.ended = False
+
+    async def run(self) -> None:
+        self.runs += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        self.up.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+
+
+async def test_it_runs_until_the_block_is_left() -> None:
+    service = Service()
+    async with beside(name=service.run):
+        await service.up.wait()
+        assert not service.ended
+    assert service.ended
+
+
+async def test_what_fails_is_begun_again_and_told_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(ValueError("a bug"), KeyError("another"))
+    async with beside(indexes=service.run):
+        await service.up.wait()
+    assert service.runs == 3
+    assert [record.getMessage() for record in caplog.records] == ["indexes failed, and is begun again"] * 2
+    assert "a bug" in caplog.text  # with its traceback
+
+
+async def test_a_database_that_is_away_is_a_line_in_the_log_and_not_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """FAULTS 50: Django's InterfaceError is no DatabaseError, and means the same here."""
+    service = Service(InterfaceError("connection already closed"))
+    async with beside(health=service.run):
+        await service.up.wait()
+    assert [record.getMessage() for record in caplog.records] == ["health waits for the database: connection already closed"]
+    assert caplog.records[0].exc_info is None
+
+
+async def test_what_comes_to_its_end_is_not_begun_again() -> None:
+    runs = []
+
+    async def once() -> None:
+        runs.append(1)
+
+    async with beside(once=once):
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert runs == [1]
+
+
+async def test_one_that_fails_leaves_the_others_alone() -> None:
+    good, bad = Service(), Service(*(ValueError() for _ in range(5)))
+    async with beside(good=good.run, bad=bad.run):
+        await bad.up.wait()
+        assert (good.runs, bad.runs) == (1, 6)
