@@ -22,6 +22,7 @@ from batches.keeping import Keeper
 from batches.models import Batch, BatchChunk, BatchRow
 from batches.sending import Job, Sender
 from webapp.patterns import parallel
+from webapp.patterns.errors import LimitReached
 from webapp.patterns.throttle import Clock, Retry
 from webapp.patterns.types import Answer
 
@@ -110,7 +111,11 @@ class _Worker:
     async def __call__(self, job: Job) -> Answer:
         if not self.keeper.holds(job.chunk_id):
             raise _NotOurs
-        return await self.sender(job)
+        try:
+            return await self.sender(job)
+        except LimitReached as error:
+            self.keeper.waits(error)
+            raise
 
 
 async def _jobs(claim: Claim, work: Work, keeper: Keeper) -> AsyncIterator[Job]:

@@ -19,12 +19,15 @@ from batches.db import Database
 from batches.leases import HEARTBEAT_SECONDS, LEASE, LeaseLost, release
 from batches.models import Batch, BatchChunk
 from batches.results import RowResult
+from webapp.patterns.errors import LimitReached
 
 logger = logging.getLogger("patchbay.batches")
 FLUSH_SECONDS = 0.05
 RETRY_SECONDS = 2.0
 MOST_WAITING = 1024
 LAST_SECONDS = 3.0
+WORTH_SAYING_SECONDS = 5.0
+GOES_ON = "The batch goes on by itself as fast as that allows."
 LEASE_SECONDS = LEASE.total_seconds()
 
 
@@ -49,15 +52,19 @@ class Keeper:
         self._room = asyncio.Event()
         self._room.set()
         self._writing = asyncio.Lock()
+        self._now = asyncio.get_running_loop().time
+        self._limit: LimitReached | None = None
+        self._limited_until = 0.0
+        self._said = False
 
     def hold(self, chunk: BatchChunk, rows: int) -> None:
         """Take a chunk that was claimed, with so many open rows."""
-        self._held[chunk.pk] = Held(chunk, rows, renewed=asyncio.get_running_loop().time())
+        self._held[chunk.pk] = Held(chunk, rows, renewed=self._now())
 
     def holds(self, chunk_id: int) -> bool:
         """Whether the chunk's lease is still ours as far as we know. A process that was stopped for longer must not send its rows."""
         held = self._held.get(chunk_id)
-        return held is not None and asyncio.get_running_loop().time() - held.renewed < LEASE_SECONDS
+        return held is not None and self._now() - held.renewed < LEASE_SECONDS
 
     async def keep(self, chunk_id: int, result: RowResult) -> None:
         """Have a result written soon; waits while too many cannot be written."""
@@ -70,6 +77,10 @@ class Keeper:
         if sum(len(other.waiting) for other in self._held.values()) >= MOST_WAITING:
             self._room.clear()
 
+    def waits(self, limit: LimitReached) -> None:
+        """Nothing is sent until the limit has room."""
+        self._limit, self._limited_until = limit, self._now() + (limit.retry_after or 0)
+
     async def run(self) -> None:
         """Write behind until cancelled."""
         while True:
@@ -81,18 +92,27 @@ class Keeper:
         async with self._writing:
             for held in list(self._held.values()):
                 await self._write(held)
+            await self._say_what_it_waits_for()
             self._room.set()
 
+    async def _say_what_it_waits_for(self) -> None:
+        """Say on the batch's page which limit it waits for, where that takes long enough to be read; what is written takes it back."""
+        left = self._limited_until - self._now()
+        if self._limit and not self._said and left >= WORTH_SAYING_SECONDS:
+            why = f"{self._limit.rule[0].upper()}{self._limit.rule[1:]}. {GOES_ON}"
+            with contextlib.suppress(Error):  # the next write finds out, and says so
+                await self._database.run(pauses.note, self._batch.pk, why)
+                self._said = True
+
     async def _write(self, held: Held) -> None:
-        now = asyncio.get_running_loop().time()
-        if not held.waiting and held.open and now - held.renewed < HEARTBEAT_SECONDS:
+        if not held.waiting and held.open and self._now() - held.renewed < HEARTBEAT_SECONDS:
             return
         while not await self._written(held):
             await self._sleep(RETRY_SECONDS)
 
     async def _written(self, held: Held) -> bool:
         batch, waiting, finished = list(held.waiting), len(held.waiting), held.open == 0
-        began = asyncio.get_running_loop().time()
+        began = self._now()
         try:
             await self._database.run(results.commit, work=held.chunk, results=batch, finished=finished)
         except LeaseLost:
@@ -103,7 +123,7 @@ class Keeper:
             self._room.clear()
             await pauses.pause(self._database, self._batch, error)
             return False
-        held.renewed = began
+        held.renewed, self._said = began, False
         del held.waiting[:waiting]
         if finished:
             self._held.pop(held.chunk.pk, None)

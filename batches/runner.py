@@ -24,7 +24,6 @@ from batches.db import Database
 from batches.models import Batch, BatchRow
 from batches.sending import Sender
 from webapp.background import beside
-from webapp.patterns.types import Trail
 
 logger = logging.getLogger("patchbay.batches")
 STEP_SECONDS = 1.0
@@ -200,16 +199,7 @@ def sender(batch: Batch) -> Sender:
     """Sends a batch's rows through the routes that its user may use, and records the attempts."""
     from webapp.backends import registry
 
-    def record(trail: Trail, request_id: uuid.UUID) -> None:
-        registry.record(
-            trail,
-            request_id=request_id,
-            source="batch",
-            user_id=batch.user_id,
-            route=batch.model,
-            endpoint=batch.endpoint.removeprefix("/v1/"),
-        )
-
+    record = registry.recording(source="batch", user_id=batch.user_id, route=batch.model, endpoint=batch.endpoint.removeprefix("/v1/"))
     return Sender(batch, resolve=partial(registry.resolve, user=batch.user), record=record)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -12,17 +11,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import jiter
+from django.db import Error
 
 from batches.models import Batch, BatchRow
 from batches.results import RowResult
+from webapp.backends.admission import Admission, admit
 from webapp.patterns.batch_results import on_one_line
-from webapp.patterns.errors import AllFailed, BackendError, ChainError, OutputError, PatternError
+from webapp.patterns.errors import AllFailed, BackendError, ChainError, LimitReached, OutputError, PatternError
 from webapp.patterns.parallel import Result
 from webapp.patterns.providers.base import Backend
 from webapp.patterns.providers.decoder import read_usage
 from webapp.patterns.types import Answer, Attempt, Json, Request, Trail, Usage
 
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+AWAY_SECONDS = 2.0
+SPARE = 0.2
+"""The part of a limit that a batch leaves to its user's chat and API."""
 Resolve = Callable[[str], Awaitable[Backend]]
 
 
@@ -54,6 +58,7 @@ class Sender:
         self._resolve = resolve
         self._record = record
         self._source = os.open(batch.input_file.path, os.O_RDONLY)
+        self._request_ids = uuid.uuid4().int >> 32 << 32  # no secrets: a random one for each row would cost ten times a sum
 
     def close(self) -> None:
         os.close(self._source)
@@ -62,11 +67,24 @@ class Sender:
         """The answer to one row; raises what the chain raises."""
         job.began = job.began or time.monotonic()
         body = self.request(job)["body"]
-        chain = await self._resolve(body["model"])
-        request = Request(body, self._path)
+        chain, admission = await self._admitted(body["model"])
+        tried = len(job.trail.attempts)
+        try:
+            return await self._send(chain, Request(body, self._path), job.trail)
+        finally:
+            await admission.settle(job.trail, since=tried)
+
+    async def _admitted(self, model: str) -> tuple[Backend, Admission]:
+        """The chain, and room within the user's limits. A database that is away is waited for like a limit: no row fails for it."""
+        try:
+            return await self._resolve(model), await admit(self._batch.user_id, spare=SPARE)
+        except Error as error:
+            raise LimitReached("The database is away.", rule="the database is away", retry_after=AWAY_SECONDS) from error
+
+    async def _send(self, chain: Backend, request: Request, trail: Trail) -> Answer:
         if self._batch.schema is None:
-            return await chain.send(request, trail=job.trail)
-        return await _structured(chain, request, self._batch.schema, job.trail)
+            return await chain.send(request, trail=trail)
+        return await _structured(chain, request, self._batch.schema, trail)
 
     def request(self, job: Job) -> Json:
         """The line of the input file, decoded."""
@@ -76,7 +94,7 @@ class Sender:
     def result(self, outcome: Result[Job, Answer]) -> RowResult:
         """What is kept of a row that has ended."""
         job = outcome.item
-        self._record(job.trail, uuid.UUID(int=random.getrandbits(128), version=4))  # no secret: the system's entropy costs ten times that
+        self._record(job.trail, uuid.UUID(int=self._request_ids + job.number))
         if outcome.value is not None:
             return _answered(job, outcome.value, outcome.attempts)
         assert outcome.error is not None

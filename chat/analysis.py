@@ -11,6 +11,7 @@ from chat.models import Conversation, Message
 from chat.services import Refused
 from webapp.accounts.models import User
 from webapp.backends import registry
+from webapp.backends.admission import Admission, admit
 from webapp.patterns.errors import PatternError
 from webapp.patterns.providers.base import Backend
 from webapp.patterns.types import Request, Trail
@@ -35,11 +36,12 @@ async def analyse(conversation: Conversation, user: User, turns: list[Message]) 
     """Ask the conversation's own model. Raises `Refused` with the reason when there is no analysis to be had."""
     if not turns:
         raise Refused("There is nothing to analyse yet.")
-    trail = Trail()
+    trail, admission = Trail(), Admission()
     try:
         chain = await registry.resolve(conversation.model, user=user)
         if all(step.backend.name == BUILTIN for step in chain.steps):
             raise Refused(ONLY_BUILTIN)
+        admission = await admit(user.pk)
         async with asyncio.timeout(SECONDS):
             return await ask(chain, transcript(turns), trail)
     except TimeoutError:
@@ -49,6 +51,7 @@ async def analyse(conversation: Conversation, user: User, turns: list[Message]) 
     finally:
         if trail.attempts:
             registry.record(trail, request_id=uuid.uuid4(), source="chat", user_id=user.pk, route=conversation.model)
+            await admission.settle(trail)
 
 
 async def ask(backend: Backend, text: str, trail: Trail | None = None) -> Analysis:

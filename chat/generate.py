@@ -15,6 +15,7 @@ from chat.live import Live
 from chat.services import Started, Status
 from webapp.accounts.models import User
 from webapp.backends import registry
+from webapp.backends.admission import Admission, admit
 from webapp.backends.db import in_database
 from webapp.backends.toolbox import toolbox
 from webapp.patterns import agent
@@ -45,6 +46,7 @@ async def write(live: Live, started: Started) -> None:
         live.outcome.report, live.outcome.summary = job.fitting.report, as_json(job.fitting.summary)
         job.note_trail()
         registry.record(job.trail, request_id=live.id, source="chat", user_id=started.conversation.user_id, route=started.model)
+        await job.admission.settle(job.trail)
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class _Job:
     messages: list[Message]
     trail: Trail
     fitting: Fitting
+    admission: Admission
 
     @classmethod
     async def prepare(cls, live: Live, started: Started) -> _Job:
@@ -62,7 +65,8 @@ class _Job:
         user = await in_database(User.objects.get, pk=started.conversation.user_id)
         chain = await registry.resolve(started.model, user=user)
         messages, origins = await in_database(history.load, started.conversation, started.answer)
-        job = cls(live, started, chain, messages, Trail(), Fitting(started.conversation, chain, origins, Trail()))
+        fitting = Fitting(started.conversation, chain, origins, Trail())
+        job = cls(live, started, chain, messages, Trail(), fitting, await admit(user.pk))
         job.trail = job.fitting.trail = Trail(job.show_attempt)
         return job
 

@@ -21,6 +21,7 @@ from webapp.accounts.models import User
 from webapp.backends import attached
 from webapp.backends.db import AWAY
 from webapp.patterns import storable
+from webapp.patterns.errors import BudgetSpent, LimitReached, PatternError
 
 logger = logging.getLogger("patchbay.chat")
 MAX_TEXT = 1_000_000
@@ -67,6 +68,11 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
     requests: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     """By place in `trail`: the base URL and the body that was sent."""
+
+    def fail(self, error: PatternError) -> None:
+        """No answer, and why; a limit or a budget in the way is no fault of anybody's, and leaves its code."""
+        self.status, self.error = Status.FAILED, error.message
+        self.finish_reason = error.code if isinstance(error, BudgetSpent | LimitReached) else ""
 
 
 def send(

@@ -35,6 +35,7 @@ CHROMIUM_FLAGS = [
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
 ]
 PREPARE = "from webapp.server.prepare import everything; everything()"
+MANAGE = "import manage; manage.main()"
 MAKE_CAST = "from tests.cast import make_cast; make_cast()"
 
 
@@ -47,12 +48,16 @@ def free_port() -> int:
 
 @dataclass
 class Live:
-    """A server process. `start`, `stop` (SIGTERM) and `kill` (SIGKILL) may be called again and again; the state folder stays."""
+    """A server process. `start`, `stop` (SIGTERM) and `kill` (SIGKILL) may be called again and again; the state folder stays.
+
+    `first` is Python that the process runs before it is a server.
+    """
 
     home: Path
     port: int = field(default_factory=free_port)
     server: str = "daphne"
     environment: dict[str, str] = field(default_factory=dict)
+    first: str = ""
     process: subprocess.Popen[bytes] | None = None
     log: IO[bytes] | None = None
 
@@ -85,7 +90,8 @@ class Live:
     def start(self) -> Live:
         """Start the server and wait until it answers."""
         self.log = self._log_file.open("ab")
-        command = [sys.executable, "manage.py", "up", "--port", str(self.port), "--server", self.server]
+        program = ["-c", f"{self.first}\n{MANAGE}"] if self.first else ["manage.py"]
+        command = [sys.executable, *program, "up", "--port", str(self.port), "--server", self.server]
         self.process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -168,8 +174,8 @@ def new_live(populated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A factory: `new_live(PATCHBAY_…="…")` starts a fresh server with the cast in it; all are stopped afterwards."""
     started: list[Live] = []
 
-    def make(*, server: str = "daphne", **environment: str) -> Live:
-        live = Live(copied(populated_home, tmp_path_factory), server=server, environment=environment).start()
+    def make(*, server: str = "daphne", first: str = "", **environment: str) -> Live:
+        live = Live(copied(populated_home, tmp_path_factory), server=server, environment=environment, first=first).start()
         started.append(live)
         return live
 

@@ -46,6 +46,20 @@ def test_a_budget_belongs_to_a_user_or_a_group(cast: Cast, as_administrator: Cli
     assert str(Budget.objects.get()) == "user owner: 5 a month"
 
 
+def test_a_manager_sets_limits_and_the_history_says_to_what(cast: Cast, as_owner: Client) -> None:
+    services.set_role(user=cast.owner, role="manager")
+    form = {"user": cast.other.pk, "requests_per_minute": "20", "tokens_per_minute": "9000"}
+    assert as_owner.post("/admin/accounts/budget/add/", form).status_code == 302
+    budget = Budget.objects.get()
+    assert (budget.monthly, budget.requests_per_minute, budget.tokens_per_minute) == (None, 20, 9000)
+    as_owner.post(f"/admin/accounts/budget/{budget.pk}/change/", {**form, "requests_per_minute": "30"})
+    added, changed = LogEntry.objects.order_by("action_time")
+    assert added.change_message == "Set to user other: 20 requests a minute, 9000 tokens a minute."
+    assert (changed.change_message, changed.user_id) == ("Set to user other: 30 requests a minute, 9000 tokens a minute.", cast.owner.pk)
+    nothing = as_owner.post(f"/admin/accounts/budget/{budget.pk}/change/", {"user": cast.other.pk})
+    assert b"Set a budget, requests a minute or tokens a minute." in nothing.content
+
+
 def test_an_unknown_role_is_refused(cast: Cast) -> None:
     with pytest.raises(ValueError, match="no role"):
         services.set_role(user=cast.owner, role="king")

@@ -1,22 +1,26 @@
-"""Storms of 429 and full disks: FAULTS 44 and 45."""
+"""Storms of 429, full disks, and limits: FAULTS 44 and 45."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from functools import partial
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
-from batches import chunks, files, leases, pauses
+from batches import chunks, files, leases, pauses, sending
 from batches.chunks import Work
 from batches.db import Database
 from batches.models import Batch, BatchRow
 from batches.sending import Job, Sender
 from tests.batches.conftest import ended, in_thread, lines, make_batch, running, until
 from tests.upstream import Received, Upstream, Wire, says, status
-from webapp.accounts.models import User
+from webapp.accounts.models import Budget, User
+from webapp.backends import allowances
+from webapp.backends.allowances import Taken
+from webapp.backends.models import Allowance
 from webapp.patterns.providers.openai import OpenAIBackend
 from webapp.patterns.throttle import Clock
 from webapp.patterns.types import Answer
@@ -172,3 +176,37 @@ def test_an_upload_to_a_full_disk_leaves_nothing_behind(tmp_path: object, monkey
     with pytest.raises(files.StorageFull, match="disk is full"), upload:
         upload.write(b"x" * 100)
     assert not draft.exists()
+
+
+async def test_a_batch_waits_for_its_users_limit_and_leaves_some_of_it_to_the_chat(owner: User, upstream: Upstream) -> None:
+    upstream.default = says("ok", first=0.1)
+    await Budget.objects.acreate(user=owner, requests_per_minute=5)
+    batch = await in_thread(make_batch)(owner, lines(12), concurrency=4)
+    async with running():
+        await until(lambda b: b.completed >= 4 and b.paused != "", batch)
+    assert batch.paused == "You may make 5 requests a minute. The batch goes on by itself as fast as that allows."
+    assert batch.failed == 0
+    assert 4 <= len(upstream.requests) < 12
+    assert (await Allowance.objects.aget()).requests_left >= 1
+
+
+async def test_no_row_fails_because_the_database_is_away_where_its_users_limits_are(
+    owner: User, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAULTS 50."""
+    upstream.default = says("ok")
+    await Budget.objects.acreate(user=owner, requests_per_minute=1000)
+    refusals = iter([InterfaceError("connection already closed"), OperationalError("the database system is starting up")])
+    take = allowances.take
+
+    def away_at_first(*args: Any, **kwargs: Any) -> Taken:
+        if error := next(refusals, None):
+            raise error
+        return take(*args, **kwargs)
+
+    monkeypatch.setattr(allowances, "take", away_at_first)
+    monkeypatch.setattr(sending, "AWAY_SECONDS", 0.01)
+    batch = await in_thread(make_batch)(owner, lines(4), concurrency=1)
+    async with running():
+        await until(ended, batch)
+    assert (batch.completed, batch.failed) == (4, 0)

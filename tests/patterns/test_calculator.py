@@ -74,6 +74,7 @@ def test_it_computes(expression: str, value: str) -> None:
         ("True + 1", "not arithmetic"),
         ("max(*[1])", "not arithmetic"),
         ("round(number=1)", "not arithmetic"),
+        ("round(7, -10^9)", "at most 10000 digits"),
         ("lambda: 1", "not arithmetic"),
         ("1 if 2 else 3", "not arithmetic"),
         ("1 << 99999", "not arithmetic"),

@@ -183,6 +183,13 @@ def test_images_go_before_texts_are_cut_to_nothing() -> None:
     assert fitted.report.cut == (1,)
 
 
+def test_texts_that_fit_once_images_are_gone_stay_whole() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": WORD * 600}, image, image]}]
+    fitted = fit_words(messages, 1000)
+    assert fitted.messages[0]["content"][0]["text"] == WORD * 600
+
+
 def test_instructions_are_cut_last() -> None:
     fitted = fit_words([says("system", 5000), says("user", 40), {"role": "user", "content": None}], 400)
     assert fitted.report.cut == (0,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
+import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Literal
 
@@ -179,7 +180,7 @@ class TestAskingAgain:
 
     async def test_it_gives_up_and_keeps_the_last_text_and_all_usage(self) -> None:
         backend = Scripted("nothing", '{"number": 1}')
-        with pytest.raises(OutputInvalid, match="No valid answer in 2:\n- total: Field required") as caught:
+        with pytest.raises(OutputInvalid, match="No valid answer in 2 tries:\n- total: Field required") as caught:
             await parse(backend, QUESTION, Invoice, attempts=2)
         assert (caught.value.raw, caught.value.usage) == ('{"number": 1}', Usage(20, 10))
 
@@ -325,6 +326,16 @@ class TestFinding:
     @pytest.mark.parametrize("text", ["", "no", "{", "[" * 50_000, "{" * 50_000, '{"a": NaN}', "9" * 5000, "```json\n{\n```"])
     def test_there_may_be_none(self, text: str) -> None:
         assert [value for value in found_json(text) if value != []] == []
+
+    def test_a_tag_that_is_never_closed_is_text_and_one_that_is_closed_again_is_not(self) -> None:
+        assert list(found_json('<think>{"a": 1}')) == [{"a": 1}]
+        assert list(found_json('<think><think>{"a": 1}</think>It is {"b": 2}<reasoning>{"c": 3}</reasoning>')) == [{"b": 2}]
+
+    @pytest.mark.parametrize("text", ["<think>" * 100_000, f"```{' ' * 100_000}x", f"```{'a' * 100_000} x"], ids=["tags", "spaces", "name"])
+    def test_what_a_looping_model_writes_is_searched_within_a_moment(self, text: str) -> None:
+        began = time.perf_counter()
+        assert list(found_json(text)) == []
+        assert time.perf_counter() - began < 1
 
     def test_no_more_than_a_few_values_are_tried(self) -> None:
         assert len(list(found_json("{} " * 1000))) == structured.MAX_CANDIDATES

@@ -80,7 +80,7 @@ def test_a_model_that_never_answers_as_asked_is_named(ingest: Ingest, upstream: 
     upstream.default = says("I would rather not.")
     described = describe(ingest("cats.md", CATS))
     assert (described.state, described.summary) == (State.READY, "")
-    assert described.why.startswith("No summary: No valid answer in 3:")
+    assert described.why.startswith("No summary: No valid answer in 3 tries:")
 
 
 def test_with_its_model_away_a_document_stays_ready_and_says_so(as_owner: Client, ingest: Ingest, upstream: Upstream) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import stat
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,13 +20,38 @@ def users(home: Path) -> list[tuple[str]]:
         return database.execute("SELECT username FROM accounts_user ORDER BY id").fetchall()
 
 
+@contextmanager
+def busy(folder: Path) -> Iterator[None]:
+    """Files that grow, come and go, as documents do that are indexed and deleted."""
+    stop = threading.Event()
+
+    def write() -> None:
+        with (folder / "growing").open("ab", buffering=0) as growing:
+            for number in itertools.count():
+                growing.write(bytes(1024))
+                (folder / f"passing-{number}").write_bytes(b"x")
+                (folder / f"passing-{number - 20}").unlink(missing_ok=True)
+                if stop.wait(0.001):
+                    return
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_a_backup_of_a_running_server_is_restored_elsewhere(new_live: Callable[..., Live], tmp_path: Path) -> None:
-    """Rows, files and secrets arrive; the restored server signs the same people in."""
+    """Rows, files and secrets arrive, whatever else is written meanwhile; the restored server signs the same people in."""
     live = new_live()
     (live.home / "files").mkdir(exist_ok=True)
     (live.home / "files" / "kept").write_bytes(b"kept")
     archive = tmp_path / "backup.tar.gz"
-    assert live.manage("backup", str(archive)).returncode == 0
+    with busy(live.home / "files"):
+        done = live.manage("backup", str(archive))
+    assert done.returncode == 0, done.stderr
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
     (tmp_path / "home").mkdir()
     other = Live(tmp_path / "home")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -45,6 +48,15 @@ class UserAdmin(DjangoUserAdmin):
 
 @admin.register(Budget)
 class BudgetAdmin(admin.ModelAdmin):
-    """Monthly budgets of users and groups."""
+    """Monthly budgets, and requests and tokens a minute, of users and groups."""
 
-    list_display = ("owner", "monthly")
+    list_display = ("owner", "monthly", "requests_per_minute", "tokens_per_minute")
+    list_select_related = ("user", "group")
+    search_fields = ("user__username", "group__name")
+
+    def log_addition(self, request: HttpRequest, obj: Budget, message: Any) -> LogEntry:  # noqa: ARG002 - Django's signature
+        return super().log_addition(request, obj, f"Set to {obj}.")
+
+    def log_change(self, request: HttpRequest, obj: Budget, message: Any) -> LogEntry:  # noqa: ARG002 - Django's signature
+        """The history says what holds from now on, not only which fields were touched."""
+        return super().log_change(request, obj, f"Set to {obj}.")

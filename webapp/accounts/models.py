@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.models import AbstractUser, Group
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -24,15 +25,37 @@ class User(AbstractUser):
 
 
 class Budget(models.Model):
-    """What a user, or all members of a group together, may spend in a calendar month (UTC)."""
+    """What a user, or all members of a group together, may spend in a calendar month (UTC) and ask for in a minute."""
 
     user = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
     group = models.OneToOneField(Group, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
     monthly = models.DecimalField(
-        max_digits=12, decimal_places=4, validators=[MinValueValidator(0)], help_text="In the currency of the backends' prices."
+        "budget of a month",
+        max_digits=12,
+        decimal_places=4,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="In the currency of the backends' prices. Empty for none.",
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        "requests a minute",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Questions in the chat, calls of /v1 and rows of batches. Empty for no limit, or the server's default for a user.",
+    )
+    tokens_per_minute = models.PositiveIntegerField(
+        "tokens a minute",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Read and written. What goes over is paid back before the next request.",
     )
 
     class Meta:
+        verbose_name = "budget or limit"
+        verbose_name_plural = "budgets and limits"
         constraints = [
             models.CheckConstraint(
                 condition=Q(user__isnull=True, group__isnull=False) | Q(user__isnull=False, group__isnull=True),
@@ -42,9 +65,20 @@ class Budget(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.owner}: {self.monthly.normalize():f} a month"
+        return f"{self.owner}: {self.terms}"
+
+    def clean(self) -> None:
+        if not self.terms:
+            raise ValidationError("Set a budget, requests a minute or tokens a minute.")
 
     @property
     def owner(self) -> str:
         """For people: whose budget it is."""
         return f"user {self.user.username}" if self.user else f"group {self.group.name if self.group else ''}"
+
+    @property
+    def terms(self) -> str:
+        """For people: what is set."""
+        money = None if self.monthly is None else f"{self.monthly.normalize():f}"
+        terms = ((money, "a month"), (self.requests_per_minute, "requests a minute"), (self.tokens_per_minute, "tokens a minute"))
+        return ", ".join(f"{value} {unit}" for value, unit in terms if value is not None)

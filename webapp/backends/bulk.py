@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, models
@@ -19,9 +19,17 @@ def insert(model: type[models.Model], columns: Sequence[str], rows: Iterable[Seq
 
 def execute(statement: str, rows: Iterable[Sequence[Any]]) -> None:
     """Execute a statement for each row of plain values: texts, numbers, UUIDs, aware datetimes, decimals that fit their column."""
-    adapt: dict[type, Callable[[Any], Any]] = {datetime: _naive, UUID: _hex} if connection.vendor == "sqlite" else {}
+    if connection.vendor == "sqlite":
+        rows = zip(*map(_adapted, zip(*rows, strict=True)), strict=True)
     with connection.cursor() as cursor:
-        cursor.executemany(statement, [[adapt[kind](value) if (kind := type(value)) in adapt else value for value in row] for row in rows])
+        cursor.executemany(statement, list(rows))
+
+
+def _adapted(column: Sequence[Any]) -> Sequence[Any]:
+    """A column's values as SQLite takes them; most columns need nothing."""
+    if _ADAPT.keys().isdisjoint(map(type, column)):
+        return column
+    return [_ADAPT[kind](value) if (kind := type(value)) in _ADAPT else value for value in column]
 
 
 def _naive(value: datetime) -> str:
@@ -31,3 +39,6 @@ def _naive(value: datetime) -> str:
 
 def _hex(value: UUID) -> str:
     return value.hex
+
+
+_ADAPT: Final[dict[type, Callable[[Any], Any]]] = {datetime: _naive, UUID: _hex}

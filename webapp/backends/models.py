@@ -285,6 +285,25 @@ class ApiToken(models.Model):
         return f"<ApiToken {self.pk}>"
 
 
+class Allowance(models.Model):
+    """What is left of the limits of a token, a user or a group. Both buckets refill evenly, and hold at most a minute's worth.
+
+    `tokens_left` may be negative: what a request used is known only afterwards, and is paid back before the next one is let in.
+    """
+
+    token = models.OneToOneField(ApiToken, null=True, on_delete=models.CASCADE, related_name="allowance")
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="allowance")
+    group = models.OneToOneField("auth.Group", null=True, on_delete=models.CASCADE, related_name="allowance")
+    requests_left = models.FloatField()
+    tokens_left = models.FloatField()
+    refilled_at = models.FloatField(help_text="Seconds since the epoch.")
+    month = models.CharField(max_length=7, help_text="That of `spent`, e.g. 2026-11.")
+    spent = models.DecimalField(max_digits=16, decimal_places=8, default=0)
+
+    def __str__(self) -> str:
+        return f"{self.token or self.user or self.group}: {self.requests_left:.0f} requests, {self.tokens_left:.0f} tokens"
+
+
 class Offer(models.Model):
     """A server found on this machine or named by the environment: an administrator accepts it with one click, or dismisses it for good."""
 

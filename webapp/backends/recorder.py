@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -34,14 +34,18 @@ MAX_QUEUED = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who asked, and for what: the same for all attempts of a request."""
+    """Who asked, and for what: the same for all attempts of a request, and for all requests of a batch."""
 
-    request_id: uuid.UUID
     source: str
     user_id: int | None
     token_id: int | None
     route: str
     endpoint: str
+
+    @classmethod
+    def clean(cls, source: str, user_id: int | None, token_id: int | None, route: str, endpoint: str) -> Self:
+        """With texts that every database can hold."""
+        return cls(_text(source, 16), user_id, token_id, _text(route, 300), _text(endpoint, 64))
 
 
 class Row(NamedTuple):
@@ -78,11 +82,10 @@ class Recorder:
         self._lone: asyncio.Task[None] | None = None
         self._lost = 0
 
-    def put(self, trail: Trail, *, request_id: uuid.UUID | str, **origin: Any) -> None:
+    def put(self, of: Origin, trail: Trail, request_id: uuid.UUID) -> None:
         """Queue the attempts of a finished request."""
-        of = Origin(request_id=request_id if isinstance(request_id, uuid.UUID) else uuid.UUID(request_id), **origin)
-        self._queue.extend(_row(attempt, of) for attempt in trail.attempts)
-        _tell_observers(trail, of)
+        self._queue.extend([_row(attempt, of, request_id) for attempt in trail.attempts])
+        _tell_observers(trail, of, request_id)
         while len(self._queue) > MAX_QUEUED:
             self._queue.popleft()
             self._lost += 1
@@ -131,25 +134,25 @@ class Recorder:
             await self.flush()
 
 
-def _tell_observers(trail: Trail, of: Origin) -> None:
+def _tell_observers(trail: Trail, of: Origin, request_id: uuid.UUID) -> None:
     """Count and trace the attempts, where somebody watches."""
     if settings.METRICS_TOKEN:
         for attempt in trail.attempts:
             metrics.observe(attempt, source=of.source)
     if tracing.is_on():
-        tracing.trace(trail.attempts, source=of.source, route=of.route, endpoint=of.endpoint, request_id=str(of.request_id))
+        tracing.trace(trail.attempts, source=of.source, route=of.route, endpoint=of.endpoint, request_id=str(request_id))
 
 
-def _row(attempt: types.Attempt, of: Origin) -> Row:
+def _row(attempt: types.Attempt, of: Origin, request_id: uuid.UUID) -> Row:
     """An attempt as it is now; it may still change."""
     return Row(
-        request_id=of.request_id,
+        request_id=request_id,
         created_at=datetime.fromtimestamp(attempt.started, UTC),
-        source=_text(of.source, 16),
+        source=of.source,
         user_id=of.user_id,
         token_id=of.token_id,
-        route=_text(of.route, 300),
-        endpoint=_text(of.endpoint, 64),
+        route=of.route,
+        endpoint=of.endpoint,
         backend=_text(attempt.backend, 64),
         model=_text(attempt.model, 200),
         outcome=attempt.outcome,

@@ -8,11 +8,12 @@ was made. Connections belong to an event loop, so the state is kept by loop: the
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +24,7 @@ from django.db import Error
 from webapp.backends import cooldowns, live, snapshot
 from webapp.backends.cooldowns import Exchange, Outgoing, Row
 from webapp.backends.db import in_database
-from webapp.backends.recorder import Recorder
+from webapp.backends.recorder import Origin, Recorder
 from webapp.backends.snapshot import Person, RouteRow, Snapshot
 from webapp.backends.spending import spending
 from webapp.background import beside
@@ -245,7 +246,15 @@ def record(
     endpoint: str = "chat/completions",
 ) -> None:
     """Keep the attempts of a finished request: queued here, written behind in bulk. Never blocks, never raises for the database."""
-    current().recorder.put(trail, request_id=request_id, source=source, user_id=user_id, token_id=token_id, route=route, endpoint=endpoint)
+    request_id = request_id if isinstance(request_id, uuid.UUID) else uuid.UUID(request_id)
+    recording(source=source, user_id=user_id, token_id=token_id, route=route, endpoint=endpoint)(trail, request_id)
+
+
+def recording(
+    *, source: str, user_id: int | None, token_id: int | None = None, route: str, endpoint: str
+) -> Callable[[Trail, uuid.UUID], None]:
+    """`record` for the many requests of one origin on this event loop."""
+    return functools.partial(current().recorder.put, Origin.clean(source, user_id, token_id, route, endpoint))
 
 
 async def try_now(name: str) -> None:

@@ -10,10 +10,11 @@ from django.db import transaction
 from django.db.models import F, Model
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
+from webapp.accounts.models import Budget
 from webapp.backends import registry
 from webapp.backends.models import Backend, BackendModel, ConfigState, Route, RouteStep
 
-WATCHED: tuple[type[Model], ...] = (Backend, BackendModel, Route, RouteStep)
+WATCHED: tuple[type[Model], ...] = (Backend, BackendModel, Route, RouteStep, Budget, Group)
 
 
 def connect() -> None:
@@ -21,7 +22,6 @@ def connect() -> None:
     for model in WATCHED:
         for signal in (post_save, post_delete):
             signal.connect(_changed, sender=model, dispatch_uid=f"backends.{model.__name__}")
-    post_delete.connect(_changed, sender=Group, dispatch_uid="backends.Group")
     for relation in (Route.allowed_users.through, Route.allowed_groups.through):
         m2m_changed.connect(_restrict, sender=relation, dispatch_uid=f"backends.restrict.{relation.__name__}")
     relations: tuple[type[Model], ...] = (Route.allowed_users.through, Route.allowed_groups.through, get_user_model().groups.through)

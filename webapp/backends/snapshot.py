@@ -11,8 +11,10 @@ from django.contrib.auth import get_user_model
 from django.db.models import Prefetch
 
 from webapp import env
+from webapp.backends import limits
 from webapp.backends.addresses import with_key
 from webapp.backends.crypto import KeyLost
+from webapp.backends.limits import Limits
 from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Route, RouteStep
 from webapp.patterns.errors import ModelForbidden, ModelNotFound
 
@@ -87,6 +89,7 @@ class Snapshot:
     version: int
     backends: Mapping[int, BackendRow]
     routes: Mapping[str, RouteRow]
+    limits: Limits = field(default_factory=Limits)
 
     def plan(self, model: str, user: Person | None) -> RouteRow:
         """The steps that a model name stands for: a route, `backend/model`, or a bare id that backends offer, in this order.
@@ -163,7 +166,7 @@ def load() -> Snapshot:
     routes = Route.objects.prefetch_related(
         Prefetch("steps", RouteStep.objects.order_by("position", "id")), "allowed_users", "allowed_groups"
     )
-    return Snapshot(number, {row.pk: _backend(row) for row in backends}, {row.name: _route(row) for row in routes})
+    return Snapshot(number, {row.pk: _backend(row) for row in backends}, {row.name: _route(row) for row in routes}, limits.load())
 
 
 def load_health() -> dict[int, tuple[str, str]]:

@@ -40,14 +40,14 @@ class Spending:
 
     def _problem(self, user_id: int) -> str:
         for budget, spent in self._budgets(user_id):
-            if spent >= budget.monthly:
+            if budget.monthly is not None and spent >= budget.monthly:
                 amount, day = f"{budget.monthly.normalize():f}", f"{self._next_month():%-d %B}"
                 return f"The monthly budget of {budget.owner} ({amount}) is spent until {day}. Ask an administrator for more."
         return ""
 
     def _budgets(self, user_id: int) -> Iterator[tuple[Budget, Decimal]]:
         mine = Q(user_id=user_id) | Q(group__user=user_id)
-        for budget in Budget.objects.filter(mine).select_related("user", "group"):
+        for budget in Budget.objects.filter(mine, monthly__isnull=False).select_related("user", "group"):
             who = Q(user_id=user_id) if budget.user_id else Q(user__groups=budget.group_id)
             kept = Attempt.objects.filter(who, created_at__gte=self._month())
             added_up = UsageDay.objects.filter(who, day__gte=self._month().date())

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 from channels.db import database_sync_to_async
 from django.utils import timezone
@@ -15,6 +14,7 @@ from django.utils import timezone
 from webapp.accounts.models import User
 from webapp.backends import selectors
 from webapp.backends.api_registry import ApiError, Caller
+from webapp.backends.limits import Limit
 from webapp.backends.models import ApiToken, token_digest
 from webapp.gateway.http import Call
 
@@ -32,9 +32,7 @@ class Principal:
     token_id: int
     scopes: frozenset[str]
     expires_at: datetime | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    monthly_budget: Decimal | None = None
+    limit: Limit | None = None
 
     @classmethod
     def of(cls, token: ApiToken) -> Principal:
@@ -43,15 +41,8 @@ class Principal:
             token_id=token.pk,
             scopes=frozenset(token.scopes),
             expires_at=token.expires_at,
-            requests_per_minute=token.requests_per_minute,
-            tokens_per_minute=token.tokens_per_minute,
-            monthly_budget=token.monthly_budget,
+            limit=_limit(token),
         )
-
-    @property
-    def limited(self) -> bool:
-        """Whether any limit must be looked at."""
-        return any(limit is not None for limit in (self.requests_per_minute, self.tokens_per_minute, self.monthly_budget))
 
     @property
     def caller(self) -> Caller:
@@ -66,6 +57,11 @@ class Principal:
                 type="permission_error",
                 code="missing_scope",
             )
+
+
+def _limit(token: ApiToken) -> Limit | None:
+    limits = token.requests_per_minute, token.tokens_per_minute, token.monthly_budget
+    return None if limits == (None, None, None) else Limit("token", token.pk, "this token", *limits)
 
 
 class Tokens:

@@ -24,6 +24,10 @@ def api_error(error: errors.PatternError) -> ApiError:
             return _all_failed(error, cause)
         case errors.AllCooling(__cause__=errors.RateLimited()):
             return _error(429, error.message, code="rate_limit_exceeded", retry_after=error.retry_after)
+        case errors.BudgetSpent():
+            told = _error(error.status, error.message, code=error.code, retry_after=error.retry_after)
+            told.headers["x-should-retry"] = "false"  # nobody waits for weeks
+            return told
         case errors.ChainError():
             param = "model" if error.status in {403, 404} else None
             return _error(error.status, error.message, code=error.code, param=param, retry_after=error.retry_after)
@@ -101,11 +105,6 @@ def _retry_after(seconds: float | None) -> dict[str, str]:
     if seconds is None:
         return {}
     return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(max(1, math.ceil(seconds * 1000)))}
-
-
-def rate_limited(message: str, *, retry_after: float, code: str = "rate_limit_exceeded") -> ApiError:
-    """The token's own limit is used up; it may come back in `retry_after` seconds."""
-    return _error(429, message, code=code, retry_after=retry_after)
 
 
 def unavailable(message: str, *, retry_after: float = 5) -> ApiError:

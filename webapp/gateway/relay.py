@@ -37,12 +37,12 @@ async def completions(call: Call, principal: Principal) -> None:
 
 @asynccontextmanager
 async def chain_for(call: Call, principal: Principal, body: Json) -> AsyncGenerator[tuple[Backend, Trail]]:
-    """The chain for the model that the body asks for, within the token's limits and for as long as the client is there.
+    """The chain for the model that the body asks for, within all limits and for as long as the client is there.
 
     However it ends, what was tried is recorded and counted, and errors leave as `ApiError` with the story of the attempts in the headers.
     """
     chain = await registry.resolve(body["model"], user=principal.user)
-    call.extra_headers.update(await limits.admit(principal))
+    admission = await limits.admit(call, principal)
     trail = Trail()
     try:
         async with call.abandoned_when_gone():
@@ -60,7 +60,7 @@ async def chain_for(call: Call, principal: Principal, body: Json) -> AsyncGenera
             route=body["model"],
             endpoint=call.path,
         )
-        await limits.settle(principal, trail)
+        await admission.settle(trail)
 
 
 async def _stream(call: Call, chain: Backend, request: Request, trail: Trail) -> None:

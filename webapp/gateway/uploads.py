@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from webapp.gateway.http import Call
 from webapp.patterns.errors import InputError
 
 FIELD = "file"
+INCOMING = "incoming"
+ABANDONED_SECONDS = 24 * 3600
 WRITE_BYTES = 1024 * 1024
 HASH_BYTES = 1024 * 1024
 
@@ -51,9 +55,17 @@ async def uploaded(call: Call) -> AsyncGenerator[Form]:
 
 def _folder() -> TemporaryDirectory[str]:
     """Beside the stored files, so that keeping one is a rename and not a copy."""
-    parent = Path(settings.MEDIA_ROOT) / "incoming"
+    parent = Path(settings.MEDIA_ROOT) / INCOMING
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return TemporaryDirectory(dir=parent)
+
+
+def sweep() -> None:
+    """Remove what uploads left behind whose process was killed."""
+    oldest = time.time() - ABANDONED_SECONDS
+    for folder in (Path(settings.MEDIA_ROOT) / INCOMING).glob("tmp*"):
+        if folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _store(call: Call, path: Path) -> None:

@@ -11,7 +11,7 @@ from channels.db import database_sync_to_async
 
 from webapp.backends.services import touch_tokens
 from webapp.background import beside
-from webapp.gateway import idempotency
+from webapp.gateway import idempotency, uploads
 from webapp.gateway.auth import Principal
 
 FLUSH_SECONDS = 5.0
@@ -45,4 +45,5 @@ async def _run() -> None:
         await flush()
         if turn % PURGE_EVERY == 0:
             await database_sync_to_async(idempotency.purge)()
+            await asyncio.to_thread(uploads.sweep)
         await asyncio.sleep(FLUSH_SECONDS)

@@ -111,6 +111,9 @@ def _whole(number: Number) -> int:
 
 
 def _round(number: Number, digits: Number = 0) -> Number:
+    # Python rounds an integer to 10**n by computing 10**n: minutes for n of a million.
+    if abs(digits) > MAX_BITS:
+        raise ToolError(f"round takes at most {MAX_BITS} digits.")
     return round(number, _whole(digits)) if digits else round(number)
 
 

@@ -62,13 +62,16 @@ def cut_down(messages: Mapping[int, Message], allowed: int, counting: MessageCou
 
 
 def _level(lengths: Sequence[int], room: int) -> int:
-    """The length to which texts must be cut so that together they take at most `room`: the shorter ones keep all they have."""
+    """The length to which texts must be cut so that together they take at most `room`: the shorter ones keep all they have.
+
+    Where all of them fit, no text is longer; -1 where there is no room at all.
+    """
     for done, length in enumerate(sorted(lengths)):
         share = room // (len(lengths) - done)
         if length > share:
             return share
         room -= length
-    return _ENOUGH if room >= 0 else -1
+    return max([_ENOUGH, *lengths]) if room >= 0 else -1
 
 
 def _may_cut(message: Message, *, instructions: bool) -> bool:

@@ -20,6 +20,7 @@
     │   ├── ModelNotFound            no route, backend or model of that name
     │   ├── ModelForbidden           the user may not use it
     │   ├── BudgetSpent              the user's or the group's budget of the month is spent
+    │   ├── LimitReached             requests or tokens a minute are used up; carries retry_after
     │   ├── AllFailed                every step was tried in vain
     │   └── AllCooling               no step may be tried yet; carries retry_after
     ├── OutputError                  structured output; keeps the raw text and the usage
@@ -165,6 +166,17 @@ class ModelForbidden(ChainError):
 class BudgetSpent(ChainError):
     status = 429
     code = "insufficient_quota"
+
+
+class LimitReached(ChainError):
+    """`rule` is the limit in words, without when to try again."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, rule: str, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.rule = rule
 
 
 class AllFailed(ChainError):

@@ -236,20 +236,31 @@ class _Source(Generic[T]):
 
     def __init__(self, items: Iterable[T] | AsyncIterable[T]) -> None:
         self._count = 0
-        self._lock = asyncio.Lock()
+        self._taking = False
+        self._free = asyncio.Event()
         self._sync = None if isinstance(items, AsyncIterable) else iter(items)
         self._async = aiter(items) if isinstance(items, AsyncIterable) else None
 
     async def take(self) -> tuple[int, T]:
         """The next item and its index; raises StopAsyncIteration at the end."""
         if self._async is not None:
-            async with self._lock:
-                item = await anext(self._async)
-                return self._number(item)
+            return self._number(await self._next(self._async))
         try:
             return self._number(next(self._sync))  # type: ignore[arg-type]  # one of the two is there
         except StopIteration:
             raise StopAsyncIteration from None
+
+    async def _next(self, items: AsyncIterator[T]) -> T:
+        """For one caller at a time. No Lock: it is fair, so that once some callers wait, each item costs a turn of the event loop."""
+        while self._taking:
+            await self._free.wait()
+        self._taking = True
+        self._free.clear()
+        try:
+            return await anext(items)
+        finally:
+            self._taking = False
+            self._free.set()
 
     def _number(self, item: T) -> tuple[int, T]:
         self._count += 1

@@ -42,11 +42,11 @@ class Step:
     capabilities: Mapping[str, bool] = field(default_factory=dict)
     unusable: str = ""
     """Why it must be passed over (disabled, its key is lost), for the trail; empty where it may be called."""
+    keys: tuple[str, str] = field(init=False)
+    """The keys of its breakers: the backend's, and the model's on it."""
 
-    @property
-    def keys(self) -> tuple[str, str]:
-        """The keys of its breakers: the backend's, and the model's on it."""
-        return self.backend.name, f"{self.backend.name}/{self.model}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", (self.backend.name, f"{self.backend.name}/{self.model}"))
 
     def lacks(self, needed: set[str]) -> list[str]:
         """Which of these it is known not to have."""

@@ -30,8 +30,8 @@ MAX_SHOWN = 20_000
 """Characters of a wrong answer that the model gets to see again."""
 MAX_CANDIDATES = 20
 MAX_STARTS = 200
-THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
-FENCED = re.compile(r"```[\w-]*\s*\n?(.*?)```", re.DOTALL)
+THINKING = re.compile(r"<(think|thinking|reasoning)>")
+FENCED = re.compile(r"```[\w-]*+(.*?)```", re.DOTALL)
 ABOUT_FORMAT = re.compile(r"response_format|json_?schema|json mode|structured|grammar|guided|schema", re.IGNORECASE)
 
 
@@ -104,7 +104,7 @@ async def parse(
                 on_wrong(str(wrong))
         else:
             return Parsed(value, asking.raw, asking.usage, asking.answers, asking.mode, asking.trail)
-    raise errors.OutputInvalid(f"No valid answer in {asking.answers}:\n{asking.wrong}", raw=asking.raw, usage=asking.usage)
+    raise errors.OutputInvalid(f"No valid answer in {asking.answers} tries:\n{asking.wrong}", raw=asking.raw, usage=asking.usage)
 
 
 class _WrongError(Exception):
@@ -259,7 +259,7 @@ class _SchemaShape(_Shape):
 
 def found_json(text: str) -> Iterator[Any]:
     """The JSON values in a model's text, likeliest first: the whole of it, those in code fences, those amid prose. Thinking is left out."""
-    text = THINKING.sub("", text).strip()
+    text = _without_thinking(text).strip()
     decoder = json.JSONDecoder(parse_constant=_no_constant)
     sources = [text, *(inside.strip() for inside in FENCED.findall(text))]
     for source in sources[:MAX_CANDIDATES]:
@@ -268,6 +268,22 @@ def found_json(text: str) -> Iterator[Any]:
         except (ValueError, RecursionError):
             continue
     yield from _amid_prose(text, decoder)
+
+
+def _without_thinking(text: str) -> str:
+    """The text without what stands between thinking tags. In one pass: a model that loops writes thousands that it never closes."""
+    kept, at, unclosed = [], 0, set[str]()
+    for opening in THINKING.finditer(text):
+        tag = opening[1]
+        if opening.start() < at or tag in unclosed:
+            continue
+        end = text.find(f"</{tag}>", opening.end())
+        if end < 0:
+            unclosed.add(tag)
+            continue
+        kept.append(text[at : opening.start()])
+        at = end + len(f"</{tag}>")
+    return "".join([*kept, text[at:]])
 
 
 def _amid_prose(text: str, decoder: json.JSONDecoder) -> Iterator[Any]:

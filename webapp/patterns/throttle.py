@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from webapp.patterns.errors import AllCooling, AllFailed, BackendError, Conflict, RateLimited
+from webapp.patterns.errors import AllCooling, AllFailed, BackendError, Conflict, LimitReached, RateLimited
 
 _LONGEST_PAUSE = 3600.0  # seconds; whatever a server asks for, a probe finds out once an hour
 
@@ -29,7 +29,7 @@ def verdict_on(error: Exception) -> Verdict:
     """Rate limits: slower. Failures of a server that count against it, and conflicts: again. All else, errors of others too: final."""
     if isinstance(error, AllFailed) and error.cause is not None:
         error = error.cause
-    if isinstance(error, RateLimited | AllCooling):
+    if isinstance(error, RateLimited | AllCooling | LimitReached):
         return Verdict.SLOWER
     if isinstance(error, BackendError) and (error.counts or isinstance(error, Conflict)):
         return Verdict.AGAIN

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Json = dict[str, Any]
@@ -49,12 +49,15 @@ class Request:
 
     def with_messages(self, messages: Sequence[Message]) -> Request:
         """The same request over another conversation."""
-        return replace(self, body={**self.body, "messages": list(messages)})
+        return Request({**self.body, "messages": list(messages)}, self.path)
 
     def with_options(self, **options: Any) -> Request:
         """The same request with fields of the body set, or removed where None."""
         body = {**self.body, **options}
-        return replace(self, body={name: value for name, value in body.items() if name not in options or value is not None})
+        for name, value in options.items():
+            if value is None:
+                del body[name]
+        return Request(body, self.path)
 
 
 @dataclass(frozen=True, slots=True)

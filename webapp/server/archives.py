@@ -7,6 +7,7 @@ The archive is a gzipped tar: `manifest.json` (version, database kind, SHA-256 o
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import connection
@@ -39,16 +40,14 @@ def backup(target: Path) -> int:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         database = _dump_database(Path(folder))
         files = [(database, database.name), *_state_files(skip=(database.name, target.name))]
-        hashes = {name: _digest(path) for path, name in files}
-        manifest = {"format": FORMAT, "created": timezone.now().isoformat(), "database": connection.vendor, "files": hashes}
         draft = target.with_name(target.name + ".part")
-        with tarfile.open(draft, "w:gz") as archive:
-            for path, name in files:
-                archive.add(path, name, recursive=False)
+        draft.touch(mode=0o600)  # it holds the keys
+        with tarfile.open(draft, "w:gz", compresslevel=6) as archive:
+            hashes = {name: digest for path, name in files if (digest := _add(archive, path, name))}
+            manifest = {"format": FORMAT, "created": timezone.now().isoformat(), "database": connection.vendor, "files": hashes}
             _add_manifest(archive, manifest, Path(folder))
-        draft.chmod(0o600)  # it holds the keys
         draft.replace(target)
-    return len(files)
+    return len(hashes)
 
 
 def restore(source: Path, *, force: bool) -> int:
@@ -88,6 +87,33 @@ def _state_files(*, skip: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
         if name.parts[0] in MADE_ANEW or name.name.startswith(skip) or not path.is_file():
             continue
         yield path, str(name)
+
+
+def _add(archive: tarfile.TarFile, path: Path, name: str) -> str:
+    """Add a file as it is now, whatever its writer does meanwhile; returns its SHA-256, or nothing for one that is gone.
+
+    What was appended after its size was read is left out; the database was copied before, and counts no more than there is.
+    """
+    try:
+        with path.open("rb") as file:
+            hashing = _Hashing(file)
+            archive.addfile(archive.gettarinfo(arcname=name, fileobj=file), hashing)
+    except FileNotFoundError:
+        return ""
+    return hashing.digest.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    """Reads a file and hashes what was read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data
 
 
 def _add_manifest(archive: tarfile.TarFile, manifest: dict[str, Any], folder: Path) -> None:

@@ -8,10 +8,7 @@ client that stays full is cut; a stop closes websockets with 1012 and runs the A
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import uuid
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -21,7 +18,7 @@ from urllib.parse import unquote
 
 from autobahn.exception import Disconnected
 from autobahn.websocket.types import ConnectionDeny
-from daphne.http_protocol import HTTPFactory, WebRequest
+from daphne.http_protocol import WebRequest
 from daphne.server import Server
 from daphne.utils import HEADER_NAME_RE, INVALID_HEADER_VALUE_BYTES, parse_x_forwarded_for
 from daphne.ws_protocol import WebSocketProtocol
@@ -30,103 +27,20 @@ from twisted.internet.tcp import Port
 from twisted.web import http
 
 from webapp import background
+from webapp.server import channel
 from webapp.server.eager import EagerTransport, text_frame
-from webapp.server.http import Application, Scope, invalid_request
+from webapp.server.flow import UNREAD_SECONDS, Body, Writable
+from webapp.server.http import Application, Scope
 from webapp.server.lifespan import Lifespan
+from webapp.server.limits import open_files
 from webapp.server.websocket import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger("patchbay.server")
 
-BODY_BUFFER_BYTES = 256 * 1024
-"""Body bytes held for an application that is slower than its client."""
-HEADER_BYTES = 2 * 1024 * 1024
-"""An absurd header still gets its answer (a bearer token of 1 MB: 401)."""
 LINGER_SECONDS = 5
 """How long a client may go on sending after the answer, or the close code, is out."""
-UNREAD_SECONDS = 30
-"""How long a client may leave a full buffer unread before it is cut."""
 GOING_AWAY = 1012
 SERVER_CODES = range(1001, 1015)
-
-
-class Writable:
-    """Twisted's push-producer interface as an event: clear while the client's buffer is full."""
-
-    def __init__(self) -> None:
-        self.event = asyncio.Event()
-        self.event.set()
-
-    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
-        self.event.clear()
-
-    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        self.event.set()
-
-    stopProducing = resumeProducing  # noqa: N815 - Twisted's name
-
-    async def wait(self) -> bool:
-        """Wait until the client reads; False when it does not for too long."""
-        if self.event.is_set():
-            return True
-        try:
-            await asyncio.wait_for(self.event.wait(), UNREAD_SECONDS)
-        except TimeoutError:
-            return False
-        return True
-
-
-class Body:
-    """A request's body between the socket and the application: bounded, pulled, never whole in memory."""
-
-    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        self.complete = False
-        self._pause, self._resume = pause, resume
-        self._chunks: deque[bytes] = deque()
-        self._size = 0
-        self._gone = False
-        self._discarding = False
-        self._delivered = False
-        self._news = asyncio.Event()
-
-    def add(self, data: bytes) -> None:
-        if self._discarding:
-            return
-        self._chunks.append(data)
-        self._size += len(data)
-        if self._size > BODY_BUFFER_BYTES:
-            self._pause()
-        self._news.set()
-
-    def end(self) -> None:
-        self.complete = True
-        self._news.set()
-
-    def disconnect(self) -> None:
-        self._gone = True
-        self._news.set()
-
-    def discard(self) -> None:
-        """Drop what came and what comes: the answer is out."""
-        self._discarding = True
-        self._chunks.clear()
-        self._resume()
-
-    async def receive(self) -> dict[str, Any]:
-        """ASGI's receive: the body, then the disconnect."""
-        while not self._gone:
-            if self._chunks or (self.complete and not self._delivered):
-                return self._next()
-            self._news.clear()
-            await self._news.wait()
-        return {"type": "http.disconnect"}
-
-    def _next(self) -> dict[str, Any]:
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        self._size = 0
-        self._delivered = self.complete
-        self._resume()
-        return {"type": "http.request", "body": data, "more_body": not self.complete}
 
 
 class Request(WebRequest):
@@ -134,13 +48,13 @@ class Request(WebRequest):
 
     body: Body | None = None
 
-    def gotLength(self, length: int | None) -> None:  # noqa: N802, ARG002 - Twisted's name and signature
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
         self.content = BytesIO()  # stays empty: the body goes to the application
-        if self.requestHeaders.getRawHeaders(b"Upgrade", [b""])[0].lower() == b"websocket":
+        if length == 0 and self.requestHeaders.getRawHeaders(b"Upgrade", [b""])[0].lower() == b"websocket":
             return
-        channel = self.channel
-        self.body = Body(channel._networkProducer.pauseProducing, channel._networkProducer.resumeProducing)  # noqa: SLF001 - no public way
-        self.method, self.uri, self.clientproto = channel._command, channel._path, channel._version  # noqa: SLF001 - set later otherwise
+        mine = self.channel
+        self.body = Body(mine._networkProducer.pauseProducing, mine._networkProducer.resumeProducing)  # noqa: SLF001 - no public way
+        self.method, self.uri, self.clientproto = mine._command, mine._path, mine._version  # noqa: SLF001 - set later otherwise
         self.path, _, self.query_string = _origin_form(self.uri).partition(b"?")
         self.writable = Writable()
         self.registerProducer(self.writable, True)  # noqa: FBT003 - Twisted's signature
@@ -158,12 +72,15 @@ class Request(WebRequest):
         if self._answered:
             self._hang_up()
 
-    _answered = False
+    _answered = _abandoned = False
 
     def _begin(self) -> None:
         problem = self._problem()
         if problem:
-            self._refuse(problem)
+            self.channel.refuse(400, problem)
+            return
+        if not self._expects():
+            self.channel.refuse(417, "Expect may only be 100-continue.")
             return
         self.application_queue = _Nowhere()  # Daphne's own signals for it are ours to give, through the body
         self.server.start_http(self, self._scope())
@@ -176,12 +93,12 @@ class Request(WebRequest):
             return "The request must have one Host header."
         return "" if self.uri.isascii() else "The address of the request is invalid."
 
-    def _refuse(self, problem: str) -> None:
-        raw = json.dumps(invalid_request(problem)).encode()
-        length, request_id = str(len(raw)).encode(), uuid.uuid4().hex.encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"x-request-id", request_id)]
-        self.handle_reply({"type": "http.response.start", "status": 400, "headers": headers})
-        self.handle_reply({"type": "http.response.body", "body": raw})
+    def _expects(self) -> bool:
+        """Note what the client waits for before it sends the body: the application's wish to have it; False for what nobody knows."""
+        expected = self.requestHeaders.getRawHeaders(b"expect")
+        if expected and self.body and self.clientproto == b"HTTP/1.1":
+            self.body.invite = self.channel._send100Continue  # noqa: SLF001 - Twisted would send it now, whatever the answer
+        return not expected or [value.lower() for value in expected] == [b"100-continue"]
 
     def _scope(self) -> Scope:
         headers = [(name.lower(), value) for name, values in self.requestHeaders.getAllRawHeaders() if b"_" not in name for value in values]
@@ -208,13 +125,29 @@ class Request(WebRequest):
 
     def handle_reply(self, message: dict[str, Any]) -> None:
         """Pass the application's message on; a whole answer to a half-read body ends the connection."""
+        if self._abandoned:
+            return
         early = self.body is not None and not self.body.complete
         if early and message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            message = self._last_of_connection(message)
         if early and self._response_started and not message.get("more_body", False) and not self.finished:
             self._answer_early(message.get("body", b""))
             return
         super().handle_reply(message)
+
+    def _last_of_connection(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The start of an answer to a body that is not wanted any more."""
+        if self.body:
+            self.body.invite = None
+        headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"connection"]
+        return {**message, "headers": [*headers, (b"connection", b"close")]}
+
+    def abandon(self) -> None:
+        """The connection answers for the application, which is told that the client is gone."""
+        self._abandoned = True
+        if self.body:
+            self.body.disconnect()
+            self.writable.resumeProducing()
 
     def _answer_early(self, data: bytes) -> None:
         """Send the end of the answer, then swallow the rest of the body for a while, so that the client gets to read it."""
@@ -323,17 +256,6 @@ class WebSocket(WebSocketProtocol):
         self.transport.abortConnection()
 
 
-class Factory(HTTPFactory):
-    """Builds channels that make our requests."""
-
-    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
-        protocol = super().buildProtocol(addr)
-        protocol.requestFactory = Request
-        channel = protocol._channel  # noqa: SLF001 - Twisted's limit of 16 KB hangs up without an answer
-        channel.MAX_LENGTH = channel.totalHeadersSize = HEADER_BYTES
-        return protocol
-
-
 class PatchbayServer(Server):
     """Daphne's server over our protocols, with the ASGI lifespan."""
 
@@ -348,7 +270,9 @@ class PatchbayServer(Server):
     def run(self) -> None:
         import daphne.server as module
 
-        module.HTTPFactory = Factory  # the one place where Daphne names its classes
+        module.HTTPFactory = partial(
+            channel.Factory, request=Request, most=open_files() // 2
+        )  # the one place where Daphne names its classes
         loop = reactor._asyncioEventloop  # noqa: SLF001 - Daphne itself takes it from here
         asyncio.set_event_loop(loop)
         self._lifespan = Lifespan(self.application)
@@ -361,7 +285,12 @@ class PatchbayServer(Server):
         self.ws_factory.protocol = WebSocket
         self.ws_factory.failByDrop = False  # the close code says what was wrong
         self.ws_factory.closeHandshakeTimeout = LINGER_SECONDS  # who is still sending gets to read it
+        self._sweep()
         self.on_listening(port.getHost().host, port.getHost().port)
+
+    def _sweep(self) -> None:
+        asyncio.get_event_loop().call_later(channel.SWEEP_SECONDS, self._sweep)
+        self.http_factory.sweep()
 
     def listen_error(self, failure: Any) -> None:
         self.failed = failure.getErrorMessage()

@@ -26,6 +26,11 @@ class EagerTransport(Transport):
     _flushing = False
     _full = False
 
+    @property
+    def unsent(self) -> int:
+        """Bytes written that the socket did not take yet."""
+        return int(self._tempDataLen + len(self.dataBuffer) - self.offset)
+
     def startWriting(self) -> None:  # noqa: N802 - Twisted's name
         if not (self._flushing or self._full):
             self._flushing = True

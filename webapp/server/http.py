@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -33,9 +34,28 @@ class HttpRouter:
         return next((app for root, app in self.mounts.items() if path == root or path.startswith(root + "/")), self.default)
 
 
-def invalid_request(message: str) -> Any:
+def invalid_request(message: str, code: str = "invalid_request") -> Any:
     """A body in the shape of OpenAI's errors."""
-    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_request"}}
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+
+
+def refusal(status: int, message: str, target: bytes) -> bytes:
+    """A whole response that ends its connection, for what no application sees: OpenAI's error below /v1, else a line of text."""
+    reason = HTTPStatus(status)
+    if target.startswith(b"/v1/"):
+        code = "invalid_request" if reason is HTTPStatus.BAD_REQUEST else reason.name.lower()
+        kind, body = "application/json", json.dumps(invalid_request(message, code))
+    else:
+        kind, body = "text/plain; charset=utf-8", message + "\n"
+    lines = [
+        f"HTTP/1.1 {status} {reason.phrase}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body.encode())}",
+        "X-Content-Type-Options: nosniff",
+        f"X-Request-Id: {uuid.uuid4().hex}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*lines, "", body]).encode()
 
 
 def with_own_thread(app: Application) -> Application:

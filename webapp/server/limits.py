@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from webapp.server.http import Application, Receive, Scope, Send, send_json
+
+MAX_OPEN_FILES = 10_240
+"""More than one process can serve, and what any system lets a process ask for."""
 
 
 class BodyLimit:
@@ -84,3 +88,12 @@ class Rate:
             return False
         self._left -= 1
         return True
+
+
+def open_files() -> int:
+    """How many files and sockets this process may have open: from here on what the system grants, where most begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted

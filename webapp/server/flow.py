@@ -1,0 +1,113 @@
+"""What keeps a connection's memory small: a writer that waits for its reader, and a body that is pulled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+BODY_BUFFER_BYTES = 256 * 1024
+"""Body bytes held for an application that is slower than its client."""
+UNREAD_SECONDS = 30
+"""How long a client may leave a full buffer unread before it is cut."""
+
+
+class Writable:
+    """Twisted's push-producer interface as an event: clear while the client's buffer is full."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.event.set()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self.event.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self.event.set()
+
+    stopProducing = resumeProducing  # noqa: N815 - Twisted's name
+
+    async def wait(self) -> bool:
+        """Wait until the client reads; False when it does not for too long."""
+        if self.event.is_set():
+            return True
+        try:
+            await asyncio.wait_for(self.event.wait(), UNREAD_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Body:
+    """A request's body between the socket and the application: bounded, pulled, never whole in memory.
+
+    Attributes:
+        received: bytes that came so far.
+        complete: all came.
+        paused: the client must wait for the application.
+        invite: asks a client that waits for it (`Expect: 100-continue`) to send; called once, when the application wants the body.
+    """
+
+    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self.received = 0
+        self.complete = False
+        self.paused = False
+        self.invite: Callable[[], None] | None = None
+        self._pause, self._resume = pause, resume
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._gone = False
+        self._discarding = False
+        self._delivered = False
+        self._news = asyncio.Event()
+
+    def add(self, data: bytes) -> None:
+        if self._discarding:
+            return
+        self.received += len(data)
+        self.invite = None
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size > BODY_BUFFER_BYTES:
+            self.paused = True
+            self._pause()
+        self._news.set()
+
+    def end(self) -> None:
+        self.complete = True
+        self._news.set()
+
+    def disconnect(self) -> None:
+        self._gone = True
+        self._news.set()
+
+    def discard(self) -> None:
+        """Drop what came and what comes: the answer is out."""
+        self._discarding = True
+        self._chunks.clear()
+        self._go_on()
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI's receive: the body, then the disconnect."""
+        while not self._gone:
+            if self._chunks or (self.complete and not self._delivered):
+                return self._next()
+            if self.invite:
+                self.invite()
+                self.invite = None
+            self._news.clear()
+            await self._news.wait()
+        return {"type": "http.disconnect"}
+
+    def _next(self) -> dict[str, Any]:
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        self._delivered = self.complete
+        self._go_on()
+        return {"type": "http.request", "body": data, "more_body": not self.complete}
+
+    def _go_on(self) -> None:
+        self.paused = False
+        self._resume()
