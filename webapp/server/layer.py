@@ -30,9 +30,10 @@ def problem() -> str:
         return ""
     from redis import Redis
 
+    known: tuple[type[Exception], ...] = (*AWAY, ValueError)  # ValueError: an address that is none
     try:
         with Redis.from_url(settings.REDIS_URL, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS) as client:
             client.set(CHECKED, "1", ex=60)
-    except (*AWAY, ValueError) as error:  # ValueError: an address that is none
+    except known as error:
         return f"Redis: {str(error) or type(error).__name__}"
     return ""
