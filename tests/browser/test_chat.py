@@ -133,16 +133,26 @@ def test_a_cut_connection_resumes_by_itself(live: Live, route: Upstream, browser
     assert said(page).split() == LONG.split()
 
 
-def test_two_tabs_stay_in_step(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_three_tabs_stay_in_step(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+    """The third comes in the middle of an answer, and stops the next one for all."""
     route.default = says(LONG, pace=0.01)
-    one, two = browser_page(live), browser_page(live)
+    one, two, three = browser_page(live), browser_page(live), browser_page(live)
     one.goto("/chat/")
     ask(one, "Go")
     expect(one).not_to_have_url(f"{live.url}/chat/")
     two.goto(one.url)
-    for page in (one, two):
+    expect(two.get_by_test_id("message-text").last).to_contain_text("word30 ")
+    three.goto(one.url)
+    for page in (one, two, three):
         answer(page)
         assert said(page).split() == LONG.split()
+    route.default = endless(pace=0.02)
+    ask(two, "Go on")
+    expect(three.get_by_test_id("message-text").last).to_contain_text("more more")
+    three.get_by_test_id("chat-stop").click()
+    for page in (one, two, three):
+        answer(page, "stopped")
+    assert len({said(page) for page in (one, two, three)}) == 1
 
 
 def test_a_failed_backend_is_said_in_place_and_can_be_tried_again(live: Live, route: Upstream, browser_page: OpenPage) -> None:
