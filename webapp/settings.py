@@ -57,7 +57,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "webapp.server.sane.sane_requests",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "webapp.server.sane.HostCheck",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -99,7 +99,9 @@ def _database() -> dict[str, Any]:
             "NAME": path,
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
+                # SQLite's waiters ask every 100 ms, and who never pauses between writes hardly leaves them a gap: with eight such
+                # writers on a machine that is busy with other things, single waits passed 20 s.
+                "timeout": 60,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA mmap_size=134217728;",
             },
         }
@@ -147,7 +149,9 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "webapp.accounts.views.locked_out"
+AXES_CLIENT_IP_CALLABLE = "webapp.accounts.throttling.client_address"
 AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # ten minutes are ten minutes
 AXES_ENABLE_ADMIN = False
 
 LANGUAGE_CODE = "en-us"
@@ -239,8 +243,6 @@ PRIVATE_WEBHOOKS = env.flag("PATCHBAY_PRIVATE_WEBHOOKS", default=False)
 BEHIND_PROXY = env.flag("PATCHBAY_BEHIND_PROXY", default=False)
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    AXES_IPWARE_PROXY_COUNT = 1
-    AXES_IPWARE_META_PRECEDENCE_ORDER = ["HTTP_X_FORWARDED_FOR", "REMOTE_ADDR"]
 # HTTPS only: cookies never leave over plain HTTP, browsers are told to stay on TLS for a year.
 HTTPS_ONLY = env.flag("PATCHBAY_HTTPS_ONLY", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
@@ -253,7 +255,7 @@ METRICS_TOKEN = env.text("PATCHBAY_METRICS_TOKEN")
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"secrets": {"()": "webapp.server.logs.SecretFilter"}},
+    "filters": {"secrets": {"()": "webapp.server.logs.SecretFilter"}, "no_traceback": {"()": "webapp.server.logs.NoTraceback"}},
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"},
         "json": {"()": "webapp.server.logs.JsonFormatter"},
@@ -266,6 +268,7 @@ LOGGING: dict[str, Any] = {
         "patchbay": {"level": "INFO"},
         "django.request": {"level": "ERROR"},  # 404 and 403 are answers, not news
         "django.security.csrf": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"filters": ["no_traceback"]},  # whoever scans the network sends these
         "axes": {"level": "WARNING"},
     },
 }

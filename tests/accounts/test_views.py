@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from axes.models import AccessAttempt
 from django.conf import LazySettings
+from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 
@@ -43,7 +47,24 @@ def test_guessing_passwords_is_throttled(client: Client, cast: Cast) -> None:
     answers = [client.post(LOGIN, {"username": "owner", "password": f"guess {n}"}).status_code for n in range(11)]
     assert answers[0] == 400
     assert answers[-1] == 429
-    assert client.post(LOGIN, {"username": "owner", "password": PASSWORD}).status_code == 429
+    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(minutes=4))
+    refused = client.post(LOGIN, {"username": "owner", "password": PASSWORD})
+    assert (refused.status_code, refused["Retry-After"]) == (429, "360")  # a try meanwhile does not begin the ten minutes anew
+    assert b"Try again in 6 minutes." in refused.content
+    assert client.post(LOGIN, {"username": "other", "password": PASSWORD}).status_code == 302
+
+
+def test_behind_the_proxy_guesses_are_counted_by_the_address_that_the_proxy_saw(client: Client, cast: Cast, settings: LazySettings) -> None:
+    """One who guesses must not lock out everybody who comes through the same proxy, nor escape by naming addresses of their own."""
+    settings.BEHIND_PROXY = True
+    for number in range(10):
+        guess = {"username": "owner", "password": f"guess {number}"}
+        last = client.post(LOGIN, guess, headers={"x-forwarded-for": f"198.51.100.{number}, 203.0.113.7"})
+    assert last.status_code == 429
+    right = {"username": "owner", "password": PASSWORD}
+    assert client.post(LOGIN, right, headers={"x-forwarded-for": "203.0.113.7"}).status_code == 429
+    assert client.post(LOGIN, right, headers={"x-forwarded-for": "203.0.113.8"}).status_code == 302
+    assert client.post(LOGIN, right, headers={"x-forwarded-for": "no address"}).status_code == 302
 
 
 def test_a_suspended_user_cannot_go_on(as_owner: Client, cast: Cast) -> None:

@@ -14,7 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from webapp.accounts import services
+from webapp.accounts import services, throttling
 from webapp.accounts.forms import LoginForm, ProfileForm, SetupForm
 from webapp.accounts.models import THEMES, User
 
@@ -50,9 +50,12 @@ def _next(request: HttpRequest) -> str:
     return target if safe else "/"
 
 
-def locked_out(request: HttpRequest, credentials: dict[str, Any], *_args: Any, **_kwargs: Any) -> HttpResponse:  # noqa: ARG001 - axes' signature
+def locked_out(request: HttpRequest, _refused: HttpResponse | None, credentials: dict[str, Any] | None) -> HttpResponse:
     """What a person sees after too many wrong passwords."""
-    return render(request, "accounts/locked_out.html", status=429)
+    minutes = throttling.minutes_left(request, credentials)
+    response = render(request, "accounts/locked_out.html", {"minutes": minutes}, status=429)
+    response["Retry-After"] = str(60 * minutes)
+    return response
 
 
 @require_POST
