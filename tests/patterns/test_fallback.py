@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -577,10 +577,10 @@ async def test_a_race_goes_on_when_nobody_else_can_be_started(bench: Bench) -> N
 class Slow:
     """A server in this process that speaks after `first` seconds and takes `end` seconds to close."""
 
-    base_url, capabilities, timeouts = "http://slow/v1", dict[str, bool](), Timeouts()
-
     def __init__(self, name: str, first: float, end: float) -> None:
         self.name, self.first, self.end = name, first, end
+        self.base_url, self.timeouts = "http://slow/v1", Timeouts()
+        self.capabilities: Mapping[str, bool] = {}
         self.spoke, self.closed = asyncio.Event(), False
 
     async def stream(self, request: Request, *, trail: Trail | None = None, timeouts: Timeouts | None = None) -> AsyncGenerator[Packet]:
