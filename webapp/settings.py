@@ -103,7 +103,9 @@ def _database() -> dict[str, Any]:
             "NAME": path,
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
+                # SQLite's waiters ask every 100 ms, and who never pauses between writes hardly leaves them a gap: with eight such
+                # writers on a machine that is busy with other things, single waits passed 20 s.
+                "timeout": 60,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA mmap_size=134217728;",
             },
         }

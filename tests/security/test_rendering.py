@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_chat import add_route
+from tests.faults.sockets import serve
 from tests.live import Live, OpenPage
 from tests.upstream import Upstream, error, says
 
@@ -73,7 +73,7 @@ class Watch:
 def test_a_hostile_model_in_the_chat(live: Live, make_upstream: Callable[..., Upstream], browser_page: OpenPage) -> None:
     """FAULTS 1-5: in text, reasoning, tool calls and their results, in the title, the question and the error of a backend."""
     upstream = make_upstream()
-    add_route(live, upstream)
+    serve(live, upstream, "default")
     arguments = json.dumps({"expression": LINE, LINE: LINE})
     upstream.script(
         says(PAYLOAD, reasoning=PAYLOAD, tool_calls=[("calculator", arguments), (LINE, LINE)]),
