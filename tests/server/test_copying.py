@@ -26,6 +26,11 @@ group.permissions.add(moved)
 RouteStep.objects.create(route=route, backend=backend, model="llama")
 """
 
+GROUP_PERMISSIONS = """
+SELECT g.name, codename FROM auth_group g JOIN auth_group_permissions ON group_id = g.id
+JOIN auth_permission p ON p.id = permission_id ORDER BY p.id
+"""
+
 
 @pytest.fixture
 def installation(populated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Live:
@@ -51,8 +56,7 @@ def test_everything_arrives_unchanged_once(installation: Live, tmp_path: Path) -
         "SELECT username, password, date_joined FROM accounts_user ORDER BY id",
         "SELECT name, api_key, created_at, updated_at FROM backends_backend ORDER BY id",
         "SELECT route_id, user_id FROM backends_route_allowed_users",
-        "SELECT g.name, codename FROM auth_group g JOIN auth_group_permissions ON group_id = g.id"
-        " JOIN auth_permission p ON p.id = permission_id ORDER BY p.id",
+        GROUP_PERMISSIONS,
     ):
         assert rows(target, query) == rows(source, query)
         assert rows(target, query) != []

@@ -42,7 +42,9 @@ def copy_rows(source: str, target: str) -> Iterator[Copied]:
     ours = [model for model in tables if model._meta.label not in REPLACED]
     filled = [model._meta.label for model in ours if model._base_manager.using(target).exists()]
     if filled:
-        raise NotEmpty(f"The target already has rows in {', '.join(filled)}: copy into a new database")
+        raise NotEmpty(
+            f"The target already has rows in {', '.join(filled[:3])}{' and more' if filled[3:] else ''}: copy into a new database"
+        )
     with transaction.atomic(using=target):
         for label in REPLACED:
             apps.get_model(label)._base_manager.using(target).all().delete()
