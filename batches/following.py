@@ -38,6 +38,7 @@ PERMISSION = "batches.follow_batch"
 DRAFT_SECONDS = 24 * 3600
 MAX_CHARS = 200
 MAX_COUNT = 1_000_000
+STEPS = ("created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelled_at")
 GONE = frozenset({400, 403, 404, 410})
 """Statuses by which a server says that it will not hand out a file."""
 
@@ -127,6 +128,11 @@ def _moment(job: Json, name: str) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int | float) and 0 < seconds < 1e11 else None
 
 
+def times(job: Json) -> Json:
+    """When a job took its steps: Unix times by the API's names."""
+    return {name: int(at.timestamp()) for name in STEPS if (at := _moment(job, name))}
+
+
 async def follow(*, user: User, backend: str, job_id: str) -> Batch:
     """The user's batch that stands for a job at a backend, made where there was none. Raises `PatternError`."""
     job = await (await registry.backend(backend)).retrieve_batch(job_id)
@@ -153,6 +159,7 @@ def _batch(user: User, backend: str, job: Json) -> Batch:
         "remote_status": found.status[:32],
         "total": found.total,
         "in_progress_at": _moment(job, "in_progress_at") or found.created_at or now,
+        "remote_times": times(job),
         "expires_at": max(_moment(job, "expires_at") or now, now + WINDOW),
     }
     batch, _new = Batch.objects.get_or_create(user=user, backend=backend, remote_id=found.id, defaults=fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,6 +136,7 @@ class Batch(Leased):
     cancelling_at = models.DateTimeField(null=True, blank=True)
     cancelled_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField()
+    remote_times = models.JSONField(null=True, blank=True, help_text="When a followed job took its steps, as its backend says: Unix times.")
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -173,6 +175,12 @@ class Batch(Leased):
     @property
     def done(self) -> int:
         return self.completed + self.failed
+
+    def step_at(self, step: str) -> datetime | None:
+        """When it took a step (`"created_at"`, `"in_progress_at"` …): a followed job at its backend, any other here; None for not yet."""
+        told = (self.remote_times or {}).get(step)
+        ours: datetime | None = getattr(self, step)
+        return datetime.fromtimestamp(told, UTC) if told else ours
 
     @property
     def ended_at(self) -> Any:

@@ -40,16 +40,13 @@ class Step:
 
 def steps(batch: Batch) -> list[Step]:
     """Validating, in progress, finalizing, and the end it came to."""
-    way = [
-        ("Validating", batch.created_at, batch.in_progress_at),
-        ("In progress", batch.in_progress_at, batch.finalizing_at),
-        ("Finalizing", batch.finalizing_at, batch.completed_at),
-    ]
+    created, begun, finalizing, completed = map(batch.step_at, ("created_at", "in_progress_at", "finalizing_at", "completed_at"))
+    way = [("Validating", created, begun), ("In progress", begun, finalizing), ("Finalizing", finalizing, completed)]
     shown = [Step(label, _state(began, ended, batch), began) for label, began, ended in way]
     if batch.ended_at is None:
         return [*shown, Step("Completed", "next")]
     good = batch.status == Status.COMPLETED
-    return [*shown, Step(batch.get_status_display(), "done" if good else "bad", batch.ended_at)]
+    return [*shown, Step(batch.get_status_display(), "done" if good else "bad", batch.step_at(f"{Status(batch.status).value}_at"))]
 
 
 def _state(began: Any, ended: Any, batch: Batch) -> str:

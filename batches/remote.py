@@ -116,6 +116,8 @@ def _next_look(batch: Batch) -> datetime:
 async def _look(batch: Batch, job: Json, server: OpenAIBackend, database: Database) -> None:
     """Take over what the job says of itself; when it has ended, its results."""
     status = str(job.get("status") or "")
+    if batch.followed:
+        await database.run(_store, batch, remote_times=following.times(job))
     if status not in batch_remote.FINAL:
         counts = job.get("request_counts") or {}
         await database.run(

@@ -65,8 +65,7 @@ def _write(batch_id: UUID, results: Sequence[RowResult]) -> Sequence[RowResult]:
     if not results:
         return results
     numbers = [result.number for result in results]
-    rows = BatchRow.objects.filter(batch_id=batch_id, state=State.PENDING, number__range=(min(numbers), max(numbers)))
-    still_open = set(rows.order_by().values_list("number", flat=True))
+    still_open = sql.open_numbers(batch_id, min(numbers), max(numbers))
     if not still_open.issuperset(numbers):
         results = [result for result in results if result.number in still_open]
     sql.settle_rows(batch_id, map(_values, results))
@@ -78,8 +77,8 @@ def _values(result: RowResult) -> tuple[Any, ...]:
     return (
         result.state,
         result.status_code,
-        storable.text(result.error_code)[:100],
-        storable.text(result.error_message),
+        result.error_code and storable.text(result.error_code)[:100],
+        result.error_message and storable.text(result.error_message),
         result.backend,
         result.model,
         result.tries,

@@ -57,7 +57,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "webapp.server.sane.sane_requests",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "webapp.server.sane.HostCheck",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -99,7 +99,9 @@ def _database() -> dict[str, Any]:
             "NAME": path,
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
+                # SQLite's waiters ask every 100 ms, and who never pauses between writes hardly leaves them a gap: with eight such
+                # writers on a machine that is busy with other things, single waits passed 20 s.
+                "timeout": 60,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA mmap_size=134217728;",
             },
         }
@@ -253,7 +255,7 @@ METRICS_TOKEN = env.text("PATCHBAY_METRICS_TOKEN")
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"secrets": {"()": "webapp.server.logs.SecretFilter"}},
+    "filters": {"secrets": {"()": "webapp.server.logs.SecretFilter"}, "no_traceback": {"()": "webapp.server.logs.NoTraceback"}},
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"},
         "json": {"()": "webapp.server.logs.JsonFormatter"},
@@ -266,6 +268,7 @@ LOGGING: dict[str, Any] = {
         "patchbay": {"level": "INFO"},
         "django.request": {"level": "ERROR"},  # 404 and 403 are answers, not news
         "django.security.csrf": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"filters": ["no_traceback"]},  # whoever scans the network sends these
         "axes": {"level": "WARNING"},
     },
 }

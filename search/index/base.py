@@ -15,77 +15,12 @@ MAX_TERMS = 24
 MAX_TERM_CHARS = 64
 MIN_PREFIX_CHARS = 3
 # Words that nearly every passage holds: they cost time and rank nothing.
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "am",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "our",
-        "should",
-        "so",
-        "some",
-        "such",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
-)
+_COMMON_WORDS = """
+    a about am an and any are as at be been but by can could did do does for from had has have how i if in into is it its me my of on
+    or our should so some such than that the their them then there these they this those to was we were what when where which who why
+    will with would you your
+"""
+STOP_WORDS = frozenset(_COMMON_WORDS.split())
 
 
 class Hit(NamedTuple):

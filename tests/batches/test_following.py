@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import AsyncClient
 
-from batches import following, services
+from batches import following, presenting, services
 from batches.models import Batch
 from tests.batches.conftest import in_thread, lines, make_batch, rows_of, running, until
 from tests.batches.test_remote import calls, hurry
@@ -48,6 +48,25 @@ async def test_a_job_of_others_is_listed_and_followed_to_its_results(owner: User
     assert "echo: question 3" in rows[2].response
     (found,) = (await following.listed(owner, "up")).jobs
     assert found.batch == batch
+
+
+async def test_the_steps_of_a_followed_job_are_at_the_backends_own_times(owner: User, upstream: Upstream) -> None:
+    """Yesterday's job did not begin when somebody here began to look at it."""
+    upstream.files.polls = 1_000
+    job = upstream.files.batches[await elsewhere(upstream)]
+    job |= {"created_at": 1_700_000_000, "in_progress_at": 1_700_000_060, "finalizing_at": None}
+    batch = await following.follow(user=owner, backend="up", job_id=job["id"])
+    assert _steps(batch) == [("done", 1_700_000_000), ("now", 1_700_000_060), ("next", None), ("next", None)]
+    job |= {"finalizing_at": 1_700_000_120, "completed_at": 1_700_000_180}
+    upstream.files._complete(job)
+    batch = await hurry(batch)
+    assert _steps(batch) == [("done", 1_700_000_000 + 60 * n) for n in range(4)]
+    assert batch.completed_at is not None
+    assert batch.completed_at.timestamp() > 1_700_000_180, "how long it is kept here counts from its end here"
+
+
+def _steps(batch: Batch) -> list[tuple[str, int | None]]:
+    return [(step.state, step.at and int(step.at.timestamp())) for step in presenting.steps(batch)]
 
 
 async def test_a_job_whose_requests_are_gone_has_a_row_for_each_result(owner: User, upstream: Upstream) -> None:

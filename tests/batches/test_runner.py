@@ -97,6 +97,17 @@ async def test_a_failure_that_may_pass_is_tried_again(owner: User, upstream: Ups
     assert [attempt["outcome"] for attempt in json.loads(first.attempts)] == ["failed", "failed", "ok"]
 
 
+async def test_what_an_attempt_said_is_kept_whatever_it_said(owner: User, upstream: Upstream) -> None:
+    """A NUL, half a character, and the six letters of an escape."""
+    upstream.script(error('a\0b \\u0000 \ud800 "ü', code=500))
+    upstream.default = says("ok")
+    batch = await run(await in_thread(make_batch)(owner, lines(1)))
+    (row,) = await rows_of(batch)
+    failed, good = json.loads(row.attempts)
+    assert failed["why"].endswith('ab \\u0000 ? "ü')
+    assert (good["backend"], good["model"], good["outcome"], good["why"], good["status"]) == ("up", "m", "ok", "", None)
+
+
 async def test_cancelling_half_way_keeps_what_was_finished(owner: User, upstream: Upstream) -> None:
     """FAULTS 43: counts sum to the total; partial results can be downloaded."""
     upstream.default = says("ok", first=0.05)

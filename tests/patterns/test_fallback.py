@@ -149,6 +149,14 @@ async def test_the_next_step_is_tried(bench: Bench, reply: Reply, kind: str) -> 
     assert bench.calls == [1, 1, 0]
 
 
+async def test_a_whole_answer_that_stalls_in_the_middle_is_taken_from_the_next_step(bench: Bench) -> None:
+    """FAULTS 37: nothing of it was shown to anybody."""
+    bench.servers[0].script(stream('{"choices": [{', STALL, content_type="application/json"))
+    trail = Trail()
+    assert (await bench.chain().send(HELLO, trail=trail)).text == "Hello from b"
+    assert [(attempt.backend, attempt.error) for attempt in trail.attempts] == [("a", "TimedOut"), ("b", "")]
+
+
 @pytest.mark.parametrize("kind", ["500", "HTML", "empty choices", "429", "401", "404"])
 async def test_the_next_step_is_tried_for_whole_answers(bench: Bench, kind: str) -> None:
     bench.servers[0].script(NEXT[kind][0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from django.db import Error
 
@@ -45,6 +46,9 @@ class Admission:
             logger.exception("%d tokens of %s could not be counted", tokens, owners)
 
 
+_FREE: Final = Admission()
+
+
 async def ask(user_id: int, *, token: Limit | None = None, spare: float = 0.0) -> Admission:
     """Count a request of a user, where all limits have room for it.
 
@@ -56,7 +60,7 @@ async def ask(user_id: int, *, token: Limit | None = None, spare: float = 0.0) -
     if token is not None:
         limits = (token, *limits)
     if not limits:
-        return Admission()
+        return _FREE
     return Admission(limits, await in_database(allowances.take, limits, time.time(), spare=spare))
 
 

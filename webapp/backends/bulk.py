@@ -34,7 +34,9 @@ def _adapted(column: Sequence[Any]) -> Sequence[Any]:
 
 def _naive(value: datetime) -> str:
     """As Django's SQLite backend writes it, in a fraction of the time."""
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return value.isoformat(" ").removesuffix("+00:00")
 
 
 def _hex(value: UUID) -> str:

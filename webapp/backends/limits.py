@@ -41,9 +41,11 @@ class Limits:
 
     def of(self, user_id: int) -> tuple[Limit, ...]:
         """All that hold for a user; the server's default where none of their own is set."""
-        own = self.own.get(user_id) or _own(user_id, None, None)
-        limited = own.requests is not None or own.tokens is not None
-        return (*((own,) if limited else ()), *self.shared.get(user_id, ()))
+        own = self.own.get(user_id)
+        if own is None and (settings.REQUESTS_PER_MINUTE or settings.TOKENS_PER_MINUTE):
+            own = _own(user_id, None, None)
+        limited = own is not None and (own.requests is not None or own.tokens is not None)
+        return (*((own,) if own and limited else ()), *self.shared.get(user_id, ()))
 
 
 def load() -> Limits:

@@ -92,6 +92,8 @@ class MemoryBreakers:
         circuit = self._circuits.get(key)
         if circuit is None:
             return None
+        if not circuit.pause and not circuit.cool_until:
+            return None  # as nearly always
         health = self._health(circuit)
         if health.state == "half_open" and health.seconds == 0:
             circuit.probe_since = self._clock()

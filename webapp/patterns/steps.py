@@ -50,7 +50,8 @@ class Step:
 
     def lacks(self, needed: set[str]) -> list[str]:
         """Which of these it is known not to have."""
-        return sorted(name for name in needed if self.capabilities.get(name, self.backend.capabilities.get(name)) is False)
+        backends = self.backend.capabilities
+        return sorted([name for name in needed if self.capabilities.get(name, backends.get(name)) is False])
 
     def timeouts(self) -> Timeouts | None:
         if self.first_token_timeout is None and self.idle_timeout is None:
@@ -319,7 +320,7 @@ class _StepTrail(Trail):
 def needs(request: Request) -> set[str]:
     """The capabilities that a request calls for (`Step`)."""
     body = request.body
-    needed = {{"chat/completions": "chat"}.get(request.path, request.path)}
+    needed = {"chat" if request.path == "chat/completions" else request.path}
     if body.get("tools") or body.get("functions"):
         needed.add("tools")
     wanted = body.get("response_format")
@@ -328,13 +329,12 @@ def needs(request: Request) -> set[str]:
     if body.get("logprobs"):
         needed.add("logprobs")
     for message in body.get("messages") or ():
-        needed |= _media(message)
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):
+            needed |= _media(content)
     return needed
 
 
-def _media(message: Any) -> set[str]:
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, list):
-        return set()
+def _media(content: list[Any]) -> set[str]:
     kinds = {part.get("type") for part in content if isinstance(part, dict)}
     return {need for kind, need in (("image_url", "vision"), ("input_audio", "audio")) if kind in kinds}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Json = dict[str, Any]
 Message = dict[str, Any]
@@ -108,6 +108,10 @@ class Usage:
         )
 
 
+NO_USAGE: Final = Usage()
+"""Nothing counted, nothing said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """What one streamed chunk adds to one choice. Empty fields add nothing."""
@@ -190,7 +194,7 @@ class Attempt:
     started: float = field(default_factory=time.time)
     first_token_ms: float | None = None
     duration_ms: float | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
     cost: float | None = None
     """In the currency of the backend's prices; None where it has none."""
     request: Json | None = None

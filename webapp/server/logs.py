@@ -35,6 +35,14 @@ class SecretFilter(logging.Filter):
         return True
 
 
+class NoTraceback(logging.Filter):
+    """Leaves the message: for what strangers cause as often as they like."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = record.exc_text = None
+        return True
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, request id, and the exception."""
 

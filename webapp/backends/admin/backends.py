@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
-from webapp.backends import pasting, registry, selectors, services, status
+from webapp.backends import cooldowns, pasting, registry, selectors, services, status
 from webapp.backends.admin.forms import BackendForm, LabelledRows, ModelForm
 from webapp.backends.models import Backend, BackendModel, ProbeRun
 from webapp.backends.polling import look_at
@@ -111,6 +111,8 @@ class BackendAdmin(admin.ModelAdmin):
         """Once it is saved, a new or moved backend is asked for its models: after the commit, so that no answer is awaited in it."""
         if not change or {"base_url", "api_key", "api_key_env"} & set(form.changed_data):
             obj.flagged = ""
+            if change:
+                cooldowns.reset(obj.name)  # its pauses were for what it was before
             first = not change and bool(form.cleaned_data.get("first_in_default"))
             transaction.on_commit(lambda: self._asked(request, obj, first=first))
         super().save_model(request, obj, form, change)

@@ -57,5 +57,8 @@ class Command(BaseCommand):
         address = f"http://{shown}:{port}/"
         self.stdout.write(f"Patchbay serves at {address}")
         if not User.objects.exists():
-            self.stdout.write(f"Create the first account: {address}accounts/setup/?token={accounts.setup_token()}")
+            public = (
+                f"{settings.TRUSTED_ORIGINS[0]}/" if settings.TRUSTED_ORIGINS else address
+            )  # behind a proxy: the address that people open
+            self.stdout.write(f"Create the first account: {public}accounts/setup/?token={accounts.setup_token()}")
         self.stdout.flush()

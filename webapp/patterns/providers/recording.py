@@ -12,7 +12,7 @@ from typing import Self
 from webapp.patterns.errors import BackendError, PatternError
 from webapp.patterns.providers import estimate
 from webapp.patterns.providers.decoder import read_usage
-from webapp.patterns.types import Answer, Attempt, Packet, Trail, Usage
+from webapp.patterns.types import NO_USAGE, Answer, Attempt, Packet, Trail, Usage
 
 _MILLION = 1_000_000
 
@@ -81,9 +81,9 @@ class Recorder:
             attempt.error = type(error).__name__
             attempt.why = error.message if isinstance(error, PatternError) else type(error).__name__
             attempt.status = error.status if isinstance(error, BackendError) else None
-        if self.spoke and attempt.usage == Usage():
+        if self.spoke and attempt.usage == NO_USAGE:
             attempt.usage = estimate.streamed(attempt.request or {}, self._said)
-        if self._prices and attempt.usage != Usage():
+        if self._prices and attempt.usage != NO_USAGE:
             attempt.cost = self._prices.cost(attempt.usage)
         self._trail.changed(attempt)
 
