@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
+# Where the environment forbids it, every process would compile the code again: the server at each start, the tests a hundred times.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test coverage check bench soak audit lock format
 

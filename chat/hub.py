@@ -74,9 +74,7 @@ class Hub:
         for live in running:
             self._cancel(live, "shutdown")
         await asyncio.gather(*(live.task for live in running if live.task), return_exceptions=True)
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await background.cancelled(self._tasks)
         with contextlib.suppress(Error):
             await self.writer.call(lambda: services.withdraw(self.id))
         await self.writer.stop()

@@ -45,6 +45,8 @@ class Turn:
     """The answers that it is to be compared with."""
     fate: str = ""
     """"left out" or "summarised", for what no longer fits into the window."""
+    kept: bool = False
+    """It was to be asked differently and is not: its Edit button takes the focus back."""
 
     @property
     def place(self) -> int:

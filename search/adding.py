@@ -12,7 +12,6 @@ from search.models import Collection, Document
 from webapp.backends.db import in_database
 from webapp.patterns.errors import InputError
 
-PIECE = 1024 * 1024
 LOOK_SECONDS = 0.2
 
 
@@ -43,30 +42,24 @@ async def add_all(collection: Collection, found: Iterable[tuple[Path, str]], rep
 
 async def _add(collection: Collection, path: Path, name: str) -> Outcome:
     try:
-        added = await in_database(services.add_file, collection=collection, name=name, content=_pieces(path))
+        added = await in_database(services.add_file, collection=collection, name=name, content=services.pieces(path))
     except InputError as error:
         return Outcome(name, error.message)
     except OSError as error:
         return Outcome(name, error.strerror or str(error))
-    if added.existed:
+    if added.existed and not added.document.under_way:
         return Outcome(name, existed=True)
-    if await in_database(ingestion.claim_one, added.document.pk):
-        await ingestion.ingest(added.document.pk)
-    return await _wait(added.document, name)
+    return await _end(added.document, name)
 
 
-async def _wait(document: Document, name: str) -> Outcome:
-    """How it ended: a server process may have taken the document first."""
+async def _end(document: Document, name: str) -> Outcome:
+    """Ingest it, or see another process do so: whoever that is may be killed, and leave it to this one."""
     while True:
-        current = await Document.objects.only("state", "why").filter(pk=document.pk).afirst()
+        if await in_database(ingestion.claim_one, document.pk):
+            await ingestion.ingest(document.pk)
+        current = await in_database(Document.objects.only("state", "why").filter(pk=document.pk).first)
         if current is None:
             return Outcome(name, "It was deleted while it was read")
         if not current.under_way:
             return Outcome(name, current.why if current.state == Document.State.FAILED else "")
         await asyncio.sleep(LOOK_SECONDS)
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            yield piece

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -11,7 +10,6 @@ from search import services
 from search.models import Collection, Document
 from webapp.accounts.models import User
 
-PIECE = 1024 * 1024
 WAIT_SECONDS = 20.0
 LOOK_SECONDS = 0.3
 
@@ -24,17 +22,11 @@ class Attached:
         if collection is None:
             unique = f"Chat: {title[:80]} ({conversation_id.hex[:6]})"
             collection = services.create_collection(owner=user, name=unique, conversation=conversation_id)
-        services.add_file(collection=collection, name=name, content=_pieces(path))
+        services.add_file(collection=collection, name=name, content=services.pieces(path))
 
     def forget(self, *, user: User, conversation_id: UUID) -> None:
         for collection in Collection.objects.filter(owner=user, conversation=conversation_id):
             services.delete_collection(collection=collection)
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            yield piece
 
 
 async def collection_of(user: User, conversation_id: str | None, *, wait: float = WAIT_SECONDS) -> int | None:

@@ -74,7 +74,7 @@ def _sections(parsed: Parsed, count: Count) -> Iterator[_Section]:
     for heading, following in zip(bounds, [*[h.start for h in headings], len(parsed.text)], strict=True):
         path = [above for above in path if above.level < heading.level] + ([heading] if heading.title else [])
         body = parsed.text[heading.start : following]
-        if body.strip() and body.strip().strip("#=-~ \n") != heading.title:
+        if body.strip() and body.strip("#=-~ \n") != heading.title.strip("#=-~ \n"):
             yield _Section(_path(path), heading.start, following, count(body) if len(body) < TARGET_TOKENS * LONG_CHARS else TARGET_TOKENS)
 
 

@@ -11,7 +11,7 @@ from webapp.backends.collected import Files
 
 def collect(user: User, name: str, files: Files) -> str:
     """What `webapp.backends.collected` asks for."""
-    collection = services.default_collection(owner=user, name=services.clean_name(name)[:100])
+    collection = services.default_collection(owner=user, name=name)
     for filename, content in files:
         services.add_file(collection=collection, name=filename, content=content)
     return reverse("search:collection", args=[collection.pk])

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from search import leases
 from search.models import Document
-from webapp.backends.db import in_database
+from webapp.backends.db import AWAY, in_database
 from webapp.patterns import storable
 from webapp.patterns.errors import PatternError
 from webapp.patterns.types import Request, Trail
@@ -57,24 +57,27 @@ async def describe(pk: UUID) -> None:
     try:
         async with leases.renewed(row):
             found = await _description(pk)
-        await row.aupdate(to_describe=None, leased_until=None, why="", **found.fields())
+        await in_database(row.update, to_describe=None, leased_until=None, why="", **found.fields())
     except PatternError as error:
         why = " ".join(storable.text(error.message).split())
-        await row.aupdate(to_describe=None, leased_until=None, why=f"No summary: {why}"[:500])
+        await in_database(row.update, to_describe=None, leased_until=None, why=f"No summary: {why}"[:500])
     except asyncio.CancelledError:
         await asyncio.shield(in_database(row.update, leased_until=None))
         raise
     except Document.DoesNotExist:
         logger.info("document %s was deleted before it was described", pk)
+    except AWAY:
+        raise  # it is described when the lease is over
     except Exception as error:
         logger.exception("describing document %s broke", pk)
-        await row.aupdate(to_describe=None, leased_until=None, why=f"No summary: something broke on our side ({type(error).__name__})")
+        why = f"No summary: something broke on our side ({type(error).__name__})"
+        await in_database(row.update, to_describe=None, leased_until=None, why=why)
 
 
 async def _description(pk: UUID) -> Description:
     from webapp.backends import registry
 
-    document = await Document.objects.select_related("collection__owner").aget(pk=pk)
+    document = await in_database(Document.objects.select_related("collection__owner").get, pk=pk)
     owner = document.collection.owner
     return await _ask(await registry.resolve(document.collection.describe_with, user=owner), document, owner)
 

@@ -5,16 +5,19 @@ Each batch is kept as it comes, so whoever goes on after a crash embeds only wha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from django.db import transaction
+from django.db.models import Min
 
 from search import embedder, wakeup
 from search.index import engine
 from search.models import Chunk, Collection, Document, Index
 from webapp.accounts.models import User
 from webapp.backends.db import in_database
+from webapp.patterns.errors import EmbeddingError
 
 if TYPE_CHECKING:
     from webapp.patterns.similarity import Matrix
@@ -50,13 +53,16 @@ async def _fill_batch(index: Index, ids: Sequence[int], user: User) -> None:
 def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Matrix]]:
     """The passages that exist, and by digest the vectors that any index of the same model has for them."""
     chunks = list(Chunk.objects.filter(pk__in=ids).order_by("pk"))
-    digests = {chunk.digest for chunk in chunks}
-    twins = dict(Chunk.objects.filter(digest__in=digests).exclude(pk__in=ids).values_list("pk", "digest"))
     known: dict[str, Matrix] = {}
-    if twins and index.answered_by:
-        collections = set(Chunk.objects.filter(pk__in=twins).values_list("collection_id", flat=True))
-        for other in Index.objects.filter(answered_by=index.answered_by, dimension=index.dimension, collection__in=collections):
-            known |= {twins[pk]: vector for pk, vector in engine().vectors(other, list(twins)).items()}
+    if index.answered_by:
+        # of the thousands that may be equal, the oldest of each collection
+        equal = Chunk.objects.filter(digest__in={chunk.digest for chunk in chunks}).exclude(pk__in=ids).order_by()
+        twins: dict[int, dict[int, str]] = defaultdict(dict)
+        for digest, collection, oldest in equal.values_list("digest", "collection").annotate(Min("pk")):
+            twins[collection][oldest] = digest
+        for other in Index.objects.filter(answered_by=index.answered_by, dimension=index.dimension, collection__in=twins):
+            its = twins[other.collection_id]
+            known |= {its[pk]: vector for pk, vector in engine().vectors(other, list(its)).items()}
     return chunks, known
 
 
@@ -68,12 +74,14 @@ def _keep(index: Index, chunks: Sequence[Chunk], vectors: dict[str, Matrix]) -> 
         locked = Index.objects.select_for_update().filter(pk=index.pk).first()
         if locked is None:
             return
+        if locked.answered_by and locked.answered_by != index.answered_by:
+            raise EmbeddingError(f"{index.answered_by} answered, but the index has come to hold vectors of {locked.answered_by}: try again")
         wanted = [chunk.pk for chunk in chunks]
         lacking = set(Chunk.objects.filter(pk__in=wanted).values_list("pk", flat=True)) - engine().vectors(locked, wanted).keys()
         chunks = [chunk for chunk in chunks if chunk.pk in lacking]
         if chunks:
             engine().add(index, [chunk.pk for chunk in chunks], np.stack([vectors[chunk.digest] for chunk in chunks]))
-            Index.objects.filter(pk=index.pk, answered_by="").update(answered_by=index.answered_by)
+            Index.objects.filter(pk=index.pk).update(answered_by=index.answered_by)
 
 
 def missing(index: Index) -> list[int]:

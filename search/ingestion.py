@@ -17,10 +17,10 @@ from django.utils import timezone
 from search import filling, leases, services, wakeup
 from search.chunking import passages
 from search.index import engine
-from search.models import Chunk, Document, Index, scope
+from search.models import Chunk, Collection, Document, Index, scope
 from search.parsing.bounded import parse
 from search.parsing.document import Parsed, Unreadable
-from webapp.backends.db import in_database
+from webapp.backends.db import AWAY, in_database
 from webapp.patterns.embeddings import content_key
 from webapp.patterns.errors import PatternError
 from webapp.patterns.tokens import count_text
@@ -53,25 +53,27 @@ async def ingest(pk: UUID) -> None:
         raise
     except Document.DoesNotExist:
         logger.info("document %s was deleted while it was read", pk)
+    except AWAY:
+        raise  # the database's trouble is not the document's: it is taken up again when the lease is over
     except Exception as error:
         logger.exception("ingesting document %s broke", pk)
         await in_database(_fail, pk, f"Something broke on our side ({type(error).__name__}); the server's log says more")
 
 
 async def _run(pk: UUID) -> None:
-    document = await Document.objects.select_related("collection__owner").defer("text").aget(pk=pk)
+    document = await in_database(Document.objects.select_related("collection__owner").defer("text").get, pk=pk)
     if document.tries > MAX_TRIES:
         raise Unreadable(f"Its processing was cut off {MAX_TRIES} times")
     if document.state != State.EMBEDDING:
-        await _set(pk, state=State.PARSING)
+        await in_database(_set, pk, state=State.PARSING)
         parsed = await parse(services.file_path(pk), document.name)
         await in_database(_store_passages, document, parsed)
     await _embed(document)
     await in_database(_finish, pk, describe=bool(document.collection.describe_with))
 
 
-async def _set(pk: UUID, **fields: object) -> None:
-    if not await Document.objects.filter(pk=pk).aupdate(**fields):
+def _set(pk: UUID, **fields: object) -> None:
+    if not Document.objects.filter(pk=pk).update(**fields):
         raise Document.DoesNotExist
 
 
@@ -110,25 +112,31 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
 
 async def _embed(document: Document) -> None:
     """The document's passages into the index that serves, and into one that is being built beside it."""
-    serving = document.collection.serving_id
 
     async def progress(done: int) -> None:
-        await _set(document.pk, embedded=F("embedded") + done)
+        await in_database(_set, document.pk, embedded=F("embedded") + done)
 
     async def silent(_done: int) -> None:
         return
 
-    indexes = [index async for index in document.collection.indexes.filter(Q(pk=serving) | Q(state=Index.State.BUILDING))]
+    serving, indexes = await in_database(_places, document)
     for index in indexes:
         todo, done = await in_database(_missing, document, index)
         if index.pk == serving:
-            await _set(document.pk, embedded=done)
+            await in_database(_set, document.pk, embedded=done)
         try:
             await filling.fill(index, todo, user=document.collection.owner, progress=progress if index.pk == serving else silent)
         except PatternError as error:
             if index.pk == serving:
                 raise
-            await Index.objects.filter(pk=index.pk).aupdate(state=Index.State.FAILED, why=error.message[:500])
+            await in_database(Index.objects.filter(pk=index.pk).update, state=Index.State.FAILED, why=error.message[:500])
+
+
+def _places(document: Document) -> tuple[int | None, list[Index]]:
+    """The index that serves and all to fill, as of now: another may have taken over while the file was read."""
+    serving = Collection.objects.values_list("serving", flat=True).get(pk=document.collection_id)
+    filled = Q(pk=serving) | Q(state=Index.State.BUILDING)
+    return serving, list(Index.objects.filter(filled, collection=document.collection_id))
 
 
 def _missing(document: Document, index: Index) -> tuple[list[int], int]:

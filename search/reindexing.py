@@ -9,7 +9,7 @@ from django.db import transaction
 
 from search import filling, leases
 from search.models import Collection, Index
-from webapp.backends.db import in_database
+from webapp.backends.db import AWAY, in_database
 from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.search")
@@ -30,22 +30,25 @@ async def build(pk: int) -> None:
         async with leases.renewed(row):
             await _build(pk)
     except PatternError as error:
-        await row.aupdate(state=Index.State.FAILED, why=error.message[:500], leased_until=None)
+        await in_database(row.update, state=Index.State.FAILED, why=error.message[:500], leased_until=None)
     except asyncio.CancelledError:
         await asyncio.shield(in_database(row.update, leased_until=None))
         raise
     except (Index.DoesNotExist, Collection.DoesNotExist):
         logger.info("index %s was dropped while it was built", pk)
+    except AWAY:
+        raise  # it is gone on with when the lease is over
     except Exception as error:
         logger.exception("building index %s broke", pk)
-        await row.aupdate(state=Index.State.FAILED, why=f"Something broke on our side ({type(error).__name__})", leased_until=None)
+        why = f"Something broke on our side ({type(error).__name__})"
+        await in_database(row.update, state=Index.State.FAILED, why=why, leased_until=None)
 
 
 async def _build(pk: int) -> None:
-    index = await Index.objects.select_related("collection__owner").aget(pk=pk)
+    index = await in_database(Index.objects.select_related("collection__owner").get, pk=pk)
 
     async def exists(_done: int) -> None:
-        if not await Index.objects.filter(pk=pk).aexists():
+        if not await in_database(Index.objects.filter(pk=pk).exists):
             raise Index.DoesNotExist
 
     while True:

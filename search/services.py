@@ -7,13 +7,14 @@ import os
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth.models import Group
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from search import wakeup
@@ -25,6 +26,7 @@ from webapp.patterns.errors import InputError
 DEFAULT_COLLECTION = "Documents"
 MAX_FILE_BYTES = 200 * 1024 * 1024
 MAX_NAME_CHARS = 200
+PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,7 @@ def create_collection(
 ) -> Collection:
     """A collection with an empty index that serves. Raises `InputError` when the owner has one of that name."""
     name = clean_name(name)[:100]
-    if Collection.objects.filter(owner=owner, name=name).exists():
-        raise InputError(f"You have a collection named “{name}” already", param="name")
-    with transaction.atomic():
+    with _unique(name):
         collection = Collection.objects.create(owner=owner, name=name, description=description, conversation=conversation)
         collection.serving = Index.objects.create(collection=collection, model=model, state=Index.State.READY)
         collection.save(update_fields=["serving"])
@@ -51,7 +51,21 @@ def create_collection(
 
 def default_collection(*, owner: User, name: str = DEFAULT_COLLECTION) -> Collection:
     """The owner's collection of that name, made when missing."""
-    return Collection.objects.filter(owner=owner, name=name).first() or create_collection(owner=owner, name=name)
+    found = Collection.objects.filter(owner=owner, name=clean_name(name)[:100])
+    try:
+        return found.first() or create_collection(owner=owner, name=name)
+    except InputError:  # somebody else was first
+        return found.get()
+
+
+@contextmanager
+def _unique(name: str) -> Iterator[None]:
+    """A transaction that gives a collection this name."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        raise InputError(f"You have a collection named “{name}” already", param="name") from error
 
 
 def change_collection(
@@ -65,11 +79,8 @@ def change_collection(
 ) -> None:
     """Rename it, share it with exactly these groups, and choose who describes new documents (and those that lack a summary)."""
     name = clean_name(name)[:100]
-    if Collection.objects.filter(owner=collection.owner, name=name).exclude(pk=collection.pk).exists():
-        raise InputError(f"You have another collection named “{name}”", param="name")
-    with transaction.atomic():
-        collection.name, collection.description, collection.describe_with = name, description, describe_with
-        collection.save(update_fields=["name", "description", "describe_with"])
+    with _unique(name):
+        Collection.objects.filter(pk=collection.pk).update(name=name, description=description, describe_with=describe_with)
         collection.groups.set(groups)
     if describe_existing and describe_with:
         describe_documents(documents=collection.documents.filter(summary=""))
@@ -77,48 +88,51 @@ def change_collection(
 
 def delete_collection(*, collection: Collection) -> None:
     """Delete it with its documents, their files, passages and vectors."""
-    collection.delete()
+    with transaction.atomic():
+        Collection.objects.select_for_update().get(pk=collection.pk)  # nobody adds to it from here on
+        collection.delete()
 
 
 def add_file(*, collection: Collection, name: str, content: Iterable[bytes]) -> Added:
     """Store a file and queue it. The same content is not added twice; the same name replaces the older file once the new one is ready.
 
     Raises:
-        InputError: it is empty or too large.
+        InputError: it is too large.
     """
-    document = Document(id=uuid.uuid4(), collection=collection, name=clean_name(name))
-    path = file_path(document.pk)
-    try:
-        document.size, document.digest = _store(path, content)
-        if existing := _same(document):
-            path.unlink()
-            return Added(existing, existed=True)
-        document.replaces = collection.documents.filter(name=document.name).exclude(state=Document.State.FAILED).first()
-        document.save(force_insert=True)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    collection.documents.filter(name=document.name, state=Document.State.FAILED).delete()
-    wakeup.wake()
-    return Added(document, existed=False)
+    return _add(Document(id=uuid.uuid4(), collection=collection, name=clean_name(name)), content, replace=True)
 
 
 def add_text(*, collection: Collection, name: str, text: str) -> Added:
     """Store a pasted text, as Markdown. It replaces nothing."""
     name = clean_name(name or text.strip().split("\n", 1)[0][:80]).removesuffix(".md") + ".md"
-    document = Document(id=uuid.uuid4(), collection=collection, name=name)
-    document.size, document.digest = _store(file_path(document.pk), [text.encode(errors="replace")])
-    if existing := _same(document):
-        file_path(document.pk).unlink()
-        return Added(existing, existed=True)
-    document.save(force_insert=True)
+    return _add(Document(id=uuid.uuid4(), collection=collection, name=name), [text.encode(errors="replace")], replace=False)
+
+
+def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Added:
+    path = file_path(document.pk)
+    namesakes = Document.objects.filter(collection=document.collection, name=document.name)
+    try:
+        document.size, document.digest = _store(path, content)
+        if existing := _same(document):
+            path.unlink()
+            return Added(existing, existed=True)
+        if replace:
+            document.replaces = namesakes.exclude(state=Document.State.FAILED).first()
+        document.save(force_insert=True)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    for failed in namesakes.filter(state=Document.State.FAILED) if replace else ():
+        delete_document(document=failed)
     wakeup.wake()
     return Added(document, existed=False)
 
 
 def _same(document: Document) -> Document | None:
-    found = Document.objects.filter(collection_id=document.collection_id, digest=document.digest)
-    return found.exclude(state=Document.State.FAILED).first()
+    """One of the collection with the same content that is to stay."""
+    alive = Document.objects.filter(collection_id=document.collection_id).exclude(state=Document.State.FAILED)
+    replaced = alive.exclude(replaces=None).values("replaces")
+    return alive.filter(digest=document.digest).exclude(pk__in=replaced).first()
 
 
 def _store(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
@@ -129,13 +143,19 @@ def _store(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
         for piece in content:
             size += len(piece)
             if size > MAX_FILE_BYTES:
-                path.unlink()
                 raise InputError(f"A file may have {MAX_FILE_BYTES // 1024 // 1024} MB at most", param="file")
             digest.update(piece)
             file.write(piece)
         file.flush()
         os.fsync(file.fileno())
     return size, digest.hexdigest()
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """The content of a file of this machine, as `add_file` takes it."""
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 def file_path(document_id: uuid.UUID) -> Path:
@@ -155,16 +175,24 @@ def clean_name(name: str) -> str:
 
 def delete_document(*, document: Document) -> None:
     """Delete it with its file, passages and vectors."""
-    ids = list(Chunk.objects.filter(document=document).values_list("pk", flat=True))
-    indexes = list(Index.objects.filter(collection=document.collection_id))
+    pk = document.pk
     with transaction.atomic():
+        Document.objects.select_for_update().only("pk").filter(pk=pk).first()  # whoever stores its passages is done, or finds it gone
+        ids = list(Chunk.objects.filter(document=pk).values_list("pk", flat=True))
         document.delete()
-        transaction.on_commit(lambda: _remove_from(indexes, ids))
+        transaction.on_commit(lambda: unlink([file_path(pk)]))
+        transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
 
 
-def _remove_from(indexes: Iterable[Index], ids: Sequence[int]) -> None:
-    for index in indexes:
+def _remove_vectors(collection_id: int, ids: Sequence[int]) -> None:
+    for index in Index.objects.filter(collection=collection_id):
         engine().remove(index, ids)
+
+
+def unlink(paths: Iterable[Path]) -> None:
+    """Remove files, and leave it at that where one is gone already."""
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def retry_document(*, document: Document) -> None:
@@ -185,9 +213,7 @@ def change_model(*, collection: Collection, model: str) -> Index:
     """Begin a new index with another model beside the one that serves; it takes over when it holds all passages."""
     with transaction.atomic():
         locked = Collection.objects.select_for_update().get(pk=collection.pk)
-        for index in locked.indexes.all():
-            if index.pk != locked.serving_id:
-                index.delete()
+        locked.indexes.exclude(pk=locked.serving_id or 0).delete()
         index = Index.objects.create(collection=locked, model=model)
     wakeup.wake()
     return index
@@ -204,4 +230,4 @@ def drop_index(*, index: Index) -> None:
     with transaction.atomic():
         if Collection.objects.filter(serving=index).exists():
             raise InputError("This index serves: let another one take over first")
-        index.delete()
+        Index.objects.filter(pk=index.pk).delete()

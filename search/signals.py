@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models.signals import post_delete
+from django.db.models.signals import post_delete, pre_delete
 
 from search.index import engine
-from search.models import Document, Index
-from search.services import file_path
+from search.models import Collection, Index
+from search.services import file_path, unlink
 
 
 def connect() -> None:
-    post_delete.connect(_forget_file, sender=Document, dispatch_uid="search.Document")
+    pre_delete.connect(_forget_files, sender=Collection, dispatch_uid="search.Collection")
     post_delete.connect(_forget_vectors, sender=Index, dispatch_uid="search.Index")
 
 
-def _forget_file(instance: Document, **_: Any) -> None:
-    transaction.on_commit(partial(file_path(instance.pk).unlink, missing_ok=True))
+def _forget_files(instance: Collection, **_: Any) -> None:
+    """Those of all its documents at once: a receiver of theirs would have Django load all their texts."""
+    paths = [file_path(pk) for pk in instance.documents.values_list("pk", flat=True)]
+    transaction.on_commit(lambda: unlink(paths))
 
 
 def _forget_vectors(instance: Index, **_: Any) -> None:

@@ -9,14 +9,14 @@ from django.test import Client
 from hypothesis import settings
 
 from tests.cast import Cast, make_cast
-from tests.live import browser_page, chromium, live, new_live, populated_home, prepared_home
+from tests.live import browser, browser_page, chromium, live, new_live, populated_home, prepared_home
 from tests.machines import postgres, redis
 from tests.upstream import Upstream
 
 settings.register_profile("patchbay", deadline=None)  # a busy machine is no failure
 settings.load_profile("patchbay")
 
-__all__ = ["browser_page", "chromium", "live", "new_live", "populated_home", "postgres", "prepared_home", "redis"]
+__all__ = ["browser", "browser_page", "chromium", "live", "new_live", "populated_home", "postgres", "prepared_home", "redis"]
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 Fixtures (registered in tests/conftest.py): `live`, one server for the session with the cast signed up; `new_live`, a factory of
 servers that a test may kill and start again; `browser_page`, a function that opens a page, signed in as one of the cast.
+What takes seconds is done once: state folders are prepared for all test processes, a server's shell stays open, and so does a browser.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import shutil
 import signal
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,16 +31,31 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.cast import PASSWORD
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 60
+START_SECONDS = 120  # of a machine that has other things to do
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NEEDS_CHROMIUM = "chromium is not installed: apt-get install chromium"
 CHROMIUM_FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
+    "--disable-features=WebUIOmniboxPopup",  # a page for the address bar, drawn beside each page though nobody sees it
 ]
 PREPARE = "from webapp.server.prepare import everything; everything()"
 MANAGE = "import manage; manage.main()"
 MAKE_CAST = "from tests.cast import make_cast; make_cast()"
+# One line of JSON in for each piece of Python to run, one out with what it printed and how it failed.
+SHELL = """
+import contextlib, io, json, sys, traceback
+from django.db import connections
+for line in sys.stdin:
+    printed, failure = io.StringIO(), ""
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(json.loads(line), {})
+    except Exception:
+        failure = traceback.format_exc()
+    connections.close_all()
+    print(json.dumps([printed.getvalue(), failure]), flush=True)
+"""
 
 
 def free_port() -> int:
@@ -60,6 +79,8 @@ class Live:
     first: str = ""
     process: subprocess.Popen[bytes] | None = None
     log: IO[bytes] | None = None
+    _shell: subprocess.Popen[str] | None = field(default=None, init=False)
+    _sessions: dict[str, httpx2.Cookies] = field(default_factory=dict, init=False)
 
     @property
     def url(self) -> str:
@@ -67,7 +88,8 @@ class Live:
 
     @property
     def env(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("PATCHBAY_", "DJANGO_", "OPENAI_"))}
+        foreign = ("PATCHBAY_", "DJANGO_", "OPENAI_", "PYTHONDONTWRITEBYTECODE")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         own = {
             "PATCHBAY_HOME": str(self.home),
             "PATCHBAY_DETECT": "0",
@@ -82,10 +104,20 @@ class Live:
         return subprocess.run(command, cwd=ROOT, env=self.env, input=text, capture_output=True, text=True, timeout=120, check=False)
 
     def run_python(self, code: str) -> str:
-        """Run Python in the product's shell, against the same state; returns what it printed."""
-        done = self.manage("shell", "--no-imports", "-v0", "-c", code)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        """Run Python in the product's shell, a process of its own, against the same state; returns what it printed."""
+        shell = self._shell = self._shell or self._open_shell()
+        assert shell.stdin
+        assert shell.stdout
+        print(json.dumps(code), file=shell.stdin, flush=True)
+        printed, failure = json.loads(shell.stdout.readline())
+        assert not failure, failure
+        return str(printed)
+
+    def _open_shell(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "manage.py", "shell", "--no-imports", "-v0", "-c", SHELL]
+        shell = subprocess.Popen(command, cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        weakref.finalize(self, shell.__exit__, None, None, None)  # the end of its input is its own
+        return shell
 
     def start(self) -> Live:
         """Start the server and wait until it answers."""
@@ -138,30 +170,55 @@ class Live:
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     def sign_in(self, username: str) -> httpx2.Client:
-        """An HTTP client with the session of one of the cast."""
-        client = httpx2.Client(base_url=self.url, timeout=30)
+        """An HTTP client with the session of one of the cast: the one they have, while it holds, since passwords are slow to check."""
+        client = httpx2.Client(base_url=self.url, timeout=30, cookies=self._sessions.get(username))
+        if username not in self._sessions or client.get("/accounts/profile/").status_code != 200:
+            client.cookies.clear()
+            self._sign_in(client, username)
+            self._sessions[username] = httpx2.Cookies(client.cookies)
+        client.headers["X-CSRFToken"] = client.cookies["csrftoken"]
+        return client
+
+    def _sign_in(self, client: httpx2.Client, username: str) -> None:
         client.get("/accounts/login/")
         form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
         response = client.post("/accounts/login/", data=form, headers={"Referer": self.url})
         assert response.status_code == 302, response.text
-        client.headers["X-CSRFToken"] = client.cookies["csrftoken"]
-        return client
+
+
+def made_once(name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:
+    """A folder that all processes of this test run share: the first who wants it makes it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = folder.with_suffix(".new")
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
 def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder as `up` leaves it before anybody signed up: copied, since compressing static files takes seconds."""
-    home = tmp_path_factory.mktemp("prepared")
-    Live(home).run_python(PREPARE)
-    return home
+
+    def prepare(home: Path) -> None:
+        Live(home).run_python(PREPARE)
+
+    return made_once("prepared", tmp_path_factory, prepare)
 
 
 @pytest.fixture(scope="session")
 def populated_home(prepared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with the cast signed up."""
-    home = copied(prepared_home, tmp_path_factory)
-    Live(home).run_python(MAKE_CAST)
-    return home
+
+    def populate(home: Path) -> None:
+        shutil.copytree(prepared_home, home, dirs_exist_ok=True)
+        Live(home).run_python(MAKE_CAST)
+
+    return made_once("populated", tmp_path_factory, populate)
 
 
 def copied(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -220,29 +277,33 @@ def _wait_for(url: str) -> None:
 OpenPage = Callable[..., Page]
 
 
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """The browser, for the tests of one file. Until its end Playwright's event loop is the thread's: no async tests and no ORM in there."""
+    with sync_playwright() as playwright:
+        yield playwright.chromium.connect_over_cdp(chromium)
+
+
 @pytest.fixture
-def browser_page(chromium: str) -> Iterator[OpenPage]:
+def browser_page(browser: Browser) -> Iterator[OpenPage]:
     """A function: `browser_page(live, "owner", width=390, dark=True)` opens a page in a context of its own, signed in (or not: user None).
 
     Console errors, page errors and CSP reports fail the test at its end, unless `page.complaints` is cleared.
     """
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.connect_over_cdp(chromium)
-        pages: list[Page] = []
-        complaints: list[str] = []
+    pages: list[Page] = []
+    complaints: list[str] = []
 
-        def open_page(server: Live, user: str | None = "owner", *, width: int = 1440, height: int = 900, dark: bool = False) -> Page:
-            page = _new_page(browser, server, user, width=width, height=height, dark=dark)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-            page.complaints = complaints  # type: ignore[attr-defined]  # for tests that expect some
-            pages.append(page)
-            return page
+    def open_page(server: Live, user: str | None = "owner", *, width: int = 1440, height: int = 900, dark: bool = False) -> Page:
+        page = _new_page(browser, server, user, width=width, height=height, dark=dark)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.complaints = complaints  # type: ignore[attr-defined]  # for tests that expect some
+        pages.append(page)
+        return page
 
-        yield open_page
-        for page in pages:
-            page.context.close()
-        browser.close()
+    yield open_page
+    for page in pages:
+        page.context.close()
     assert complaints == []
 
 

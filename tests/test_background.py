@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from django.db import InterfaceError
 
 from webapp import background
-from webapp.background import beside
+from webapp.background import beside, cancelled
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,22 @@ async def test_one_that_fails_leaves_the_others_alone() -> None:
     async with beside(good=good.run, bad=bad.run):
         await bad.up.wait()
         assert (good.runs, bad.runs) == (1, 6)
+
+
+async def test_what_swallows_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a stop hangs: seen with Redis under uvicorn."""
+    monkeypatch.setattr(background, "DEAF_SECONDS", 0.01)
+    swallowed = asyncio.Event()
+
+    async def deaf() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        swallowed.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await cancelled([task])
+    assert swallowed.is_set()
+    assert task.cancelled()

@@ -1,4 +1,4 @@
-"""The image, compose.yaml and the units name things that exist: nothing here can build them, so their words are checked."""
+"""The image, compose.yaml and the units name things that exist: where no Docker engine runs, their words are checked."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from cryptography.fernet import Fernet
+from django.conf import LazySettings
+from django.test import Client
 from django.urls import resolve
 
 from tests.scale.installation import WORKER
@@ -64,6 +66,15 @@ def test_the_image_asks_for_its_health_where_it_answers() -> None:
     assert resolve(path).url_name == "healthz"
     assert instructions("EXPOSE") == [port]
     assert f"PORT={port}" in " ".join(instructions("ENV"))
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_probes_ask_by_address_whatever_hosts_are_allowed(path: str, db: None, client: Client, settings: LazySettings) -> None:
+    """Docker asks 127.0.0.1 and Prometheus web1:8000, while people are let in by the public name only."""
+    settings.ALLOWED_HOSTS, settings.METRICS_TOKEN = ["chat.example.org"], "metrics"
+    client.defaults["HTTP_HOST"] = "127.0.0.1:8000"
+    assert client.get(path, headers={"Authorization": "Bearer metrics"}).status_code == 200
+    assert client.get("/").status_code == 400
 
 
 def variables() -> set[str]:

@@ -310,13 +310,11 @@ class Upstream:
     """
 
     def __init__(self, *, tls: bool = False) -> None:
-        self.requests: list[Received] = []
-        self.default: Reply = says("Hello from upstream.")
+        self.forget()
         self.embeds: Reply = embeds()
         self.models: list[Json] = [{"id": "m", "object": "model", "created": 1700000000, "owned_by": "tests"}]
         self.files = FileRoom()
         self.peers: set[int] = set()
-        self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
@@ -337,6 +335,12 @@ class Upstream:
         self._thread.start()
         while not self._server.started:
             time.sleep(0.001)
+
+    def forget(self) -> None:
+        """As it was at first: nothing asked, nothing scripted."""
+        self.requests: list[Received] = []
+        self.default: Reply = says("Hello from upstream.")
+        self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
 
     def script(self, *replies: Reply, path: str = "") -> None:
         """Queue replies: for the next completions and embeddings, or for the next requests of one path (`/v1/models`)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from django.db import Error
 
 logger = logging.getLogger("patchbay")
 AGAIN_SECONDS = 5.0
+DEAF_SECONDS = 0.5
 Service = Callable[[], AbstractAsyncContextManager[None]]
 
 _services: dict[str, Service] = {}
@@ -49,9 +50,17 @@ async def beside(**work: Callable[[], Awaitable[object]]) -> AsyncGenerator[None
     try:
         yield
     finally:
-        for task in tasks:
+        await cancelled(tasks)
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """End them all. What runs on is cancelled again: libraries swallow a cancellation now and then (channels_redis does under uvloop)."""
+    left = set(tasks)
+    while left:
+        for task in left:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        done, left = await asyncio.wait(left, timeout=DEAF_SECONDS)
+        await asyncio.gather(*done, return_exceptions=True)
 
 
 async def kept_up(name: str, run: Callable[[], Awaitable[object]]) -> None:

@@ -68,7 +68,7 @@ def article(request: HttpRequest, message_id: UUID) -> HttpResponse:
     """One message as the log shows it."""
     message = selectors.message(message_id, who(request))
     turn = selectors.turn(message)
-    turn.fate = selectors.fates(message.conversation).get(str(message.id), "")
+    turn.fate, turn.kept = selectors.fates(message.conversation).get(str(message.id), ""), True
     return HttpResponse(fragments.article(turn))
 
 

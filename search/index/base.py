@@ -15,77 +15,12 @@ MAX_TERMS = 24
 MAX_TERM_CHARS = 64
 MIN_PREFIX_CHARS = 3
 # Words that nearly every passage holds: they cost time and rank nothing.
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "am",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "our",
-        "should",
-        "so",
-        "some",
-        "such",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
-)
+_COMMON_WORDS = """
+    a about am an and any are as at be been but by can could did do does for from had has have how i if in into is it its me my of on
+    or our should so some such than that the their them then there these they this those to was we were what when where which who why
+    will with would you your
+"""
+STOP_WORDS = frozenset(_COMMON_WORDS.split())
 
 
 class Hit(NamedTuple):
@@ -152,6 +87,10 @@ class Engine(Protocol):
 
     def ids(self, index: Index) -> set[int]:
         """The passages that the index holds."""
+        ...
+
+    def count(self, index: Index) -> int:
+        """How many passages the index holds."""
         ...
 
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:

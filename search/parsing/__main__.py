@@ -15,6 +15,10 @@ from search.parsing.document import Parsed, Unreadable
 
 CPU_SECONDS = 30
 MEMORY = 512 * 1024 * 1024
+_CODE = """
+    .py .js .mjs .ts .tsx .jsx .go .rs .c .h .cc .cpp .hpp .cs .java .kt .swift .rb .php .pl .lua .scala .sh .bash .sql .r .jl
+    .ex .exs .hs .ml .clj .dart .zig .css
+"""
 TYPES = {
     "pdf": {".pdf"},
     "docx": {".docx"},
@@ -22,47 +26,7 @@ TYPES = {
     "markdown": {".md", ".markdown", ".mdx"},
     "csv": {".csv", ".tsv"},
     "jsonl": {".jsonl", ".ndjson"},
-    "code": {
-        *(
-            ".py",
-            ".js",
-            ".mjs",
-            ".ts",
-            ".tsx",
-            ".jsx",
-            ".go",
-            ".rs",
-            ".c",
-            ".h",
-            ".cc",
-            ".cpp",
-            ".hpp",
-            ".cs",
-            ".java",
-            ".kt",
-            ".swift",
-            ".rb",
-        ),
-        *(
-            ".php",
-            ".pl",
-            ".lua",
-            ".scala",
-            ".sh",
-            ".bash",
-            ".sql",
-            ".r",
-            ".jl",
-            ".ex",
-            ".exs",
-            ".hs",
-            ".ml",
-            ".clj",
-            ".dart",
-            ".zig",
-            ".css",
-        ),
-    },
+    "code": set(_CODE.split()),
 }
 
 
@@ -81,7 +45,7 @@ def kind_of(path: Path, name: str) -> str:
     suffix = Path(name).suffix.lower()
     kind = next((kind for kind, suffixes in TYPES.items() if suffix in suffixes), "text")
     if kind in {"pdf", "docx"}:
-        raise Unreadable(f"It is named {suffix} and is none")
+        raise Unreadable(f"It is named {suffix}, but is not one")
     return "html" if kind == "text" and head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")) else kind
 
 
@@ -122,7 +86,7 @@ def main() -> int:
         answer = {"error": str(error)}
     except MemoryError:
         answer = {"error": f"Reading it takes more than {MEMORY // 1024 // 1024} MB of memory"}
-    sys.stdout.write(json.dumps(answer))
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False))
     return 0
 
 

@@ -10,28 +10,14 @@ from search.parsing.document import Parsed, Unreadable, Writer
 from search.parsing.plain import decode
 
 SKIPPED = {"script", "style", "noscript", "template", "head", "svg", "nav", "footer", "iframe", "form", "button", "select"}
-BLOCKS = {
-    *(
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "caption",
-        "dd",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-    ),
-    *("header", "hr", "html", "li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul"),
-}
+_BLOCKS = """
+    address article aside blockquote body caption dd details div dl dt fieldset figcaption figure header hr html li main ol p pre
+    section summary table tbody tfoot thead tr ul
+"""
+BLOCKS = frozenset(_BLOCKS.split())
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
-PERMALINK = "¶"
-"""What documentation tools put behind headings and definitions."""
+PERMALINKS = {"¶", "#"}
+"""Texts of the links that documentation tools put behind headings and definitions."""
 MAIN = ".//main | .//article | .//*[@role='main']"
 
 
@@ -68,7 +54,7 @@ class _Reader:
             if leaving:
                 self._leave(element)
                 self._inline.append(element.tail or "")
-            elif element.tag in SKIPPED or (element.tag == "a" and element.text == PERMALINK):
+            elif element.tag in SKIPPED or (element.tag == "a" and element.text in PERMALINKS):
                 self._inline.append(element.tail or "")
             elif element.tag in HEADINGS:
                 self._flush()
@@ -99,5 +85,7 @@ class _Reader:
 
 
 def _heading_text(element: Any) -> str:
-    """Without the permalink signs that documentation tools put behind headings."""
-    return " ".join("".join(element.itertext()).split()).rstrip("¶# ")
+    for link in element.iter("a"):
+        if link.text in PERMALINKS:
+            link.text = ""
+    return " ".join("".join(element.itertext()).split())

@@ -63,7 +63,7 @@ def docx(path: Path) -> Parsed:
             else:
                 _paragraph(writer, block)
     except (zipfile.BadZipFile, OpcError, etree.LxmlError, KeyError, ValueError, AttributeError) as error:
-        raise Unreadable(f"It is a damaged DOCX: {type(error).__name__}") from error
+        raise Unreadable(f"It is a damaged DOCX, or another kind of Office or ZIP file: {type(error).__name__}") from error
     return writer.parsed("docx")
 
 

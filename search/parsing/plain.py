@@ -18,11 +18,11 @@ SAMPLE = 65_536
 MAX_CONTROL_SHARE = 0.02
 MIN_UTF16_ZEROS = 0.3
 CODE_HEADS = re.compile(
-    r"^(?P<indent>[ \t]*)(?:export\s+|public\s+|private\s+|protected\s+|static\s+|async\s+|abstract\s+|pub\s+|default\s+)*"
-    r"(?:def|class|func|fn|function|struct|interface|trait|impl|enum|module|type|namespace)\s+(?P<name>[^\s({:<;=]+)",
+    r"^(?P<indent>[ \t]*)(?:(?:export|public|private|protected|static|async|abstract|pub|default)[ \t]+)*"
+    r"(?:def|class|func|fn|function|struct|interface|trait|impl|enum|module|type|namespace)[ \t]+(?P<name>[^\s({:<;=]+)",
     re.MULTILINE,
 )
-ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.+?)[ \t]*#*[ \t]*$")
+ATX = re.compile(r"^ {0,3}(#{1,6})[ \t]+(\S.*)$")
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)")
 UNDERLINE = re.compile(r"^([=\-~^\"'`#*+.:_])\1{2,}[ \t]*$")
 MAX_TITLE_CHARS = 120
@@ -85,13 +85,19 @@ def markdown(raw: bytes) -> Parsed:
         bare = line.rstrip("\n")
         if opened := FENCE.match(bare):
             fence = "" if fence and opened[1].startswith(fence) else fence or opened[1]
-        elif not fence and (found := ATX.match(bare)):
-            headings.append(Heading(position, len(found[1]), found[2]))
+        elif not fence and (found := ATX.match(bare)) and (title := _unclosed(found[2])):
+            headings.append(Heading(position, len(found[1]), title))
         elif not fence and re.match(r"^(=+|-{3,})\s*$", bare) and previous[0].strip() and not previous[0].startswith(("|", "-", "#", ">")):
             headings.append(Heading(previous[1], 1 if bare[0] == "=" else 2, previous[0].strip()[:MAX_TITLE_CHARS]))
         previous = (bare, position)
         position += len(line)
     return Parsed("markdown", content, headings)
+
+
+def _unclosed(title: str) -> str:
+    """An ATX heading's text without the number signs that may close it: `C# ##` is `C#`."""
+    before, _, last = title.rstrip().rpartition(" ")
+    return title.rstrip() if last.strip("#") else before.rstrip()
 
 
 def _underlined(content: str) -> list[Heading]:

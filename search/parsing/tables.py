@@ -20,12 +20,12 @@ def comma_separated(raw: bytes) -> Parsed:
     content = decode(raw)
     csv.field_size_limit(MAX_FIELD)
     try:
-        dialect: Any = csv.Sniffer().sniff(content[:10_000], delimiters=",;\t|")
+        delimiter = csv.Sniffer().sniff(content[:10_000], delimiters=",;\t|").delimiter
     except csv.Error:
-        dialect = csv.excel
+        delimiter = ","
     writer = Writer()
     try:
-        rows = csv.reader(io.StringIO(content), dialect)
+        rows = csv.reader(io.StringIO(content), delimiter=delimiter)
         header = next(rows, [])
         for number, row in enumerate(rows, 1):
             _section(writer, number)
@@ -41,7 +41,7 @@ def comma_separated(raw: bytes) -> Parsed:
 def json_lines(raw: bytes) -> Parsed:
     """One JSON value a line."""
     writer = Writer()
-    for number, line in enumerate(decode(raw).splitlines(), 1):
+    for number, line in enumerate(decode(raw).split("\n"), 1):
         if line.strip():
             try:
                 value = json.loads(line)

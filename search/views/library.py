@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import BadRequest
 from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
 from django.db.models import Q
@@ -174,10 +175,13 @@ def change_index(request: HttpRequest, pk: int, index_id: int) -> HttpResponse:
     """Drop an index, or build it on."""
     index = get_object_or_404(Index, pk=index_id, collection=_owned(request, pk))
     try:
-        if request.POST.get("do") == "drop":
-            services.drop_index(index=index)
-        else:
-            services.build_again(index=index)
+        match request.POST.get("do"):
+            case "drop":
+                services.drop_index(index=index)
+            case "build":
+                services.build_again(index=index)
+            case _:
+                raise BadRequest("`do` is drop or build")
     except InputError as error:
         messages.error(request, error.message)
     return redirect("search:collection", pk)
@@ -218,11 +222,14 @@ def original(request: HttpRequest, pk: UUID) -> FileResponse:
 def change_document(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Delete a document, try a failed one again, or have a summary written."""
     found = get_object_or_404(selectors.documents(who(request)), pk=pk, collection__owner=who(request))
-    if request.POST.get("do") == "retry":
-        services.retry_document(document=found)
-    elif request.POST.get("do") == "describe":
-        services.describe_documents(documents=Document.objects.filter(pk=found.pk))
-        return redirect("search:document", found.pk)
-    else:
-        services.delete_document(document=found)
+    match request.POST.get("do"):
+        case "retry":
+            services.retry_document(document=found)
+        case "describe":
+            services.describe_documents(documents=Document.objects.filter(pk=found.pk))
+            return redirect("search:document", found.pk)
+        case "delete":
+            services.delete_document(document=found)
+        case _:
+            raise BadRequest("`do` is retry, describe or delete")
     return _after_adding(request, found.collection)

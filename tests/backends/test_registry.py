@@ -17,7 +17,7 @@ from tests.cast import Cast, make_cast
 from tests.upstream import Upstream, closed_port, says, status
 from webapp.backends import registry, services
 from webapp.backends.models import Attempt, Backend, ConfigState, Health, Route
-from webapp.patterns.errors import AllFailed, ModelForbidden, ModelNotFound, Unreachable
+from webapp.patterns.errors import AllCooling, AllFailed, ModelForbidden, ModelNotFound, Unreachable
 from webapp.patterns.types import Request, Trail
 
 pytestmark = pytest.mark.usefixtures("closing")
@@ -352,9 +352,27 @@ async def test_what_opened_in_another_process_is_not_tried_here_until_somebody_s
     assert [(a.backend, a.outcome) for a in trail.attempts] == [("one", "ok")]
 
 
+async def test_a_backend_whose_address_was_mended_is_tried_at_once(make_upstream: MakeUpstream) -> None:
+    """Its pauses were for what it was before, in whichever process they began."""
+    await add("one", f"http://127.0.0.1:{closed_port()}/v1")
+    for _ in range(5):
+        with pytest.raises(AllFailed):
+            await text_of("one/m")
+    with pytest.raises(AllCooling):
+        await text_of("one/m")
+    await registry.current().refresh()
+    await database_sync_to_async(services.add_backend)(name="one", base_url=make_upstream().base_url)
+    trail = Trail()
+    await text_of("one/m", trail)
+    assert [attempt.outcome for attempt in trail.attempts] == ["ok"]
+
+
 async def test_a_breaker_that_opens_here_is_told_to_the_others_and_taken_back_when_it_closes() -> None:
+    from django.utils import timezone
+
     from webapp.backends.models import Cooldown
 
+    await Cooldown.objects.acreate(key="left by a process that was killed", until=timezone.now() - timedelta(hours=1))
     await add("gone", f"http://127.0.0.1:{closed_port()}/v1")
     for _ in range(5):
         with pytest.raises(AllFailed):

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live import Live, OpenPage, accessibility_violations
+from tests.cast import PASSWORD
+from tests.live import Live, OpenPage, accessibility_violations, copied
 from tests.upstream import Received, Upstream, Wire, error, says
 
 pytestmark = pytest.mark.browser
+ADD_BACKEND = """
+from webapp.backends.services import add_backend, add_model
+add_model(backend=add_backend(name="up", base_url="{url}"), name="m")
+"""
+ADD_PERSON = "from webapp.accounts.models import User; User.objects.create_user('{name}', password='{password}')"
 SHOTS = os.environ.get("SHOTS")
 """A folder for pictures of the pages, for whoever works on them."""
 
@@ -32,14 +41,29 @@ async def picky(received: Received, wire: Wire) -> None:
     await (error("No sevens.") if bad else says("A fine answer", first=0.05))(received, wire)
 
 
-@pytest.fixture
-def server(new_live: Callable[..., Live], make_upstream: Callable[..., Upstream]) -> Live:
-    upstream = make_upstream()
+@pytest.fixture(scope="module")
+def server(populated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server that offers `up/m`."""
+    upstream = Upstream()
     upstream.default = picky
-    live = new_live()
-    done = live.manage("add_backend", "--name", "up", "--base-url", upstream.base_url)
-    assert done.returncode == 0, done.stderr
-    return live
+    live = Live(copied(populated_home, tmp_path_factory)).start()
+    live.run_python(ADD_BACKEND.format(url=upstream.base_url))
+    with contextlib.closing(live.sign_in("owner")) as client:
+        until = time.monotonic() + 15  # the server looks for changes every few seconds
+        while "up/m" not in client.get("/batches/new/?source=table").text:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    yield live
+    live.stop()
+    upstream.stop(wait=False)
+
+
+@pytest.fixture
+def person(server: Live) -> str:
+    """Somebody who has no batches yet."""
+    name = f"person-{uuid.uuid4()}"
+    server.run_python(ADD_PERSON.format(name=name, password=PASSWORD))
+    return name
 
 
 def shot(page: object, name: str) -> None:
@@ -47,8 +71,10 @@ def shot(page: object, name: str) -> None:
         page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)  # type: ignore[attr-defined]
 
 
-def test_a_file_is_uploaded_run_watched_and_its_results_downloaded(server: Live, browser_page: OpenPage, tmp_path: Path) -> None:
-    page = browser_page(server)
+def test_a_file_is_uploaded_run_watched_and_its_results_downloaded(
+    server: Live, person: str, browser_page: OpenPage, tmp_path: Path
+) -> None:
+    page = browser_page(server, person)
     page.goto("/batches/")
     shot(page, "empty")
     page.goto("/batches/new/")
@@ -75,6 +101,7 @@ def test_a_file_is_uploaded_run_watched_and_its_results_downloaded(server: Live,
     page.wait_for_timeout(2500)
     assert [url for url in asked if url.endswith("/status/")] == []  # nothing runs: nothing is polled
     page.get_by_label("State").select_option("failed")
+    page.get_by_role("link", name="row-1", exact=True).wait_for(state="detached")
     page.get_by_role("link", name="row-7", exact=True).click()
     page.get_by_text("As curl").wait_for()
     shot(page, "completed")
@@ -96,8 +123,8 @@ window.Notification = class {
 
 
 @pytest.mark.parametrize("watched", ["the batch", "the list"])
-def test_the_browser_says_when_a_batch_has_ended(server: Live, browser_page: OpenPage, tmp_path: Path, watched: str) -> None:
-    page = browser_page(server)
+def test_the_browser_says_when_a_batch_has_ended(server: Live, person: str, browser_page: OpenPage, tmp_path: Path, watched: str) -> None:
+    page = browser_page(server, person)
     page.add_init_script(NOTIFICATIONS)
     page.goto("/batches/")
     assert page.get_by_role("button", name="Notify me").count() == 0, "nothing runs: nothing is offered"
@@ -119,8 +146,10 @@ def test_the_browser_says_when_a_batch_has_ended(server: Live, browser_page: Ope
     assert page.evaluate("told") == ["Nightly: Completed: 171 of 200 rows have a good answer"]
 
 
-def test_a_wrong_file_shows_all_its_errors_before_anything_is_sent(server: Live, browser_page: OpenPage, tmp_path: Path) -> None:
-    page = browser_page(server)
+def test_a_wrong_file_shows_all_its_errors_before_anything_is_sent(
+    server: Live, person: str, browser_page: OpenPage, tmp_path: Path
+) -> None:
+    page = browser_page(server, person)
     path = input_file(tmp_path, 3)
     path.write_text(path.read_text() + "{\n" + path.read_text())
     page.goto("/batches/new/")
@@ -134,10 +163,10 @@ def test_a_wrong_file_shows_all_its_errors_before_anything_is_sent(server: Live,
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_table_and_a_template_make_requests(server: Live, browser_page: OpenPage, tmp_path: Path) -> None:
+def test_a_table_and_a_template_make_requests(server: Live, person: str, browser_page: OpenPage, tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     path.write_text("id,name,age\na,Ada,36\nb,Béla,44\n")
-    page = browser_page(server)
+    page = browser_page(server, person)
     page.goto("/batches/new/?source=table")
     page.get_by_test_id("batch-upload").set_input_files(path)
     page.get_by_label("Model").select_option("up/m")
@@ -150,8 +179,8 @@ def test_a_table_and_a_template_make_requests(server: Live, browser_page: OpenPa
 
 
 @pytest.mark.parametrize(("width", "dark"), [pytest.param(390, True, marks=pytest.mark.slow), (1440, False)])
-def test_the_pages_are_accessible(server: Live, browser_page: OpenPage, tmp_path: Path, width: int, dark: bool) -> None:
-    page = browser_page(server, width=width, dark=dark)
+def test_the_pages_are_accessible(server: Live, person: str, browser_page: OpenPage, tmp_path: Path, width: int, dark: bool) -> None:
+    page = browser_page(server, person, width=width, dark=dark)
     page.goto("/batches/new/")
     page.get_by_test_id("batch-upload").set_input_files(input_file(tmp_path, 40))
     page.get_by_text("every line is right").wait_for()

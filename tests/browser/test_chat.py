@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.live import Live, OpenPage, accessibility_violations
-from tests.upstream import STALL, Upstream, chunk, endless, says, status, stream
+from tests.upstream import STALL, Received, Reply, Upstream, chunk, endless, says, status, stream
 
 pytestmark = pytest.mark.browser
 
@@ -36,12 +36,35 @@ def f(x):
 """
 
 
-@pytest.fixture
-def route(live: Live, make_upstream: Callable[..., Upstream]) -> Upstream:
+class Answering(Upstream):
+    """An upstream that keeps requests for titles apart: they come late, and would take what is scripted for the next question."""
+
+    def forget(self) -> None:
+        super().forget()
+        self.titles: list[Received] = []
+
+    def _reply(self, received: Received) -> Reply:
+        if received.method == "POST" and "title" in str(received.body["messages"][-1]["content"]):
+            self.requests.remove(received)
+            self.titles.append(received)
+            return says("No title.")
+        return super()._reply(received)
+
+
+@pytest.fixture(scope="module")
+def routed(live: Live) -> Iterator[Answering]:
     """An upstream that the server's `default` route asks first, and alone."""
-    upstream = make_upstream()
+    upstream = Answering()
     add_route(live, upstream)
-    return upstream
+    yield upstream
+    upstream.stop(wait=False)
+
+
+@pytest.fixture
+def route(routed: Answering) -> Answering:
+    """The same, as if nobody had asked it yet."""
+    routed.forget()
+    return routed
 
 
 def add_route(live: Live, *upstreams: Upstream) -> None:
@@ -74,7 +97,7 @@ def said(page: Page) -> str:
     return page.get_by_test_id("message-assistant").last.get_by_test_id("message-text").last.inner_text().strip()
 
 
-def test_an_answer_streams_and_stays(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_an_answer_streams_and_stays(live: Live, route: Answering, browser_page: OpenPage) -> None:
     route.default = says("Hello **there**, person.", pace=0.05)
     page = browser_page(live)
     page.goto("/chat/")
@@ -89,7 +112,7 @@ def test_an_answer_streams_and_stays(live: Live, route: Upstream, browser_page: 
     expect(page.get_by_test_id("conversation-list").get_by_role("link", name="Hi").first).to_be_visible()
 
 
-def test_stop_before_the_first_token_and_in_mid_text(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_stop_before_the_first_token_and_in_mid_text(live: Live, route: Answering, browser_page: OpenPage) -> None:
     """FAULTS 27: the upstream is closed within a second, the partial is kept."""
     route.script(stream(STALL), endless(pace=0.02))
     page = browser_page(live)
@@ -107,7 +130,7 @@ def test_stop_before_the_first_token_and_in_mid_text(live: Live, route: Upstream
     assert said(page).startswith("more more")
 
 
-def test_reloading_at_any_token_loses_and_doubles_nothing(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_reloading_at_any_token_loses_and_doubles_nothing(live: Live, route: Answering, browser_page: OpenPage) -> None:
     """FAULTS 24."""
     route.default = says(LONG, pace=0.01)
     page = browser_page(live)
@@ -121,7 +144,7 @@ def test_reloading_at_any_token_loses_and_doubles_nothing(live: Live, route: Ups
     assert said(page).split() == LONG.split()
 
 
-def test_a_cut_connection_resumes_by_itself(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_a_cut_connection_resumes_by_itself(live: Live, route: Answering, browser_page: OpenPage) -> None:
     """FAULTS 25."""
     route.default = says(LONG, pace=0.01)
     page = browser_page(live)
@@ -133,19 +156,29 @@ def test_a_cut_connection_resumes_by_itself(live: Live, route: Upstream, browser
     assert said(page).split() == LONG.split()
 
 
-def test_two_tabs_stay_in_step(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_three_tabs_stay_in_step(live: Live, route: Answering, browser_page: OpenPage) -> None:
+    """The third comes in the middle of an answer, and stops the next one for all."""
     route.default = says(LONG, pace=0.01)
-    one, two = browser_page(live), browser_page(live)
+    one, two, three = browser_page(live), browser_page(live), browser_page(live)
     one.goto("/chat/")
     ask(one, "Go")
     expect(one).not_to_have_url(f"{live.url}/chat/")
     two.goto(one.url)
-    for page in (one, two):
+    expect(two.get_by_test_id("message-text").last).to_contain_text("word30 ")
+    three.goto(one.url)
+    for page in (one, two, three):
         answer(page)
         assert said(page).split() == LONG.split()
+    route.default = endless(pace=0.02)
+    ask(two, "Go on")
+    expect(three.get_by_test_id("message-text").last).to_contain_text("more more")
+    three.get_by_test_id("chat-stop").click()
+    for page in (one, two, three):
+        answer(page, "stopped")
+    assert len({said(page) for page in (one, two, three)}) == 1
 
 
-def test_a_failed_backend_is_said_in_place_and_can_be_tried_again(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_a_failed_backend_is_said_in_place_and_can_be_tried_again(live: Live, route: Answering, browser_page: OpenPage) -> None:
     route.script(status(400))
     route.default = says("Now it works.")
     page = browser_page(live)
@@ -160,7 +193,7 @@ def test_a_failed_backend_is_said_in_place_and_can_be_tried_again(live: Live, ro
     answer(page, "failed")
 
 
-def test_nothing_a_model_writes_makes_a_request(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_nothing_a_model_writes_makes_a_request(live: Live, route: Answering, browser_page: OpenPage) -> None:
     """FAULTS 1, 3."""
     route.default = says(RICH)
     page = browser_page(live)
@@ -182,7 +215,7 @@ def test_nothing_a_model_writes_makes_a_request(live: Live, route: Upstream, bro
     ("width", "dark"),
     [(1440, False), pytest.param(1440, True, marks=pytest.mark.slow), pytest.param(390, False, marks=pytest.mark.slow), (390, True)],
 )
-def test_the_chat_is_accessible(live: Live, route: Upstream, browser_page: OpenPage, width: int, dark: bool) -> None:
+def test_the_chat_is_accessible(live: Live, route: Answering, browser_page: OpenPage, width: int, dark: bool) -> None:
     route.script(says(RICH, reasoning="Let me think"))
     page = browser_page(live, width=width, dark=dark)
     page.goto("/chat/")
@@ -190,10 +223,9 @@ def test_the_chat_is_accessible(live: Live, route: Upstream, browser_page: OpenP
     ask(page, "Hi")
     answer(page)
     deadline = time.monotonic() + 5
-    while not any(request.method == "POST" and not request.streams for request in route.requests):
+    while not route.titles:
         assert time.monotonic() < deadline, "no model was asked for a title"
         page.wait_for_timeout(50)
-    page.wait_for_timeout(300)
     route.script(status(400))
     ask(page, "Again")
     answer(page, "failed")
@@ -202,7 +234,7 @@ def test_the_chat_is_accessible(live: Live, route: Upstream, browser_page: OpenP
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_question_is_sent_even_before_the_scripts_are_there(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_a_question_is_sent_even_before_the_scripts_are_there(live: Live, route: Answering, browser_page: OpenPage) -> None:
     page = browser_page(live)
     page.route("**/*.js", lambda handler: handler.abort())
     page.goto("/chat/")
@@ -227,7 +259,7 @@ def test_a_websocket_extension_that_comes_late_still_connects(live: Live, browse
         page.goto("/chat/")
 
 
-def test_tool_calls_are_cards(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_tool_calls_are_cards(live: Live, route: Answering, browser_page: OpenPage) -> None:
     route.script(says("", tool_calls=[("calculator", '{"expression": "6*7"}'), ("nothing_like_it", "{broken")]), says("It is 42."))
     page = browser_page(live)
     page.goto("/chat/")
@@ -241,7 +273,7 @@ def test_tool_calls_are_cards(live: Live, route: Upstream, browser_page: OpenPag
     assert said(page) == "It is 42."
 
 
-def test_reasoning_is_folded(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_reasoning_is_folded(live: Live, route: Answering, browser_page: OpenPage) -> None:
     route.default = says("The answer.", reasoning="First this, then <b>that</b>.")
     page = browser_page(live)
     page.goto("/chat/")
@@ -275,7 +307,7 @@ def test_kill_and_restart_keep_the_partial_answer(
     page.complaints.clear()  # type: ignore[attr-defined]  # refused connections while the server was down
 
 
-def test_editing_asks_again_in_a_branch(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_editing_asks_again_in_a_branch(live: Live, route: Answering, browser_page: OpenPage) -> None:
     page = browser_page(live)
     page.goto("/chat/")
     ask(page, "First wording")
@@ -290,7 +322,7 @@ def test_editing_asks_again_in_a_branch(live: Live, route: Upstream, browser_pag
     assert asked == ["First wording", "Second wording"]
 
 
-def test_the_page_around_the_log(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_the_page_around_the_log(live: Live, route: Answering, browser_page: OpenPage) -> None:
     """Settings, search, files, meter, menu."""
     page = browser_page(live)
     page.goto("/chat/")
@@ -319,7 +351,7 @@ def test_the_page_around_the_log(live: Live, route: Upstream, browser_page: Open
     expect(page.locator("#chat-title")).to_have_text("Zebras")
 
 
-def test_it_follows_the_end_only_while_the_reader_is_there(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_it_follows_the_end_only_while_the_reader_is_there(live: Live, route: Answering, browser_page: OpenPage) -> None:
     route.default = says("\n\n".join(f"paragraph {number} of text" for number in range(80)), pace=0.01)
     page = browser_page(live, height=500)
     page.goto("/chat/")
@@ -331,7 +363,7 @@ def test_it_follows_the_end_only_while_the_reader_is_there(live: Live, route: Up
     assert page.evaluate("document.getElementById('chat-scroll').scrollTop") == 0
 
 
-def test_screen_readers_hear_finished_paragraphs_and_no_tokens(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_screen_readers_hear_finished_paragraphs_and_no_tokens(live: Live, route: Answering, browser_page: OpenPage) -> None:
     route.default = says("First one here.\n\nSecond of them.\n\nAnd the last.", pace=0.15)
     page = browser_page(live)
     page.goto("/chat/")
@@ -343,7 +375,7 @@ def test_screen_readers_hear_finished_paragraphs_and_no_tokens(live: Live, route
     expect(heard).to_have_text(["First one here.", "Second of them.", "And the last."])
 
 
-def test_a_schema_gives_a_form_a_table_and_the_text(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_a_schema_gives_a_form_a_table_and_the_text(live: Live, route: Answering, browser_page: OpenPage) -> None:
     route.default = says('{"city": "Bern", "rivers": [{"name": "Aare", "km": 288}]}')
     page = browser_page(live)
     page.goto("/chat/")
@@ -361,7 +393,7 @@ def test_a_schema_gives_a_form_a_table_and_the_text(live: Live, route: Upstream,
     assert accessibility_violations(page) == []
 
 
-def test_two_models_answer_side_by_side_and_one_goes_on(live: Live, route: Upstream, browser_page: OpenPage) -> None:
+def test_two_models_answer_side_by_side_and_one_goes_on(live: Live, route: Answering, browser_page: OpenPage) -> None:
     route.default = says("An answer of some length, to be read beside another.", pace=0.02)
     page = browser_page(live)
     page.goto("/chat/")

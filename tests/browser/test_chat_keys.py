@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.test_chat import add_route, answer, ask
 from tests.live import Live, OpenPage, accessibility_violations
+from tests.upstream import Upstream, endless, says
 
 pytestmark = pytest.mark.browser
 
@@ -90,3 +94,33 @@ def test_a_prompt_is_deleted_after_a_question(live: Live, browser_page: OpenPage
     assert accessibility_violations(page) == []
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("button", name="Delete /gone")).to_have_count(0)
+
+
+def test_what_was_pressed_and_is_gone_leaves_the_focus_at_the_next_thing(
+    live: Live, make_upstream: Callable[..., Upstream], browser_page: OpenPage
+) -> None:
+    upstream = make_upstream()
+    add_route(live, upstream)
+    upstream.default = endless(pace=0.05)
+    page = browser_page(live)
+    page.goto("/chat/")
+    composer = page.get_by_test_id("chat-input")
+    ask(page, "Go")
+    expect(composer).to_be_focused()
+    page.get_by_test_id("chat-stop").press("Enter")
+    answer(page, "stopped")
+    upstream.default = says("Again.")
+    expect(composer).to_be_focused()
+    page.get_by_role("button", name="Write the answer again").press("Enter")
+    answer(page)
+    expect(composer).to_be_focused()
+    edit = page.get_by_role("button", name="Edit the question")
+    edit.press("Enter")
+    expect(page.get_by_label("Ask differently")).to_be_focused()
+    page.get_by_role("button", name="Cancel").press("Enter")
+    expect(edit).to_be_focused()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("zz")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(edit).to_be_focused()

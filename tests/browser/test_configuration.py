@@ -28,6 +28,9 @@ for number in range(3):
         error="insufficient_quota", prompt_tokens=10**9, completion_tokens=10**9, duration_ms=10**7,
     )
 """
+WIDE = """[...document.querySelectorAll('body *')]
+    .filter((each) => each.getBoundingClientRect().right > innerWidth && !each.closest('.scroll-x, svg'))
+    .map((each) => each.outerHTML.slice(0, 200))"""
 PAGES = [
     "/backends/",
     "/usage/",
@@ -50,7 +53,7 @@ def test_every_page_is_accessible_and_fits(live: Live, browser_page: OpenPage, w
     for path in PAGES:
         page.goto(path)
         assert accessibility_violations(page) == [], path
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, page.evaluate(WIDE))
 
 
 def test_steps_are_reordered_by_keyboard_by_button_and_by_drag(live: Live, browser_page: OpenPage) -> None:

@@ -82,6 +82,7 @@ def test_without_redis_requests_go_on(two_webs: tuple[Live, Live], make_upstream
     connect(live, upstream)
     token = token_of(live, "owner")
     client = live.sign_in("owner")
+    assert client.get("/readyz").json() == {"ready": True, "problems": {}}
     redis.stop()
     try:
         assert client.get("/chat/").status_code == 200

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
-from search import evaluation
-from search.models import Chunk, Collection
+from search import evaluation, services
+from search.models import Chunk, Collection, Document
 from tests.cast import Cast
 from tests.search.conftest import CATS, ENGINES, Ingest
 from webapp.backends import registry
@@ -53,6 +55,17 @@ def test_files_and_folders_are_indexed_and_failures_named(cast: Cast, tmp_path: 
     again = StringIO()
     call_command("index_documents", str(folder / "cats.md"), collection="Docs", stdout=again, stderr=err)
     assert again.getvalue().strip() == "0 added to “Docs”, 1 there already"
+
+
+def test_a_file_that_a_killed_process_left_behind_is_gone_on_with(cast: Cast, tmp_path: Path) -> None:
+    (tmp_path / "cats.md").write_text(CATS)
+    into = services.default_collection(owner=cast.administrator, name="Two  words")
+    document = services.add_file(collection=into, name="cats.md", content=[CATS.encode()]).document
+    Document.objects.update(leased_until=timezone.now() + timedelta(seconds=0.5))
+    out = StringIO()
+    call_command("index_documents", str(tmp_path / "cats.md"), collection="Two  words", stdout=out)
+    document.refresh_from_db()
+    assert (document.state, out.getvalue().strip()) == ("ready", "1 added to “Two words”")
 
 
 def test_a_path_that_is_not_there_is_named(cast: Cast) -> None:

@@ -7,22 +7,29 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import OperationalError, connection
+from django.db.backends.signals import connection_created
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from search import filling, ingestion, query, reindexing, services, worker
 from search.index import engine
 from search.models import Chunk, Collection, Document, Index
+from search.parsing.bounded import parse
+from search.parsing.document import Parsed
 from search.query import Results
 from tests.cast import Cast
 from tests.search.conftest import CATS, ENGINES, Ingest, embedded_only, run_ingestion
-from tests.upstream import Received, Upstream, Wire, embeds, status
+from tests.upstream import Received, Reply, Upstream, Wire, embeds, status
 from webapp.backends import registry
 from webapp.backends.db import in_database
 from webapp.backends.models import Backend, BackendModel
-from webapp.backends.services.configuration import add_backend
+from webapp.backends.services.configuration import add_backend, set_route
+from webapp.patterns.errors import EmbeddingError, InputError
 
 State = Document.State
 
@@ -120,7 +127,9 @@ def test_deleting_leaves_no_trace(collection: Collection, ingest: Ingest, cast: 
 
 def test_deleting_a_collection_removes_files_and_vectors(collection: Collection, ingest: Ingest, settings: object) -> None:
     ingest("cats.md", CATS)
-    services.delete_collection(collection=collection)
+    with CaptureQueriesContext(connection) as asked:
+        services.delete_collection(collection=collection)
+    assert not any('"search_document"."text"' in query["sql"] for query in asked), "all the texts at once would be much"
     home = settings.PATCHBAY_HOME  # type: ignore[attr-defined]  # pytest-django's settings take any name
     assert [path for path in home.rglob("*") if path.is_file()] == []
     assert not Document.objects.exists()
@@ -349,3 +358,132 @@ def test_after_a_crash_vectors_of_deleted_passages_go_and_lost_ones_come_back(co
     build(index)
     assert lost in engine().ids(index)
     assert serving(collection) == index
+
+
+def test_a_new_version_of_a_failed_file_leaves_nothing_of_it(collection: Collection, ingest: Ingest) -> None:
+    failed = ingest("pets.md", bytes(range(256)) * 40)
+    ingest("pets.md", CATS)
+    assert not services.file_path(failed.pk).exists()
+    assert Document.objects.count() == 1
+
+
+def test_a_version_that_comes_again_while_its_successor_waits_is_the_newest(collection: Collection, ingest: Ingest) -> None:
+    ingest("pets.md", CATS)
+    queued = [services.add_file(collection=collection, name="pets.md", content=[text.encode()]) for text in (ENGINES, CATS)]
+    assert [added.existed for added in queued] == [False, False]
+    for added in queued:
+        run_ingestion(added.document)
+    assert Document.objects.get().text == CATS
+
+
+def test_what_an_account_leaves_behind_goes_with_it(collection: Collection, ingest: Ingest, cast: Cast, tmp_path: Path) -> None:
+    ingest("cats.md", CATS)
+    index = serving(collection)
+    cast.owner.delete()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert engine().ids(index) == set()
+
+
+def test_a_name_that_somebody_else_takes_meanwhile_is_refused_or_shared(cast: Cast) -> None:
+    others = iter([Collection(owner=cast.owner, name="Library")])
+
+    def racing(execute: Any, *query: Any) -> Any:
+        """Another process makes the collection just after this one has looked for it."""
+        found = execute(*query)
+        if other := next(others, None):
+            other.save()
+        return found
+
+    with connection.execute_wrapper(racing):
+        made = services.default_collection(owner=cast.owner, name="Library")
+    assert made == Collection.objects.get()
+    assert services.default_collection(owner=cast.owner, name=" Library  ") == made
+    with pytest.raises(InputError, match="already"):
+        services.create_collection(owner=cast.owner, name="Library")
+
+
+async def test_a_document_that_is_read_while_another_index_takes_over_is_in_that_one(
+    collection: Collection, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = await in_database(services.change_model, collection=collection, model="up/other")
+
+    async def slowly(path: Path, name: str) -> Parsed:
+        assert await in_database(reindexing.claim) == new.pk
+        await reindexing.build(new.pk)
+        return await parse(path, name)
+
+    monkeypatch.setattr(ingestion, "parse", slowly)
+    document = (await in_database(services.add_file, collection=collection, name="cats.md", content=[CATS.encode()])).document
+    assert await in_database(ingestion.claim_one, document.pk)
+    await ingestion.ingest(document.pk)
+    await registry.aclose()
+    held = await in_database(lambda: engine().ids(serving(collection)))
+    assert held == set(await in_database(lambda: list(Chunk.objects.values_list("pk", flat=True))))
+
+
+@pytest.fixture
+def two_models(upstream: Upstream) -> str:
+    """The route `either`: the model `small`, else `other`."""
+    backend = Backend.objects.get(name="up")
+    return set_route(name="either", steps=[(backend, "small"), (backend, "other")]).name
+
+
+def embeds_small(times: int) -> Reply:
+    """`small` answers so many times; then it is `other` that does."""
+    left = [times]
+
+    async def reply(received: Received, wire: Wire) -> None:
+        if received.body["model"] == "small" and not left[0]:
+            return await status(500)(received, wire)
+        left[0] -= received.body["model"] == "small"
+        return await embeds()(received, wire)
+
+    return reply
+
+
+def test_of_two_models_that_fill_a_new_index_at_once_the_second_is_refused(
+    collection: Collection, two_models: str, upstream: Upstream, ingest: Ingest
+) -> None:
+    Index.objects.update(model=two_models)
+    late = serving(collection)
+    upstream.embeds = embeds_small(1)
+    first = ingest("cats.md", CATS)
+    upstream.embeds = status(400)
+    second = ingest("engines.md", ENGINES)
+    upstream.embeds = embeds_small(0)
+    todo = list(second.chunks.values_list("pk", flat=True))
+
+    async def progress(_done: int) -> None:
+        return
+
+    async def fill() -> None:
+        try:
+            await filling.fill(late, todo, user=collection.owner, progress=progress)
+        finally:
+            await registry.aclose()
+
+    with pytest.raises(EmbeddingError, match="other answered, but the index has come to hold vectors of small"):
+        asyncio.run(fill())
+    assert engine().ids(serving(collection)) == set(first.chunks.values_list("pk", flat=True))
+
+
+def test_a_database_that_is_away_for_a_moment_fails_no_document(collection: Collection, upstream: Upstream) -> None:
+    """FAULTS 50: all resumes by itself."""
+    document = services.add_file(collection=collection, name="cats.md", content=[CATS.encode()]).document
+
+    def away(**_signal: Any) -> None:
+        connection_created.disconnect(away)
+        raise OperationalError("the server closed the connection")
+
+    async def reply(received: Received, wire: Wire) -> None:
+        connection_created.connect(away)
+        await embeds()(received, wire)
+
+    upstream.embeds = reply
+    with pytest.raises(OperationalError):
+        run_ingestion(document)
+    document.refresh_from_db()
+    assert (document.state, document.why) == (State.EMBEDDING, "")
+    upstream.embeds = embeds()
+    Document.objects.update(leased_until=None)
+    assert run_ingestion(document).state == State.READY

@@ -118,6 +118,7 @@ def test_pasted_text_becomes_a_document(as_owner: Client, collection: Collection
 
 def test_deleting_removes_the_row(as_owner: Client, collection: Collection) -> None:
     document = services.add_text(collection=collection, name="x", text="text").document
+    assert as_owner.post(f"/search/documents/{document.pk}/change/").status_code == 400
     as_owner.post(f"/search/documents/{document.pk}/change/", {"do": "delete"})
     assert not Document.objects.exists()
 

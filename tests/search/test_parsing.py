@@ -108,6 +108,36 @@ def test_tables_become_named_values(tmp_path: Path) -> None:
     assert "a.b: 1\na.c: two" in read(tmp_path, "x.jsonl", b'{"a": {"b": 1, "c": ["two"]}}\n').text
 
 
+def test_doubled_quotes_are_read_however_late_they_come(tmp_path: Path) -> None:
+    rows = "".join(f'"{number}","plain text"\n' for number in range(2000))
+    assert 'remark: a "b" c' in read(tmp_path, "x.csv", f'id,remark\n{rows}"x","a ""b"" c"\n'.encode()).text
+
+
+def test_a_line_of_jsonl_may_hold_the_separators_of_unicode(tmp_path: Path) -> None:
+    """JSON allows them inside a string, and most programs write them as they are."""
+    parsed = read(tmp_path, "x.jsonl", '{"a": "one\u2028two\u0085three"}\n{"a": "four"}\r\n'.encode())
+    assert parsed.text == "a: one\u2028two\u0085three\n\na: four\n"
+
+
+def test_half_characters_and_nuls_are_left_out(tmp_path: Path) -> None:
+    """No database holds them, and JSON escapes name them."""
+    parsed = read(tmp_path, "x.jsonl", b'{"cut": "half \\ud83d", "nul\\u0000": "a\\u0000b"}\n')
+    assert parsed.text == "cut: half ?\nnul: ab\n"
+
+
+def test_a_sign_that_ends_a_heading_is_kept_and_a_permalink_is_not(tmp_path: Path) -> None:
+    page = b"<h1>From C to C#</h1><p>x</p><h2>Types<a href=#t>#</a></h2><p>y</p><h2>Loops <a href=#l>&para;</a></h2><p>z</p>"
+    assert titles(read(tmp_path, "x.html", page)) == [(1, "From C to C#"), (2, "Types"), (2, "Loops")]
+
+
+def test_a_heading_with_much_white_space_in_it_takes_no_time(tmp_path: Path) -> None:
+    began = time.monotonic()
+    parsed = read(tmp_path, "x.md", f"# a{' ' * 3000}b\n\n## Two ##\n\n### C#\n\n#### #\n\ntext\n".encode())
+    assert [level for level, _ in titles(parsed)] == [1, 2, 3]
+    assert titles(parsed)[1:] == [(2, "Two"), (3, "C#")]
+    assert time.monotonic() - began < 2
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
 def test_any_encoding_is_decoded(tmp_path: Path, encoding: str) -> None:
     """FAULTS 22: invalid UTF-8 and UTF-16."""
@@ -124,7 +154,7 @@ def bad_files() -> Iterator[tuple[str, bytes, str]]:
     yield "blank.txt", b" \n\t\n", "no text"
     yield "corrupt.pdf", good[:200] + b"garbage", "damaged"
     yield "cut.pdf", b"%PDF-1.7\n", "damaged"
-    yield "none.pdf", b"hello", "is none"
+    yield "none.pdf", b"hello", "is not one"
     yield "locked.pdf", pdf(["Cats sleep"], password="secret"), "encrypted"
     yield "scan.pdf", pdf([""]), "OCR"
     yield "bomb.docx", bomb.getvalue(), "unpack"

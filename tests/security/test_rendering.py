@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.faults.sockets import serve
 from tests.live import Live, OpenPage
 from tests.upstream import Upstream, error, says
 
@@ -69,16 +70,10 @@ class Watch:
         assert self.page.locator("[hx-get*=evil]").count() == 0
 
 
-def hostile_route(live: Live, upstream: Upstream) -> None:
-    name = f"up{upstream.port}"
-    assert live.manage("add_backend", "--name", name, "--base-url", upstream.base_url).returncode == 0
-    assert live.manage("add_route", "--name", "default", "--step", f"{name}/m").returncode == 0
-
-
 def test_a_hostile_model_in_the_chat(live: Live, make_upstream: Callable[..., Upstream], browser_page: OpenPage) -> None:
     """FAULTS 1-5: in text, reasoning, tool calls and their results, in the title, the question and the error of a backend."""
     upstream = make_upstream()
-    hostile_route(live, upstream)
+    serve(live, upstream, "default")
     arguments = json.dumps({"expression": LINE, LINE: LINE})
     upstream.script(
         says(PAYLOAD, reasoning=PAYLOAD, tool_calls=[("calculator", arguments), (LINE, LINE)]),

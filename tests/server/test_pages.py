@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import httpx2
 from django.contrib.staticfiles import finders
 from django.test import Client
 
 from tests.cast import Cast
+from tests.live import Live
+from tests.machines import Redis
 
 
 def test_it_says_that_it_lives(client: Client) -> None:
@@ -14,6 +19,12 @@ def test_it_says_that_it_lives(client: Client) -> None:
 
 def test_it_is_ready_when_the_database_answers(client: Client, db: None) -> None:
     assert client.get("/readyz").json() == {"ready": True, "problems": {}}
+
+
+def test_it_is_ready_with_redis_though_the_chat_listens_there(new_live: Callable[..., Live], redis: Redis) -> None:
+    """channels_redis receives for one listener of a process at a time, and the chat's hub is one: nothing may wait behind it."""
+    live = new_live(REDIS_URL=redis.url)
+    assert httpx2.get(f"{live.url}/readyz").json() == {"ready": True, "problems": {}}
 
 
 def test_an_unknown_address_gets_a_page_that_helps(client: Client, cast: Cast) -> None:

@@ -23,6 +23,7 @@ from webapp.accounts.models import User
 
 STATIC_STAMP = "static.stamp"
 LOCK = "prepare.lock"
+SERVING = "serving.lock"
 ADVISORY_LOCK = 0x7061746368626179  # "patchbay"
 
 
@@ -30,7 +31,7 @@ def migrate() -> None:
     """Bring the tables up to date; cheap where they are."""
     executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        call_command("migrate", interactive=False, verbosity=0)
+        call_command("migrate", interactive=False, verbosity=0, skip_checks=False)
 
 
 def collect_static() -> None:
@@ -74,29 +75,44 @@ def prepare_vocabulary() -> None:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """One process at a time: those that share the state folder wait for its lock, those that share PostgreSQL for the database's."""
+def _folder() -> Iterator[None]:
+    """One process at a time among those that share the state folder."""
     with (settings.PATCHBAY_HOME / LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if connection.vendor != "postgresql":
+        yield
+
+
+@contextmanager
+def _database() -> Iterator[None]:
+    """One process at a time among those that share PostgreSQL; SQLite is shared with its folder."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+        try:
             yield
-            return
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
-            try:
-                yield
-            finally:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+
+
+@contextmanager
+def serving(*, alone: bool = False) -> Iterator[None]:
+    """Hold the state folder: servers share it; with `alone` nobody else may have it. Raises `BlockingIOError` where somebody does."""
+    with (settings.PATCHBAY_HOME / SERVING).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        yield
 
 
 def everything() -> None:
     """All of it, in order. Apps with first rows of their own give their config a `prepare` method."""
-    with alone():
-        migrate()
+    with _folder():
         collect_static()
         prepare_vocabulary()
-        first_administrator()
-        for config in apps.get_app_configs():
-            prepare = getattr(config, "prepare", None)
-            if prepare:
-                prepare()
+        with _database():
+            migrate()
+            first_administrator()
+            for config in apps.get_app_configs():
+                prepare = getattr(config, "prepare", None)
+                if prepare:
+                    prepare()

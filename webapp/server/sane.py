@@ -7,9 +7,18 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest
+from django.middleware.common import CommonMiddleware
 from django.utils.decorators import sync_and_async_middleware
 
 CHARSETS = {"utf-8", "utf8"}
+PROBES = {"/healthz", "/readyz", "/metrics"}
+
+
+class HostCheck(CommonMiddleware):
+    """Refuses hosts that are not allowed, except of probes: a container's check and Prometheus ask by address, not by name."""
+
+    def process_request(self, request: HttpRequest) -> Any:
+        return None if request.path_info in PROBES else super().process_request(request)
 
 
 @sync_and_async_middleware

@@ -364,6 +364,28 @@ async def test_whole_answers_fail_the_same_way(upstream: Upstream, backend: Open
         await backend.send(HELLO)
 
 
+WHOLE_PIECES = ('{"choices": [{"message": {"role": "assistant", ', '"content": "Hi"}, "finish_reason": ', '"stop"}]}')
+
+
+async def test_a_whole_answer_that_stalls_once_it_began_is_given_up_after_the_time_between_tokens(
+    upstream: Upstream, backend: OpenAIBackend
+) -> None:
+    """FAULTS 37: not after ten times the time to a first token, which is for what thinks before it begins."""
+    upstream.script(stream(WHOLE_PIECES[0], STALL, content_type="application/json"))
+    backend.timeouts = Timeouts(first_token=60, idle=0.1)
+    began = time.monotonic()
+    with pytest.raises(errors.TimedOut) as caught:
+        await backend.send(HELLO)
+    assert caught.value.try_next
+    assert time.monotonic() - began < 4
+
+
+async def test_a_whole_answer_may_begin_late_and_go_on_slowly(upstream: Upstream, backend: OpenAIBackend) -> None:
+    upstream.script(stream(0.6, *[piece for part in WHOLE_PIECES for piece in (part, 0.25)], content_type="application/json"))
+    backend.timeouts = Timeouts(first_token=0.4, idle=0.5)
+    assert (await backend.send(HELLO)).text == "Hi"
+
+
 async def test_whole_answers_are_bounded_in_time_and_bytes(upstream: Upstream, backend: OpenAIBackend) -> None:
     upstream.script(stream('{"choices":', STALL, content_type="application/json"), silence)
     backend.timeouts = Timeouts(first_token=0.02)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from webapp.backends import cooldowns
 from webapp.backends.addresses import clean_base_url
 from webapp.backends.crypto import KeyLost, Secret
 from webapp.backends.models import Backend, BackendModel, Route, RouteStep
@@ -43,6 +44,8 @@ def add_backend(*, name: str, base_url: str, api_key: str | None = None, api_key
     if api_key_env is not None:
         backend.api_key, backend.api_key_env = Secret(), api_key_env
     backend.full_clean()
+    if backend.pk:
+        cooldowns.reset(name)  # its pauses were for what it was before
     backend.save()
     return backend
 

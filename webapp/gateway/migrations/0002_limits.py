@@ -6,11 +6,12 @@ from django.db import migrations
 FIELDS = ("token_id", "requests_left", "tokens_left", "refilled_at", "month", "spent")
 
 
-def move(apps, _schema_editor):
+def move(apps, schema_editor):
     """What tokens have spent this month goes with them to the table that users and groups have rows in too."""
-    new = apps.get_model("backends", "Allowance")
-    rows = apps.get_model("gateway", "Allowance").objects.values(*FIELDS)
-    new.objects.bulk_create([new(**row) for row in rows.iterator()], batch_size=500)
+    alias = schema_editor.connection.alias  # `copy_database` migrates another one
+    new = apps.get_model("backends", "Allowance").objects.using(alias)
+    rows = apps.get_model("gateway", "Allowance").objects.using(alias).values(*FIELDS)
+    new.bulk_create([new.model(**row) for row in rows.iterator()], batch_size=500)
 
 
 class Migration(migrations.Migration):

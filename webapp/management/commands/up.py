@@ -25,7 +25,8 @@ class Command(BaseCommand):
 
         prepare.everything()
         serve = self._daphne if server == "daphne" else self._uvicorn
-        serve(host, port)
+        with prepare.serving():
+            serve(host, port)
 
     def _daphne(self, host: str, port: int) -> None:
         from webapp.server.daphne import PatchbayServer  # first: it installs the asyncio reactor
@@ -57,5 +58,8 @@ class Command(BaseCommand):
         address = f"http://{shown}:{port}/"
         self.stdout.write(f"Patchbay serves at {address}")
         if not User.objects.exists():
-            self.stdout.write(f"Create the first account: {address}accounts/setup/?token={accounts.setup_token()}")
+            public = (
+                f"{settings.TRUSTED_ORIGINS[0]}/" if settings.TRUSTED_ORIGINS else address
+            )  # behind a proxy: the address that people open
+            self.stdout.write(f"Create the first account: {public}accounts/setup/?token={accounts.setup_token()}")
         self.stdout.flush()

@@ -12,7 +12,8 @@ from webapp.patterns.types import Answer, ModelInfo, Packet, Request, Trail
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds. `first_token` counts from the call to the first content, connecting included; `idle` between contents: comments and empty
-    chunks do not stop these clocks. `total` bounds a whole answer.
+    chunks do not stop these clocks. A whole answer may take ten times as long as a first token; once it began, `idle` bounds
+    each pause in it. `total` bounds a streamed answer.
     """
 
     connect: float = 5

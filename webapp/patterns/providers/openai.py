@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import openai
 
 _ANSWER_PATIENCE: Final = 10
-"""A whole answer may take this many times as long as a first token."""
+"""A whole answer may take this many times as long as a first token: most come in one piece, however long the model thinks."""
 
 
 class OpenAIBackend:
@@ -98,14 +98,14 @@ class OpenAIBackend:
                     yield packet
 
     async def send(self, request: Request, *, trail: Trail | None = None, timeouts: Timeouts | None = None) -> Answer:
-        """The whole answer (`base.Backend.send`); it may take ten times as long as a first token."""
+        """The whole answer (`base.Backend.send`); it may take ten times as long as a first token, but no pause once it began."""
         limits = timeouts or self.timeouts
         body = prepare.prepared(request.body, stream=False, capabilities=self.capabilities)
         with self._recorded(body, trail) as record:
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
             async with self._called("POST", request.path, deadline, body=body) as reply:
-                answer = await read_answer(reply, request.path, deadline, self.redactor)
+                answer = await read_answer(reply, request.path, deadline, limits.idle, self.redactor)
             record.whole(answer)
             return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncGenerator
 from typing import Any, Final
@@ -181,14 +182,16 @@ async def chunks(reply: Reply, deadline: float, idle: float, redactor: Redactor)
         yield data
 
 
-async def read_whole(reply: Reply, deadline: float, redactor: Redactor, limit: int = MAX_ANSWER) -> bytes:
-    """The whole body."""
-    parts, size = [], 0
-    while data := await _next(reply, deadline, redactor):
+async def read_whole(reply: Reply, deadline: float, redactor: Redactor, *, idle: float = math.inf, limit: int = MAX_ANSWER) -> bytes:
+    """The whole body: its beginning until the deadline (by the loop's clock), then with at most `idle` seconds between two pieces."""
+    parts, size, until = [], 0, deadline
+    clock = asyncio.get_running_loop().time
+    while data := await _next(reply, until, redactor):
         parts.append(data)
         size += len(data)
         if size > limit:
             raise errors.BadAnswer("The answer is longer than any answer may be.")
+        until = min(deadline, clock() + idle)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -206,9 +209,9 @@ async def read_object(reply: Reply, deadline: float, redactor: Redactor) -> Json
     return read_json(await read_whole(reply, deadline, redactor), redactor)
 
 
-async def read_answer(reply: Reply, path: str, deadline: float, redactor: Redactor) -> Answer:
+async def read_answer(reply: Reply, path: str, deadline: float, idle: float, redactor: Redactor) -> Answer:
     """A whole answer with something in it, its tool calls mended."""
-    raw = await read_whole(reply, deadline, redactor)
+    raw = await read_whole(reply, deadline, redactor, idle=idle)
     body = read_json(raw, redactor)
     if path in prepare.STREAMING:
         check_choices(body)

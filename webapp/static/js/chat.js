@@ -1,11 +1,9 @@
 // The chat page: what htmx and CSS cannot do. Keys, drafts, the address of a new chat, staying at the end of the log.
-const [chat, input, composer, scroll, log, file, offline] = ["chat", "chat-input", "composer", "chat-scroll", "chat-log", "chat-file", "chat-offline"].map(
-  (id) => document.getElementById(id),
-);
+const byId = (id) => document.getElementById(id);
+const [chat, composer, scroll, log] = ["chat", "composer", "chat-scroll", "chat-log"].map(byId);
+const [input, file, offline] = ["chat-input", "chat-file", "chat-offline"].map(byId);
 const draft = "draft-" + chat.dataset.draft;
-
 htmx.process(chat); // htmx reads the page a tick after its own script, and then the websocket extension may still be on its way
-
 input.value ||= localStorage.getItem(draft) ?? "";
 input.addEventListener("input", () => localStorage.setItem(draft, input.value));
 input.addEventListener("keydown", (event) => {
@@ -13,20 +11,22 @@ input.addEventListener("keydown", (event) => {
   event.preventDefault();
   composer.requestSubmit();
 });
-
 // A question is cleared when the server says that it has it, not before.
 document.addEventListener("htmx:after:ws:message", (event) => {
   const sent = event.detail.message.json?.sent;
   if (sent === undefined) return;
   if (input.value.trim() === sent.trim()) input.value = "";
   localStorage.removeItem(draft);
-  document.getElementById("chat-chips").replaceChildren();
+  byId("chat-chips").replaceChildren();
   composer.querySelectorAll("[name=compare]").forEach((box) => (box.checked = false));
   if (location.pathname !== chat.dataset.url) history.replaceState(null, "", chat.dataset.url);
   end = true;
 });
-// Stop stands in Send's place while an answer is being written; the meter counts again when it is whole.
-const busy = () => chat.toggleAttribute("data-busy", log.querySelector("[data-status=streaming]") !== null);
+// Stop stands in Send's place while an answer is being written; the meter counts again when it is whole. What was pressed may be gone then.
+const busy = () => {
+  chat.toggleAttribute("data-busy", log.querySelector("[data-status=streaming]") !== null);
+  if (document.activeElement.matches("body, .chat[data-busy] .send, .chat:not([data-busy]) .stop") && !matchMedia("(pointer: coarse)").matches) input.focus();
+};
 document.addEventListener("htmx:after:ws:message", (event) => {
   const states = event.detail.message.json?.content?.match(/data-status="\w+/g);
   if (states) busy();
