@@ -141,3 +141,11 @@ def test_an_open_code_block_grows_by_its_lines() -> None:
     growing.update()
     assert len(growing.blocks) == 2
     assert "hl-" in growing.blocks[0].html
+
+
+def test_the_space_between_two_words_is_kept_where_one_is_appended_to_the_other() -> None:
+    growing = GrowingMarkdown()
+    for word in ("word0 ", "word1 ", "word2 ", "word3"):
+        growing.feed(word)
+        growing.update()
+    assert growing.blocks[-1].html.strip() == "<p>word0 word1 word2 word3</p>"

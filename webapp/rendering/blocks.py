@@ -133,8 +133,10 @@ class GrowingMarkdown:
         last_line = self._open[self._open.rfind("\n") + 1 :]
         if not last_line.strip() or len(last_line.split(maxsplit=1)) < 2:
             return False  # the first word of a line decides what the line is
+        block = self.blocks[-1]
+        lost = "" if block.appended or not self._open.endswith(" ") else " "  # a render leaves the last space out
         self._open += new
-        self.blocks[-1].append(escape(new, quote=False))
+        block.append(escape(lost + new, quote=False))
         return True
 
     def _grow_fence(self, new: str) -> bool:
