@@ -62,8 +62,8 @@ class Runner:
     async def _guarded(self, step: Callable[[], Awaitable[object]]) -> None:
         try:
             await step()
-        except Error:
-            logger.exception("the database is away; batches go on when it is back")
+        except Error as error:
+            logger.error("batches wait for the database: %s", error)  # noqa: TRY400 - every few seconds
 
     async def step(self) -> None:
         """Start a task for each batch that is due and has none, and do the housekeeping."""
@@ -100,8 +100,8 @@ class Runner:
             await self._steps(batch)
         except leases.LeaseLost:
             logger.info("batch %s is in other hands", batch.api_id)
-        except Error:
-            logger.exception("batch %s waits for the database", batch.api_id)
+        except Error as error:
+            logger.error("batch %s waits for the database: %s", batch.api_id, error)  # noqa: TRY400 - every few seconds
         except Exception:
             logger.exception("batch %s could not go on; it is tried again", batch.api_id)
             await self._guarded(partial(self.database.run, later, batch, timedelta(seconds=30)))

@@ -18,7 +18,7 @@ from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from chat.models import Message, Upload
+from chat.models import Conversation, Message, Upload
 from webapp.accounts.models import User
 from webapp.backends import attached
 from webapp.backends.db import in_database
@@ -45,15 +45,15 @@ def path(upload_id: UUID | str) -> Path:
     return Path(settings.MEDIA_ROOT) / "chat" / UUID(str(upload_id)).hex
 
 
-def keep(*, user: User, file: File[bytes]) -> Upload:
-    """Store a file that a question may carry."""
+def keep(*, user: User, file: File[bytes], conversation: Conversation | None = None) -> Upload:
+    """Store a file that a question may carry, or one of `conversation` carries."""
     data = file.read(MAX_DOCUMENT + 1)
     kind = image_type(data)
     if kind and len(data) > MAX_IMAGE:
         raise Unusable(f"Images may have {MAX_IMAGE // 1024 // 1024} MB at most.")
     kind = kind or document_type(data, file.name or "")
     name = "".join(c for c in Path(file.name or "file").name if c.isprintable())[-200:] or "file"
-    upload = Upload.objects.create(user=user, name=name, type=kind, size=len(data))
+    upload = Upload.objects.create(user=user, name=name, type=kind, size=len(data), conversation=conversation)
     target = path(upload.id)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)

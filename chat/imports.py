@@ -1,4 +1,4 @@
-"""Conversations from the export files of ChatGPT and Open WebUI, with all their branches.
+"""Conversations from the export files of ChatGPT and Open WebUI, with all their branches and the files that the export holds.
 
 A file is read whole and checked before anything is written; whatever is wrong with it is an `Unreadable` that says so.
 """
@@ -10,10 +10,12 @@ import json
 import math
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from chat.enclosed import Archive, Enclosed, from_data_url, from_text, id_of
 
 MAX_BYTES = 50 * 1024 * 1024
 MAX_CONVERSATIONS = 20_000
@@ -39,6 +41,7 @@ class Turn:
     text: str
     model: str
     at: datetime | None
+    files: tuple[Enclosed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +59,26 @@ class Imported:
 
 def read(data: bytes) -> list[Imported]:
     """All conversations of a file: JSON, or the ZIP archive that ChatGPT sends."""
+    text, archive = _unpacked(data)
     try:
-        found = json.loads(_unpacked(data))
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise Unreadable("This is not a JSON file.") from None
     entries = found if isinstance(found, list) else [found]
     if len(entries) > MAX_CONVERSATIONS:
         raise Unreadable(f"It has more than {MAX_CONVERSATIONS:,} conversations.")
     budget = _Budget()
-    return [_conversation(entry, number, budget) for number, entry in enumerate(entries, 1)]
+    return [_conversation(entry, number, budget, archive) for number, entry in enumerate(entries, 1)]
 
 
-def _unpacked(data: bytes) -> bytes:
+def _unpacked(data: bytes) -> tuple[bytes, Archive]:
     if len(data) > MAX_BYTES:
         raise Unreadable(f"Files may have {MAX_BYTES // 1024 // 1024} MB at most.")
     if not data.startswith(b"PK\x03\x04"):
-        return data
+        return data, Archive()
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open("conversations.json") as file:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        with archive.open("conversations.json") as file:
             unpacked = file.read(MAX_BYTES + 1)
     except KeyError:
         raise Unreadable("The archive has no conversations.json.") from None
@@ -81,7 +86,7 @@ def _unpacked(data: bytes) -> bytes:
         raise Unreadable(f"The archive cannot be read: {error}") from None
     if len(unpacked) > MAX_BYTES:
         raise Unreadable(f"conversations.json may have {MAX_BYTES // 1024 // 1024} MB at most.")
-    return unpacked
+    return unpacked, Archive(archive)
 
 
 class _Budget:
@@ -95,10 +100,10 @@ class _Budget:
             raise Unreadable(f"It has more than {MAX_NODES:,} messages.")
 
 
-def _conversation(entry: object, number: int, budget: _Budget) -> Imported:
+def _conversation(entry: object, number: int, budget: _Budget, archive: Archive) -> Imported:
     try:
         if isinstance(entry, dict) and isinstance(entry.get("mapping"), dict):
-            return _chatgpt(entry, budget)
+            return _chatgpt(entry, budget, archive)
         if isinstance(entry, dict) and isinstance(entry.get("chat"), dict):
             return _open_webui(entry, budget)
     except Unreadable as error:
@@ -106,8 +111,8 @@ def _conversation(entry: object, number: int, budget: _Budget) -> Imported:
     raise Unreadable(f"Conversation {number} is neither ChatGPT's (mapping) nor Open WebUI's (chat).")
 
 
-def _chatgpt(entry: Json, budget: _Budget) -> Imported:
-    nodes = {key: (_key(node.get("parent")), _chatgpt_turn(node.get("message"))) for key, node in _objects(entry["mapping"])}
+def _chatgpt(entry: Json, budget: _Budget, archive: Archive) -> Imported:
+    nodes = {key: (_key(node.get("parent")), _chatgpt_turn(node.get("message"), archive)) for key, node in _objects(entry["mapping"])}
     budget.take(len(nodes))
     turns, nearest = _tree(nodes)
     at = _time(entry.get("update_time")) or _time(entry.get("create_time"))
@@ -116,7 +121,7 @@ def _chatgpt(entry: Json, budget: _Budget) -> Imported:
     return Imported(source, _text(entry.get("title")), turns, leaf, at, archived=entry.get("is_archived") is True)
 
 
-def _chatgpt_turn(message: object) -> Json | None:
+def _chatgpt_turn(message: object, archive: Archive) -> Json | None:
     """The fields of a turn; None for what nobody sees: system messages, calls of tools, their results."""
     if not isinstance(message, dict):
         return None
@@ -124,23 +129,42 @@ def _chatgpt_turn(message: object) -> Json | None:
     hidden = metadata.get("is_visually_hidden_from_conversation") or message.get("recipient", "all") != "all"
     if hidden or content.get("content_type") in _SILENT:
         return None
-    parts = content.get("parts")
-    text = "\n\n".join(_part(part) for part in parts) if isinstance(parts, list) else _text(content.get("text"))
-    return _fields(
-        author.get("role"), text + _left_out(metadata.get("attachments")), metadata.get("model_slug"), message.get("create_time")
-    )
+    parts = _list(content.get("parts"))
+    files = _chatgpt_files(parts, _list(metadata.get("attachments")), archive)
+    text = "\n\n".join(filter(None, (_part(part, files) for part in parts))) if parts else _text(content.get("text"))
+    return _fields(author.get("role"), text, metadata.get("model_slug"), message.get("create_time"), list(files.values()))
 
 
-def _part(part: object) -> str:
+def _chatgpt_files(parts: list[Any], listed: list[Any], archive: Archive) -> dict[str, tuple[str, Enclosed | None]]:
+    """The files of a message by their ids: those of its list, and what only a part points at, where the archive has it."""
+    files: dict[str, tuple[str, Enclosed | None]] = {}
+    for number, file in enumerate(map(_object, listed)):
+        pointer = id_of(_text(file.get("id")))
+        files[pointer or str(number)] = (_name(file), archive.find(pointer, _text(file.get("name"))))
+    for part in parts:
+        pointer = _pointer(part)
+        if pointer not in files and (held := archive.find(pointer)):
+            files[pointer] = (held.name, held)
+    return files
+
+
+def _pointer(part: object) -> str:
+    return id_of(_text(_object(part).get("asset_pointer")))
+
+
+def _part(part: object, named: Collection[str] = ()) -> str:
+    """A part's text; nothing for a file that is among the message's files."""
     if isinstance(part, str):
         return part
-    return _text(_object(part).get("text")) or NOT_TEXT
+    return _text(_object(part).get("text")) or ("" if _pointer(part) in named else NOT_TEXT)
 
 
-def _left_out(files: object) -> str:
-    """A line that names the files of a message, which stay behind."""
-    listed = files if isinstance(files, list) else []
-    names = [_text(_object(file).get("name")) or _text(_object(file).get("type")) or "a file" for file in listed]
+def _name(file: Json) -> str:
+    return _text(file.get("name")) or _text(file.get("type")) or "a file"
+
+
+def left_out(names: Sequence[str]) -> str:
+    """A line that names the files of a message that stay behind."""
     return f"\n\n*(not imported: {', '.join(names)})*" if names else ""
 
 
@@ -161,17 +185,37 @@ def _open_webui(entry: Json, budget: _Budget) -> Imported:
 
 def _open_webui_turn(message: Json) -> Json | None:
     content = message.get("content")
-    text = "\n\n".join(_part(part) for part in content) if isinstance(content, list) else _text(content)
-    return _fields(message.get("role"), text + _left_out(message.get("files")), message.get("model"), message.get("timestamp"))
+    files = [_open_webui_file(_object(file)) for file in _list(message.get("files"))]
+    if isinstance(content, list):
+        pictures = [_open_webui_file({"type": "image", **_object(_object(part).get("image_url"))}) for part in content if _is_picture(part)]
+        files += pictures
+        text = "\n\n".join(_part(part) for part in content if not _is_picture(part))
+    else:
+        text = _text(content)
+    return _fields(message.get("role"), text, message.get("model"), message.get("timestamp"), files)
 
 
-def _fields(role: object, text: str, model: object, at: object) -> Json | None:
-    text = _text(text).strip()
-    if role not in {"user", "assistant"} or not text:
+def _is_picture(part: object) -> bool:
+    return _object(part).get("type") == "image_url"
+
+
+def _open_webui_file(file: Json) -> tuple[str, Enclosed | None]:
+    """Pictures come whole, in their address; of documents only the text that was read."""
+    name = _name(file)
+    content = _text(_object(_object(file.get("file")).get("data")).get("content"))
+    return name, from_text(content, name) if content else from_data_url(_text(file.get("url")), name)
+
+
+def _fields(role: object, text: str, model: object, at: object, files: Sequence[tuple[str, Enclosed | None]]) -> Json | None:
+    """The fields of a turn. Only questions have files; the others are named in the text."""
+    asks = role == "user"
+    found = tuple(file for _, file in files if file and asks)
+    text = _text(text + left_out([name for name, file in files if not (file and asks)])).strip()
+    if role not in {"user", "assistant"} or not (text or found):
         return None
     if len(text) > MAX_TEXT:
         raise Unreadable(f"it has a message of more than {MAX_TEXT:,} characters.")
-    return {"role": role, "text": text, "model": _text(model)[:300], "at": _time(at)}
+    return {"role": role, "text": text, "model": _text(model)[:300], "at": _time(at), "files": found}
 
 
 def _tree(nodes: Mapping[str, tuple[str | None, Json | None]]) -> tuple[list[Turn], dict[str, str | None]]:
@@ -201,6 +245,10 @@ def _objects(nodes: Json) -> list[tuple[str, Json]]:
 
 def _object(value: object) -> Json:
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _key(value: object) -> str | None:

@@ -42,8 +42,8 @@ async def _insist(writer: Writer, write: Callable[[], T], stopping: Callable[[],
     while True:
         try:
             return await writer.call(write)
-        except AWAY:
+        except AWAY as error:
             if stopping():
                 raise
-            logger.exception("An answer could not be kept; trying again")
+            logger.error("An answer waits for the database: %s", error)  # noqa: TRY400 - every few seconds
             await asyncio.sleep(RETRY_SECONDS)

@@ -118,6 +118,9 @@ class Writer:
         """Run; what fails is tried again in the next interval. The thread writes for everybody: nothing may end it."""
         try:
             run(*arguments)
+        except AWAY as error:
+            logger.error("The chat log waits for the database: %s", error)  # noqa: TRY400 - it may come again every second
+            connections.close_all()
         except Exception:
             logger.exception("The chat log could not be written; trying again")
             connections.close_all()

@@ -90,6 +90,10 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 
+# The pool's pauses between attempts double until it gives up; then the next request makes the next attempt.
+RECONNECT_SECONDS = 3
+
+
 def _database() -> dict[str, Any]:
     url = env.text("DATABASE_URL")
     if not url or url.startswith("sqlite"):
@@ -109,7 +113,7 @@ def _database() -> dict[str, Any]:
         raise ImproperlyConfigured("DATABASE_URL: only postgres:// and sqlite:/// addresses are supported")
     config: dict[str, Any] = dict(dj_database_url.parse(url))
     # No persistent connections under ASGI; psycopg's pool instead. Each is checked before use: the server may have restarted.
-    pool = {"min_size": 1, "max_size": env.number("PATCHBAY_DB_POOL", 16), "timeout": 3}
+    pool = {"min_size": 1, "max_size": env.number("PATCHBAY_DB_POOL", 16), "timeout": 3, "reconnect_timeout": RECONNECT_SECONDS}
     config["OPTIONS"] = {**config.get("OPTIONS", {}), "pool": pool, "connect_timeout": 5}
     config["CONN_HEALTH_CHECKS"] = True
     return config
@@ -255,18 +259,27 @@ METRICS_TOKEN = env.text("PATCHBAY_METRICS_TOKEN")
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"secrets": {"()": "webapp.server.logs.SecretFilter"}, "no_traceback": {"()": "webapp.server.logs.NoTraceback"}},
+    "filters": {
+        "secrets": {"()": "webapp.server.logs.SecretFilter"},
+        "no_traceback": {"()": "webapp.server.logs.NoTraceback"},
+        "repeats": {"()": "webapp.server.logs.Repeats"},
+    },
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"},
         "json": {"()": "webapp.server.logs.JsonFormatter"},
     },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "filters": ["secrets"], "formatter": env.text("PATCHBAY_LOG_FORMAT", "line")},
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "filters": ["secrets", "repeats"],
+            "formatter": env.text("PATCHBAY_LOG_FORMAT", "line"),
+        },
     },
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "patchbay": {"level": "INFO"},
         "django.request": {"level": "ERROR"},  # 404 and 403 are answers, not news
+        "psycopg.pool": {"level": "ERROR"},  # whoever needed the connection says that it failed
         "django.security.csrf": {"level": "ERROR"},
         "django.security.DisallowedHost": {"filters": ["no_traceback"]},  # whoever scans the network sends these
         "axes": {"level": "WARNING"},

@@ -176,7 +176,7 @@ async def test_the_lifecycle_as_a_library(upstream: Upstream) -> None:
     again = await batch_remote.submit(server, file["id"], "/v1/chat/completions", key="k", tried_before=True)
     other = await batch_remote.submit(server, file["id"], "/v1/chat/completions", key="other", tried_before=True)
     assert again["id"] == job["id"] != other["id"]
-    job = await batch_remote.follow(server, job["id"], on_change=lambda job: looks.append(job["status"]), sleep=sleep)
+    job = await batch_remote.follow(server, job["id"], on_poll=lambda job: looks.append(job["status"]), sleep=sleep)
     assert looks == ["in_progress", "in_progress", "completed"]
     assert pauses == [2.0, 2.0]
     assert {result.custom_id async for result in batch_remote.results(server, job)} == {"row-1", "row-2"}

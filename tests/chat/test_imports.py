@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import zipfile
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from chat import imports
-from chat.models import Conversation, Message
+from chat import importing, imports
+from chat.models import Conversation, Message, Upload
+from webapp.accounts.models import User
 
 
 def said(role: str, text: str, **more: Any) -> dict[str, Any]:
@@ -133,12 +137,102 @@ def test_a_million_messages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
         imports.read(json.dumps([CHATGPT]).encode())
 
 
-def test_files_stay_behind_and_the_message_names_them() -> None:
-    attached = {"attachments": [{"name": "plan.pdf", "id": "file-1"}, {"id": "file-2"}]}
-    message = {"author": {"role": "user"}, "content": {"content_type": "text", "parts": ["Look"]}, "metadata": attached}
-    chatgpt = [{"id": "c", "title": "t", "mapping": {"a": {"parent": None, "message": message}}, "current_node": "a"}]
-    files = [{"type": "image", "url": "data:image/png;base64,AA=="}, {"type": "file", "name": "notes.txt"}, 7]
-    messages = {"a": {"parentId": None, "role": "user", "content": "Look", "files": files}}
-    open_webui = [{"id": "c", "title": "t", "chat": {"history": {"messages": messages, "currentId": "a"}}}]
-    assert imports.read(json.dumps(chatgpt).encode())[0].turns[0].text == "Look\n\n*(not imported: plan.pdf, a file)*"
-    assert imports.read(json.dumps(open_webui).encode())[0].turns[0].text == "Look\n\n*(not imported: image, notes.txt, a file)*"
+PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 30
+DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+
+def chatgpt(*attachments: object, parts: tuple[object, ...] = ("Look",), role: str = "user") -> list[dict[str, Any]]:
+    metadata = {"attachments": list(attachments)}
+    message = {"author": {"role": role}, "content": {"content_type": "text", "parts": list(parts)}, "metadata": metadata}
+    return [{"id": "c", "title": "t", "mapping": {"a": {"parent": None, "message": message}}, "current_node": "a"}]
+
+
+def open_webui(*files: object, content: object = "Look") -> list[dict[str, Any]]:
+    messages = {"a": {"parentId": None, "role": "user", "content": content, "files": list(files)}}
+    return [{"id": "c", "title": "t", "chat": {"history": {"messages": messages, "currentId": "a"}}}]
+
+
+def archived(conversations: list[dict[str, Any]], **members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("conversations.json", json.dumps(conversations))
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def test_files_that_the_export_does_not_hold_are_named() -> None:
+    one = chatgpt({"name": "plan.pdf", "id": "file-1"}, {"id": "file-2"})
+    assert imports.read(json.dumps(one).encode())[0].turns[0].text == "Look\n\n*(not imported: plan.pdf, a file)*"
+    two = open_webui({"type": "image", "url": "/api/v1/files/1"}, {"type": "file", "name": "notes.txt"}, 7)
+    assert imports.read(json.dumps(two).encode())[0].turns[0].text == "Look\n\n*(not imported: image, notes.txt, a file)*"
+
+
+@pytest.mark.django_db
+def test_pictures_and_files_of_chatgpts_archive_come_over(as_owner: Client, as_other: Client) -> None:
+    """By the id in their names, in whatever folder; a picture without words is a question, too."""
+    listed = ({"name": "plan.txt", "id": "file-Plan"}, {"name": "sea.png", "id": "file_sea1"}, {"name": "lost.png", "id": "file-Lost"})
+    parts = (
+        "",
+        {"content_type": "image_asset_pointer", "asset_pointer": "sediment://file_sea1"},
+        {"asset_pointer": "file-service://file-Moon"},
+    )
+    members = {"file-Plan-plan.txt": b"Go by sea.", "user-1/file_sea1-sanitized.png": PNG, "file-Moon.png": PNG}
+    response = sent(as_owner, archived(chatgpt(*listed, parts=parts), **members))
+    assert b"1 conversation imported" in response.content
+    message = Message.objects.get()
+    assert message.text == "*(not imported: lost.png)*"
+    assert [(item["kind"], item["name"]) for item in message.attachments] == [
+        ("file", "plan.txt"), ("image", "sea.png"), ("image", "file-Moon.png"),
+    ]  # fmt: skip
+    assert b"".join(as_owner.get(message.attachments[1]["url"])) == PNG
+    assert as_other.get(message.attachments[1]["url"]).status_code == 404
+    assert message.attachments[1]["url"] in as_owner.get(f"/chat/{message.conversation_id}/").content.decode()
+    as_owner.post(f"/chat/{message.conversation_id}/delete/")
+    assert not Upload.objects.exists()
+
+
+@pytest.mark.django_db
+def test_pictures_and_the_text_of_files_come_over_from_open_webui(as_owner: Client) -> None:
+    document = {"type": "file", "name": "report.pdf", "file": {"data": {"content": "All is well."}}}
+    content = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": DATA_URL}}]
+    sent(as_owner, json.dumps(open_webui({"type": "image", "url": DATA_URL}, document, content=content)).encode())
+    message = Message.objects.get()
+    assert message.text == "Look"
+    assert [item["name"] for item in message.attachments] == ["image", "report.pdf.txt", "image"]
+    assert b"".join(as_owner.get(message.attachments[1]["url"])) == b"All is well."
+
+
+@pytest.mark.django_db
+def test_a_file_that_cannot_be_taken_over_is_named_and_the_rest_comes(
+    as_owner: Client, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    """No text, damaged, or beyond what an import may unpack: what a packed file says of its size is not believed."""
+    settings.MEDIA_ROOT = tmp_path
+    monkeypatch.setattr(importing, "MAX_ENCLOSED", 30)
+    listed = [{"name": f"{name}.txt", "id": f"file-{name}"} for name in ("binary", "broken", "good", "late")]
+    archive = archived(
+        chatgpt(*listed), **{"file-binary": b"\x00\x01", "file-broken": b"broken " * 99, "file-good": b"x" * 40, "file-late": b"y"}
+    )
+    place = archive.index(b"file-broken") + len("file-broken")
+    damaged = archive[:place] + bytes(byte ^ 0xFF for byte in archive[place : place + 8]) + archive[place + 8 :]
+    sent(as_owner, damaged)
+    message = Message.objects.get()
+    assert message.text == "Look\n\n*(not imported: binary.txt, broken.txt, late.txt)*"
+    assert [item["name"] for item in message.attachments] == ["good.txt"]
+    assert len(list((tmp_path / "chat").iterdir())) == 1
+
+
+@pytest.mark.django_db
+def test_an_import_that_fails_leaves_no_bytes(as_owner: Client, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    found = imports.read(json.dumps(open_webui({"type": "image", "url": DATA_URL})).encode())
+    monkeypatch.setattr(Message.objects, "bulk_create", Mock(side_effect=OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        importing.import_conversations(user=User.objects.get(username="owner"), found=found)
+    assert [path.name for path in tmp_path.rglob("*")] == ["chat"]
+
+
+def test_what_an_answer_made_is_named() -> None:
+    one = chatgpt({"name": "plot.png", "id": "file-1"}, role="assistant")
+    assert imports.read(archived(one, **{"file-1.png": PNG}))[0].turns[0].text == "Look\n\n*(not imported: plot.png)*"

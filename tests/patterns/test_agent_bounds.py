@@ -30,6 +30,11 @@ class TestTime:
         assert (result.reason, result.messages) == ("seconds", [{"role": "assistant", "content": "Hal"}])
         assert backend.closed == 1
 
+    async def test_a_model_that_stalls_inside_a_call_has_said_nothing(self, tools: ToolRegistry) -> None:
+        """Servers refuse a message whose content is null and that calls nothing."""
+        result = await result_of(Scripted([call("look"), 30.0]), tools, limits=Limits(max_seconds=0.02))
+        assert (result.reason, result.messages) == ("seconds", [{"role": "assistant", "content": ""}])
+
     async def test_a_model_that_never_ends_is_given_up(self, tools: ToolRegistry) -> None:
         class Endless(Scripted):
             async def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:

@@ -88,6 +88,7 @@ WRONG_LINES: list[tuple[Any, str, str | None]] = [
     (a_line(body={"messages": ["x"]}), "invalid_request", "body.messages"),
     (a_line(body={"stream": True}), "invalid_request", "body.stream"),
     (a_line(body={"api_base": "http://evil"}), "invalid_request", "body.api_base"),
+    (a_line(body={"azure_endpoint": "http://evil"}), "invalid_request", "body.azure_endpoint"),
 ]
 
 
@@ -256,4 +257,4 @@ def test_a_row_without_response_has_its_error_in_the_line() -> None:
 
 def test_json_over_many_lines_is_written_on_one() -> None:
     assert results.on_one_line(b'{"a":  1}') == b'{"a":  1}'
-    assert results.on_one_line(b'{\r\n "a": "\\n"}') == b'{"a":"\\n"}'
+    assert results.on_one_line(b'{\r\n "a": "\\n", "b": 1e999}') == b'{   "a": "\\n", "b": 1e999}'

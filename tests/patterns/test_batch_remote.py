@@ -61,7 +61,7 @@ async def test_a_job_is_submitted_followed_and_read(make_upstream: Callable[...,
         pauses.append(seconds)
 
     job = await remote.submit(backend, file_id, CHAT, key="k", metadata={"team": "a"})
-    job = await remote.follow(backend, job["id"], on_change=lambda job: looks.append(job["status"]), sleep=sleep)
+    job = await remote.follow(backend, job["id"], on_poll=lambda job: looks.append(job["status"]), sleep=sleep)
     found = [result async for result in remote.results(backend, job)]
     await backend.aclose()
     assert looks == ["in_progress", "in_progress", "completed"]
@@ -109,6 +109,22 @@ async def test_a_line_that_is_no_result_is_passed_over(make_upstream: Callable[.
     file_id = upstream.files.add("out.jsonl", b"\nnot json\n")
     assert [result async for result in remote.results(backend, {"output_file_id": file_id})] == []
     await backend.aclose()
+
+
+async def test_a_reader_that_leaves_early_closes_the_download() -> None:
+    closed: list[str] = []
+
+    class Serving(Listing):
+        async def file_content(self, file_id: str) -> AsyncGenerator[bytes, None]:
+            try:
+                yield b'{"custom_id": "a", "response": {"status_code": 200, "body": {}}}\n' * 2
+            finally:
+                closed.append(file_id)
+
+    results = remote.results(Serving(0), {"output_file_id": "file-1"})
+    assert (await anext(results)).custom_id == "a"
+    await results.aclose()
+    assert closed == ["file-1"]
 
 
 def test_the_pauses_grow_within_bounds() -> None:

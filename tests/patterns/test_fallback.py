@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -28,11 +28,11 @@ from tests.upstream import (
 )
 from webapp.patterns import errors
 from webapp.patterns.breakers import MemoryBreakers
-from webapp.patterns.fallback import Chain, Step
+from webapp.patterns.fallback import Chain, MidStream, Step
 from webapp.patterns.providers.base import Backend, Timeouts
 from webapp.patterns.providers.openai import OpenAIBackend
 from webapp.patterns.streaming import Accumulator
-from webapp.patterns.types import Packet, Request, Trail, Usage
+from webapp.patterns.types import Answer, Delta, ModelInfo, Packet, Request, Trail, Usage
 
 HELLO = Request.chat([{"role": "user", "content": "Hi"}])
 QUICK = Timeouts(connect=0.5, first_token=0.8, idle=0.5)
@@ -505,10 +505,20 @@ async def test_a_broken_stream_with_nobody_left_is_a_broken_stream(bench: Bench)
     bench.servers[0].script(stream(chunk({"content": "Once"}), CUT))
     with pytest.raises(errors.StreamBroken):
         await hear(bench.chain(1, mid_stream="restart"))
+
+
+@pytest.mark.parametrize("policy", ["restart", "continue"])
+@pytest.mark.parametrize("refusal", [400, 500])
+async def test_a_partial_answer_is_not_given_up_before_another_step_speaks(bench: Bench, policy: MidStream, refusal: int) -> None:
+    """FAULTS 37: a restart that finds nobody would void the partial answer for nothing."""
     bench.servers[0].script(stream(chunk({"content": "Once"}), CUT))
-    bench.servers[1].script(status(500))
-    with pytest.raises(errors.AllFailed):
-        await hear(bench.chain(mid_stream="restart"))
+    bench.servers[1].script(status(refusal))
+    packets, whole = bench.chain(mid_stream=policy).stream(HELLO), Accumulator()
+    with pytest.raises(errors.StreamBroken):  # noqa: PT012 (the partial is what matters)
+        async for packet in packets:
+            whole.add_packet(packet)
+    assert whole.text == "Once"
+    assert bench.calls == [1, 1, 0]
 
 
 async def test_broken_streams_open_the_breaker(bench: Bench) -> None:
@@ -562,6 +572,58 @@ async def test_a_race_goes_on_when_nobody_else_can_be_started(bench: Bench) -> N
     bench.servers[0].default = says("alone", first=0.1)
     steps = [Step(bench.backends[0], "m"), Step(bench.backends[1], "m", unusable="Its key is lost.")]
     assert await hear(bench.chain(steps=steps, hedge_ms=20)) == "alone"
+
+
+class Slow:
+    """A server in this process that speaks after `first` seconds and takes `end` seconds to close."""
+
+    def __init__(self, name: str, first: float, end: float) -> None:
+        self.name, self.first, self.end = name, first, end
+        self.base_url, self.timeouts = "http://slow/v1", Timeouts()
+        self.capabilities: Mapping[str, bool] = {}
+        self.spoke, self.closed = asyncio.Event(), False
+
+    async def stream(self, request: Request, *, trail: Trail | None = None, timeouts: Timeouts | None = None) -> AsyncGenerator[Packet]:
+        try:
+            await asyncio.sleep(self.first)
+            self.spoke.set()
+            yield Packet(b"", (Delta(text=self.name),))
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(self.end)
+            self.closed = True
+
+    async def send(self, request: Request, *, trail: Trail | None = None, timeouts: Timeouts | None = None) -> Answer:
+        raise NotImplementedError
+
+    async def models(self) -> list[ModelInfo]:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise NotImplementedError
+
+
+async def test_a_caller_that_goes_away_while_the_losers_close_closes_the_winner_too(bench: Bench) -> None:
+    loser, winner = Slow("a", 30, 0.3), Slow("b", 0, 0)
+    task = asyncio.create_task(hear(bench.chain(steps=[Step(loser, "m"), Step(winner, "m")], hedge_ms=1)))
+    await winner.spoke.wait()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert winner.closed
+
+
+async def test_a_probe_is_given_up_even_when_closing_its_stream_is_cancelled(bench: Bench) -> None:
+    server = Slow("a", 0, 30)
+    for _ in range(5):
+        bench.breakers.failed("a")
+    bench.now += 31
+    packets = bench.chain(steps=[Step(server, "m")]).stream(HELLO)
+    await anext(packets)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(packets.aclose(), 0.02)
+    assert bench.breakers.acquire("a") is None
 
 
 async def test_a_request_at_fault_ends_the_race(bench: Bench) -> None:

@@ -41,6 +41,9 @@ def test_a_value_that_disobeys_is_named_with_its_path(value: Any, code: str, par
 def test_the_choice_of_types_is_said_in_words() -> None:
     with pytest.raises(InputError, match=r"expected one of 'fast', 'slow' or a boolean or an array of .* or an object, but got"):
         SHAPE.check(7.5, "shape")
+    nested = rules.Array(rules.Array(rules.Integer()))
+    with pytest.raises(InputError, match="expected an array of arrays of integers, but got"):
+        nested.check(7, "ids")
 
 
 def test_a_tag_decides_what_an_object_must_have() -> None:

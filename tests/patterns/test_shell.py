@@ -72,6 +72,7 @@ def test_windows_line_ends_and_carets_are_understood() -> None:
 
 def test_a_here_document_is_the_last_word() -> None:
     assert split("curl -d @- <<'EOF' x\n{\n \"a\": 1\n}\nEOF\nrest") == ["curl", "-d", "@-", HEREDOC, '{\n "a": 1\n}']
+    assert split("cat \0heredoc") == ["cat", "heredoc"]
     assert split("cat<<-END\n\tx\n\tEND") == ["cat", HEREDOC, "\tx"]
     assert split("curl <file x") == ["curl", "<file", "x"]
 

@@ -60,7 +60,7 @@ def test_vectors_are_read_in_every_dialect() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["no base64!", base64.b64encode(b"abc").decode(), [], [[]], [[[1.0]]], None, {"a": 1}, ["x"], 3.0, [1.0, [2.0]]]
+    "bad", ["no base64!", base64.b64encode(b"abc").decode(), [], [[]], [[[1.0]]], None, {"a": 1}, ["x"], 3.0, [1.0, [2.0]], [10**400]]
 )
 def test_what_is_no_vector_in_any_dialect_is_an_error(bad: Any) -> None:
     with pytest.raises(EmbeddingError):

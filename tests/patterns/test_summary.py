@@ -135,6 +135,30 @@ async def test_a_summary_and_what_is_summarised_are_bounded() -> None:
     assert count_text(result.summary.text, MODEL) <= 60
 
 
+async def test_where_nothing_is_left_out_no_summary_is_asked_for() -> None:
+    backend = summariser()
+    result = await fitted([{"role": "user", "content": "Long." + " word" * 2000}], backend)
+    assert (result.report.cut, result.summary, result.error, backend.requests) == ((0,), None, None, [])
+
+
+async def test_tools_that_take_most_of_the_window_leave_room_for_a_small_summary() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "description": " word" * 650}}]
+    result = await fitted(conversation(30), summariser(), tools=tools, max_tokens=40)
+    assert result.summary is not None
+    assert result.error is None
+    assert set(result.report.left_out) == set(result.summary.covers)
+
+
+async def test_a_summary_for_which_there_is_no_room_is_done_without() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "description": " word" * 840}}]
+    backend = summariser()
+    result = await fitted(conversation(30), backend, tools=tools)
+    assert (result.messages[-1]["content"], result.summary, result.error, backend.requests) == ("And now?", None, None, [])
+    pinned = await fitted(conversation(30), backend, pins=range(1, 21))
+    assert isinstance(pinned.error, InputError), "what must stay fits by itself, and not with a summary beside it"
+    assert pinned.report.left_out
+
+
 async def test_a_lone_long_message_is_cut_and_reported_at_its_own_index() -> None:
     messages = [*conversation(30)[:-1], {"role": "user", "content": "Long." + " word" * 2000}]
     result = await fitted(messages, summariser())

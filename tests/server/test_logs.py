@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.live import Live
-from webapp.server.logs import JsonFormatter, SecretFilter, request_id, without_secrets
+from webapp.server.logs import REPEAT_SECONDS, JsonFormatter, Repeats, SecretFilter, request_id, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,35 @@ def test_every_answer_names_its_request(live: Live) -> None:
     assert len(httpx2.get(f"{live.url}/healthz").headers["x-request-id"]) == 32
     assert httpx2.get(f"{live.url}/healthz", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
     assert httpx2.get(f"{live.url}/healthz", headers={"x-request-id": "no spaces!"}).headers["x-request-id"] != "no spaces!"
+
+
+def said(filtered: Repeats, message: str) -> str | None:
+    """What of a line comes through."""
+    record = logging.LogRecord("a test of logs", logging.ERROR, "", 0, message, None, None)
+    return record.getMessage() if filtered.filter(record) else None
+
+
+def test_what_waits_says_so_once_a_minute_and_how_often_it_did() -> None:
+    now = 1000.0
+    filtered = Repeats(clock=lambda: now)
+    assert [said(filtered, "Redis is away") for _ in range(4)] == ["Redis is away", None, None, None]
+    assert said(filtered, "PostgreSQL is away") == "PostgreSQL is away"
+    now += REPEAT_SECONDS
+    assert said(filtered, "Redis is away") == "Redis is away (3 times more since)"
+    assert said(filtered, "PostgreSQL is away") == "PostgreSQL is away"
+
+
+def test_lines_of_requests_are_never_left_out() -> None:
+    filtered = Repeats(clock=lambda: 0.0)
+    token = request_id.set("r-1")
+    try:
+        assert [said(filtered, "Service Unavailable: /chat/") for _ in range(2)] == ["Service Unavailable: /chat/"] * 2
+    finally:
+        request_id.reset(token)
+
+
+def test_a_message_stays_on_its_line() -> None:
+    """Errors of psycopg have several; and nobody forges a line with a line break."""
+    record = logging.LogRecord("a test of logs", logging.ERROR, "", 0, "away: %s", ("closed\n\tby the server\r\n2026 INFO forged",), None)
+    SecretFilter().filter(record)
+    assert record.getMessage() == "away: closed by the server 2026 INFO forged"

@@ -106,9 +106,9 @@ class Recorder:
             self._queue.clear()
             try:
                 await asyncio.shield(in_database(write_what_can_be, values))
-            except Error:
+            except Error as error:
                 self._queue.extendleft(reversed(values))
-                logger.exception("%d attempts wait for the database", len(values))
+                logger.error("%d attempts wait for the database: %s", len(values), error)  # noqa: TRY400 - every few seconds
         if self._lost:
             logger.error("%d attempts were lost: the database was away for too long", self._lost)
             self._lost = 0

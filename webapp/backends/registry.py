@@ -98,10 +98,10 @@ class Registry:
         try:
             fresh, self.health, cooling = await in_database(_read, self._snapshot, self._exchange.outgoing())
             self._exchange.take(cooling)
-        except Error:
+        except Error as error:
             if self._snapshot is None:
                 raise
-            logger.exception("The database is away: the configuration stays as it was")
+            logger.error("The database is away, the configuration stays as it was: %s", error)  # noqa: TRY400 - every few seconds
             self._exchange.unpublished()
             fresh = self._snapshot
         if fresh is not self._snapshot:

@@ -49,8 +49,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await call.fail(error)
     except PatternError as error:
         await call.fail(api_error(error))
-    except Error:
-        logger.exception("%s: the database is away", call.id)
+    except Error as error:
+        logger.error("%s: the database is away: %s", call.id, error)  # noqa: TRY400 - each request says so
         await call.fail(unavailable("The database does not answer: try again in a moment."))
     except Exception:
         logger.exception("%s: %s /v1/%s failed", call.id, call.method, call.path)

@@ -218,7 +218,7 @@ class _Loop:
 
     def _note(self, said: Accumulator) -> None:
         """Take down what a turn came to, and whether the loop ends with it."""
-        self.text, self.finish_reason = said.text, said.finish_reason or ""
+        self.text, self.finish_reason = said.text, said.finish_reason
         self.usage += said.usage or Usage()
         if not self.reason:
             self.reason = self._end(said)
@@ -253,8 +253,8 @@ class _Loop:
     def _message(self, said: Accumulator, *, calls: bool) -> Message:
         """The assistant's message, without calls that have no replies (those of an answer that ran out of time)."""
         message = said.message()
-        if not calls:
-            message.pop("tool_calls", None)
+        if not calls and message.pop("tool_calls", None):
+            message["content"] = said.text  # null only stands beside calls
         return with_valid_calls(message) if "tool_calls" in message else message
 
     async def _run_calls(self, calls: Sequence[ToolCall], replies: list[Message]) -> AsyncGenerator[Event, None]:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import jiter
 
+from webapp.patterns.schema import RESERVED
 from webapp.patterns.types import Json
 
 ENDPOINTS: Final = {
@@ -28,9 +29,6 @@ REMOTE_DISCOUNT: Final = 0.5
 
 TOO_LARGE: Final = frozenset({"too_many_tasks", "file_too_large"})
 """The codes of errors that splitting a file mends."""
-
-FORBIDDEN_FIELDS: Final = ("api_base", "api_key", "base_url")
-"""Fields by which other gateways let a caller choose where the request goes: refused here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +275,9 @@ def _body_problems(endpoint: str, body: Json) -> Iterator[tuple[str, str]]:
             yield f"body.{name}", f"The field '{name}' is empty or of the wrong type."
     if body.get("stream"):
         yield "body.stream", "Streaming is not possible in a batch: leave 'stream' out."
-    for forbidden in FORBIDDEN_FIELDS:
-        if forbidden in body:
-            yield f"body.{forbidden}", f"The field '{forbidden}' is not allowed."
+    for reserved in RESERVED:
+        if reserved in body:
+            yield f"body.{reserved}", f"The field '{reserved}' is not allowed."
 
 
 def _usable(name: str, value: Any) -> bool:
@@ -294,7 +292,7 @@ def request_line(custom_id: str, body: Json, *, endpoint: str) -> bytes:
 
 
 def write(file: BinaryIO, requests: Iterable[tuple[str, Json]], *, endpoint: str) -> int:
-    """Write (custom_id, body) pairs as an input file, and return how many; `requests` may be endless lists made on the way."""
+    """Write (custom_id, body) pairs as an input file, and return how many; one is held in memory at a time."""
     count = 0
     for custom_id, body in requests:
         file.write(request_line(custom_id, body, endpoint=endpoint))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Final, Protocol
 
 from webapp.patterns.batch_results import Result, read_result
@@ -64,7 +65,7 @@ async def find(server: BatchServer, key: str) -> Json | None:
 
 
 def pause(age: float) -> float:
-    """Seconds until the next look at a job of that age: a tenth of it, within bounds."""
+    """Seconds until a job of that age is polled again: a tenth of its age, within bounds."""
     return min(LONGEST, max(SHORTEST, age / 10))
 
 
@@ -72,15 +73,15 @@ async def follow(
     server: BatchServer,
     job_id: str,
     *,
-    on_change: Callable[[Json], None] | None = None,
+    on_poll: Callable[[Json], None] | None = None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Json:
-    """Look at the job until it has ended; the job as it then is. `on_change` is told of each look."""
+    """Poll the job until it has ended; the job as it then is. `on_poll` gets the job each time."""
     waited = 0.0
     while True:
         job = await server.retrieve_batch(job_id)
-        if on_change:
-            on_change(job)
+        if on_poll:
+            on_poll(job)
         if job.get("status") in FINAL:
             return job
         wait = pause(waited)
@@ -92,20 +93,21 @@ async def results(server: BatchServer, job: Json) -> AsyncGenerator[Result, None
     """The results of a job that has ended, good ones first; those of an expired or cancelled one as far as it came."""
     for name in ("output_file_id", "error_file_id"):
         if file_id := job.get(name):
-            async for line in lines(server.file_content(str(file_id))):
-                result = read_result(line)
-                if result is not None:
-                    yield result
+            async with aclosing(server.file_content(str(file_id))) as content, aclosing(lines(content)) as whole:
+                async for line in whole:
+                    result = read_result(line)
+                    if result is not None:
+                        yield result
 
 
 async def lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Bytes as they come, as whole lines; a last line without its end too."""
     rest = bytearray()
     async for piece in pieces:
-        rest += piece
-        *whole, last = rest.split(b"\n")
-        for line in whole:
-            yield bytes(line)
-        rest = bytearray(last)
+        first, *others = piece.split(b"\n")
+        rest += first
+        for other in others:
+            yield bytes(rest)
+            rest = bytearray(other)
     if rest:
         yield bytes(rest)

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 from typing import Literal
 
 from webapp.patterns import errors
@@ -65,7 +65,7 @@ class Chain:
         breakers: shared by all chains of the process.
         mid_stream: what to do when a stream breaks after its first content: "stop" raises `StreamBroken`; "restart" begins anew on the next
             step; "continue" has the next step go on from the partial answer (never once a tool call has begun). The consumer is told by
-            `Packet.switch`.
+            `Packet.switch`, once another step speaks: where none does, the partial answer stands and `StreamBroken` is raised.
         hedge_ms: start the next step when no content came for so long; the first to speak wins, the others are closed.
         budget_seconds: how long a request may wait for a step that is rate limited, in all.
         truncate: cuts a request that is too long for every window (`steps.Truncate`).
@@ -134,11 +134,19 @@ class Chain:
         walk = self._new_walk(request, trail if trail is not None else Trail())
         partial = Accumulator() if self.mid_stream == "continue" else None
         asked: Request | None = None
+        broken: errors.StreamBroken | None = None
         while True:
-            run, packet = await self._speaking(walk)
+            try:
+                run, packet = await self._speaking(walk)
+            except errors.PatternError as error:
+                if broken is None:
+                    raise
+                raise broken from error
             asked = asked or walk.request
             async with run:
                 try:
+                    if broken:  # without any text so far, an answer can only begin anew
+                        yield Packet(b"", (), switch="continue" if partial and partial.text else "restart")
                     _note(partial, packet)
                     yield packet
                     async for packet in run.rest():
@@ -146,15 +154,13 @@ class Chain:
                         yield packet
                     run.succeeded()
                     return
-                except errors.StreamBroken as broken:
+                except errors.StreamBroken as error:
+                    broken = error
                     run.broke(broken)
                     if self.mid_stream == "stop" or not walk.has_more or not _may_continue(partial):
                         raise
             if partial and partial.text:
                 walk.request = _continued(asked, partial.text)
-                yield Packet(b"", (), switch="continue")
-            else:  # without any text so far, an answer can only begin anew
-                yield Packet(b"", (), switch="restart")
 
     async def _speaking(self, walk: Walk) -> tuple[Run, Packet]:
         """The first run that has content, with its first packet."""
@@ -184,6 +190,11 @@ class Chain:
                     run = racing.pop(task)
                     packet = await self._result(task, run)
                     if packet:
+                        try:
+                            await _close(racing)
+                        except BaseException:  # cancelled meanwhile: nobody is left to take the winner over
+                            async with run:
+                                raise
                         return run, packet
         finally:
             await _close(racing)
@@ -198,12 +209,13 @@ class Chain:
             return None
 
 
-async def _close(racing: Mapping[asyncio.Task[Packet], Run]) -> None:
+async def _close(racing: MutableMapping[asyncio.Task[Packet], Run]) -> None:
+    """End the runs that lost, and take them out."""
     for task in racing:
         task.cancel()
     await asyncio.gather(*racing, return_exceptions=True)
-    for run in racing.values():
-        async with run:
+    while racing:
+        async with racing.popitem()[1] as run:
             run.lost()
 
 

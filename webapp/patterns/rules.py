@@ -7,6 +7,7 @@ Messages, `param` (`messages[0].role`) and `code` are worded as OpenAI's own API
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
@@ -164,7 +165,7 @@ class Array:
 
     @property
     def expected(self) -> str:
-        return f"an array of {self.item.expected.removeprefix('an ').removeprefix('a ')}s"
+        return "an array of " + re.sub(r"^an? (\w+)", r"\1s", self.item.expected)
 
     def fits(self, value: Any) -> bool:
         return isinstance(value, list) and (not value or self.item.fits(value[0]))

@@ -37,7 +37,7 @@ def split(text: str) -> list[str]:
 
 class _Splitter:
     def __init__(self, text: str) -> None:
-        self.text = text.replace("\r\n", "\n").strip()
+        self.text = text.replace("\r\n", "\n").replace("\0", "").strip()  # without NUL nothing looks like `HEREDOC`
         if re.match(r"[$%#>] ", self.text):
             self.text = self.text[2:]
         if "^\n" in self.text:  # copied for Windows' cmd

@@ -69,7 +69,7 @@ def vector_of(embedding: Any) -> Matrix:
             vector: Matrix = np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
         else:
             vector = np.asarray(embedding, dtype=np.float32)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise EmbeddingError("An embedding in the answer is no list of numbers") from error
     if vector.ndim == 2:
         vector = vector.mean(axis=0, dtype=np.float32)

@@ -226,10 +226,12 @@ class Run:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._stream is not None:
-            await self._stream.aclose()
-        if not self._told:
-            self._release()
+        try:
+            if self._stream is not None:
+                await self._stream.aclose()
+        finally:
+            if not self._told:
+                self._release()
 
     async def send(self) -> Answer:
         """The whole answer."""

@@ -4,14 +4,16 @@
     fitted.messages, fitted.summary      # what to send; what to keep for the next turn
 
 The model that answers is asked to fold what is left out into a summary. That costs a call, so room is made for several turns at once, and
-the summary is kept by the caller and grows: a message is summarised once. When the call fails, the conversation goes out as `context.fit`
-leaves it: a summary helps, and nothing waits for it.
+the caller keeps the summary, which grows: a message is summarised once. When no summary can be had, the conversation goes out as
+`context.fit` leaves it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,11 +22,12 @@ from webapp.patterns.context import INSTRUCTIONS, Report, afit
 from webapp.patterns.cutting import cut_text
 from webapp.patterns.errors import BadAnswer, PatternError
 from webapp.patterns.providers.base import Backend
-from webapp.patterns.tokens import call_of, counter_for
+from webapp.patterns.tokens import acount_messages, call_of, counter_for
 from webapp.patterns.types import Json, Message, Request, Trail
 
-_MAKE_ROOM = 0.6  # of the budget is filled after a summary, so that the next turns need none
+_MAKE_ROOM = 0.6  # of what the tools leave of the budget is filled after a summary, so that the next turns need none
 _PROMPT_TOKENS = 128
+_LEAST = 32  # tokens below which a summary says nothing
 _HEADING = "Summary of the earlier part of this conversation, which is not shown:\n\n"
 _PROMPT = (
     "Summarise the part of a conversation below for the assistant who will go on with it. Keep what it may need: facts, names, numbers, "
@@ -70,8 +73,8 @@ async def fit_with_summary(
     max_tokens: int = 400,
     trail: Trail | None = None,
 ) -> Summarised:
-    """`context.fit`, with what is left out summarised by `backend` (which sets the model) in at most `max_tokens`
-    and an eighth of the window.
+    """`context.fit`, with what is left out summarised by `backend` (which sets the model) in at most `max_tokens`,
+    an eighth of the window, and a quarter of what the tools leave of it.
 
     Raises:
         InputError: as `context.fit`.
@@ -85,39 +88,43 @@ async def fit_with_summary(
         "scale": scale,
     }
     whole = await afit(messages, **options)
-    if whole.report.untouched or window is None or whole.report.budget is None:
+    if whole.report.untouched or whole.report.budget is None:
         return Summarised(whole.messages, whole.report)
-    max_tokens = min(max_tokens, window // 8)
-    if previous is not None and not previous.still_fits(messages):
-        previous = None
-    if previous is not None:
-        fitted = await _fit_around(messages, previous, options)
-        if not fitted.report.cut and set(fitted.report.left_out) <= set(previous.covers):
-            return fitted
-    return await _renew(messages, previous, options, backend, int(whole.report.budget * _MAKE_ROOM), max_tokens, trail)
+    best = Summarised(whole.messages, whole.report)
+    try:
+        if previous is not None and previous.still_fits(messages):
+            best = await _fit_around(messages, previous, options)
+            if not best.report.cut and set(best.report.left_out) <= set(previous.covers):
+                return best
+        summary = await _renewed(messages, best.summary, whole.report.budget, options, backend, max_tokens, trail)
+        return await _fit_around(messages, summary, options) if summary else best
+    except PatternError as error:
+        return replace(best, error=error)
 
 
-async def _renew(
+async def _renewed(
     messages: Sequence[Message],
     previous: Summary | None,
+    budget: int,
     options: dict[str, Any],
     backend: Backend,
-    room: int,
     max_tokens: int,
     trail: Trail | None,
-) -> Summarised:
-    smaller = await afit(messages, **{**options, "window": options["reserve"] + room, "margin": max_tokens})
+) -> Summary | None:
+    """`previous` with what it does not cover and is left out folded in; None where there is nothing new, or no room for it."""
+    tools = math.ceil((await acount_messages([], options["model"], options["tools"])).tokens * options["scale"])
+    max_tokens = min(max_tokens, options["window"] // 8, (budget - tools) // 4)
+    if max_tokens < _LEAST:
+        return None
+    window = options["reserve"] + tools + int((budget - tools) * _MAKE_ROOM)
+    smaller = await afit(messages, **{**options, "window": window, "margin": max_tokens})
     covered = previous.covers if previous else ()
     fresh = sorted(set(smaller.report.left_out) - set(covered))
-    try:
-        text = await _summarise(backend, [messages[index] for index in fresh], previous, options, max_tokens, trail)
-    except PatternError as error:
-        if previous is not None:
-            return replace(await _fit_around(messages, previous, options), error=error)
-        whole = await afit(messages, **options)
-        return Summarised(whole.messages, whole.report, None, error)
+    if not fresh:
+        return None
+    text = await _summarise(backend, [messages[index] for index in fresh], previous, options, max_tokens, trail)
     covers = tuple(sorted({*covered, *fresh}))
-    return await _fit_around(messages, Summary(text, covers, _digest(messages, covers)), options)
+    return Summary(text, covers, _digest(messages, covers))
 
 
 async def _fit_around(messages: Sequence[Message], summary: Summary, options: dict[str, Any]) -> Summarised:
@@ -142,13 +149,13 @@ async def _summarise(
 ) -> str:
     counter = counter_for(options["model"])
     room = options["window"] - 2 * max_tokens - _PROMPT_TOKENS  # for what came before, and for the answer
-    transcript = cut_text("\n\n".join(map(_line, messages)), max(room, max_tokens), counter)
+    transcript = await asyncio.to_thread(cut_text, "\n\n".join(map(_line, messages)), max(room, max_tokens), counter)
     earlier = f"<earlier_summary>\n{previous.text}\n</earlier_summary>\n\n" if previous else ""
     prompt = _PROMPT.format(words=max_tokens // 2, earlier=earlier, transcript=transcript)
     answer = await backend.send(Request.chat([{"role": "user", "content": prompt}]), trail=trail)
     if not answer.text.strip():
         raise BadAnswer("The summary of the earlier conversation came back empty")
-    return cut_text(answer.text.strip(), max_tokens, counter)
+    return await asyncio.to_thread(cut_text, answer.text.strip(), max_tokens, counter)
 
 
 def _line(message: Message) -> str:

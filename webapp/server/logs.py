@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -17,6 +19,9 @@ SECRETS = re.compile(
     re.IGNORECASE,
 )
 MASK = "[secret]"
+LINE_BREAKS = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]+\s*")
+REPEAT_SECONDS = 60.0
+MAX_SAID = 200
 
 
 def without_secrets(text: str) -> str:
@@ -25,13 +30,38 @@ def without_secrets(text: str) -> str:
 
 
 class SecretFilter(logging.Filter):
-    """Formats the record and masks secrets, in the message and in the exception's text."""
+    """Formats the record on one line and masks secrets, in the message and in the exception's text."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = without_secrets(record.getMessage()), None
+        record.msg, record.args = LINE_BREAKS.sub(" ", without_secrets(record.getMessage())), None
         if record.exc_info and not record.exc_text:
             record.exc_text = without_secrets(logging.Formatter().formatException(record.exc_info))
         record.request_id = request_id.get()
+        return True
+
+
+class Repeats(logging.Filter):
+    """Lets a line that is no request's through once in `REPEAT_SECONDS`, and says how many it left out."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        """(time, lines left out since) by logger and message."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if request_id.get() != "-":
+            return True
+        key, now = (record.name, record.getMessage()), self._clock()
+        since, left_out = self._said.pop(key, (-REPEAT_SECONDS, 0))
+        if now - since < REPEAT_SECONDS:
+            self._said[key] = (since, left_out + 1)
+            return False
+        if left_out:
+            record.msg = f"{record.msg} ({left_out} times more since)"
+        self._said[key] = (now, 0)
+        while len(self._said) > MAX_SAID:
+            del self._said[next(iter(self._said))]
         return True
 
 

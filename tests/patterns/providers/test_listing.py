@@ -18,7 +18,7 @@ from webapp.patterns.types import ModelInfo
         ({"id": "m", "meta": {"n_ctx_train": 32768}}, ModelInfo("m", 32768)),
         ({"id": "m", "context_length": 8192, "top_provider": {"context_length": 4096}}, ModelInfo("m", 8192)),
         ({"id": "m", "top_provider": {"context_length": 4096}}, ModelInfo("m", 4096)),
-        ({"id": "m", "context_window": "8k", "meta": None, "owned_by": None}, ModelInfo("m")),
+        ({"id": "m", "n_ctx": True, "context_window": "8k", "meta": None, "owned_by": None}, ModelInfo("m")),
         ({"name": "llama3:8b", "model": "llama3:8b"}, ModelInfo("llama3:8b")),
         ("m", ModelInfo("m")),
     ],
@@ -28,7 +28,7 @@ def test_each_kind_of_entry_is_read(entry: Any, info: ModelInfo) -> None:
     assert read_models({"models": [entry]}) == [info]
 
 
-@pytest.mark.parametrize("body", [{}, {"data": None}, {"data": {}, "models": 7}, {"data": [{"id": 7}, None, {}]}])
+@pytest.mark.parametrize("body", [{}, {"data": None}, {"data": {}, "models": 7}, {"data": [{"id": 7}, None, {}, ""]}])
 def test_nothing_is_made_of_nothing(body: Any) -> None:
     assert read_models(body) == []
 

@@ -103,6 +103,7 @@ def test_insufficient_quota_is_told_from_a_rate_limit_by_its_code() -> None:
         (b"  boom\n at once ", "boom at once"),
         (b"<html><head><title>502 Bad Gateway</title></head></html>", "an HTML page: 502 Bad Gateway"),
         (b"<html></html>", "an HTML page"),
+        pytest.param(b"<title" * 170_000, "an HTML page", id="a megabyte of openings"),
         (b"\xff\xfe", "\ufffd\ufffd"),
         (b"x" * 600, "x" * 500 + "…"),
         (b"", "no reason given (the body was empty or held no message)"),

@@ -33,11 +33,11 @@ def read_models(body: Json) -> list[ModelInfo]:
 
 def _model(entry: Any) -> ModelInfo | None:
     if isinstance(entry, str):
-        return ModelInfo(entry)
+        entry = {"id": entry}
     if not isinstance(entry, dict):
         return None
     identifier = entry.get("id") or entry.get("name") or entry.get("model")
-    if not isinstance(identifier, str):
+    if not identifier or not isinstance(identifier, str):
         return None
     return ModelInfo(identifier, _window(entry), str(entry.get("owned_by") or ""))
 
@@ -48,6 +48,6 @@ def _window(entry: Json) -> int | None:
             continue
         for name in _WINDOW_NAMES:
             value = place.get(name)
-            if isinstance(value, int) and value > 0:
+            if isinstance(value, int) and value > 1:  # True is 1
                 return value
     return None

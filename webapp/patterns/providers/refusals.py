@@ -201,7 +201,7 @@ def _decoded(raw: bytes) -> Any:
 
 def _title(page: str) -> str:
     """What an HTML error page says, in a few words."""
-    found = re.search(r"<(?:title|h1)[^>]*>([^<]{1,200})", page, re.IGNORECASE)
+    found = re.search(r"<(?:title|h1)[^>]{0,200}>([^<]{1,200})", page, re.IGNORECASE)
     return f"an HTML page: {found[1].strip()}" if found else "an HTML page"
 
 
