@@ -264,7 +264,7 @@ class Factory(HTTPFactory):
     def sweep(self) -> None:
         """Look at every connection; those that became websockets are no longer ours."""
         for channel in list(self.channels):
-            if channel.transport.protocol is channel:
+            if getattr(channel.transport, "protocol", None) is channel:  # a closed transport has none
                 channel.look()
             else:
                 self.forget(channel)
