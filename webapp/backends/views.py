@@ -10,8 +10,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp.accounts.models import User
-from webapp.backends import charts, polling, registry, selectors, services, snapshot, status, usage
+from webapp.backends import charts, limits, polling, registry, selectors, services, snapshot, status, usage
 from webapp.backends.models import Backend, Offer
+from webapp.backends.spending import spending
 
 
 @login_required
@@ -51,7 +52,10 @@ def offer(request: HttpRequest, pk: int) -> HttpResponse:
     """Accept or dismiss a server that was found."""
     found = get_object_or_404(Offer, pk=pk, state=Offer.State.OPEN)
     if request.POST.get("answer") == "accept":
-        backend = services.accept_offer(offer=found)
+        try:
+            backend = services.accept_offer(offer=found)
+        except Offer.DoesNotExist:  # a second click was faster
+            return redirect("backends:live")
         result = async_to_sync(services.discover)(backend)
         services.put_first(backend=backend)
         messages.success(request, f"{backend.name} is added: {result.problem or f'{result.total} models found'}.")
@@ -91,6 +95,7 @@ def usage_page(request: HttpRequest) -> HttpResponse:
         "charts": _charts(buckets),
         "groups": [(by, usage.groups(rows, seen, by)) for by in _groups(request.user)],
         "errors": usage.errors(rows),
+        "mine": [*spending.lines(request.user.pk), *(limit.line for limit in limits.load().of(request.user.pk))],
     }
     return render(request, "usage/usage.html", context)
 

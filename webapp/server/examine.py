@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from webapp.findings import Finding
-from webapp.server import layer
+from webapp.server import checks, layer
 
 FREE_BYTES = 1_000_000_000
 SECRET_FILES = ("secret_key", "encryption_keys")
@@ -30,10 +31,13 @@ def everything() -> Iterator[Finding]:
 
 def _database() -> Finding:
     try:
+        checks.connected(DEFAULT_DB_ALIAS)
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except Error as error:
         return Finding("error", "database", str(error), "Check DATABASE_URL, and that the server runs and lets this user in.")
+    if problem := checks.wrong_encoding(DEFAULT_DB_ALIAS):
+        return Finding("error", "database", problem, f"Make it anew: {checks.ENCODING}")
     if plan:
         return Finding("warning", "database", f"{len(plan)} migrations are not applied", "Run manage.py migrate, or start with make run.")
     return Finding("ok", "database", f"{connection.vendor}, up to date")
@@ -57,6 +61,8 @@ def _tokenizer() -> Finding:
 
 
 def _disk() -> Finding:
+    if not os.access(settings.PATCHBAY_HOME, os.W_OK | os.X_OK):
+        return Finding("error", "disk", f"{settings.PATCHBAY_HOME} cannot be written", "Give it to the user that runs Patchbay: chown -R.")
     free = shutil.disk_usage(settings.PATCHBAY_HOME).free
     state = f"{free / 1e9:.1f} GB free at {settings.PATCHBAY_HOME}"
     if free < FREE_BYTES:
