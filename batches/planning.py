@@ -16,7 +16,7 @@ from batches.tables import Survey
 from webapp.accounts.models import User
 from webapp.backends import registry
 from webapp.patterns.batch import LineError, Validated
-from webapp.patterns.errors import ModelForbidden, ModelNotFound, PatternError
+from webapp.patterns.errors import BudgetSpent, ModelForbidden, ModelNotFound, PatternError
 from webapp.patterns.types import Json
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ async def _chain(checked: Validated, user: User, errors: list[LineError]) -> Cha
     line = checked.lines[0].number if checked.lines else None
     try:
         return await registry.resolve(checked.model, user=user)
-    except (ModelForbidden, ModelNotFound) as error:
+    except (BudgetSpent, ModelForbidden, ModelNotFound) as error:
         errors.append(LineError(error.code, error.message, line, "body.model"))
         return None
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import tempfile
+import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +26,7 @@ from webapp.patterns import batch_remote
 from webapp.patterns.batch import REMOTE_DISCOUNT, LineError, with_model
 from webapp.patterns.batch_results import Result
 from webapp.patterns.errors import PatternError
-from webapp.patterns.types import Json, Usage
+from webapp.patterns.types import Attempt, Json, Trail, Usage
 
 if TYPE_CHECKING:
     from webapp.patterns.providers.openai import OpenAIBackend
@@ -163,11 +165,28 @@ async def _bring_home(batch: Batch, job: Json, server: OpenAIBackend, database: 
         if number is not None:
             group.append(_row(number, result, batch, price))
         if len(group) >= GROUP:
-            await database.run(results.commit, work=batch, results=group)
+            await _keep(batch, group, database)
             group = []
     missing = [_missing(number) for number in numbers.values()] if job["status"] == "completed" else []
     for part in _groups([*group, *missing]):
-        await database.run(results.commit, work=batch, results=part)
+        await _keep(batch, part, database)
+
+
+async def _keep(batch: Batch, rows: list[RowResult], database: Database) -> None:
+    """Commit results; what their rows used stands in the attempt log, for usage and budgets, unless others created the job."""
+    await database.run(results.commit, work=batch, results=rows)
+    for row in rows:
+        if row.usage.total_tokens and not batch.followed:
+            trail = Trail()
+            trail.add(Attempt(row.backend, row.model, "ok" if row.state == State.OK else "failed", usage=row.usage, cost=row.cost))
+            registry.record(
+                trail,
+                request_id=uuid.UUID(int=random.getrandbits(128), version=4),
+                source="batch",
+                user_id=batch.user_id,
+                route=batch.model,
+                endpoint=batch.endpoint.removeprefix("/v1/"),
+            )
 
 
 def _groups(rows: list[RowResult]) -> Iterator[list[RowResult]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote_plus, unquote_plus
 
 from django.urls import reverse
 
@@ -11,7 +13,8 @@ from search.models import Chunk
 from search.query import Result
 
 FIELDS = ("document", "heading", "text", "url", "collection", "score", "semantic_rank", "cosine", "keyword_rank", "keyword_score")
-MAX_PASSAGE_CHARS = 1200
+MAX_ADDRESS_BYTES = 7500
+"""Of a prompt in an address: servers and proxies refuse a request line of more than 8 KB."""
 
 
 def url(chunk: Chunk) -> str:
@@ -38,10 +41,19 @@ def row(result: Result, site: str = "/") -> dict[str, Any]:
 
 
 def prompt(question: str, passages: Sequence[Chunk]) -> str:
-    """A question about passages, each quoted with its source."""
-    quoted = "\n\n".join(
-        f"[{number}] {chunk.document.name}{f' › {chunk.heading}' if chunk.heading else ''} ({url(chunk)})\n"
-        + "\n".join(f"> {line}" for line in chunk.text[:MAX_PASSAGE_CHARS].splitlines())
-        for number, chunk in enumerate(passages, 1)
-    )
+    """A question about passages, each quoted with its source; all are cut alike to what an address holds."""
+    share = MAX_ADDRESS_BYTES // (len(passages) + 1)
+    question = _cut(question, share)
+    quoted = "\n\n".join(_cut(_quoted(number, chunk), share) for number, chunk in enumerate(passages, 1))
     return f"{question or 'Sum up these passages.'}\n\nAnswer from these passages, and cite them:\n\n{quoted}" if quoted else question
+
+
+def _quoted(number: int, chunk: Chunk) -> str:
+    source = f"{chunk.document.name}{f' › {chunk.heading}' if chunk.heading else ''}"
+    return f"[{number}] {source} ({url(chunk)})\n" + "\n".join(f"> {line}" for line in chunk.text.splitlines())
+
+
+def _cut(text: str, size: int) -> str:
+    """The start of a text that takes `size` bytes of an address at most."""
+    encoded = quote_plus(text)[:size]
+    return text if len(encoded) < size else unquote_plus(re.sub("%.?$", "", encoded), errors="ignore")

@@ -15,10 +15,8 @@ from webapp.accounts.models import User
 def _models(user: User, *, embeddings: bool) -> list[tuple[str, str]]:
     from webapp.backends import registry
 
-    async def offered() -> list[registry.Offered]:
-        return await registry.offered(user)
-
-    usable = [model for model in async_to_sync(offered)() if (model.embeddings if embeddings else model.chat and not model.embeddings)]
+    offered = async_to_sync(registry.offered)(user)
+    usable = [model for model in offered if (model.embeddings if embeddings else model.chat and not model.embeddings)]
     return [(model.name, model.name if model.up else f"{model.name} (down)") for model in usable]
 
 

@@ -12,6 +12,7 @@ from search.models import Chunk, Document
 STRETCH = 200_000
 """Characters shown at once: more makes browsers slow."""
 BEFORE = 20_000
+MAX_LINE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,11 @@ def _number(text: str) -> int:
 
 
 def _start(text: str, wanted: int) -> int:
-    """The beginning of the line that `wanted` is in; 0 where all fits."""
+    """The beginning of the line that `wanted` is in, or `wanted` itself in a very long line; 0 where all fits."""
     if len(text) <= STRETCH or wanted <= 0:
         return 0
-    return text.rfind("\n", 0, min(wanted, len(text) - 1)) + 1
+    wanted = min(wanted, len(text) - 1)
+    return text.rfind("\n", max(0, wanted - MAX_LINE), wanted) + 1 or wanted
 
 
 def _html(text: str, start: int, end: int, chunk: Chunk | None) -> SafeString:

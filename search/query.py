@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 from search import embedder, selectors
 from search.index import Hit, engine
 from search.index.base import Terms, terms
-from search.models import Chunk, Collection, Index, scope
+from search.models import Chunk, Index, scope
 from search.selectors import Filters
 from webapp.accounts.models import User
 from webapp.backends.db import connection_kept, in_database
@@ -124,9 +124,9 @@ async def _nothing() -> list[Hit]:
 
 def _places(user: User, filters: Filters, index: Index | None) -> tuple[list[Index], list[int] | None]:
     """The indexes to ask, and the passages to stay within."""
-    collections: Iterable[Collection] = selectors.collections(user).select_related("serving")
+    collections = selectors.collections(user).select_related("serving")
     if filters.collection is not None:
-        collections = [each for each in collections if each.pk == filters.collection]
+        collections = collections.filter(pk=filters.collection)
     within = selectors.allowed(user, filters) if filters.by_document else None
     places = []
     for each in collections:

@@ -52,7 +52,7 @@ def recent(user: User) -> list[Document]:
 
 def kinds(user: User) -> list[str]:
     """The kinds of document that there are, for the filter."""
-    return sorted(set(documents(user).exclude(kind="").order_by().values_list("kind", flat=True)))
+    return sorted(documents(user).exclude(kind="").order_by().values_list("kind", flat=True).distinct())
 
 
 def tags(user: User) -> list[str]:
@@ -73,16 +73,14 @@ def chunks(user: User, ids: Sequence[int]) -> dict[int, Chunk]:
 
 def allowed(user: User, filters: Filters) -> list[int]:
     """The passages of the documents that the filters let through."""
-    found = documents(user)
+    found = documents(user).order_by()
     if filters.kind:
         found = found.filter(kind=filters.kind)
     if filters.since:
         found = found.filter(created_at__date__gte=filters.since)
-    ids = list(found.order_by().values_list("pk", flat=True))
-    if filters.tag:
-        tagged = found.order_by().exclude(tags=[]).values_list("pk", "tags")
-        ids = [pk for pk, its in tagged if filters.tag in its]
-    return list(Chunk.objects.filter(document__in=ids).order_by().values_list("pk", flat=True))
+    if filters.tag:  # SQLite cannot ask for an element of a JSON list
+        found = found.filter(pk__in=[pk for pk, its in found.exclude(tags=[]).values_list("pk", "tags") if filters.tag in its])
+    return list(Chunk.objects.filter(document__in=found.values("pk")).order_by().values_list("pk", flat=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +101,5 @@ def index_states(collection: Collection) -> list[IndexState]:
     """The collection's indexes, newest first."""
     total = Chunk.objects.filter(collection=collection).count()
     return [
-        IndexState(index, index.pk == collection.serving_id, len(engine().ids(index)), total)
-        for index in collection.indexes.order_by("-pk")
+        IndexState(index, index.pk == collection.serving_id, engine().count(index), total) for index in collection.indexes.order_by("-pk")
     ]

@@ -70,9 +70,9 @@ class Postgres:
     port: int
     server: Any = None
 
-    def url(self, database: str) -> str:
-        """The address of `database`, made where missing."""
-        self._psql(f'CREATE DATABASE "{database}"')
+    def url(self, database: str, options: str = "") -> str:
+        """The address of `database`, made where missing, with such options of CREATE DATABASE."""
+        self._psql(f'CREATE DATABASE "{database}" {options}')
         return f"postgres://postgres@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:

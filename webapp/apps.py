@@ -4,6 +4,7 @@ import os
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.checks import Tags, register
 
 
 class WebappConfig(AppConfig):
@@ -12,8 +13,9 @@ class WebappConfig(AppConfig):
 
     def ready(self) -> None:
         from webapp import background
-        from webapp.server import heap
+        from webapp.server import checks, heap
 
+        register(checks.encoding, Tags.database)
         background.register("heap", heap.service)
         # tiktoken reads this when it first loads a vocabulary: ours, so that counting works offline.
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(settings.PATCHBAY_HOME / "vocabulary"))

@@ -19,6 +19,7 @@ Source = Callable[[], Iterable[tuple[str, str, dict[str, str], float]]]
 """Yields (name, help, labels, value) of gauges."""
 
 _sources: list[Source] = []
+MAX_MODELS = 1000
 FIRST_TOKEN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -30,12 +31,13 @@ def register(source: Source) -> None:
 def observe(attempt: Attempt, *, source: str) -> None:
     """Count one attempt of a request that came from `source` (chat, gateway, batch, search)."""
     meters = _meters()
-    labels = (attempt.backend, attempt.model, source)
+    model = meters.label(attempt.backend, attempt.model)
+    labels = (attempt.backend, model, source)
     meters.attempts.labels(*labels, attempt.outcome).inc()
     meters.tokens.labels(*labels, "prompt").inc(attempt.usage.prompt_tokens)
     meters.tokens.labels(*labels, "completion").inc(attempt.usage.completion_tokens)
     if attempt.first_token_ms is not None:
-        meters.first_token.labels(attempt.backend, attempt.model).observe(attempt.first_token_ms / 1000)
+        meters.first_token.labels(attempt.backend, model).observe(attempt.first_token_ms / 1000)
 
 
 def exposition() -> bytes:
@@ -66,6 +68,13 @@ class _Meters:
             registry=self.registry,
         )
         self.registry.register(_Gauges())
+        self._seen: set[tuple[str, str]] = set()
+
+    def label(self, backend: str, model: str) -> str:
+        """The model, or `other` once there are MAX_MODELS: callers may make names up, and each is kept for good."""
+        if len(self._seen) < MAX_MODELS:
+            self._seen.add((backend, model))
+        return model if (backend, model) in self._seen else "other"
 
 
 class _Gauges:

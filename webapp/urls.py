@@ -2,9 +2,9 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("webapp.accounts.urls")),
     path("", include("webapp.server.urls")),
     path("chat/", include("chat.urls")),
@@ -15,7 +15,9 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 if settings.OIDC_ISSUER:
-    urlpatterns += [path("accounts/sso/", include("allauth.urls"))]
+    from webapp.accounts import oidc  # the optional extra
+
+    urlpatterns += [path("accounts/sso/oidc/<str:provider_id>/login/", oidc.login), path("accounts/sso/", include("allauth.urls"))]
 
 handler400 = "webapp.server.views.bad_request"
 handler403 = "webapp.server.views.forbidden"

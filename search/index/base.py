@@ -89,6 +89,10 @@ class Engine(Protocol):
         """The passages that the index holds."""
         ...
 
+    def count(self, index: Index) -> int:
+        """How many passages the index holds."""
+        ...
+
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
         """The vectors of those of these passages that the index holds."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("patchbay.search")
 T = TypeVar("T")
 COMPACT_FROM = 1000
+MAX_OPEN = 200
+"""Indexes whose files stay mapped: each takes two file descriptors, and every chat with documents has an index."""
 HEADING_WEIGHT, TEXT_WEIGHT = 2.0, 1.0
 
 
@@ -37,7 +40,7 @@ class EmbeddedEngine:
     """See `search.index.base.Engine`."""
 
     def __init__(self) -> None:
-        self._files: dict[int, tuple[Path, VectorFiles]] = {}
+        self._files: OrderedDict[int, tuple[Path, VectorFiles]] = OrderedDict()
         self._lock = threading.Lock()
 
     def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:
@@ -99,6 +102,9 @@ class EmbeddedEngine:
             if files is None or known != path:
                 files = VectorFiles(path, index.dimension)
                 self._files[index.pk] = (path, files)
+            self._files.move_to_end(index.pk)
+            while len(self._files) > MAX_OPEN:
+                self._files.popitem(last=False)
             return files
 
     def check(self, index: Index) -> None:
@@ -143,6 +149,11 @@ class EmbeddedEngine:
 
     def ids(self, index: Index) -> set[int]:
         return self._read(index, lambda files: set(files.ids(index.rows).tolist()) - {0}, set())
+
+    def count(self, index: Index) -> int:
+        import numpy as np
+
+        return self._read(index, lambda files: int(np.count_nonzero(files.ids(index.rows))), 0)
 
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
         import numpy as np

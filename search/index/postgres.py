@@ -60,6 +60,9 @@ class PostgresEngine:
     def ids(self, index: Index) -> set[int]:
         return {row[0] for row in _rows("SELECT chunk_id FROM search_vector WHERE index_id = %s", [index.pk])}
 
+    def count(self, index: Index) -> int:
+        return int(_rows("SELECT count(*) FROM search_vector WHERE index_id = %s", [index.pk])[0][0])
+
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
         import numpy as np
 

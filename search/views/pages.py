@@ -167,7 +167,7 @@ def compare(request: HttpRequest, pk: int, index_id: int) -> HttpResponse:
 @login_required
 @require_POST
 def ask(request: HttpRequest) -> HttpResponse:
-    """Open a chat with a question and the chosen passages (the best ones where none was chosen)."""
+    """Open a chat with a question and the passages that were chosen."""
     chosen = [
         int(value) for value in request.POST.getlist("passage")[:MAX_ASKED] if value.isascii() and value.isdigit() and len(value) < 16
     ]

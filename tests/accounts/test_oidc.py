@@ -24,6 +24,8 @@ class Provider(ThreadingHTTPServer):
     """Says yes to everybody: the person is Ada."""
 
     verified = True
+    refuses = ""
+    """The error it sends people back with."""
 
     @property
     def issuer(self) -> str:
@@ -42,7 +44,8 @@ class Handler(BaseHTTPRequestHandler):
         if url.path == "/authorize":
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             self.send_response(302)
-            self.send_header("Location", f"{query['redirect_uri']}?{urlencode({'code': 'c-1', 'state': query['state']})}")
+            said = {"error": self.server.refuses} if self.server.refuses else {"code": "c-1"}
+            self.send_header("Location", f"{query['redirect_uri']}?{urlencode({**said, 'state': query['state']})}")
             self.end_headers()
         elif url.path == "/userinfo":
             self._json(self.server.claims())
@@ -74,13 +77,18 @@ def provider() -> Iterator[Provider]:
 
 
 def sign_in(live: Live) -> httpx2.Response:
-    """Press the button on the sign-in page and follow where it leads."""
+    """Press the button on the sign-in page and follow where it leads; then the profile."""
+    return press(live)[1]
+
+
+def press(live: Live) -> tuple[httpx2.Response, httpx2.Response]:
+    """Where the button leads, and the profile afterwards."""
     with httpx2.Client(base_url=live.url, follow_redirects=True) as browser:
         page = browser.get("/accounts/login/")
         assert "Sign in with Example" in page.text
         form = {"csrfmiddlewaretoken": browser.cookies["csrftoken"]}
-        browser.post("/accounts/sso/oidc/oidc/login/", data=form, headers={"Referer": live.url})
-        return browser.get("/accounts/profile/")
+        page = browser.post("/accounts/sso/oidc/oidc/login/", data=form, headers={"Referer": live.url})
+        return page, browser.get("/accounts/profile/")
 
 
 def environment(provider: Provider, **more: str) -> dict[str, str]:
@@ -105,3 +113,19 @@ def test_only_invited_people_come_in_where_sign_up_is_closed(new_live: Callable[
     assert "login-username" in sign_in(live).text
     provider.verified = True
     assert "ada@example.org" in sign_in(live).text
+
+
+@pytest.mark.slow
+def test_a_provider_that_refuses_or_is_away_is_said_to_be_so(new_live: Callable[..., Live], provider: Provider) -> None:
+    live = new_live(**environment(provider))
+    provider.refuses = "access_denied"
+    page, profile = press(live)
+    assert (page.status_code, "Example did not let you in" in page.text) == (403, True)
+    assert "login-username" in profile.text
+    provider.shutdown()
+    provider.server_close()
+    page, profile = press(live)
+    assert (page.status_code, "Example does not answer" in page.text) == (503, True)
+    assert "login-username" in profile.text
+    lost = httpx2.get(f"{live.url}/accounts/sso/oidc/oidc/login/callback/")
+    assert (lost.status_code, "began in another browser" in lost.text) == (403, True)

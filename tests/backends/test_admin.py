@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tests.cast import Cast
 from tests.upstream import Upstream, closed_port, says
 from webapp.backends import services
-from webapp.backends.models import Attempt, Backend, BenchmarkRun, ProbeRun, Route
+from webapp.backends.models import Attempt, Backend, BenchmarkRun, Cooldown, ProbeRun, Route
 
 MakeUpstream = Callable[..., Upstream]
 KEY = "sk-test-abcdefghijklmnop-7f3d"
@@ -58,6 +62,17 @@ def test_a_backend_is_added_by_its_preset_and_its_models_are_found(make_upstream
     assert [row.name for row in backend.offered.all()] == ["llama3.1:8b", "nomic-embed-text"]
     assert [str(step) for step in Route.objects.get(name="default").steps.all()] == ["ollama/llama3.1:8b", "builtin/patchbay-builtin"]
     assert LogEntry.objects.filter(object_repr="ollama").exists()
+
+
+@pytest.mark.django_db
+def test_the_list_shows_what_cools_and_asks_for_that_once(as_administrator: Client) -> None:
+    for name in ("one", "two", "three"):
+        services.add_backend(name=name, base_url=f"http://localhost/{name}")
+    Cooldown.objects.create(key="two", until=timezone.now() + timedelta(minutes=1), why="429")
+    with CaptureQueriesContext(connection) as asked:
+        page = as_administrator.get("/admin/backends/backend/").content.decode()
+    assert page.count("Cooling down") == 1
+    assert sum("backends_cooldown" in query["sql"] for query in asked) == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.upstream import Received, Reply, Upstream, Wire, closed_port, embeds, says, status
-from webapp.backends import services
+from tests.upstream import Received, Reply, Upstream, Wire, closed_port, embeds, endless, says, status
+from webapp.backends import conformance, services
 from webapp.backends.models import Backend, BackendModel, ProbeRun
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,6 +79,24 @@ def test_what_it_refuses_steers_the_chain_and_no_key_is_kept(make_upstream: Make
     kept = json.dumps(ProbeRun.objects.get().results)
     assert KEY not in kept
     assert "$API_KEY" in kept
+
+
+def test_a_key_that_the_cut_of_a_reason_would_halve_is_not_kept(make_upstream: MakeUpstream) -> None:
+    """FAULTS 15."""
+    upstream = make_upstream()
+    upstream.default = status(500, f"{'x' * 185} {KEY}", content_type="text/plain")
+    probe(upstream.base_url)
+    assert KEY[:8] not in json.dumps(ProbeRun.objects.get().results)
+
+
+def test_a_server_whose_answers_never_end_is_given_up(make_upstream: MakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conformance, "TIMEOUT_SECONDS", 0.3)
+    upstream = make_upstream()
+    upstream.default = endless(pace=0.01)
+    found = probe(upstream.base_url)
+    assert found["chat"] == "unclear"
+    chat = next(finding for finding in ProbeRun.objects.get().results if finding["name"] == "chat")
+    assert chat["detail"] == "ReadTimeout: no whole answer within 0.3 s"
 
 
 def test_a_busy_server_is_no_server_that_cannot(make_upstream: MakeUpstream) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from tests.upstream import Upstream, endless
 from webapp.backends import detection
 
 
@@ -45,11 +46,21 @@ async def test_a_server_that_lists_models_is_found_with_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(200, b"<html>hello</html>"), (200, b'{"ok": true}'), (200, b"[]"), (401, b'{"data": []}'), (404, b"{}")]
+    ("status", "body"),
+    [(200, b"<html>hello</html>"), (200, b'{"ok": true}'), (200, b"[]"), (401, b'{"data": []}'), (404, b"{}"), (200, b"[" * 100_000)],
 )
 async def test_what_does_not_answer_like_one_is_none(status: int, body: bytes) -> None:
     with serving(status, body) as url:
         assert await detection.find([("vllm", url)]) == []
+
+
+async def test_a_program_that_never_ends_its_answer_is_none(
+    make_upstream: Callable[..., Upstream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detection, "TIMEOUT_SECONDS", 0.2)
+    upstream = make_upstream()
+    upstream.script(endless(pace=0.01), path="/v1/models")
+    assert await detection.find([("llamacpp", upstream.base_url)]) == []
 
 
 async def test_a_closed_port_is_none() -> None:

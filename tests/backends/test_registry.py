@@ -368,8 +368,11 @@ async def test_a_backend_whose_address_was_mended_is_tried_at_once(make_upstream
 
 
 async def test_a_breaker_that_opens_here_is_told_to_the_others_and_taken_back_when_it_closes() -> None:
+    from django.utils import timezone
+
     from webapp.backends.models import Cooldown
 
+    await Cooldown.objects.acreate(key="left by a process that was killed", until=timezone.now() - timedelta(hours=1))
     await add("gone", f"http://127.0.0.1:{closed_port()}/v1")
     for _ in range(5):
         with pytest.raises(AllFailed):

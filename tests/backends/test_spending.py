@@ -37,7 +37,7 @@ def test_a_spent_budget_says_whose_how_much_and_until_when(cast: Cast) -> None:
     spend(cast.owner, "2.4")
     check(cast.owner)
     spend(cast.owner, "0.1")
-    with pytest.raises(BudgetSpent, match=r"user owner \(2\.5\) is spent until 1 January\. Ask an administrator") as refused:
+    with pytest.raises(BudgetSpent, match=r"Your monthly budget \(2\.5\) is spent\. It starts anew on 1 January; a manager") as refused:
         check(cast.owner)
     assert refused.value.retry_after == 36 * 3600
     check(cast.other)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from batches import leases, remote, services
@@ -13,7 +14,10 @@ from batches.db import Database
 from batches.models import Batch, BatchRow
 from tests.batches.conftest import in_thread, line, lines, make_batch, rows_of, run, running, until
 from tests.upstream import Upstream
-from webapp.accounts.models import User
+from webapp.accounts.models import Budget, User
+from webapp.backends import registry
+from webapp.backends.models import Attempt
+from webapp.backends.spending import Spending
 from webapp.patterns import batch_remote
 from webapp.patterns.providers.openai import OpenAIBackend
 
@@ -54,6 +58,9 @@ async def test_a_remote_batch_is_submitted_followed_and_brought_home(owner: User
     sent = upstream.files.contents[job["input_file_id"]]
     assert {json.loads(text)["body"]["model"] for text in sent.splitlines()} == {"m"}  # the server's own name for it
     assert calls(upstream, "POST", "/v1/chat/completions") == 0
+    await registry.flush()
+    recorded = [attempt async for attempt in Attempt.objects.filter(user=owner, source="batch", outcome="ok")]
+    assert sum(attempt.cost or 0 for attempt in recorded) == batch.cost  # usage and budgets count it
 
 
 async def test_a_job_is_not_created_twice_though_the_answer_was_lost(owner: User, upstream: Upstream) -> None:
@@ -131,6 +138,17 @@ async def with_outcome(owner: User, upstream: Upstream, outcome: dict[str, Any],
     job.update(outcome)
     upstream.files._advance = lambda batch: None  # type: ignore[method-assign]  # it stays as it ended
     return await hurry(batch)
+
+
+async def test_a_batch_whose_users_budget_is_spent_is_refused_with_the_reason(
+    owner: User, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "spending", Spending())
+    await Budget.objects.acreate(user=owner, monthly=0)
+    batch = await run(await in_thread(make_batch)(owner, lines(2), executor="auto"))
+    assert (batch.status, batch.errors[0]["code"]) == ("failed", "insufficient_quota")
+    assert "Your monthly budget (0) is spent." in batch.errors[0]["message"]
+    assert upstream.requests == []
 
 
 async def test_remote_asked_for_in_vain_is_an_error_and_auto_runs_here(owner: User, upstream: Upstream) -> None:

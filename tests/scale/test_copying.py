@@ -17,6 +17,8 @@ def test_an_installation_moves_to_postgresql(populated_home: Path, tmp_path_fact
     """Every table arrives with the same count and hash, the same people sign in, and new rows get new ids."""
     live = Live(copied(populated_home, tmp_path_factory))
     live.run_python(SOME_ROWS)
+    refused = live.manage("copy_database", "--to", postgres.url("ascii", "ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"))
+    assert "SQL_ASCII, not UTF8" in refused.stderr
     done = live.manage("copy_database", "--to", postgres.url("moved"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WRONG" not in done.stdout

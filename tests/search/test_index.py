@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from search import services
-from search.index import Engine, engine
+from search.index import Engine, embedded, engine
 from search.index.base import terms
 from search.models import Chunk, Collection, Document, Index, scope
 from tests.cast import Cast
@@ -254,3 +254,21 @@ def test_signs_find_what_the_exact_search_finds(its: Engine, index: Index, monke
         exact = set(np.argsort(-(matrix @ matrix[row]))[:10] + 1)
         assert len(exact & {hit.chunk_id for hit in hits}) >= 7
     assert connection.vendor == "sqlite"
+
+
+@embedded_only
+def test_many_indexes_do_not_use_up_the_files_that_a_process_may_open(
+    its: Engine, cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "MAX_OPEN", 3)
+    indexes = [services.create_collection(owner=cast.owner, name=f"Chat {number}").serving for number in range(8)]
+    matrix = vectors(8)
+    for index, vector in zip(indexes, matrix, strict=True):
+        assert index
+        its.add(index, [index.pk], vector[np.newaxis])
+        assert its.count(index) == 1
+    for index, vector in zip(indexes, matrix, strict=True):
+        assert index
+        assert [hit.chunk_id for hit in its.nearest(index, vector, 1)] == [index.pk]
+    opened = [link for fd in Path("/proc/self/fd").iterdir() if (link := fd.resolve()).is_relative_to(tmp_path / "vectors")]
+    assert len(opened) <= 2 * 3

@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.test import Client
 
-from search.models import Chunk, Collection, Index
+from search import passages
+from search.models import Chunk, Collection, Document, Index
 from tests.cast import Cast
 from tests.search.conftest import CATS, ENGINES, Ingest
 from webapp.builtin import embeddings
@@ -156,6 +157,33 @@ def test_asking_about_passages_opens_a_chat_with_them(as_owner: Client) -> None:
     assert text.startswith("What do cats eat?")
     assert "> Cats eat fish and mice." in text
     assert f"/search/documents/{chunk.document_id}/?passage={chunk.pk}#passage" in text
+
+
+def test_a_question_about_long_passages_fits_an_address(as_owner: Client, ingest: Ingest) -> None:
+    """Six passages of Cyrillic would take 40 KB there; proxies refuse more than 8."""
+    ingest("long.md", "".join(f"# Часть {number}\n\n{'слово ' * 150}\n\n" for number in range(6)))
+    chosen = list(Chunk.objects.values_list("pk", flat=True)[:6])
+    response = as_owner.post("/search/ask/", {"q": "О чём это?", "passage": chosen})
+    assert len(response["Location"]) < 8000
+    text = parse_qs(urlsplit(response["Location"]).query)["text"][0]
+    assert text.startswith("О чём это?")
+    assert all(f"[{number}] long.md › Часть {number - 1} (" in text for number in range(1, 7))
+    assert text.count("> слово слово") == 6
+
+
+def test_a_very_long_line_is_shown_stretch_by_stretch(collection: Collection) -> None:
+    text = "".join(f"{number:07} " for number in range(100_000))
+    document = Document.objects.create(collection=collection, name="line.txt", state="ready", text=text)
+    place = {"start": 720_000, "end": 720_007, "text": "0090000", "tokens": 1}
+    chunk = Chunk.objects.create(document=document, collection=collection, scope="c", **place)
+    shown = passages.show(document, str(chunk.pk), "")
+    assert '<mark id="passage" tabindex="-1">0090000</mark>' in shown.html
+    assert len(shown.html) < passages.STRETCH + 100
+    shown, read = passages.show(document, "", ""), ""
+    while shown.later is not None:
+        read += shown.html
+        shown = passages.show(document, "", str(shown.later))
+    assert read + shown.html == text
 
 
 @pytest.mark.usefixtures("library")

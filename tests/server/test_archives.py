@@ -53,6 +53,10 @@ def test_a_backup_of_a_running_server_is_restored_elsewhere(new_live: Callable[.
         done = live.manage("backup", str(archive))
     assert done.returncode == 0, done.stderr
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    for command in (["restore", str(archive), "--force"], ["copy_database", "--to", f"sqlite:///{tmp_path}/copy"]):
+        refused = live.manage(*command)
+        assert refused.returncode == 1
+        assert "A server is running here: stop it first" in refused.stderr
     (tmp_path / "home").mkdir()
     other = Live(tmp_path / "home")
     done = other.manage("restore", str(archive))

@@ -16,7 +16,19 @@ from webapp.backends.models import Backend, Route, RouteStep
 backend = Backend.objects.create(name="copied", base_url="http://localhost:8001/v1", api_key=Secret.of("sk-of-the-test"))
 route = Route.objects.create(name="copied")
 route.allowed_users.add(User.objects.get(username="owner"))
+from django.contrib.auth.models import Group, Permission
+moved = Permission.objects.get(codename="view_route")
+moved.pk = None
+Permission.objects.filter(codename="view_route").delete()
+moved.save()  # as a later release makes them: with an id that a new database gives to none, or to another
+group = Group.objects.create(name="copied")
+group.permissions.add(moved)
 RouteStep.objects.create(route=route, backend=backend, model="llama")
+"""
+
+GROUP_PERMISSIONS = """
+SELECT g.name, codename FROM auth_group g JOIN auth_group_permissions ON group_id = g.id
+JOIN auth_permission p ON p.id = permission_id ORDER BY p.id
 """
 
 
@@ -44,6 +56,7 @@ def test_everything_arrives_unchanged_once(installation: Live, tmp_path: Path) -
         "SELECT username, password, date_joined FROM accounts_user ORDER BY id",
         "SELECT name, api_key, created_at, updated_at FROM backends_backend ORDER BY id",
         "SELECT route_id, user_id FROM backends_route_allowed_users",
+        GROUP_PERMISSIONS,
     ):
         assert rows(target, query) == rows(source, query)
         assert rows(target, query) != []

@@ -28,3 +28,14 @@ def test_it_counts_attempts_tokens_and_first_tokens(client: Client, settings: La
     assert 'patchbay_tokens_total{backend="vllm",kind="completion",model="llama",source="chat"} 5.0' in text
     assert 'patchbay_first_token_seconds_bucket{backend="vllm",le="0.25",model="llama"} 1.0' in text
     assert 'patchbay_open_sockets{kind="chat"} 3.0' in text
+
+
+def test_made_up_models_count_as_one_beyond_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MAX_MODELS", 3)
+    metrics._meters.cache_clear()
+    for number in range(10):
+        metrics.observe(Attempt("vllm", f"made-up-{number}", outcome="failed"), source="gateway")
+    text = metrics.exposition().decode()
+    metrics._meters.cache_clear()
+    assert text.count("patchbay_attempts_total{") == 4
+    assert 'patchbay_attempts_total{backend="vllm",model="other",outcome="failed",source="gateway"} 7.0' in text

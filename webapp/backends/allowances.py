@@ -90,7 +90,7 @@ def _refill(row: Allowance, limit: Limit, now: float) -> None:
 def _problems(limit: Limit, row: Allowance, now: float, spare: float) -> Iterator[ChainError]:
     """Why no request may be made now."""
     if limit.budget is not None and row.spent >= limit.budget:
-        message = f"The monthly budget of {limit.who} ({limit.budget.normalize():f}) is spent."
+        message = f"The monthly budget of {limit.who} ({limit.budget.normalize():f}) is spent. It starts anew on the first of next month."
         yield BudgetSpent(message, retry_after=_seconds_to_next_month(now))
     if limit.requests is not None:
         yield from _lack(f"{limit.who} may make {_count(limit.requests, 'request')}", limit.requests, row.requests_left, spare)

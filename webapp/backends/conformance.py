@@ -6,6 +6,7 @@ tool when it could have is "unclear", and steers nothing.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -83,17 +84,17 @@ class Reply:
         """The decoded JSON; an empty object where it is none."""
         try:
             return json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
 
     def events(self) -> Iterator[Json]:
         """The objects of a stream of server-sent events."""
-        for line in self.text.splitlines():
+        for line in self.text.split("\n"):
             data = line.removeprefix("data:").strip()
             if line.startswith("data:") and data != "[DONE]":
                 try:
                     event = json.loads(data)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(event, dict):
                     yield event
@@ -112,19 +113,25 @@ class Prober:
         self.redactor = Redactor([self.row.key, *self.row.headers.values()])
 
     async def ask(self, path: str, body: Json | None = None) -> Reply:
-        """GET, or POST where there is a body. Raises `httpx2.HTTPError`."""
+        """GET, or POST where there is a body; what comes back holds no secrets. Raises `httpx2.HTTPError`."""
         headers = dict(self.row.headers)
         if self.row.key and "authorization" not in {name.lower() for name in headers}:
             headers["Authorization"] = f"Bearer {self.row.key}"
         begun = time.monotonic()
         url = f"{self.row.base_url}/{path}"
-        async with self.client.stream("POST" if body else "GET", url, json=body, headers=headers) as response:
-            raw = bytearray()
-            async for piece in response.aiter_bytes():
-                raw += piece
-                if len(raw) > MAX_ANSWER:
-                    break
-        return Reply(response.status_code, raw.decode(errors="replace"), (time.monotonic() - begun) * 1000)
+        raw = bytearray()
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                self.client.stream("POST" if body else "GET", url, json=body, headers=headers) as response,
+            ):
+                async for piece in response.aiter_bytes():
+                    raw += piece
+                    if len(raw) > MAX_ANSWER:
+                        break
+        except TimeoutError:
+            raise httpx2.ReadTimeout(f"no whole answer within {TIMEOUT_SECONDS:g} s") from None
+        return Reply(response.status_code, self.redactor.text(raw.decode(errors="replace")), (time.monotonic() - begun) * 1000)
 
     def chat(self, content: Any, **options: Any) -> Json:
         return {"model": self.model, "messages": [{"role": "user", "content": content}], **options}
@@ -138,7 +145,7 @@ class Prober:
             ms=round(reply.ms, 1) if reply else 0.0,
             status=reply.status if reply else None,
             curl=to_curl(body, self.row.base_url, path, key_variable="API_KEY" if self.row.key else ""),
-            answer=self.redactor.text(reply.text)[:MAX_EVIDENCE] if reply else "",
+            answer=reply.text[:MAX_EVIDENCE] if reply else "",
         )
 
 

@@ -14,6 +14,8 @@ from webapp.patterns.breakers import Breakers, Health
 
 SLACK = timedelta(seconds=2)
 RESETS_KEPT = timedelta(minutes=1)
+MAX_KEY = 300
+"""Longer ones are of models that nobody has: each process learns that for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,11 @@ class Exchange:
     def outgoing(self) -> Outgoing:
         """What changed here since the last call."""
         now = timezone.now()
-        own = {key: health for key, health in self.breakers.snapshot().items() if key not in self._learnt and health.seconds > 0}
+        own = {
+            key: health
+            for key, health in self.breakers.snapshot().items()
+            if key not in self._learnt and health.seconds > 0 and len(key) <= MAX_KEY
+        }
         changed = {key: _row(key, health, now) for key, health in own.items() if not self._knows(key, health, now)}
         gone = set(self._published) - set(own)
         kept = {key: until for key, until in self._published.items() if key in own}
@@ -87,11 +93,14 @@ def _row(key: str, health: Health, now: datetime) -> Row:
 
 
 def publish(news: Outgoing) -> None:
-    """Write what opened here and take away what closed here. A reset that was not followed yet is not written over."""
+    """Write what opened here and take away what closed here, and what a process left that ended. A reset that was not followed yet
+    is not written over."""
+    if news.opened:
+        Cooldown.objects.filter(until__lt=timezone.now() - RESETS_KEPT, reset_at=None).delete()
     for row in news.opened:
         ahead = {} if news.since is None else {"reset_at__gt": news.since}
         if not Cooldown.objects.filter(key=row.key, reset_at__isnull=False, **ahead).exists():
-            Cooldown.objects.update_or_create(key=row.key[:300], defaults={"until": row.until, "why": row.why, "reset_at": None})
+            Cooldown.objects.update_or_create(key=row.key, defaults={"until": row.until, "why": row.why, "reset_at": None})
     if news.closed:
         Cooldown.objects.filter(key__in=news.closed, reset_at=None).delete()
 

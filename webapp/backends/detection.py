@@ -61,9 +61,10 @@ def from_environment() -> list[Found]:
 async def _listed_models(client: httpx2.AsyncClient, base_url: str) -> tuple[str, ...] | None:
     """The model ids at `base_url`/models; None where nothing answers there as an OpenAI-compatible server would."""
     try:
-        response = await client.get(f"{base_url}/models")
+        async with asyncio.timeout(TIMEOUT_SECONDS):  # of the whole answer: it may be any program that listens there
+            response = await client.get(f"{base_url}/models")
         body: Any = response.json() if response.status_code == httpx2.codes.OK else None
-    except (httpx2.HTTPError, ValueError):
+    except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError):
         return None
     rows = body.get("data") if isinstance(body, dict) else None
     if not isinstance(rows, list):

@@ -21,7 +21,7 @@ from webapp import metrics, tracing
 from webapp.backends import bulk, health
 from webapp.backends.db import in_database
 from webapp.backends.models import ApiToken, Attempt
-from webapp.patterns import types
+from webapp.patterns import storable, types
 from webapp.patterns.types import Trail
 
 logger = logging.getLogger("patchbay.backends")
@@ -169,10 +169,8 @@ def _row(attempt: types.Attempt, of: Origin, request_id: uuid.UUID) -> Row:
 
 
 def _text(value: str, length: int) -> str:
-    """What every database can hold of a text that may come from strangers: no NUL, no half of a surrogate pair."""
-    if value.isascii() and "\0" not in value:
-        return value[:length]
-    return value.replace("\0", "").encode(errors="replace").decode()[:length]
+    """What every database can hold of a text that may come from strangers."""
+    return (value if value.isascii() and "\0" not in value else storable.text(value))[:length]
 
 
 def _count(tokens: int) -> int:

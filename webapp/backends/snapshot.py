@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
@@ -102,7 +102,7 @@ class Snapshot:
                 raise ModelForbidden(f"You may not use the model {model!r}: ask an administrator for access to this route.")
             return route
         steps = self._named(model) or self._bare(model)
-        allowed = tuple(step for step in steps if self.may_use(user, step.backend, step.model))
+        allowed = tuple(step for step in steps if self._usable(user, step.backend)(step.model))
         if allowed:
             return RouteRow(name=model, steps=allowed)
         if steps:
@@ -122,36 +122,40 @@ class Snapshot:
     def named(self, name: str) -> BackendRow | None:
         return next((row for row in self.backends.values() if row.name == name), None)
 
-    def may_use(self, user: Person | None, backend: int, model: str) -> bool:
-        """Whether the user may ask a backend for a model directly.
+    def _usable(self, user: Person | None, backend: int) -> Callable[[str], bool]:
+        """Which models of a backend the user may ask for directly.
 
         A model behind restricted routes is open to those who may use one of the routes that lead to it. Servers know models by more names
         than they list, so where a backend has a model that is closed to the user, only its listed models that are surely another stay open.
         """
         if user is None or user.is_superuser:
-            return True
-        if any(same_model(model, open_one) for open_one in self._behind(backend, user, allowed=True)):
-            return True
-        closed = self._behind(backend, user, allowed=False)
+            return lambda _model: True
+        opened, closed = self._behind(backend, user, allowed=True), self._behind(backend, user, allowed=False)
         listed = self.backends[backend].models
-        sure = model in listed and all(any(same_model(one, name) for name in listed) for one in closed)
-        return not closed or (sure and not any(same_model(model, one) for one in closed))
+        known = closed <= {canonical(name) for name in listed}
 
-    def _behind(self, backend: int, user: Person, *, allowed: bool) -> list[str]:
+        def usable(model: str) -> bool:
+            name = canonical(model)
+            return name in opened or not closed or (known and model in listed and name not in closed)
+
+        return usable
+
+    def _behind(self, backend: int, user: Person, *, allowed: bool) -> set[str]:
         """The models of a backend that routes lead to: routes the user may use (and enabled), or those the user may not."""
         routes = (r for r in self.routes.values() if (r.enabled and r.allows(user) if allowed else not r.allows(user)))
-        return [step.model for route in routes for step in route.steps if step.backend == backend]
+        return {canonical(step.model) for route in routes for step in route.steps if step.backend == backend}
 
     def direct(self, user: Person | None) -> Iterator[tuple[BackendRow, ModelRow]]:
         """Each listed model of each usable backend that the user may ask for as `backend/model`."""
         for backend in self.backends.values():
             if not backend.unusable:
-                yield from ((backend, model) for model in backend.models.values() if self.may_use(user, backend.id, model.name))
+                usable = self._usable(user, backend.id)
+                yield from ((backend, model) for model in backend.models.values() if usable(model.name))
 
 
-def same_model(one: str, other: str) -> bool:
-    """Whether a server would take two names for one model: case, and Ollama's `:latest`, make no difference."""
-    return one.lower().removesuffix(":latest") == other.lower().removesuffix(":latest")
+def canonical(model: str) -> str:
+    """What all names have in common that a server takes for one model: case, and Ollama's `:latest`, make no difference."""
+    return model.lower().removesuffix(":latest")
 
 
 def version() -> int:

@@ -41,8 +41,9 @@ class Spending:
     def _problem(self, user_id: int) -> str:
         for budget, spent in self._budgets(user_id):
             if budget.monthly is not None and spent >= budget.monthly:
+                whose = "Your monthly budget" if budget.group is None else f"The monthly budget of the group {budget.group.name}"
                 amount, day = f"{budget.monthly.normalize():f}", f"{self._next_month():%-d %B}"
-                return f"The monthly budget of {budget.owner} ({amount}) is spent until {day}. Ask an administrator for more."
+                return f"{whose} ({amount}) is spent. It starts anew on {day}; a manager or an administrator can raise it."
         return ""
 
     def _budgets(self, user_id: int) -> Iterator[tuple[Budget, Decimal]]:

@@ -51,7 +51,10 @@ def offer(request: HttpRequest, pk: int) -> HttpResponse:
     """Accept or dismiss a server that was found."""
     found = get_object_or_404(Offer, pk=pk, state=Offer.State.OPEN)
     if request.POST.get("answer") == "accept":
-        backend = services.accept_offer(offer=found)
+        try:
+            backend = services.accept_offer(offer=found)
+        except Offer.DoesNotExist:  # a second click was faster
+            return redirect("backends:live")
         result = async_to_sync(services.discover)(backend)
         services.put_first(backend=backend)
         messages.success(request, f"{backend.name} is added: {result.problem or f'{result.total} models found'}.")

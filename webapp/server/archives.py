@@ -6,6 +6,7 @@ The archive is a gzipped tar: `manifest.json` (version, database kind, SHA-256 o
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -17,7 +18,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,10 +26,13 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from webapp.server import prepare
+
 FORMAT = 1
 MANIFEST = "manifest.json"
 POSTGRES_DUMP = "database.dump"
-MADE_ANEW = {"static", "static.stamp", "vocabulary", "prepare.lock"}
+MADE_ANEW = {"static", "static.stamp", "vocabulary", prepare.LOCK, prepare.SERVING}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class ArchiveProblem(Exception):
@@ -37,10 +41,12 @@ class ArchiveProblem(Exception):
 
 def backup(target: Path) -> int:
     """Write everything to `target` (a .tar.gz); returns the number of files. The server may run meanwhile."""
+    if not target.parent.is_dir():
+        raise ArchiveProblem(f"There is no folder {target.parent}: create it first.")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         database = _dump_database(Path(folder))
-        files = [(database, database.name), *_state_files(skip=(database.name, target.name))]
-        draft = target.with_name(target.name + ".part")
+        files = [(database, database.name), *_state_files(skip=(database.name, target.name, Path(folder).name))]
+        draft = Path(folder) / target.name
         draft.touch(mode=0o600)  # it holds the keys
         with tarfile.open(draft, "w:gz", compresslevel=6) as archive:
             hashes = {name: digest for path, name in files if (digest := _add(archive, path, name))}
@@ -56,7 +62,7 @@ def restore(source: Path, *, force: bool) -> int:
     Every file is unpacked and its hash checked before anything is replaced; an existing database is only replaced with `force`.
     """
     home: Path = settings.PATCHBAY_HOME
-    with tempfile.TemporaryDirectory(dir=home) as folder:
+    with _alone(), tempfile.TemporaryDirectory(dir=home) as folder:
         unpacked = Path(folder)
         manifest = _unpack(source, unpacked)
         _refuse_to_overwrite(manifest, force=force)
@@ -69,14 +75,26 @@ def restore(source: Path, *, force: bool) -> int:
     return len(manifest["files"])
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    try:
+        with prepare.serving(alone=True):
+            yield
+    except BlockingIOError as error:
+        raise ArchiveProblem("A server is running here: stop it first.") from error
+
+
 def _dump_database(folder: Path) -> Path:
     if connection.vendor == "postgresql":
         _pg("pg_dump", "--format=custom", "--no-owner", f"--file={folder / POSTGRES_DUMP}", _pg_address())
         return folder / POSTGRES_DUMP
     source = Path(settings.DATABASES["default"]["NAME"])
     target = folder / "patchbay.sqlite3"
-    with closing(sqlite3.connect(source, timeout=20)) as live, closing(sqlite3.connect(target)) as copy:
-        live.backup(copy)
+    try:
+        with closing(sqlite3.connect(source, timeout=20)) as live, closing(sqlite3.connect(target)) as copy:
+            live.backup(copy)
+    except sqlite3.Error as error:
+        raise ArchiveProblem(f"The database could not be copied into {folder.parent}: {error}") from error
     return target
 
 
@@ -128,6 +146,8 @@ def _unpack(source: Path, folder: Path) -> dict[str, Any]:
             archive.extractall(folder, filter="data")
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
+        if getattr(error, "errno", None) in NO_ROOM:
+            raise ArchiveProblem(f"There is no room in {folder.parent} to unpack {source}. Nothing was changed.") from error
         raise ArchiveProblem(f"{source} is no backup of Patchbay, or is damaged: {error}") from error
     damaged = [name for name, digest in manifest["files"].items() if not (folder / name).is_file() or _digest(folder / name) != digest]
     if damaged:

@@ -14,8 +14,10 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, models, transaction
 
 BATCH_ROWS = 1000
-SKIPPED = {"sessions.Session", "contenttypes.ContentType", "auth.Permission"}
-"""Sessions are worth nothing elsewhere; content types and permissions are made by migrating."""
+SKIPPED = {"sessions.Session"}
+"""Worth nothing elsewhere."""
+REPLACED = ["auth.Permission", "contenttypes.ContentType"]
+"""Made by migrating, with other ids than a source has that was upgraded: groups would get other permissions than theirs."""
 
 
 class NotEmpty(Exception):
@@ -37,16 +39,21 @@ def copy_rows(source: str, target: str) -> Iterator[Copied]:
     Raises `NotEmpty`; on any error the target stays empty.
     """
     tables = _models()
-    filled = [model._meta.label for model in tables if model._base_manager.using(target).exists()]
+    ours = [model for model in tables if model._meta.label not in REPLACED]
+    filled = [model._meta.label for model in ours if model._base_manager.using(target).exists()]
     if filled:
-        raise NotEmpty(f"The target already has rows in {', '.join(filled)}: copy into a new database")
+        raise NotEmpty(
+            f"The target already has rows in {', '.join(filled[:3])}{' and more' if filled[3:] else ''}: copy into a new database"
+        )
     with transaction.atomic(using=target):
+        for label in REPLACED:
+            apps.get_model(label)._base_manager.using(target).all().delete()
         for model in tables:
             _copy_table(model, source, target)
         _reset_sequences(tables, target)
     for model in tables:
-        rows, ours = _digest(model, source)
-        yield Copied(model._meta.label, rows, (rows, ours) == _digest(model, target))
+        found = _digest(model, source)
+        yield Copied(model._meta.label, found[0], found == _digest(model, target))
 
 
 def _models() -> list[type[models.Model]]:

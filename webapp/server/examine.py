@@ -12,7 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from webapp.findings import Finding
-from webapp.server import layer
+from webapp.server import checks, layer
 
 FREE_BYTES = 1_000_000_000
 SECRET_FILES = ("secret_key", "encryption_keys")
@@ -34,6 +34,8 @@ def _database() -> Finding:
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except Error as error:
         return Finding("error", "database", str(error), "Check DATABASE_URL, and that the server runs and lets this user in.")
+    if problem := checks.wrong_encoding(DEFAULT_DB_ALIAS):
+        return Finding("error", "database", problem, f"Make it anew: {checks.ENCODING}")
     if plan:
         return Finding("warning", "database", f"{len(plan)} migrations are not applied", "Run manage.py migrate, or start with make run.")
     return Finding("ok", "database", f"{connection.vendor}, up to date")

@@ -23,6 +23,7 @@ from webapp.accounts.models import User
 
 STATIC_STAMP = "static.stamp"
 LOCK = "prepare.lock"
+SERVING = "serving.lock"
 ADVISORY_LOCK = 0x7061746368626179  # "patchbay"
 
 
@@ -30,7 +31,7 @@ def migrate() -> None:
     """Bring the tables up to date; cheap where they are."""
     executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        call_command("migrate", interactive=False, verbosity=0)
+        call_command("migrate", interactive=False, verbosity=0, skip_checks=False)
 
 
 def collect_static() -> None:
@@ -93,6 +94,14 @@ def _database() -> Iterator[None]:
             yield
         finally:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+
+
+@contextmanager
+def serving(*, alone: bool = False) -> Iterator[None]:
+    """Hold the state folder: servers share it; with `alone` nobody else may have it. Raises `BlockingIOError` where somebody does."""
+    with (settings.PATCHBAY_HOME / SERVING).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        yield
 
 
 def everything() -> None:

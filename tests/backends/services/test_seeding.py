@@ -50,6 +50,9 @@ def test_an_offer_becomes_the_first_step_of_the_default_route_by_one_call() -> N
     assert steps == ["ollama/llama3.1:8b", "builtin/patchbay-builtin"]
     offer.refresh_from_db()
     assert offer.state == Offer.State.ACCEPTED
+    with pytest.raises(Offer.DoesNotExist):  # a second click, of whoever had seen it open
+        services.accept_offer(offer=offer)
+    assert Backend.objects.filter(preset="ollama").count() == 1
 
 
 def test_of_many_models_one_that_chats_is_chosen_to_begin_with() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Count, QuerySet
@@ -33,6 +34,16 @@ class ModelInline(admin.TabularInline):
     fields = ["name", "context_window", "input_price", "output_price", "tools", "json_schema", "embeddings"]
     verbose_name = "model"
     verbose_name_plural = "Models"
+
+
+class BackendList(ChangeList):
+    """The list, each backend with its cool-downs as `coolings`."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        coolings = status.coolings()
+        for backend in self.result_list:
+            backend.coolings = coolings.get(backend.name, ())
 
 
 @admin.register(Backend)
@@ -73,9 +84,12 @@ class BackendAdmin(admin.ModelAdmin):
     def address(self, backend: Backend) -> SafeString:
         return format_html('<span class="mono">{}</span>', backend.base_url)
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BackendList]:  # noqa: ARG002 - Django's signature
+        return BackendList
+
     @admin.display(description="state")
     def state(self, backend: Backend) -> SafeString:
-        state, why = status.state_of(backend, status.coolings().get(backend.name, ()))
+        state, why = status.state_of(backend, getattr(backend, "coolings", ()))
         return format_html('<span class="badge" data-state="{}" title="{}">{}</span>', status.BADGES[state], why, status.WORDS[state])
 
     @admin.display(ordering="model_count")

@@ -88,8 +88,11 @@ def look_for_servers() -> None:
 
 @transaction.atomic
 def accept_offer(*, offer: Offer) -> Backend:
-    """Make a backend of an offer, with the models it listed, and put it before the built-in in the default route."""
-    offer = Offer.objects.select_for_update().get(pk=offer.pk)
+    """Make a backend of an open offer, with the models it listed, and put it before the built-in in the default route.
+
+    Raises `Offer.DoesNotExist` when it was answered meanwhile.
+    """
+    offer = Offer.objects.select_for_update().get(pk=offer.pk, state=Offer.State.OPEN)
     backend = add_backend(name=free_name(offer.name), base_url=offer.base_url, api_key_env=offer.api_key_env or None, preset=offer.preset)
     for name in offer.model_ids:
         add_model(backend=backend, name=name, discovered=True)

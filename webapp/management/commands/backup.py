@@ -19,6 +19,8 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, file: Path, **_options: Any) -> None:
         try:
             count = archives.backup(file.resolve())
-        except (archives.ArchiveProblem, OSError) as error:
+        except archives.ArchiveProblem as error:
             raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"{file} could not be written: {error.strerror or error}") from error
         self.stdout.write(f"{count} files in {file} ({file.stat().st_size / 1e6:.1f} MB)")

@@ -6,10 +6,11 @@ from typing import Any
 
 import dj_database_url
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connections
+from django.core.management.base import BaseCommand, CommandError, CommandParser, SystemCheckError
+from django.db import Error, connections
 
-from webapp.server import copying
+from webapp.server import copying, prepare
+from webapp.server.logs import without_secrets
 
 TARGET = "copy_target"
 
@@ -21,15 +22,24 @@ class Command(BaseCommand):
         parser.add_argument("--to", required=True, metavar="URL", help="postgres://user:password@host:5432/name or sqlite:////path")
 
     def handle(self, *_args: Any, to: str, **_options: Any) -> None:
+        try:
+            with prepare.serving(alone=True):
+                self._copy(to)
+        except BlockingIOError as error:
+            raise CommandError("A server is running here: stop it first, with its workers.") from error
+        except (copying.NotEmpty, SystemCheckError, Error, dj_database_url.UnknownSchemeError) as error:
+            raise CommandError(f"Nothing was copied: {without_secrets(str(error).strip())}") from error
+
+    def _copy(self, to: str) -> None:
         connections.databases[TARGET] = {**connections.databases["default"], "TEST": {}, "OPTIONS": {}, **dj_database_url.parse(to)}
-        call_command("migrate", database=TARGET, interactive=False, verbosity=0)
         wrong = 0
         try:
+            call_command("migrate", database=TARGET, interactive=False, verbosity=0, skip_checks=False)
+            self.stdout.write("Copying, then comparing every row …")
+            self.stdout.flush()
             for table in copying.copy_rows("default", TARGET):
                 wrong += not table.same
                 self.stdout.write(f"{'same ' if table.same else 'WRONG'}  {table.rows:>8}  {table.label}")
-        except copying.NotEmpty as error:
-            raise CommandError(str(error)) from error
         finally:
             connections[TARGET].close()
             connections.databases.pop(TARGET)

@@ -25,7 +25,8 @@ class Command(BaseCommand):
 
         prepare.everything()
         serve = self._daphne if server == "daphne" else self._uvicorn
-        serve(host, port)
+        with prepare.serving():
+            serve(host, port)
 
     def _daphne(self, host: str, port: int) -> None:
         from webapp.server.daphne import PatchbayServer  # first: it installs the asyncio reactor
