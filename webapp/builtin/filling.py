@@ -117,11 +117,10 @@ class _Filler:
                 return None
         return self._string(schema, name)
 
-    def _resolved(self, schema: Any) -> Json:
+    def _resolved(self, given: Any) -> Json:
         """The schema behind `$ref`, with `allOf` merged in; an empty one for `true` and `false`, which are schemas too."""
         self.spend()
-        if not isinstance(schema, dict):
-            return {}
+        schema: Json = given if isinstance(given, dict) else {}
         seen = 0
         while "$ref" in schema and seen < MAX_DEPTH:
             schema, seen = {**self._target(str(schema["$ref"])), **{k: v for k, v in schema.items() if k != "$ref"}}, seen + 1
