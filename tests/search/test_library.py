@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -149,6 +151,21 @@ def test_a_group_s_members_may_search_and_read_but_not_change(
     assert 'data-testid="document-upload"' not in page
     assert as_other.post(f"/search/collections/{collection.pk}/upload/", {"files": [file("a.md")]}).status_code == 404
     assert as_other.post(f"/search/documents/{document.pk}/change/", {"do": "delete"}).status_code == 404
+
+
+def test_a_new_description_undoes_neither_sharing_nor_summaries(as_owner: Client, cast: Cast, collection: Collection) -> None:
+    """The owner left the group, and the model's backend is off: both are still to be seen, and kept."""
+    group = Group.objects.create(name="readers")
+    collection.groups.add(group)
+    Collection.objects.update(describe_with="gone/llm")
+    address = f"/search/collections/{collection.pk}/"
+    page = as_owner.get(address).content.decode()
+    assert '<option value="gone/llm" selected>gone/llm (not available)</option>' in page
+    assert re.search(rf'name="groups" value="{group.pk}"[^>]* checked', page)
+    form = {"name": "Library", "description": "new", "groups": [group.pk], "describe_with": "gone/llm"}
+    assert as_owner.post(address, form).status_code == 302
+    collection.refresh_from_db()
+    assert (collection.description, collection.describe_with, list(collection.groups.all())) == ("new", "gone/llm", [group])
 
 
 def test_the_map_and_the_comparison_show_the_passages(as_owner: Client, cast: Cast, collection: Collection, ingest: Ingest) -> None:
