@@ -21,6 +21,7 @@ from batches.db import Database
 from batches.keeping import Keeper
 from batches.models import Batch, BatchChunk, BatchRow
 from batches.sending import Job, Sender
+from webapp.backends import bulk
 from webapp.patterns import parallel
 from webapp.patterns.errors import LimitReached
 from webapp.patterns.throttle import Clock, Retry
@@ -62,7 +63,7 @@ def _open_chunks(batch: Batch) -> QuerySet[BatchChunk]:
 def open_rows(chunk: BatchChunk) -> list[tuple[int, str, int, int]]:
     """(number, custom_id, offset, length) of the chunk's rows without a result."""
     rows = BatchRow.objects.filter(batch_id=chunk.batch_id, number__gte=chunk.first, number__lte=chunk.last, state=BatchRow.State.PENDING)
-    return list(rows.order_by("number").values_list("number", "custom_id", "offset", "length"))
+    return bulk.fetch(rows.order_by("number").values_list("number", "custom_id", "offset", "length"))
 
 
 async def work_through(batch: Batch, claim: Claim, work: Work) -> None:

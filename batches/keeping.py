@@ -1,4 +1,4 @@
-"""Results are written behind: what came within a few milliseconds goes into one transaction a chunk, and leases are kept alive.
+"""Results are written behind: what came within a tenth of a second goes into one transaction a chunk, and leases are kept alive.
 
 Where nothing can be written (disk full, database away) the results stay in memory, the batch says why it pauses, and no more rows are sent
 until there is room again.
@@ -22,7 +22,7 @@ from batches.results import RowResult
 from webapp.patterns.errors import LimitReached
 
 logger = logging.getLogger("patchbay.batches")
-FLUSH_SECONDS = 0.05
+FLUSH_SECONDS = 0.1
 RETRY_SECONDS = 2.0
 MOST_WAITING = 1024
 LAST_SECONDS = 3.0

@@ -45,8 +45,13 @@ def accept(*, batch: Batch, checked: Validated, plan: Plan) -> None:
     """Put up the rows and chunks, and let the batch begin: all in one transaction, so that a crash leaves it validating or ready."""
     with durable():
         renew(batch)
+        if not Batch.objects.filter(pk=batch.pk, status=Batch.Status.VALIDATING).exists():
+            return
+        sql.put_up_rows(batch.pk, ((line.number, line.custom_id, line.offset, line.length) for line in checked.lines))
+        if plan.executor == Batch.Executor.LOCAL:
+            _put_up_chunks(batch, len(checked.lines))
         now = timezone.now()
-        begun = Batch.objects.filter(pk=batch.pk, status=Batch.Status.VALIDATING).update(
+        Batch.objects.filter(pk=batch.pk).update(
             status=Batch.Status.IN_PROGRESS,
             in_progress_at=now,
             due_at=now,
@@ -58,10 +63,6 @@ def accept(*, batch: Batch, checked: Validated, plan: Plan) -> None:
             remote_model=plan.model,
             estimate=plan.estimate,
         )
-        if begun:
-            sql.put_up_rows(batch.pk, ((line.number, line.custom_id, line.offset, line.length) for line in checked.lines))
-            if plan.executor == Batch.Executor.LOCAL:
-                _put_up_chunks(batch, len(checked.lines))
 
 
 def chunk_rows(total: int) -> int:

@@ -96,15 +96,15 @@ def _values(result: RowResult) -> tuple[Any, ...]:
 def _count(batch_id: UUID, results: Sequence[RowResult]) -> None:
     usages = [result.usage for result in results]
     costs = [result.cost for result in results if result.cost is not None]
-    good = sum(result.state == State.OK for result in results)
+    good = _good(results)
     sql.add_to_counts(
         batch_id,
         good,
         len(results) - good,
-        sum(usage.prompt_tokens for usage in usages),
-        sum(usage.completion_tokens for usage in usages),
-        sum(usage.cached_tokens for usage in usages),
-        sum(usage.reasoning_tokens for usage in usages),
+        sum([usage.prompt_tokens for usage in usages]),
+        sum([usage.completion_tokens for usage in usages]),
+        sum([usage.cached_tokens for usage in usages]),
+        sum([usage.reasoning_tokens for usage in usages]),
         cost=Decimal(f"{sum(costs):.8f}") if costs else None,
     )
 
@@ -117,6 +117,10 @@ def _chart(batch_id: UUID, results: Sequence[RowResult]) -> None:
 
 
 def _tick(rows: Sequence[RowResult]) -> tuple[int, int, float, float, int]:
-    good = sum(row.state == State.OK for row in rows)
+    good = _good(rows)
     times = [row.duration_ms or 0.0 for row in rows]
-    return good, len(rows) - good, sum(times), max(times), sum(row.usage.total_tokens for row in rows)
+    return good, len(rows) - good, sum(times), max(times), sum([row.usage.total_tokens for row in rows])
+
+
+def _good(rows: Sequence[RowResult]) -> int:
+    return [row.state for row in rows].count(State.OK)

@@ -23,7 +23,7 @@ from webapp.patterns.errors import AllFailed, BackendError, ChainError, LimitRea
 from webapp.patterns.parallel import Result
 from webapp.patterns.providers.base import Backend
 from webapp.patterns.providers.decoder import read_usage
-from webapp.patterns.types import Answer, Attempt, Json, Request, Trail, Usage
+from webapp.patterns.types import NO_USAGE, Answer, Attempt, Json, Request, Trail, Usage
 
 AWAY_SECONDS = 2.0
 SPARE = 0.2
@@ -73,7 +73,8 @@ class Sender:
         try:
             return await self._send(chain, Request(body, self._path), job.trail)
         finally:
-            await admission.settle(job.trail, since=tried)
+            if admission.limits:
+                await admission.settle(job.trail, since=tried)
 
     async def _admitted(self, model: str) -> tuple[Backend, Admission]:
         """The chain, and room within the user's limits. A database that is away is waited for like a limit: no row fails for it."""
@@ -97,9 +98,27 @@ class Sender:
         job = outcome.item
         self._record(job.trail, uuid.UUID(int=self._request_ids + job.number))
         if outcome.value is not None:
-            return _answered(job, outcome.value, outcome.attempts)
+            return self._answered(job, outcome.value, outcome.attempts)
         assert outcome.error is not None
         return _failed(job, outcome.error, outcome.attempts)
+
+    def _answered(self, job: Job, answer: Answer, tries: int) -> RowResult:
+        served = job.trail.served_by
+        told = served.usage if served and self._batch.schema is None else read_usage(answer.body)
+        return RowResult(
+            number=job.number,
+            state=BatchRow.State.OK,
+            status_code=200,
+            backend=served.backend if served else "",
+            model=served.model if served else "",
+            tries=tries,
+            usage=NO_USAGE if told is None or told.estimated else told,
+            cost=job.trail.cost,
+            duration_ms=(time.monotonic() - job.began) * 1000,
+            attempts=_attempts(job.trail),
+            response=on_one_line(answer.raw).decode(errors="replace"),
+            finished_at=datetime.now(UTC),
+        )
 
 
 async def _structured(chain: Backend, request: Request, schema: Json, trail: Trail) -> Answer:
@@ -125,24 +144,6 @@ def _usage_json(usage: Usage) -> Json:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
     }
-
-
-def _answered(job: Job, answer: Answer, tries: int) -> RowResult:
-    served = job.trail.served_by
-    return RowResult(
-        number=job.number,
-        state=BatchRow.State.OK,
-        status_code=200,
-        backend=served.backend if served else "",
-        model=served.model if served else "",
-        tries=tries,
-        usage=read_usage(answer.body) or Usage(),
-        cost=job.trail.cost,
-        duration_ms=(time.monotonic() - job.began) * 1000,
-        attempts=_attempts(job.trail),
-        response=on_one_line(answer.raw).decode(errors="replace"),
-        finished_at=datetime.now(UTC),
-    )
 
 
 def _failed(job: Job, error: Exception, tries: int) -> RowResult:

@@ -7,8 +7,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
-
 from batches.models import BatchRow
 from webapp.backends import bulk
 
@@ -43,10 +41,7 @@ def put_up_rows(batch_id: UUID, rows: Iterable[tuple[int, str, int, int]]) -> No
 def open_numbers(batch_id: UUID, first: int, last: int) -> set[int]:
     """The numbers of the rows without a result, from `first` to `last`."""
     rows = BatchRow.objects.filter(batch_id=batch_id, state=BatchRow.State.PENDING, number__range=(first, last))
-    statement, values = rows.order_by().values_list("number").query.sql_with_params()
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return {number for (number,) in cursor.fetchall()}
+    return {number for (number,) in bulk.fetch(rows.order_by().values_list("number"))}
 
 
 def settle_rows(batch_id: UUID, rows: Iterable[tuple[Any, ...]]) -> None:

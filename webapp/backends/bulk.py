@@ -17,6 +17,14 @@ def insert(model: type[models.Model], columns: Sequence[str], rows: Iterable[Seq
     execute(f"INSERT INTO {quote(model._meta.db_table)} ({names}) VALUES ({places})", rows)  # noqa: S608 - names of our own models
 
 
+def fetch(query: models.QuerySet[Any, Any]) -> list[Any]:
+    """The rows of a `values_list` of columns that need no conversion."""
+    statement, values = query.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return list(cursor.fetchall())
+
+
 def execute(statement: str, rows: Iterable[Sequence[Any]]) -> None:
     """Execute a statement for each row of plain values: texts, numbers, UUIDs, aware datetimes, decimals that fit their column."""
     if connection.vendor == "sqlite":

@@ -224,8 +224,8 @@ async def read_answer(reply: Reply, path: str, deadline: float, idle: float, red
 
 def kept_headers(reply: Reply) -> dict[str, str]:
     """The headers that an answer keeps, names in lower case; the last of several of one name counts."""
-    kept = ((name.lower(), value) for name, value in reply.headers if _KEPT_HEADERS.match(name))
-    return {name.decode("ascii"): value.decode("latin-1") for name, value in kept}
+    kept = [(name, value) for name, value in reply.headers if _KEPT_HEADERS.match(name)]
+    return {name.decode("ascii").lower(): value.decode("latin-1") for name, value in kept}
 
 
 def read_json(raw: bytes, redactor: Redactor) -> Json:
