@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+from types import SimpleNamespace
 
 import pytest
+from twisted.internet.testing import StringTransport
 
 from tests.live import Live
+from webapp.server import channel
+from webapp.server.channel import Channel
+from webapp.server.flow import Body
 
 HOST = b"Host: localhost\r\n"
 GET = b"GET /v1/models HTTP/1.1\r\n" + HOST
@@ -128,3 +133,98 @@ def first_answer(live: Live, request: bytes) -> tuple[bytes, bytes]:
         client.sendall(request)
         start, body = client.recv(65536).split(b"\r\n\r\n", 1)
         return start, body
+
+
+# --- the sweep, without a server: what slow clients meet is in tests/faults/test_slow.py
+
+
+class Wire(StringTransport):
+    """A transport of which nobody reads."""
+
+    unsent = 0
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
+
+    @property
+    def said(self) -> bytes:
+        return bytes(self.io.getvalue())
+
+    def loseWriteConnection(self) -> None:  # noqa: N802 - Twisted's name
+        self.half_closed = True
+
+
+def connected() -> tuple[Channel, Wire]:
+    made, wire = Channel(), Wire()
+    made.factory = SimpleNamespace(channels={}, large=set())  # type: ignore[assignment]  # what a channel needs of it
+    made.timeOut = None
+    made.makeConnection(wire)  # type: ignore[no-untyped-call]  # Twisted's
+    return made, wire
+
+
+def look(made: Channel, times: int) -> None:
+    for _ in range(times + 1):  # the first begins to count
+        made.look()
+
+
+def test_the_rest_of_an_answer_that_nobody_reads_is_given_up() -> None:
+    made, wire = connected()
+    wire.unsent = 100_000
+    look(made, channel.UNREAD_SWEEPS - 1)
+    assert not wire.disconnected
+    made.look()
+    assert wire.disconnected
+
+
+def test_an_answer_may_be_read_slowly_after_its_request_is_done() -> None:
+    """Twisted cut it 75 s after the request, read or not."""
+    made, wire = connected()
+    for left in range(100, 0, -1):
+        wire.unsent = left
+        look(made, channel.UNREAD_SWEEPS - 2)
+    assert not wire.disconnected
+    wire.unsent = 0
+    look(made, channel.IDLE_SWEEPS)
+    assert wire.disconnecting
+
+
+def receiving(body: Body) -> tuple[Channel, Wire]:
+    """A channel in the middle of a body."""
+    made, wire = connected()
+    made.requests = [SimpleNamespace(body=body, startedWriting=0, abandon=body.disconnect)]
+    made.setRawMode()  # type: ignore[no-untyped-call]  # Twisted's
+    return made, wire
+
+
+def test_a_client_that_must_wait_for_the_application_is_not_slow() -> None:
+    body = Body(lambda: None, lambda: None)
+    made, wire = receiving(body)
+    for waits in ("paused", "invite"):
+        setattr(body, waits, True)
+        look(made, 3 * channel.BODY_SWEEPS)
+        setattr(body, waits, None)
+    assert wire.said == b""
+    look(made, channel.BODY_SWEEPS)
+    assert wire.said.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_must_bring_its_bytes_each_minute() -> None:
+    body = Body(lambda: None, lambda: None)
+    made, wire = receiving(body)
+    made.look()
+    for size in (channel.BODY_BYTES, 2 * channel.BODY_BYTES, channel.BODY_BYTES - 1):
+        assert wire.said == b""
+        body.add(bytes(size))
+        await body.receive()
+        for _ in range(channel.BODY_SWEEPS):
+            made.look()
+    assert wire.said.startswith(b"HTTP/1.1 408 ")
+    assert await body.receive() == {"type": "http.disconnect"}
+
+
+def test_an_answer_that_has_begun_is_cut_off_and_never_followed_by_another() -> None:
+    made, wire = receiving(Body(lambda: None, lambda: None))
+    made.requests[-1].startedWriting = 1
+    look(made, channel.BODY_SWEEPS)
+    assert wire.disconnected
+    assert wire.said == b""
