@@ -60,6 +60,11 @@ def keep(*, user: User, file: File[bytes], conversation: Conversation | None = N
     return upload
 
 
+def discard(*, upload: Upload) -> None:
+    """Delete a file, unless it was sent meanwhile."""
+    Upload.objects.filter(id=upload.id, conversation=None).delete()
+
+
 def forget_bytes(instance: Upload, **_: Any) -> None:
     """The bytes go with the row, however that is deleted: with its conversation, or with the account of its owner."""
     transaction.on_commit(partial(path(instance.pk).unlink, missing_ok=True))

@@ -35,6 +35,7 @@ urlpatterns = [
     path("shared/<str:token>/", conversations.shared, name="shared"),
     path("files/", uploads.upload, name="upload"),
     path("files/<uuid:upload_id>/", uploads.download, name="file"),
+    path("files/<uuid:upload_id>/remove/", uploads.remove, name="file-remove"),
     path("messages/<uuid:message_id>/", messages.article, name="message"),
     path("messages/<uuid:message_id>/edit/", messages.edit, name="edit"),
     path("messages/<uuid:message_id>/branch/", messages.branch, name="branch"),

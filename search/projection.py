@@ -87,12 +87,11 @@ def _labels(points: Sequence[Point]) -> list[Label]:
         by_document.setdefault(point.chunk.document_id, []).append(point)
     labels: list[Label] = []
     for group in sorted(by_document.values(), key=len, reverse=True):
-        label = Label(
-            group[0].chunk.document.name[-LABEL_CHARS:],
-            round(sum(point.x for point in group) / len(group), 1),
-            round(sum(point.y for point in group) / len(group), 1),
-            group[0].colour,
-        )
+        name = group[0].chunk.document.name
+        text = name if len(name) <= LABEL_CHARS else "…" + name[1 - LABEL_CHARS :]
+        half = len(text) / 2 * LABEL_CHAR_WIDTH  # a label stays inside of the drawing
+        x = min(max(sum(point.x for point in group) / len(group), half), WIDTH - half)
+        label = Label(text, round(x, 1), round(sum(point.y for point in group) / len(group), 1), group[0].colour)
         if not any(_overlap(label, other) for other in labels):
             labels.append(label)
     return labels[:LABELS]

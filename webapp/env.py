@@ -49,7 +49,10 @@ def items(name: str, default: str = "") -> list[str]:
 def home() -> Path:
     """The folder that holds all state (`PATCHBAY_HOME`), created with mode 0700."""
     path = Path(text("PATCHBAY_HOME", str(ROOT / "var"))).expanduser().resolve()
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ImproperlyConfigured(f"PATCHBAY_HOME cannot be {path}: {error.strerror}") from error
     return path
 
 
@@ -57,6 +60,8 @@ def kept_secret(filename: str, make: str) -> str:
     """The secret in `home()/filename`; on first use `make` is written there with mode 0600, and wins only if first."""
     path = home() / filename
     if not path.exists():
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise ImproperlyConfigured(f"PATCHBAY_HOME {path.parent} cannot be written: give it to the user that runs Patchbay")
         handle, draft = tempfile.mkstemp(dir=path.parent)  # mkstemp creates with mode 0600
         with os.fdopen(handle, "w") as file:
             file.write(make + "\n")

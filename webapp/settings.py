@@ -263,6 +263,7 @@ LOGGING: dict[str, Any] = {
         "secrets": {"()": "webapp.server.logs.SecretFilter"},
         "no_traceback": {"()": "webapp.server.logs.NoTraceback"},
         "repeats": {"()": "webapp.server.logs.Repeats"},
+        "away": {"()": "webapp.server.logs.AwayIsNoNews"},
     },
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"},
@@ -278,7 +279,7 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "patchbay": {"level": "INFO"},
-        "django.request": {"level": "ERROR"},  # 404 and 403 are answers, not news
+        "django.request": {"level": "ERROR", "filters": ["away"]},  # 404 and 403 are answers, not news
         "psycopg.pool": {"level": "ERROR"},  # whoever needed the connection says that it failed
         "django.security.csrf": {"level": "ERROR"},
         "django.security.DisallowedHost": {"filters": ["no_traceback"]},  # whoever scans the network sends these

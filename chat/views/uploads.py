@@ -32,8 +32,23 @@ def upload(request: HttpRequest) -> HttpResponse:
 @owned
 def download(request: HttpRequest, upload_id: UUID) -> HttpResponseBase:
     """A file of the user; only images are shown, everything else is saved."""
-    found = Upload.objects.filter(id=upload_id, user=who(request)).first()
-    if found is None or not files.path(found.id).exists():
+    found = _upload(request, upload_id)
+    if not files.path(found.id).exists():
         raise Http404("There is no such file.")
     inline = found.type.startswith("image/")
     return FileResponse(files.path(found.id).open("rb"), content_type=found.type, as_attachment=not inline, filename=found.name)
+
+
+@require_POST
+@owned
+def remove(request: HttpRequest, upload_id: UUID) -> HttpResponse:
+    """Take a file out of the composer again; one that was sent stays with its conversation."""
+    files.discard(upload=_upload(request, upload_id))
+    return HttpResponse()
+
+
+def _upload(request: HttpRequest, upload_id: UUID) -> Upload:
+    found = Upload.objects.filter(id=upload_id, user=who(request)).first()
+    if found is None:
+        raise Http404("There is no such file.")
+    return found

@@ -99,6 +99,14 @@ def test_the_password_is_changed_and_the_session_stays(as_owner: Client, cast: C
     assert cast.owner.check_password(new)
 
 
+def test_who_signs_in_elsewhere_is_not_asked_for_an_old_password(as_owner: Client, cast: Cast) -> None:
+    assert b"old_password" in as_owner.get("/accounts/profile/").content
+    cast.owner.set_unusable_password()
+    cast.owner.save()
+    as_owner.force_login(cast.owner)
+    assert b"old_password" not in as_owner.get("/accounts/profile/").content
+
+
 def test_the_theme_is_remembered(as_owner: Client) -> None:
     as_owner.post("/accounts/theme/", {"theme": "dark", "next": "/accounts/profile/"})
     assert b'data-theme="dark"' in as_owner.get("/accounts/profile/").content

@@ -12,6 +12,8 @@ import pytest
 from tests.machines import Postgres
 
 AGAIN = [
+    "tests/backends/test_allowances.py",
+    "tests/backends/test_limits.py",
     "tests/backends/test_retention.py",
     "tests/backends/test_spending.py",
     "tests/backends/test_views.py",

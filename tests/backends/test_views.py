@@ -7,11 +7,12 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
 
 from tests.cast import Cast
-from webapp.accounts.models import User
+from webapp.accounts.models import Budget, User
 from webapp.backends import health, services
 from webapp.backends.models import Attempt, Backend, Cooldown, Offer, Route
 
@@ -99,6 +100,17 @@ def test_usage_adds_up_and_draws(as_administrator: Client, cast: Cast) -> None:
     page = as_administrator.get("/usage/?period=24h").content.decode()
     for expected in ("4\u2009000", "2\u2009000", "0.0080", "TimedOut", "300 ms", "<rect"):
         assert expected in page, expected
+
+
+def test_people_see_their_budgets_and_limits_before_they_reach_them(as_other: Client, cast: Cast) -> None:
+    assert b"my-limits" not in as_other.get("/usage/").content
+    lab = Group.objects.create(name="<Lab>")
+    lab.user_set.add(cast.other)
+    Budget.objects.create(group=lab, monthly=5, tokens_per_minute=9000)
+    Budget.objects.create(user=cast.other, requests_per_minute=20)
+    page = as_other.get("/usage/").content.decode()
+    assert "Of the monthly budget of the group &lt;Lab&gt; (5), 0.0000 is spent." in page
+    assert "You may use 20 requests a minute. All members of &lt;Lab&gt; together may use 9,000 tokens a minute." in page
 
 
 def test_people_see_their_own_usage_only(as_other: Client, cast: Cast) -> None:

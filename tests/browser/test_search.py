@@ -84,10 +84,15 @@ def test_a_folder_keeps_its_paths_whether_it_is_chosen_or_dropped(live: Live, br
     for kind in ("dragEnter", "dragOver", "drop"):
         drop.send("Input.dispatchDragEvent", {"type": kind, "x": box["x"] + 40, "y": box["y"] + 40, "data": data})
     expect(page.get_by_role("link", name="dropped/index.md", exact=True)).to_have_count(1)
-    expect(page.get_by_text("Here already: manual/inner/index.md")).to_be_visible()
+    expect(page.get_by_text("Already here: manual/inner/index.md")).to_be_visible()
 
 
 def test_the_search_page_is_accessible_on_a_dark_phone(live: Live, browser_page: OpenPage) -> None:
+    long = "one_word_without_any_place_to_break_" * 4
+    live.run_python(
+        "from search import services; from webapp.accounts.models import User;"
+        f"services.create_collection(owner=User.objects.get(username='other'), name={long[:100]!r}, description={long!r})"
+    )
     page = browser_page(live, "other", width=390, dark=True)
     for path in ("/search/", "/search/collections/"):
         page.goto(path)

@@ -99,6 +99,15 @@ def test_what_was_never_sent_goes_after_a_day_and_what_was_sent_stays(cast: Cast
     assert Upload.objects.get(id=older.id).conversation
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_file_is_taken_out_of_the_composer_again_unless_it_was_sent(cast: Cast, media: Path) -> None:
+    unsent, gone = kept(cast), kept(cast)
+    sent(cast, unsent)
+    for upload in (unsent, gone):
+        files.discard(upload=upload)
+    assert [files.path(upload.id).exists() for upload in (unsent, gone)] == [True, False]
+
+
 @pytest.mark.django_db
 def test_a_file_of_one_conversation_is_not_sent_to_another(cast: Cast, media: Path) -> None:
     """It would be lost there when the first one is deleted."""

@@ -105,6 +105,16 @@ def test_a_slow_client_is_let_go(ends: dict[str, End], case: str) -> None:
         assert json.loads(end.said.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
 
 
+def test_websockets_that_come_and_go_stop_no_sweep(hurried: Live) -> None:
+    """Between two looks at it a connection may have become a websocket, and be gone."""
+    headers = handshake(hurried, "owner")
+    for _ in range(20):
+        with attached(hurried, headers, uuid.uuid4()):
+            pass
+    assert drip(hurried.port, *CASES["says nothing"]).seconds < 15
+    assert "AttributeError" not in hurried.output()
+
+
 @contextlib.contextmanager
 def crowd(port: int, how_many: int, head: bytes) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import Live, copied
+from tests.live import Live, copied, free_port
 
 
 @pytest.fixture
@@ -27,6 +27,23 @@ def test_a_secret_that_others_can_read_is_an_error_with_its_cure(installation: L
     done = installation.manage("doctor")
     assert done.returncode == 1
     assert f"Run: chmod 600 {installation.home}/secret_key" in done.stdout
+
+
+def test_without_the_database_it_says_why_and_looks_at_the_rest(prepared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    live = Live(copied(prepared_home, tmp_path_factory), environment={"DATABASE_URL": f"postgres://x:hidden@127.0.0.1:{free_port()}/x"})
+    done = live.manage("doctor")
+    assert done.returncode == 1
+    assert "Connection refused" in done.stdout
+    assert "tokenizer: counts offline" in done.stdout
+    assert "Mend the database first" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "hidden" not in done.stdout + done.stderr
+
+
+def test_a_setting_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    done = Live(tmp_path, environment={"PATCHBAY_STOP_GRACE": "soon"}).manage("doctor")
+    assert done.returncode == 1
+    assert done.stderr == "The settings: PATCHBAY_STOP_GRACE is 'soon': write a whole number\n"
 
 
 def test_tables_that_lag_behind_are_a_warning(prepared_home: Path, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import logging
 
 import httpx2
 import pytest
+from django.db import OperationalError
 
 from tests.live import Live
-from webapp.server.logs import REPEAT_SECONDS, JsonFormatter, Repeats, SecretFilter, request_id, without_secrets
+from webapp.server.logs import REPEAT_SECONDS, AwayIsNoNews, JsonFormatter, Repeats, SecretFilter, request_id, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,10 @@ def test_a_message_stays_on_its_line() -> None:
     record = logging.LogRecord("a test of logs", logging.ERROR, "", 0, "away: %s", ("closed\n\tby the server\r\n2026 INFO forged",), None)
     SecretFilter().filter(record)
     assert record.getMessage() == "away: closed by the server 2026 INFO forged"
+
+
+@pytest.mark.parametrize(("error", "kept"), [(OperationalError("couldn't get a connection"), False), (KeyError("a bug"), True)])
+def test_a_page_that_failed_for_want_of_the_database_needs_no_traceback(error: Exception, kept: bool) -> None:
+    record = logging.LogRecord("django.request", logging.ERROR, "", 0, "Service Unavailable: /chat/", None, (type(error), error, None))
+    assert AwayIsNoNews().filter(record)
+    assert bool(record.exc_info) is kept

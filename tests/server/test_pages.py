@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx2
 from django.contrib.staticfiles import finders
@@ -11,6 +13,8 @@ from django.test import Client
 from tests.cast import Cast
 from tests.live import Live
 from tests.machines import Redis
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 
 
 def test_it_says_that_it_lives(client: Client) -> None:
@@ -40,3 +44,11 @@ def test_the_manifest_makes_it_installable_and_its_icons_are_there(client: Clien
     assert data["start_url"] == "/chat/"
     for icon in data["icons"]:
         assert finders.find(icon["src"].removeprefix("/static/"))
+
+
+def test_what_asks_by_itself_never_takes_a_page_of_a_failure_for_its_answer() -> None:
+    """Else the page for 503 stands in the place of what polled, which then polls no more."""
+    polls = re.compile(r"<[^<>]*hx-trigger=\"(?:every|load delay)[^<>]*>")
+    found = [tag for path in TEMPLATES.rglob("*.html") for tag in polls.findall(path.read_text())]
+    assert len(found) >= 6
+    assert [tag for tag in found if 'hx-status:5xx="swap:none"' not in tag] == []

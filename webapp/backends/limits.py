@@ -31,6 +31,13 @@ class Limit:
     tokens: int | None = None
     budget: Decimal | None = None
 
+    @property
+    def line(self) -> str:
+        """For people: what is allowed in a minute."""
+        terms = ((self.requests, "request"), (self.tokens, "token"))
+        allowed = " and ".join(f"{number:,} {name}{'' if number == 1 else 's'}" for number, name in terms if number is not None)
+        return f"{self.who[0].upper()}{self.who[1:]} may use {allowed} a minute."
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

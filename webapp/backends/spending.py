@@ -38,12 +38,15 @@ class Spending:
         if problem:
             raise BudgetSpent(problem, retry_after=(self._next_month() - self._now()).total_seconds())
 
+    def lines(self, user_id: int) -> list[str]:
+        """For people: the budgets that hold for a user, and what is spent of each."""
+        return [f"Of {_whose(budget, 'your', 'the')}, {spent:.4f} is spent." for budget, spent in self._budgets(user_id)]
+
     def _problem(self, user_id: int) -> str:
         for budget, spent in self._budgets(user_id):
             if budget.monthly is not None and spent >= budget.monthly:
-                whose = "Your monthly budget" if budget.group is None else f"The monthly budget of the group {budget.group.name}"
-                amount, day = f"{budget.monthly.normalize():f}", f"{self._next_month():%-d %B}"
-                return f"{whose} ({amount}) is spent. It starts anew on {day}; a manager or an administrator can raise it."
+                day = f"{self._next_month():%-d %B}"
+                return f"{_whose(budget)} is spent. It starts anew on {day}; a manager or an administrator can raise it."
         return ""
 
     def _budgets(self, user_id: int) -> Iterator[tuple[Budget, Decimal]]:
@@ -60,6 +63,11 @@ class Spending:
     def _next_month(self) -> datetime:
         first = self._month()
         return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+
+
+def _whose(budget: Budget, your: str = "Your", the: str = "The") -> str:
+    amount = "" if budget.monthly is None else f" ({budget.monthly.normalize():f})"
+    return (f"{your} monthly budget" if budget.group is None else f"{the} monthly budget of the group {budget.group.name}") + amount
 
 
 spending = Spending()

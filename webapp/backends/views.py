@@ -10,8 +10,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp.accounts.models import User
-from webapp.backends import charts, polling, registry, selectors, services, snapshot, status, usage
+from webapp.backends import charts, limits, polling, registry, selectors, services, snapshot, status, usage
 from webapp.backends.models import Backend, Offer
+from webapp.backends.spending import spending
 
 
 @login_required
@@ -94,6 +95,7 @@ def usage_page(request: HttpRequest) -> HttpResponse:
         "charts": _charts(buckets),
         "groups": [(by, usage.groups(rows, seen, by)) for by in _groups(request.user)],
         "errors": usage.errors(rows),
+        "mine": [*spending.lines(request.user.pk), *(limit.line for limit in limits.load().of(request.user.pk))],
     }
     return render(request, "usage/usage.html", context)
 

@@ -262,9 +262,9 @@ class Factory(HTTPFactory):
         self.large.discard(channel)
 
     def sweep(self) -> None:
-        """Look at every connection; those that became websockets are no longer ours."""
+        """Look at every connection; those that became websockets, gone by now or not, are no longer ours."""
         for channel in list(self.channels):
-            if channel.transport.protocol is channel:
+            if getattr(channel.transport, "protocol", None) is channel:  # a lost connection has none
                 channel.look()
             else:
                 self.forget(channel)

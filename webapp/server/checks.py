@@ -17,6 +17,17 @@ def encoding(databases: Sequence[str] | None = None, **_details: Any) -> list[Ch
     return [Error(problem, hint=f"Make it anew: {ENCODING}", id="patchbay.E001") for problem in found.values()]
 
 
+def connected(alias: str) -> None:
+    """Connect once past the pool, which says no more than that it waited. Raises Django's `Error` with the server's reason."""
+    connection: Any = connections[alias]
+    if connection.vendor != "postgresql":
+        return
+    parameters = {**connection.get_connection_params()}
+    parameters.pop("pool", None)
+    with connection.wrap_database_errors:
+        connection.Database.connect(**parameters).close()
+
+
 def wrong_encoding(alias: str) -> str:
     """What is wrong with the encoding of a database, or nothing."""
     connection = connections[alias]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ def everything() -> Iterator[Finding]:
 
 def _database() -> Finding:
     try:
+        checks.connected(DEFAULT_DB_ALIAS)
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except Error as error:
@@ -59,6 +61,8 @@ def _tokenizer() -> Finding:
 
 
 def _disk() -> Finding:
+    if not os.access(settings.PATCHBAY_HOME, os.W_OK | os.X_OK):
+        return Finding("error", "disk", f"{settings.PATCHBAY_HOME} cannot be written", "Give it to the user that runs Patchbay: chown -R.")
     free = shutil.disk_usage(settings.PATCHBAY_HOME).free
     state = f"{free / 1e9:.1f} GB free at {settings.PATCHBAY_HOME}"
     if free < FREE_BYTES:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from django.db import InterfaceError, OperationalError
+
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the request being handled, also sent as `x-request-id`."""
 
@@ -71,6 +73,14 @@ class NoTraceback(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.exc_info = record.exc_text = None
         return True
+
+
+class AwayIsNoNews(NoTraceback):
+    """Leaves the traceback out where a page failed because the database is away; whoever waits for it says why it is."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return super().filter(record) if isinstance(error, OperationalError | InterfaceError) else True
 
 
 class JsonFormatter(logging.Formatter):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.timesince import timesince
 
 register = template.Library()
 
@@ -76,6 +79,12 @@ def milliseconds(value: float | None) -> str:
         return f"{value:.0f} ms"
     seconds = value / 1000
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+@register.filter
+def ago(when: datetime) -> str:
+    """How long a time is past, in its largest unit: just now, 3 minutes ago, 2 weeks ago."""
+    return "just now" if timezone.now() - when < timedelta(minutes=1) else f"{timesince(when, depth=1)} ago"
 
 
 @register.filter

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
 
 from webapp.findings import Finding
 from webapp.server import examine
@@ -38,4 +39,11 @@ def _findings() -> Iterator[Finding]:
     for config in apps.get_app_configs():
         look = getattr(config, "examine", None)
         if look:
-            yield from look()
+            yield from _looked(str(config.verbose_name), look)
+
+
+def _looked(subject: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from look()
+    except Error as error:
+        yield Finding("error", subject.lower(), f"not looked at: {str(error).partition(chr(10))[0]}", "Mend the database first.")
