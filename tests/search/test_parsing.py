@@ -202,5 +202,5 @@ async def test_the_process_s_time_is_bounded(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_process_limits_its_computing() -> None:
-    with pytest.raises(Unreadable, match="30 seconds of computing"):
+    with pytest.raises(Unreadable, match="30 seconds of processor time"):
         bounded._result(b"", b"", bounded.CPU_SIGNALS[0])
