@@ -59,7 +59,7 @@ async def _end(document: Document, name: str) -> Outcome:
             await ingestion.ingest(document.pk)
         current = await in_database(Document.objects.only("state", "why").filter(pk=document.pk).first)
         if current is None:
-            return Outcome(name, "It was deleted while it was read")
+            return Outcome(name, "It was deleted while it was being read")
         if not current.under_way:
             return Outcome(name, current.why if current.state == Document.State.FAILED else "")
         await asyncio.sleep(LOOK_SECONDS)

@@ -7,6 +7,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib.auth.models import Group
+from django.db.models import Q
 
 from search.models import DEFAULT_MODEL, Collection
 from webapp.accounts.models import User
@@ -75,8 +76,11 @@ class CollectionForm(forms.Form):
         groups, describe = self.fields["groups"], self.fields["describe_with"]
         assert isinstance(groups, forms.ModelMultipleChoiceField)
         assert isinstance(describe, forms.ChoiceField)
-        groups.queryset = user.groups.all()
+        # What is set stays on offer, though its owner left the group or the model's backend is off: saving the rest must not undo it.
+        groups.queryset = Group.objects.filter(Q(user=user) | Q(collections=collection)).distinct()
         describe.choices = [("", "None"), *_models(user, embeddings=False)]
+        if collection.describe_with not in dict(describe.choices):
+            describe.choices = [*describe.choices, (collection.describe_with, f"{collection.describe_with} (not available)")]
 
 
 class ModelForm(forms.Form):

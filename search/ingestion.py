@@ -63,7 +63,7 @@ async def ingest(pk: UUID) -> None:
 async def _run(pk: UUID) -> None:
     document = await in_database(Document.objects.select_related("collection__owner").defer("text").get, pk=pk)
     if document.tries > MAX_TRIES:
-        raise Unreadable(f"Its processing was cut off {MAX_TRIES} times")
+        raise Unreadable(f"Processing it was interrupted {MAX_TRIES} times")
     if document.state != State.EMBEDDING:
         await in_database(_set, pk, state=State.PARSING)
         parsed = await parse(services.file_path(pk), document.name)

@@ -112,9 +112,9 @@ def _incomplete(index: Index) -> str:
     """What a reader must know of an index that does not hold all of its collection."""
     name = index.collection.name
     if index.state == Index.State.BUILDING:
-        return f"The vectors of “{name}” are being made: until then its passages are not all found by meaning"
+        return f"The vectors of “{name}” are still being made: until then, not all of its passages are found by meaning"
     if index.state == Index.State.FAILED:
-        return f"Not all passages of “{name}” have vectors, and making them failed: {index.why}"
+        return f"Not all passages of “{name}” have vectors; making the rest failed: {index.why}"
     return ""
 
 

@@ -51,7 +51,7 @@ async def _end(process: Process) -> None:
 
 def _result(output: bytes, complaint: bytes, status: int) -> Parsed:
     if status in CPU_SIGNALS:
-        raise Unreadable("Reading it takes more than 30 seconds of computing")
+        raise Unreadable("Reading it takes more than 30 seconds of processor time")
     try:
         answer = json.loads(output)
     except ValueError:

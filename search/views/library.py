@@ -111,7 +111,7 @@ def upload(request: HttpRequest, pk: int) -> HttpResponse:
             existed += [added.document.name] if added.existed else []
     if existed:
         more = f" and {len(existed) - NAMED} more" if len(existed) > NAMED else ""
-        messages.info(request, f"Here already: {', '.join(existed[:NAMED])}{more}")
+        messages.info(request, f"Already here: {', '.join(existed[:NAMED])}{more}")
     return _after_adding(request, into)
 
 

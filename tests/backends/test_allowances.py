@@ -126,7 +126,14 @@ def test_waits_are_said_as_people_say_them(seconds: float, said: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_connections_never_both_take_the_last_request() -> None:
+def test_two_connections_never_both_take_the_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = allowances._problems
+
+    def slowly(*args: Any) -> list[ChainError]:
+        time.sleep(0.005)  # between what is read and what is written
+        return list(problems(*args))
+
+    monkeypatch.setattr(allowances, "_problems", slowly)
     user = User.objects.create(username="racer")
     limits = of_user(user, requests=5)
     threads = 4

@@ -57,6 +57,11 @@ class TestFormats:
             {"type": "boolean"},
             {"properties": {"a": {"items": {"minimum": 1}}}, "required": ["a"]},
             {"required": ["free"]},
+            {"type": "string", "minLength": 400.0, "maxLength": 500.0},
+            {"type": "array", "items": {"type": "string"}, "minItems": 7.0, "maxItems": 8.0},
+            {"type": "array", "items": {"type": "number"}, "maxItems": 1.0},
+            {"type": "array", "items": True, "minItems": 1},
+            {"allOf": [True, {"type": "boolean"}]},
         ],
     )
     async def test_schemas_of_many_kinds_are_met(self, client: openai.AsyncOpenAI, schema: dict[str, Any]) -> None:
@@ -68,6 +73,8 @@ class TestFormats:
         ("schema", "why"),
         [
             ({"not": {}}, "found no value"),
+            ({"enum": []}, "found no value"),
+            ({"type": "number", "minimum": 5, "multipleOf": 1e-320}, "so large or so small"),
             ({"type": "object", "properties": {"a": {"type": "string", "pattern": "(a+)+$"}}}, "patterns"),
             ({"anyOf": [{"patternProperties": {"^(a+)+$": {}}}]}, "patterns"),
             ({"type": "string", "minLength": 10**9}, "so much"),

@@ -54,7 +54,7 @@ def test_files_and_folders_are_indexed_and_failures_named(cast: Cast, tmp_path: 
     }
     again = StringIO()
     call_command("index_documents", str(folder / "cats.md"), collection="Docs", stdout=again, stderr=err)
-    assert again.getvalue().strip() == "0 added to “Docs”, 1 there already"
+    assert again.getvalue().strip() == "0 added to “Docs”, 1 already there"
 
 
 def test_a_file_that_a_killed_process_left_behind_is_gone_on_with(cast: Cast, tmp_path: Path) -> None:

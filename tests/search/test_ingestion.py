@@ -244,7 +244,7 @@ def test_lost_vectors_are_noticed_by_a_query_and_made_again(collection: Collecti
     results = ask(cast, "kittens", mode="hybrid")
     assert [result.chunk.document.name for result in results.found] == ["cats.md"]
     assert results.found[0].semantic is None
-    note = "The vectors of “Library” are being made: until then its passages are not all found by meaning"
+    note = "The vectors of “Library” are still being made: until then, not all of its passages are found by meaning"
     assert results.problems == [note]
     assert ask(cast, "kittens").problems == [note]
     assert ask(cast, "kittens", mode="keyword").problems == []
@@ -266,7 +266,7 @@ def test_lost_vectors_that_cannot_be_made_again_are_said_to_be_missing(
     upstream.embeds = status(400, {"error": {"message": "no such thing"}})
     build(serving(collection))
     (problem,) = ask(cast, "kittens", mode="hybrid").problems
-    assert problem.startswith("Not all passages of “Library” have vectors, and making them failed: ")
+    assert problem.startswith("Not all passages of “Library” have vectors; making the rest failed: ")
     assert "no such thing" in problem
 
 
@@ -320,7 +320,7 @@ def test_a_killed_process_s_document_is_taken_over_and_only_what_lacks_is_embedd
 def test_a_document_that_stops_the_process_each_time_fails_in_the_end(collection: Collection) -> None:
     document = services.add_file(collection=collection, name="x.md", content=[b"# x\n\ntext"]).document
     Document.objects.update(tries=ingestion.MAX_TRIES)
-    assert run_ingestion(document).why == "Its processing was cut off 3 times"
+    assert run_ingestion(document).why == "Processing it was interrupted 3 times"
 
 
 def test_the_worker_takes_what_is_queued_and_gives_back_what_it_must_leave(collection: Collection, upstream: Upstream) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -42,7 +44,7 @@ def test_files_that_are_there_already_are_named_but_not_all_of_many(as_owner: Cl
     for _ in range(2):
         files = [file(f"{number}.md", b"%d" % number) for number in range(7)]
         page = as_owner.post(address, {"files": files}, headers=PARTIAL).content.decode()
-    assert "Here already: 0.md, 1.md, 2.md, 3.md, 4.md and 2 more" in page
+    assert "Already here: 0.md, 1.md, 2.md, 3.md, 4.md and 2 more" in page
 
 
 def test_the_state_of_the_indexes_comes_with_the_list_while_one_is_built(as_owner: Client, collection: Collection, ingest: Ingest) -> None:
@@ -149,6 +151,21 @@ def test_a_group_s_members_may_search_and_read_but_not_change(
     assert 'data-testid="document-upload"' not in page
     assert as_other.post(f"/search/collections/{collection.pk}/upload/", {"files": [file("a.md")]}).status_code == 404
     assert as_other.post(f"/search/documents/{document.pk}/change/", {"do": "delete"}).status_code == 404
+
+
+def test_a_new_description_undoes_neither_sharing_nor_summaries(as_owner: Client, cast: Cast, collection: Collection) -> None:
+    """The owner left the group, and the model's backend is off: both are still to be seen, and kept."""
+    group = Group.objects.create(name="readers")
+    collection.groups.add(group)
+    Collection.objects.update(describe_with="gone/llm")
+    address = f"/search/collections/{collection.pk}/"
+    page = as_owner.get(address).content.decode()
+    assert '<option value="gone/llm" selected>gone/llm (not available)</option>' in page
+    assert re.search(rf'name="groups" value="{group.pk}"[^>]* checked', page)
+    form = {"name": "Library", "description": "new", "groups": [group.pk], "describe_with": "gone/llm"}
+    assert as_owner.post(address, form).status_code == 302
+    collection.refresh_from_db()
+    assert (collection.description, collection.describe_with, list(collection.groups.all())) == ("new", "gone/llm", [group])
 
 
 def test_the_map_and_the_comparison_show_the_passages(as_owner: Client, cast: Cast, collection: Collection, ingest: Ingest) -> None:

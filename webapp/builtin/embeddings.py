@@ -66,7 +66,8 @@ def _embed(texts: list[str]) -> Embedded:
 
 
 def _floats(vector: Floats) -> list[float]:
-    return [float(value) for value in vector.tolist()]
+    floats: list[float] = vector.tolist()
+    return floats
 
 
 def _base64(vector: Floats) -> str:

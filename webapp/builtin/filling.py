@@ -47,6 +47,8 @@ def fill(schema: Json, source: str, answer: str) -> Any:
         raise ApiError(400, f"Invalid schema: {error}"[:300], param=PATH, code="invalid_json_schema") from error
     except RecursionError:
         _refuse("schemas that refer to themselves in this way")
+    except OverflowError:
+        _refuse("schemas with numbers so large or so small")
     if fault:
         _refuse(f"this schema: by extraction it found no value for it ({fault.message[:200]})")
     return value
@@ -115,9 +117,10 @@ class _Filler:
                 return None
         return self._string(schema, name)
 
-    def _resolved(self, schema: Json) -> Json:
-        """The schema behind `$ref`, with `allOf` merged in."""
+    def _resolved(self, given: Any) -> Json:
+        """The schema behind `$ref`, with `allOf` merged in; an empty one for `true` and `false`, which are schemas too."""
         self.spend()
+        schema: Json = given if isinstance(given, dict) else {}
         seen = 0
         while "$ref" in schema and seen < MAX_DEPTH:
             schema, seen = {**self._target(str(schema["$ref"])), **{k: v for k, v in schema.items() if k != "$ref"}}, seen + 1
@@ -136,7 +139,7 @@ class _Filler:
 
     def _choice(self, options: list[Any]) -> Any:
         text = self.source.lower()
-        return next((each for each in options if isinstance(each, str) and each and each.lower() in text), options[0])
+        return next((each for each in options if isinstance(each, str) and each and each.lower() in text), next(iter(options), None))
 
     def _branch(self, branches: list[Any], name: str, depth: int) -> Any:
         useful = [branch for branch in branches if not (isinstance(branch, dict) and branch.get("type") == "null")]
@@ -150,7 +153,7 @@ class _Filler:
         return {name: self.value(properties.get(name, {"type": "string"}), name, depth + 1) for name in wanted}
 
     def _array(self, schema: Json, name: str, depth: int) -> list[Any]:
-        least, most = schema.get("minItems", 0), schema.get("maxItems", 5)
+        least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", 5))  # 2.0 is an integer in JSON
         self.spend(least)
         if "prefixItems" in schema:
             return [self.value(each, name, depth + 1) for each in schema["prefixItems"]]
@@ -178,7 +181,7 @@ class _Filler:
         return int(number) if whole else number
 
     def _string(self, schema: Json, name: str) -> str:
-        self.spend(schema.get("minLength", 0))
+        self.spend(int(schema.get("minLength", 0)))
         if schema.get("format") in FORMATS:
             return FORMATS[str(schema["format"])]
         if re.search(r"title|name|subject|topic|label|category", name, re.IGNORECASE):
@@ -207,5 +210,5 @@ def _type(schema: Json) -> str:
 
 
 def _fitted(text: str, schema: Json) -> str:
-    fitted = text[: schema.get("maxLength", len(text))]
-    return fitted.ljust(schema.get("minLength", 0), ".")
+    fitted = text[: int(schema.get("maxLength", len(text)))]
+    return fitted.ljust(int(schema.get("minLength", 0)), ".")

@@ -16,6 +16,8 @@ from webapp.patterns.errors import PatternError
 from webapp.patterns.types import Json, Message
 
 LONG_TEXT_WORDS = 60
+ASKED_CHARS = 1000
+"""Of a question, what is looked at to choose a tool."""
 SUMMARY = re.compile(r"\b(?:summari[sz]e|summary|sum up|tl;?dr|key points|main points|in short|shorten)\b", re.IGNORECASE)
 COUNT = re.compile(r"\b(\d{1,2}|one|two|three|four|five|six|seven)\b[\w\s-]{0,20}\b(?:sentences?|points?|bullets?|lines?)\b", re.IGNORECASE)
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
@@ -98,11 +100,12 @@ def _wanted_calls(ask: Ask, question: str) -> tuple[Call, ...]:
         return tuple(Call("calculator", {"expression": each}) for each in sums) if "calculator" in ask.tools else ()
     if not question or _own_words(question) or _pasted(question) or quoting.from_citations(question):
         return ()
-    named = next((name for name, pattern in TOOL_WORDS.items() if name in ask.tools and pattern.search(question)), "")
+    asked = question[:ASKED_CHARS]
+    named = next((name for name, pattern in TOOL_WORDS.items() if name in ask.tools and pattern.search(asked)), "")
     if named:
         return (Call(named, _guessed(ask.tools[named], question)),)
     if "search_documents" in ask.tools and not TITLE.search(question):
-        return (Call("search_documents", {"query": question[:1000]}),)
+        return (Call("search_documents", {"query": asked}),)
     return ()
 
 

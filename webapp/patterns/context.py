@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.patterns.cutting import cut_down
-from webapp.patterns.tokens import MessageCounter, check_messages, is_quick
+from webapp.patterns.tokens import OFF_LOOP, MessageCounter, check_messages, is_quick, texts
 from webapp.patterns.types import Json, Message
 
 INSTRUCTIONS = frozenset({"system", "developer"})
@@ -107,9 +107,9 @@ def fit(
 
 
 async def afit(messages: Sequence[Message], *, model: str = "", **options: Any) -> Fitted:
-    """`fit` without holding up the event loop when there is much text to count."""
+    """`fit` without holding up the event loop when there is much text to count, or a long one that may have to be cut."""
     check_messages(messages)
-    if is_quick(messages, model):
+    if is_quick(messages, model) and all(len(text) < OFF_LOOP for text in texts(messages)):
         return fit(messages, model=model, **options)
     return await asyncio.to_thread(fit, messages, model=model, **options)
 

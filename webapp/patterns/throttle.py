@@ -107,7 +107,7 @@ class Gate:
         return 1 if self._streak else int(self.limit)
 
     async def enter(self) -> float:
-        """Wait for a turn; returns the time at which it began, to be given back to `leave`."""
+        """Wait for a turn; returns the time at which it began, which `throttled` wants to know."""
         while True:
             now = self.clock.now()
             if now < self._closed_until:

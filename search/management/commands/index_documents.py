@@ -85,6 +85,6 @@ class _Progress:
     def summary(self, name: str) -> str:
         added = self.done - self.failed - self.existed
         parts = [f"{added} added to “{name}”"]
-        parts += [f"{self.existed} there already"] if self.existed else []
+        parts += [f"{self.existed} already there"] if self.existed else []
         parts += [f"{self.failed} failed"] if self.failed else []
         return ", ".join(parts)
