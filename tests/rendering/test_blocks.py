@@ -85,9 +85,9 @@ def test_plain_words_are_appended() -> None:
     growing.update()
     growing.feed(', and "more"')
     growing.update()
-    assert growing.blocks[0].since(seen) == 'then words, and "more"'
+    assert growing.blocks[0].since(seen) == ' then words, and "more"'
     assert growing.blocks[0].tail_selector == ">p:last-child"
-    assert growing.blocks[0].html.strip().startswith("<p>A <strong>bold</strong> start and")
+    assert growing.blocks[0].html.strip().startswith("<p>A <strong>bold</strong> start and then")
 
 
 def test_a_reader_from_before_a_redraw_gets_the_whole_block() -> None:
