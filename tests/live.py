@@ -26,12 +26,14 @@ from typing import IO
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.cast import PASSWORD
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120  # of a machine that has other things to do
+PATIENCE = 30_000
+"""Milliseconds in which a page must come to what a test expects of it; 5 s, the default, are short where everybody tests at once."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NEEDS_CHROMIUM = "chromium is not installed: apt-get install chromium"
 CHROMIUM_FLAGS = [
@@ -280,6 +282,7 @@ OpenPage = Callable[..., Page]
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     """The browser, for the tests of one file. Until its end Playwright's event loop is the thread's: no async tests and no ORM in there."""
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         yield playwright.chromium.connect_over_cdp(chromium)
 
@@ -321,7 +324,7 @@ def _new_page(browser: Browser, server: Live, user: str | None, *, width: int, h
         context.add_cookies([{"name": name, "value": client.cookies[name], "url": server.url} for name in ("sessionid", "csrftoken")])
         client.close()
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(PATIENCE)
     return page
 
 

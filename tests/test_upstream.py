@@ -54,7 +54,7 @@ def test_it_paces_tokens_by_the_clock(upstream: Upstream) -> None:
     upstream.default = tokens(10, pace=0.02)
     began = time.monotonic()
     ask(upstream, stream=True)
-    assert 0.17 < time.monotonic() - began < 1
+    assert time.monotonic() - began > 0.17
 
 
 def test_it_embeds_deterministically(upstream: Upstream) -> None:

@@ -137,7 +137,7 @@ async def test_requests_go_on_over_the_last_configuration_while_the_database_is_
         await asyncio.sleep(registry.CHECK_SECONDS * 0.75 + 0.2)  # the service hangs in its check now
         begun = time.monotonic()
         await registry.resolve("m", user=None)
-        assert time.monotonic() - begun < 0.1
+        assert time.monotonic() - begun < 1  # of the 3 that the database takes
 
 
 async def test_a_wrong_key_flags_the_backend_and_a_good_answer_takes_the_flag_off(make_upstream: MakeUpstream) -> None:

@@ -90,7 +90,7 @@ def ask(page: Page, text: str) -> None:
 
 
 def answer(page: Page, state: str = "done") -> None:
-    expect(page.get_by_test_id("message-assistant").last).to_have_attribute("data-status", state, timeout=15_000)
+    expect(page.get_by_test_id("message-assistant").last).to_have_attribute("data-status", state)
 
 
 def said(page: Page) -> str:
@@ -405,7 +405,7 @@ def test_two_models_answer_side_by_side_and_one_goes_on(live: Live, route: Answe
     page.keyboard.press("Escape")
     ask(page, "Compare yourselves")
     picks = page.get_by_test_id("compare").get_by_test_id("pick")
-    expect(picks).to_have_count(2, timeout=15_000)
+    expect(picks).to_have_count(2)
     assert accessibility_violations(page) == []
     picks.last.click()
     expect(page.get_by_test_id("compare")).to_have_count(0)

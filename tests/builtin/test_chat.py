@@ -174,6 +174,6 @@ class TestAnyText:
     )
     def test_no_message_takes_long(self, text: str) -> None:
         tools = [SEARCH, *({"type": "function", "function": {"name": name}} for name in TOOL_WORDS)]
-        started = time.perf_counter()
+        started = time.thread_time()
         respond(read_chat({"model": MODEL, "messages": [{"role": "user", "content": text}], "tools": tools}))
-        assert time.perf_counter() - started < 5  # milliseconds here; minutes when a pattern backtracks
+        assert time.thread_time() - started < 5  # milliseconds here; minutes when a pattern backtracks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -52,7 +53,8 @@ class Served:
         with socket.create_connection(("localhost", self.live.port), timeout=5) as connection:
             connection.sendall((begin + head).encode("latin-1") + (b"\r\n" + content if content is not None else b""))
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
-        start, _, body = answer[answer.rindex(b"HTTP/1.") :].partition(b"\r\n\r\n")
+        last = [found.start() for found in re.finditer(rb"HTTP/1\.[01] \d{3} ", answer)][-1]
+        start, _, body = answer[last:].partition(b"\r\n\r\n")
         return int(start.split()[1]), body
 
     def raw(self, body: dict[str, object]) -> socket.socket:

@@ -95,7 +95,7 @@ def test_it_says_why_there_is_no_value(expression: str, why: str | None) -> None
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="0123456789.+-*/%^() epistaclognmrdufb,", max_size=60))
 def test_any_text_has_a_value_or_a_reason_within_a_moment(text: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()
     with contextlib.suppress(ToolError):
         assert len(calculate(text)) < 5000
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1

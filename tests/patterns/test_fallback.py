@@ -35,7 +35,7 @@ from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import Answer, Delta, ModelInfo, Packet, Request, Trail, Usage
 
 HELLO = Request.chat([{"role": "user", "content": "Hi"}])
-QUICK = Timeouts(connect=0.5, first_token=0.8, idle=0.5)
+QUICK = Timeouts(connect=5, first_token=0.8, idle=0.5)
 CALL = {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}}]}
 
 

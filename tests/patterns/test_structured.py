@@ -333,9 +333,9 @@ class TestFinding:
 
     @pytest.mark.parametrize("text", ["<think>" * 100_000, f"```{' ' * 100_000}x", f"```{'a' * 100_000} x"], ids=["tags", "spaces", "name"])
     def test_what_a_looping_model_writes_is_searched_within_a_moment(self, text: str) -> None:
-        began = time.perf_counter()
+        began = time.thread_time()
         assert list(found_json(text)) == []
-        assert time.perf_counter() - began < 1
+        assert time.thread_time() - began < 1
 
     def test_no_more_than_a_few_values_are_tried(self) -> None:
         assert len(list(found_json("{} " * 1000))) == structured.MAX_CANDIDATES

@@ -131,11 +131,11 @@ def test_a_sign_that_ends_a_heading_is_kept_and_a_permalink_is_not(tmp_path: Pat
 
 
 def test_a_heading_with_much_white_space_in_it_takes_no_time(tmp_path: Path) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     parsed = read(tmp_path, "x.md", f"# a{' ' * 3000}b\n\n## Two ##\n\n### C#\n\n#### #\n\ntext\n".encode())
     assert [level for level, _ in titles(parsed)] == [1, 2, 3]
     assert titles(parsed)[1:] == [(2, "Two"), (3, "C#")]
-    assert time.monotonic() - began < 2
+    assert time.thread_time() - began < 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])

@@ -228,3 +228,14 @@ def test_an_answer_that_has_begun_is_cut_off_and_never_followed_by_another() -> 
     look(made, channel.BODY_SWEEPS)
     assert wire.disconnected
     assert wire.said == b""
+
+
+def test_connections_that_became_websockets_are_forgotten_also_once_they_are_closed() -> None:
+    """A closed transport has no protocol any more; nothing is thrown, which would end the sweep for all that come after it."""
+    factory = channel.Factory(None, request=object, most=10)
+    for transport in (SimpleNamespace(), SimpleNamespace(protocol=object())):
+        one = Channel()
+        one.transport = transport
+        factory.channels[one] = None
+    factory.sweep()
+    assert factory.channels == {}
