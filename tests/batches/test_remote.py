@@ -19,7 +19,6 @@ from webapp.backends import registry
 from webapp.backends.models import Attempt
 from webapp.backends.spending import Spending
 from webapp.patterns import batch_remote
-from webapp.patterns.providers.openai import OpenAIBackend
 
 
 async def hurry(batch: Batch) -> Batch:
@@ -178,25 +177,3 @@ async def test_a_server_that_is_away_pauses_the_batch_with_the_reason(owner: Use
     assert batch.status == "in_progress"
     assert batch.paused.startswith("up: ")
     assert not await BatchRow.objects.filter(batch=batch).exclude(state=0).aexists()
-
-
-async def test_the_lifecycle_as_a_library(upstream: Upstream) -> None:
-    server = OpenAIBackend("up", upstream.base_url)
-    upstream.files.polls = 3
-    looks: list[str] = []
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
-    file = await server.upload_file("in.jsonl", b"".join(lines(2)))
-    job = await batch_remote.submit(server, file["id"], "/v1/chat/completions", key="k")
-    again = await batch_remote.submit(server, file["id"], "/v1/chat/completions", key="k", tried_before=True)
-    other = await batch_remote.submit(server, file["id"], "/v1/chat/completions", key="other", tried_before=True)
-    assert again["id"] == job["id"] != other["id"]
-    job = await batch_remote.follow(server, job["id"], on_poll=lambda job: looks.append(job["status"]), sleep=sleep)
-    assert looks == ["in_progress", "in_progress", "completed"]
-    assert pauses == [2.0, 2.0]
-    assert {result.custom_id async for result in batch_remote.results(server, job)} == {"row-1", "row-2"}
-    await server.aclose()
-    assert batch_remote.pause(10_000) == 60

@@ -18,6 +18,7 @@ from webapp.patterns.throttle import Clock, Gate, Retry, Verdict, retry_after_of
     [
         (errors.RateLimited("slow down"), Verdict.SLOWER),
         (errors.AllCooling("later"), Verdict.SLOWER),
+        (errors.LimitReached("later", rule="60 requests a minute", retry_after=2.0), Verdict.SLOWER),
         (errors.AllFailed("all", cause=errors.RateLimited("slow down")), Verdict.SLOWER),
         (errors.AllFailed("all", cause=errors.ServerFailed("500")), Verdict.AGAIN),
         (errors.Unreachable("refused"), Verdict.AGAIN),

@@ -50,6 +50,7 @@ class Block:
         return f"{self.head}{''.join(self.appended)}{self.tail}"
 
     def replace(self, html: str) -> None:
+        """Draw the block anew; plain text can be appended at the end of its innermost element."""
         closers = _CLOSERS.search(html)
         cut, self.tail_selector = _append_point(html, closers.start()) if closers else (len(html), "")
         self.head, self.tail = html[:cut], html[cut:]
@@ -61,6 +62,7 @@ class Block:
         self._rebase()
 
     def append(self, html: str) -> None:
+        """Add HTML at the point where text goes."""
         self.appended.append(html)
         self.version += 1
 
@@ -93,7 +95,7 @@ class GrowingMarkdown:
     """Text fed piece by piece, as blocks.
 
     Args:
-        clock: seconds, monotonic; what the pace of dear renders goes by.
+        clock: seconds, monotonic; it paces the renders of blocks that are expensive.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -108,14 +110,17 @@ class GrowingMarkdown:
         self._is_open = False
 
     def feed(self, text: str) -> None:
+        """Take in a piece; `update` draws it."""
         self._pending.append(text)
 
     @property
     def waiting(self) -> bool:
+        """Whether there is text that was fed and is not drawn yet."""
         return bool(self._pending)
 
     @property
     def heavy(self) -> bool:
+        """Whether the next update takes so long that it belongs off the event loop."""
         return len(self._open) > HEAVY_CHARS and not self._fence
 
     def update(self, *, final: bool = False) -> None:
