@@ -5,7 +5,6 @@ A file is read whole and checked before anything is written; whatever is wrong w
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import zipfile
@@ -13,11 +12,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 from chat.enclosed import Archive, Enclosed, from_data_url, from_text, id_of
 
 MAX_BYTES = 50 * 1024 * 1024
+"""Of JSON. An archive may have more: it is read where it lies."""
 MAX_CONVERSATIONS = 20_000
 MAX_NODES = 200_000
 MAX_TEXT = 1_000_000
@@ -57,9 +57,9 @@ class Imported:
     archived: bool = False
 
 
-def read(data: bytes) -> list[Imported]:
-    """All conversations of a file: JSON, or the ZIP archive that ChatGPT sends."""
-    text, archive = _unpacked(data)
+def read(file: IO[bytes]) -> list[Imported]:
+    """All conversations of a file: JSON, or the ZIP archive that ChatGPT sends, which must stay open while its files are read."""
+    text, archive = _unpacked(file)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -71,15 +71,16 @@ def read(data: bytes) -> list[Imported]:
     return [_conversation(entry, number, budget, archive) for number, entry in enumerate(entries, 1)]
 
 
-def _unpacked(data: bytes) -> tuple[bytes, Archive]:
-    if len(data) > MAX_BYTES:
-        raise Unreadable(f"Files may have {MAX_BYTES // 1024 // 1024} MB at most.")
+def _unpacked(file: IO[bytes]) -> tuple[bytes, Archive]:
+    data = file.read(MAX_BYTES + 1)
     if not data.startswith(b"PK\x03\x04"):
+        if len(data) > MAX_BYTES:
+            raise Unreadable(f"A JSON file may have {MAX_BYTES // 1024 // 1024} MB at most.")
         return data, Archive()
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        with archive.open("conversations.json") as file:
-            unpacked = file.read(MAX_BYTES + 1)
+        archive = zipfile.ZipFile(file)
+        with archive.open("conversations.json") as member:
+            unpacked = member.read(MAX_BYTES + 1)
     except KeyError:
         raise Unreadable("The archive has no conversations.json.") from None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:

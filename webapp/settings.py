@@ -236,7 +236,8 @@ BODY_LIMITS = {
     "/v1/files": MAX_UPLOAD_BYTES,
     "/batches/new/": MAX_UPLOAD_BYTES,
     "/search/": MAX_UPLOAD_BYTES,
-    "/chat/import/": 51 * 1024 * 1024,
+    "/chat/files/": MAX_UPLOAD_BYTES,
+    "/chat/import/": MAX_UPLOAD_BYTES,
     "/csp-report/": 64 * 1024,
 }
 

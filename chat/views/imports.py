@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
@@ -18,7 +20,7 @@ def import_file(request: HttpRequest) -> HttpResponse:
         return render(request, "chat/import.html")
     file = request.FILES.get("file")
     try:
-        found = imports.read(file.read(imports.MAX_BYTES + 1) if file else b"")
+        found = imports.read(file or io.BytesIO())
     except imports.Unreadable as problem:
         return render(request, "chat/import.html", {"problem": problem if file else "Choose a file first."}, status=422)
     added = importing.import_conversations(user=who(request), found=found)

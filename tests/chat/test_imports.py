@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ OPEN_WEBUI: dict[str, Any] = {
 }
 
 
+def read(data: bytes) -> list[imports.Imported]:
+    return imports.read(io.BytesIO(data))
+
+
 def sent(client: Client, data: bytes) -> Any:
     return client.post("/chat/import/", {"file": SimpleUploadedFile("export.json", data)})
 
@@ -87,7 +92,7 @@ def test_chatgpts_archive_is_unpacked() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("conversations.json", json.dumps([CHATGPT]))
-    assert imports.read(buffer.getvalue())[0].title == "Tides"
+    assert read(buffer.getvalue())[0].title == "Tides"
 
 
 CIRCLE = {"mapping": {"a": {"parent": "b", "message": said("user", "x")}, "b": {"parent": "a", "message": said("user", "y")}}}
@@ -126,7 +131,7 @@ def test_odd_fields_are_no_error() -> None:
         "title": 5,
         "update_time": 1e300,
     }
-    (found,) = imports.read(json.dumps(odd).encode())
+    (found,) = read(json.dumps(odd).encode())
     assert [turn.text for turn in found.turns] == [f"{imports.NOT_TEXT}\n\n{imports.NOT_TEXT}"]
     assert found.at is None
 
@@ -134,7 +139,7 @@ def test_odd_fields_are_no_error() -> None:
 def test_a_million_messages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports._Budget, "left", 5)
     with pytest.raises(imports.Unreadable, match="more than"):
-        imports.read(json.dumps([CHATGPT]).encode())
+        read(json.dumps([CHATGPT]).encode())
 
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 30
@@ -161,11 +166,21 @@ def archived(conversations: list[dict[str, Any]], **members: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def test_an_archive_may_be_larger_than_its_conversations_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Years of pictures make archives of hundreds of megabytes."""
+    monkeypatch.setattr(imports, "MAX_BYTES", 5_000)
+    data = archived([CHATGPT], **{"file-1.png": random.Random(1).randbytes(20_000)})
+    assert len(data) > imports.MAX_BYTES
+    assert read(data)[0].title == "Tides"
+    with pytest.raises(imports.Unreadable, match="at most"):
+        read(json.dumps([CHATGPT]).encode() + b" " * 5_000)
+
+
 def test_files_that_the_export_does_not_hold_are_named() -> None:
     one = chatgpt({"name": "plan.pdf", "id": "file-1"}, {"id": "file-2"})
-    assert imports.read(json.dumps(one).encode())[0].turns[0].text == "Look\n\n*(not imported: plan.pdf, a file)*"
+    assert read(json.dumps(one).encode())[0].turns[0].text == "Look\n\n*(not imported: plan.pdf, a file)*"
     two = open_webui({"type": "image", "url": "/api/v1/files/1"}, {"type": "file", "name": "notes.txt"}, 7)
-    assert imports.read(json.dumps(two).encode())[0].turns[0].text == "Look\n\n*(not imported: image, notes.txt, a file)*"
+    assert read(json.dumps(two).encode())[0].turns[0].text == "Look\n\n*(not imported: image, notes.txt, a file)*"
 
 
 @pytest.mark.django_db
@@ -226,7 +241,7 @@ def test_a_file_that_cannot_be_taken_over_is_named_and_the_rest_comes(
 @pytest.mark.django_db
 def test_an_import_that_fails_leaves_no_bytes(as_owner: Client, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = tmp_path
-    found = imports.read(json.dumps(open_webui({"type": "image", "url": DATA_URL})).encode())
+    found = read(json.dumps(open_webui({"type": "image", "url": DATA_URL})).encode())
     monkeypatch.setattr(Message.objects, "bulk_create", Mock(side_effect=OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         importing.import_conversations(user=User.objects.get(username="owner"), found=found)
@@ -235,4 +250,4 @@ def test_an_import_that_fails_leaves_no_bytes(as_owner: Client, monkeypatch: pyt
 
 def test_what_an_answer_made_is_named() -> None:
     one = chatgpt({"name": "plot.png", "id": "file-1"}, role="assistant")
-    assert imports.read(archived(one, **{"file-1.png": PNG}))[0].turns[0].text == "Look\n\n*(not imported: plot.png)*"
+    assert read(archived(one, **{"file-1.png": PNG}))[0].turns[0].text == "Look\n\n*(not imported: plot.png)*"
