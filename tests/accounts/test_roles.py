@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
 from django.test import Client
 
 from tests.cast import Cast
@@ -58,6 +59,27 @@ def test_a_manager_sets_limits_and_the_history_says_to_what(cast: Cast, as_owner
     assert (changed.change_message, changed.user_id) == ("Set to user other: 30 requests a minute, 9000 tokens a minute.", cast.owner.pk)
     nothing = as_owner.post(f"/admin/accounts/budget/{budget.pk}/change/", {"user": cast.other.pk})
     assert b"Set a budget, requests a minute or tokens a minute." in nothing.content
+
+
+def test_the_last_administrator_stays_one(cast: Cast, as_administrator: Client) -> None:
+    page = f"/admin/accounts/user/{cast.administrator.pk}"
+    demoted = as_administrator.post(
+        "/admin/accounts/user/", {"action": "make_user", "_selected_action": [cast.administrator.pk]}, follow=True
+    )
+    suspended = as_administrator.post(f"{page}/change/", {"username": "administrator", "is_superuser": "on"})
+    deleted = as_administrator.post(f"{page}/delete/", {"post": "yes"})
+    assert b"administrator is the last administrator" in demoted.content
+    assert b"administrator is the last administrator" in suspended.content
+    assert deleted.status_code == 403
+    services.set_role(user=cast.other, role="administrator")
+    services.set_role(user=cast.administrator, role="user")
+    assert cast.administrator.role == "user"
+
+
+def test_roles_are_given_where_the_group_of_managers_was_deleted(cast: Cast) -> None:
+    Group.objects.filter(name=services.MANAGERS).delete()
+    services.set_role(user=cast.owner, role="manager")
+    assert cast.owner.has_perm("backends.change_backend")
 
 
 def test_an_unknown_role_is_refused(cast: Cast) -> None:

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from webapp.accounts import services
+from webapp.accounts.forms import UserForm
 from webapp.accounts.models import Budget, User
 
 
@@ -22,6 +23,7 @@ class UserAdmin(DjangoUserAdmin):
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     filter_horizontal = ()
     readonly_fields = ("last_login", "date_joined")
+    form = UserForm
     actions = ("make_user", "make_manager", "make_administrator")
     fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Chat", {"fields": ("system_prompt",)}))
 
@@ -42,8 +44,15 @@ class UserAdmin(DjangoUserAdmin):
             self.message_user(request, "Only administrators give roles.", level="error")
             return
         for user in queryset:
-            services.set_role(user=user, role=role)
-            self.log_change(request, user, f"Role set to {role}.")
+            try:
+                services.set_role(user=user, role=role)
+            except services.LastAdministrator as refusal:
+                self.message_user(request, str(refusal), level="error")
+            else:
+                self.log_change(request, user, f"Role set to {role}.")
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and not (obj and services.is_last_administrator(obj))
 
 
 @admin.register(Budget)

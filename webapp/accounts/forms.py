@@ -6,8 +6,9 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
+from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm, UserChangeForm
 
+from webapp.accounts import services
 from webapp.accounts.models import User
 
 
@@ -39,3 +40,14 @@ class ProfileForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["email"].disabled = bool(settings.OIDC_ISSUER)
+
+
+class UserForm(UserChangeForm):
+    """An account in the admin."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        keeps = cleaned.get("is_active", True) and cleaned.get("is_superuser", True)
+        if not keeps and services.is_last_administrator(self.instance):
+            raise forms.ValidationError(str(services.LastAdministrator(self.instance)))
+        return cleaned

@@ -27,9 +27,9 @@ class Adapter(DefaultSocialAccountAdapter):
         if sociallogin.is_existing:
             return
         verified = [address.email for address in sociallogin.email_addresses if address.verified]
-        user = User.objects.filter(email__in=verified).exclude(email="").first()
-        if user:
-            sociallogin.connect(request, user)
+        found = [user for email in verified if email for user in User.objects.filter(email__iexact=email)[:2]]
+        if len(found) == 1:  # of two with one address nobody can say whose it is
+            sociallogin.connect(request, found[0])
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:  # noqa: ARG002 - allauth's signature
         return bool(settings.OIDC_SIGN_UP)

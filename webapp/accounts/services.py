@@ -18,6 +18,19 @@ class AlreadySetUp(Exception):
     """There is a user already: the set-up link is spent."""
 
 
+class LastAdministrator(Exception):
+    """Without this administrator nobody could give roles any more."""
+
+    def __init__(self, user: User) -> None:
+        super().__init__(f"{user.username} is the last administrator: make another one first.")
+
+
+def is_last_administrator(user: User) -> bool:
+    """Whether nobody else may do everything."""
+    administrators = User.objects.filter(is_superuser=True, is_active=True)
+    return administrators.filter(pk=user.pk).exists() and not administrators.exclude(pk=user.pk).exists()
+
+
 def setup_token() -> str:
     """The one-time token of the set-up link, made on first use."""
     return env.kept_secret(SETUP_FILE, secrets.token_urlsafe(24))
@@ -43,25 +56,28 @@ MANAGED_APPS = ("backends",)
 ROLES = ("user", "manager", "administrator")
 
 
-def seed_roles() -> None:
-    """The group of managers with what they may do, made once; administrators may change it afterwards."""
+def seed_roles() -> Group:
+    """The group of managers with what they may do, made where there is none; administrators may change it afterwards."""
     group, created = Group.objects.get_or_create(name=MANAGERS)
     if created:
         budgets = Permission.objects.filter(content_type__app_label="accounts", content_type__model="budget")
         seeing_users = Permission.objects.filter(content_type__app_label="accounts", codename="view_user")
         backends = Permission.objects.filter(content_type__app_label__in=MANAGED_APPS)
         group.permissions.set([*budgets, *seeing_users, *backends])
+    return group
 
 
 @transaction.atomic
 def set_role(*, user: User, role: str) -> None:
-    """Make `user` a user, a manager or an administrator."""
+    """Make `user` a user, a manager or an administrator. Raises `LastAdministrator` where that would leave none."""
     if role not in ROLES:
         raise ValueError(f"{role!r} is no role: one of {', '.join(ROLES)}")
+    if role != "administrator" and is_last_administrator(user):
+        raise LastAdministrator(user)
     user.is_superuser = role == "administrator"
     user.is_staff = role != "user"
     user.save(update_fields=["is_superuser", "is_staff"])
-    managers = Group.objects.get(name=MANAGERS)
+    managers = seed_roles()
     if role == "manager":
         user.groups.add(managers)
     else:
