@@ -131,6 +131,22 @@ async def test_a_full_disk_pauses_the_batch_with_the_reason_and_room_resumes_it(
     assert pauses.reason(batch) == ""
 
 
+class FullDatabase(Database):
+    """Takes nothing, not even a reason."""
+
+    async def run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        raise OperationalError("database or disk is full")
+
+
+async def test_the_reason_is_said_where_the_database_cannot_even_take_that(owner: User) -> None:
+    """FAULTS 45."""
+    batch = await prepared(owner, 1)
+    await pauses.pause(FullDatabase(), batch, OperationalError("database or disk is full"))
+    assert pauses.reason(batch) == "The disk is full. Make room: the batch goes on by itself, and no answer is lost."
+    pauses.over(batch)
+    assert pauses.reason(batch) == ""
+
+
 async def test_a_lost_lease_leaves_the_rows_to_the_other_worker(owner: User, upstream: Upstream) -> None:
     """FAULTS 42: a worker that was stopped for longer than its lease."""
     upstream.default = says("ok", first=0.3)
