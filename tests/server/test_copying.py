@@ -6,6 +6,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 
 from tests.live import Live, copied
 
@@ -63,3 +65,8 @@ def test_everything_arrives_unchanged_once(installation: Live, tmp_path: Path) -
     again = installation.manage("copy_database", "--to", f"sqlite:///{target}")
     assert again.returncode == 1
     assert "already has rows" in again.stderr
+
+
+def test_other_databases_are_refused_before_anything_is_tried() -> None:
+    with pytest.raises(CommandError, match="postgres:// and sqlite:/// addresses only"):
+        call_command("copy_database", "--to", "mysql://patchbay:secret@localhost/patchbay")

@@ -22,12 +22,14 @@ class Command(BaseCommand):
         parser.add_argument("--to", required=True, metavar="URL", help="postgres://user:password@host:5432/name or sqlite:////path")
 
     def handle(self, *_args: Any, to: str, **_options: Any) -> None:
+        if not to.startswith(("postgres://", "postgresql://", "sqlite:///")):
+            raise CommandError("Nothing was copied: --to takes postgres:// and sqlite:/// addresses only.")
         try:
             with prepare.serving(alone=True):
                 self._copy(to)
         except BlockingIOError as error:
             raise CommandError("A server is running here: stop it first, with its workers.") from error
-        except (copying.NotEmpty, SystemCheckError, Error, dj_database_url.UnknownSchemeError) as error:
+        except (copying.NotEmpty, SystemCheckError, Error) as error:
             raise CommandError(f"Nothing was copied: {without_secrets(str(error).strip())}") from error
 
     def _copy(self, to: str) -> None:
