@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.cast import PASSWORD, Cast
+from webapp.accounts.forms import SetupForm
 
 LOGIN = "/accounts/login/"
 
@@ -26,6 +27,11 @@ def test_without_a_user_the_start_is_the_set_up(client: Client) -> None:
     assert client.get("/")["Location"] == "/accounts/setup/"
     assert b"Open the set-up link" in client.get("/accounts/setup/").content
     assert client.get("/accounts/setup/?token=guess").status_code == 403
+
+
+def test_what_is_wrong_with_a_password_is_said_where_it_was_entered(db: None) -> None:
+    form = SetupForm({"username": "ada", "password1": "12345", "password2": "12345"})
+    assert list(form.errors) == ["password1"]
 
 
 def test_signing_in_replaces_the_session(client: Client, cast: Cast) -> None:

@@ -28,6 +28,10 @@ class SetupForm(BaseUserCreationForm):
         model = User
         fields = ["username", "email"]
 
+    def validate_password_for_user(self, user: Any, **_: Any) -> None:
+        """What is wrong with a password is said where it was entered, not below its confirmation."""
+        super().validate_password_for_user(user, password_field_name="password1")  # type: ignore[misc]  # noqa: S106 - a field's name; the stubs lack it
+
 
 class ProfileForm(forms.ModelForm):
     """What people say of themselves. With single sign-on the address decides whose account is whose: administrators set it."""
