@@ -8,6 +8,7 @@ from typing import Any
 from chat import selectors
 from chat.models import Conversation, Message
 
+FORMAT = "patchbay-chat-1"
 NAMES = {Message.Role.USER.value: "You", Message.Role.ASSISTANT.value: "Assistant"}
 
 
@@ -21,7 +22,7 @@ def as_json(conversation: Conversation) -> str:
     """All branches, with reasoning, tool calls and attempts."""
     messages = [_message(message) for message in conversation.messages.defer("html")]
     data = {
-        "format": "patchbay-chat-1",
+        "format": FORMAT,
         "id": str(conversation.id),
         "title": conversation.title,
         "model": conversation.model,

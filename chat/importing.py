@@ -88,8 +88,8 @@ def _id(user: User, one: Imported) -> UUID:
 
 def _conversation(user: User, id_: UUID, one: Imported) -> Conversation:
     title = " ".join((one.title or one.turns[0].text[:60]).split())[:200]
-    at = one.at or timezone.now()
-    return Conversation(id=id_, user=user, title=title, titled=True, pinned=one.pinned, archived=one.archived, updated_at=at)
+    kept: dict[str, Any] = {"pinned": one.pinned, "archived": one.archived, "system_prompt": one.system_prompt}
+    return Conversation(id=id_, user=user, title=title, titled=True, updated_at=one.at or timezone.now(), **kept)
 
 
 def _messages(conversation: Conversation, one: Imported, shelf: _Shelf) -> dict[str, Message]:

@@ -1,4 +1,4 @@
-"""Conversations from the export files of ChatGPT and Open WebUI, with all their branches and the files that the export holds.
+"""Conversations from the export files of ChatGPT, Open WebUI and Patchbay, with all their branches and the files that the export holds.
 
 A file is read whole and checked before anything is written; whatever is wrong with it is an `Unreadable` that says so.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from chat import exports
 from chat.enclosed import Archive, Enclosed, from_data_url, from_text, id_of
 
 MAX_BYTES = 50 * 1024 * 1024
@@ -55,6 +56,7 @@ class Imported:
     at: datetime | None
     pinned: bool = False
     archived: bool = False
+    system_prompt: str = ""
 
 
 def read(file: IO[bytes]) -> list[Imported]:
@@ -107,9 +109,11 @@ def _conversation(entry: object, number: int, budget: _Budget, archive: Archive)
             return _chatgpt(entry, budget, archive)
         if isinstance(entry, dict) and isinstance(entry.get("chat"), dict):
             return _open_webui(entry, budget)
+        if isinstance(entry, dict) and entry.get("format") == exports.FORMAT:
+            return _patchbay(entry, budget)
     except Unreadable as error:
         raise Unreadable(f"Conversation {number}: {error}") from None
-    raise Unreadable(f"Conversation {number} is neither ChatGPT's (mapping) nor Open WebUI's (chat).")
+    raise Unreadable(f"Conversation {number} is neither ChatGPT's (mapping), Open WebUI's (chat) nor Patchbay's (format).")
 
 
 def _chatgpt(entry: Json, budget: _Budget, archive: Archive) -> Imported:
@@ -207,6 +211,20 @@ def _open_webui_file(file: Json) -> tuple[str, Enclosed | None]:
     return name, from_text(content, name) if content else from_data_url(_text(file.get("url")), name)
 
 
+def _patchbay(entry: Json, budget: _Budget) -> Imported:
+    messages = {_text(message.get("id")): message for message in map(_object, _list(entry.get("messages")))}
+    budget.take(len(messages))
+    turns, nearest = _tree({key: (_key(message.get("parent")), _patchbay_turn(message)) for key, message in messages.items()})
+    leaf, at = nearest.get(str(entry.get("leaf"))), _time(entry.get("created_at"))
+    title, prompt = _text(entry.get("title")), _text(entry.get("system_prompt"))
+    return Imported(_text(entry.get("id")), title, turns, leaf, at, system_prompt=prompt)
+
+
+def _patchbay_turn(message: Json) -> Json | None:
+    files = [(_name(_object(file)), None) for file in _list(message.get("attachments"))]
+    return _fields(message.get("role"), _text(message.get("text")), message.get("model"), message.get("created_at"), files)
+
+
 def _fields(role: object, text: str, model: object, at: object, files: Sequence[tuple[str, Enclosed | None]]) -> Json | None:
     """The fields of a turn. Only questions have files; the others are named in the text."""
     asks = role == "user"
@@ -262,10 +280,20 @@ def _text(value: object) -> str:
 
 
 def _time(value: object) -> datetime | None:
-    """A time in seconds since the epoch, or in milli-, micro- or nanoseconds."""
+    """A time as ISO 8601 has it, or in seconds, milli-, micro- or nanoseconds since the epoch."""
+    if isinstance(value, str):
+        return _moment(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 < value < 10**20:
         return None
     seconds = float(value)
     while seconds > 1e11:
         seconds /= 1000
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else None
+    except (ValueError, OverflowError):
+        return None

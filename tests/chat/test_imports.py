@@ -15,8 +15,9 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
-from chat import importing, imports
+from chat import importing, imports, services
 from chat.models import Conversation, Message, Upload
+from tests.cast import Cast
 from webapp.accounts.models import User
 
 
@@ -174,6 +175,22 @@ def test_an_archive_may_be_larger_than_its_conversations_may(monkeypatch: pytest
     assert read(data)[0].title == "Tides"
     with pytest.raises(imports.Unreadable, match="at most"):
         read(json.dumps([CHATGPT]).encode() + b" " * 5_000)
+
+
+@pytest.mark.django_db
+def test_what_was_exported_here_comes_back_to_another_account(cast: Cast, as_owner: Client, as_other: Client) -> None:
+    sent(as_owner, json.dumps([CHATGPT]).encode())
+    original = Conversation.objects.get()
+    services.change(conversation=original, system_prompt="Be brief.")
+    export = as_owner.get(f"/chat/{original.id}/export.json").content
+    assert b"1 conversation imported" in sent(as_other, export).content
+    assert b"1 were here already" in sent(as_other, export).content
+    copy = Conversation.objects.get(user=cast.other)
+    assert (copy.title, copy.system_prompt, str(copy.leaf)) == (original.title, "Be brief.", str(original.leaf))
+    said = [list(one.messages.values_list("role", "text", "model", "created_at__second")) for one in (original, copy)]
+    assert said[0] == said[1]
+    damaged = json.loads(export) | {"messages": [{"id": "a", "role": "user", "text": "Hi", "created_at": "yesterday"}, 7]}
+    assert [turn.at for turn in read(json.dumps(damaged).encode())[0].turns] == [None]
 
 
 def test_files_that_the_export_does_not_hold_are_named() -> None:
