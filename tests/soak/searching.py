@@ -19,8 +19,8 @@ QUERIES_A_DOCUMENT = 15
 
 
 def word(number: int) -> str:
-    """A word that only document `number` has."""
-    return "zebra" + "".join(chr(97 + int(digit)) for digit in str(number))
+    """A word that only document `number` has, nor any other of its stem: the full text would hold “zebrabe” for “zebrab”."""
+    return "zebra" + "".join("bcdfghjkmn"[int(digit)] for digit in str(number))
 
 
 def document(number: int) -> tuple[str, bytes]:
