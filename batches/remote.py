@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from batches.db import Database
 from batches.leases import durable, renew
 from batches.models import Batch, BatchRow
 from batches.results import RowResult
+from batches.sending import recording
 from webapp.backends import registry
 from webapp.patterns import batch_remote
 from webapp.patterns.batch import REMOTE_DISCOUNT, LineError, with_model
@@ -175,18 +175,12 @@ async def _bring_home(batch: Batch, job: Json, server: OpenAIBackend, database: 
 async def _keep(batch: Batch, rows: list[RowResult], database: Database) -> None:
     """Commit results; what their rows used stands in the attempt log, for usage and budgets, unless others created the job."""
     await database.run(results.commit, work=batch, results=rows)
+    record = recording(batch)
     for row in rows:
         if row.usage.total_tokens and not batch.followed:
             trail = Trail()
             trail.add(Attempt(row.backend, row.model, "ok" if row.state == State.OK else "failed", usage=row.usage, cost=row.cost))
-            registry.record(
-                trail,
-                request_id=uuid.UUID(int=random.getrandbits(128), version=4),
-                source="batch",
-                user_id=batch.user_id,
-                route=batch.model,
-                endpoint=batch.endpoint.removeprefix("/v1/"),
-            )
+            record(trail, uuid.uuid4())
 
 
 def _groups(rows: list[RowResult]) -> Iterator[list[RowResult]]:

@@ -22,7 +22,7 @@ from django.utils import timezone
 from batches import chunks, dispatch, files, finishing, leases, planning, preparing, remote, services, webhooks
 from batches.db import Database
 from batches.models import Batch, BatchRow
-from batches.sending import Sender
+from batches.sending import Sender, recording
 from webapp.background import beside
 
 logger = logging.getLogger("patchbay.batches")
@@ -199,8 +199,7 @@ def sender(batch: Batch) -> Sender:
     """Sends a batch's rows through the routes that its user may use, and records the attempts."""
     from webapp.backends import registry
 
-    record = registry.recording(source="batch", user_id=batch.user_id, route=batch.model, endpoint=batch.endpoint.removeprefix("/v1/"))
-    return Sender(batch, resolve=partial(registry.resolve, user=batch.user), record=record)
+    return Sender(batch, resolve=partial(registry.resolve, user=batch.user), record=recording(batch))
 
 
 _here: Runner | None = None

@@ -16,6 +16,7 @@ from django.db import Error
 
 from batches.models import Batch, BatchRow
 from batches.results import RowResult
+from webapp.backends import registry
 from webapp.backends.admission import Admission, admit
 from webapp.patterns import storable
 from webapp.patterns.batch_results import on_one_line
@@ -42,6 +43,11 @@ class Job:
     length: int
     trail: Trail = field(default_factory=Trail)
     began: float = 0.0
+
+
+def recording(batch: Batch) -> Callable[[Trail, uuid.UUID], None]:
+    """Notes what the rows of a batch used in the attempt log, for usage and budgets."""
+    return registry.recording(source="batch", user_id=batch.user_id, route=batch.model, endpoint=batch.endpoint.removeprefix("/v1/"))
 
 
 class Sender:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from django.test import Client
@@ -12,6 +12,9 @@ from tests.cast import Cast, make_cast
 from tests.live import browser, browser_page, chromium, live, new_live, populated_home, prepared_home
 from tests.machines import postgres, redis
 from tests.upstream import Upstream
+from webapp.backends import registry
+from webapp.backends.db import in_database
+from webapp.backends.services import add_backend
 
 settings.register_profile("patchbay", deadline=None)  # a busy machine is no failure
 settings.load_profile("patchbay")
@@ -61,6 +64,14 @@ def make_upstream() -> Iterator[Callable[..., Upstream]]:
     yield make
     for server in started:
         server.stop(wait=False)
+
+
+@pytest.fixture
+async def up(upstream: Upstream, transactional_db: None) -> AsyncIterator[Upstream]:
+    """The same server as the backend `up`."""
+    await in_database(add_backend, name="up", base_url=upstream.base_url)
+    yield upstream
+    await registry.aclose()
 
 
 @pytest.fixture

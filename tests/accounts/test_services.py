@@ -36,3 +36,12 @@ def test_there_is_only_one_first_administrator(cast: Cast) -> None:
 def test_a_strange_token_does_not_fit() -> None:
     assert not services.setup_token_fits("\ud800")
     assert not services.setup_token_fits("")
+
+
+@pytest.mark.django_db
+def test_single_sign_on_finds_an_account_by_its_address_however_it_is_written(cast: Cast) -> None:
+    User.objects.filter(pk=cast.owner.pk).update(email="Ada@Example.org")
+    assert services.account_of(["ada@example.org", "ADA@example.org", ""]) == cast.owner
+    assert services.account_of(["", "nobody@example.org"]) is None
+    User.objects.filter(pk=cast.other.pk).update(email="ada@example.org")
+    assert services.account_of(["ada@example.org"]) is None  # nobody can say which of the two it is

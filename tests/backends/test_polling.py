@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import pytest
-from asgiref.sync import sync_to_async
 
 from tests.upstream import Upstream, status, stream
-from webapp.backends import polling, registry
+from webapp.backends import polling
 from webapp.backends.models import Health
-from webapp.backends.services import add_backend
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-async def upstream(make_upstream: Callable[..., Upstream], transactional_db: None) -> AsyncIterator[Upstream]:
-    server = make_upstream()
-    await sync_to_async(add_backend)(name="up", base_url=server.base_url)
-    yield server
-    await registry.aclose()
 
 
 async def polled() -> Health:
@@ -29,9 +18,9 @@ async def polled() -> Health:
     return await Health.objects.aget(backend__name="up")
 
 
-async def test_each_look_tells_how_quick_it_is_now(upstream: Upstream) -> None:
+async def test_each_look_tells_how_quick_it_is_now(up: Upstream) -> None:
     slow = stream(0.3, b'{"object": "list", "data": []}', content_type="application/json")
-    upstream.script(slow, path="/v1/models")
+    up.script(slow, path="/v1/models")
     first, second = await polled(), await polled()
     assert (first.state, second.state) == ("up", "up")
     assert first.latency_ms is not None
@@ -42,12 +31,12 @@ async def test_each_look_tells_how_quick_it_is_now(upstream: Upstream) -> None:
     assert second.ok_at > first.ok_at
 
 
-async def test_a_server_that_fails_is_down_until_it_answers_again(upstream: Upstream) -> None:
-    upstream.script(status(500), path="/v1/models")
+async def test_a_server_that_fails_is_down_until_it_answers_again(up: Upstream) -> None:
+    up.script(status(500), path="/v1/models")
     assert (await polled()).state == "down"
     assert (await polled()).state == "up"
 
 
-async def test_a_server_without_a_list_of_models_is_up(upstream: Upstream) -> None:
-    upstream.script(status(404), status(501), path="/v1/models")
+async def test_a_server_without_a_list_of_models_is_up(up: Upstream) -> None:
+    up.script(status(404), status(501), path="/v1/models")
     assert [(await polled()).state for _ in range(2)] == ["up", "up"]

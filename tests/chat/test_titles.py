@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable
 
 import pytest
-from asgiref.sync import sync_to_async
 
 from chat import services, titles
 from chat.models import Conversation, Message
@@ -16,17 +14,8 @@ from tests.upstream import Upstream, says
 from webapp.backends import registry
 from webapp.backends.db import in_database
 from webapp.backends.models import Attempt
-from webapp.backends.services import add_backend
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-async def upstream(make_upstream: Callable[..., Upstream], transactional_db: None) -> AsyncIterator[Upstream]:
-    server = make_upstream()
-    await sync_to_async(add_backend)(name="up", base_url=server.base_url)
-    yield server
-    await registry.aclose()
 
 
 def answered(cast: Cast, backend: str = "up") -> Message:
@@ -38,8 +27,8 @@ def answered(cast: Cast, backend: str = "up") -> Message:
     return kept
 
 
-async def test_the_title_is_the_models_and_what_it_cost_is_recorded(cast: Cast, upstream: Upstream) -> None:
-    upstream.script(says(json.dumps({"title": "Why there are tides"})))
+async def test_the_title_is_the_models_and_what_it_cost_is_recorded(cast: Cast, up: Upstream) -> None:
+    up.script(says(json.dumps({"title": "Why there are tides"})))
     answer = await in_database(answered, cast)
     assert await titles.entitle(answer)
     assert (await Conversation.objects.aget()).title == "Why there are tides"
@@ -48,19 +37,19 @@ async def test_the_title_is_the_models_and_what_it_cost_is_recorded(cast: Cast, 
     assert (attempt.source, attempt.user_id, attempt.model) == ("chat", cast.owner.pk, "small")
 
 
-async def test_a_name_that_the_user_gave_stays(cast: Cast, upstream: Upstream) -> None:
+async def test_a_name_that_the_user_gave_stays(cast: Cast, up: Upstream) -> None:
     answer = await in_database(answered, cast)
     await in_database(services.set_title, conversation_id=answer.conversation_id, title="Mine", by_user=True)
     assert not await titles.entitle(answer)
-    assert upstream.requests == []
+    assert up.requests == []
 
 
-async def test_the_built_in_model_is_not_asked_for_titles(cast: Cast, upstream: Upstream) -> None:
+async def test_the_built_in_model_is_not_asked_for_titles(cast: Cast, up: Upstream) -> None:
     assert not await titles.entitle(await in_database(answered, cast, titles.BUILTIN))
-    assert upstream.requests == []
+    assert up.requests == []
 
 
-async def test_without_a_title_the_first_words_stay(cast: Cast, upstream: Upstream) -> None:
-    upstream.default = says("not JSON")
+async def test_without_a_title_the_first_words_stay(cast: Cast, up: Upstream) -> None:
+    up.default = says("not JSON")
     assert not await titles.entitle(await in_database(answered, cast))
     assert (await Conversation.objects.aget()).title == "Why tides?"

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from requests import RequestException
 
-from webapp.accounts.models import User
+from webapp.accounts import services
 
 logger = logging.getLogger("patchbay.accounts")
 BROKEN = "Try again in a moment, or sign in with a password. If it stays, an administrator finds the reason in the log."
@@ -26,10 +26,9 @@ class Adapter(DefaultSocialAccountAdapter):
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
         if sociallogin.is_existing:
             return
-        verified = [address.email for address in sociallogin.email_addresses if address.verified]
-        found = [user for email in verified if email for user in User.objects.filter(email__iexact=email)[:2]]
-        if len(found) == 1:  # of two with one address nobody can say whose it is
-            sociallogin.connect(request, found[0])
+        user = services.account_of(address.email for address in sociallogin.email_addresses if address.verified)
+        if user:
+            sociallogin.connect(request, user)
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:  # noqa: ARG002 - allauth's signature
         return bool(settings.OIDC_SIGN_UP)

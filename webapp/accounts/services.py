@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
@@ -54,6 +55,12 @@ def create_first_administrator(*, username: str, password: str, email: str = "")
 MANAGERS = "Managers"
 MANAGED_APPS = ("backends",)
 ROLES = ("user", "manager", "administrator")
+
+
+def account_of(addresses: Iterable[str]) -> User | None:
+    """The one account with one of these email addresses; None where there is none, or nobody can say which of several it is."""
+    found = {user.pk: user for address in addresses if address for user in User.objects.filter(email__iexact=address)[:2]}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def seed_roles() -> Group:
