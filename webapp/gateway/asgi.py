@@ -7,7 +7,7 @@ import logging
 from django.db import Error
 
 from webapp.backends.api_registry import ApiError
-from webapp.gateway import catalogue, embeddings, relay, stored
+from webapp.gateway import catalogue, embeddings, messages, relay, stored
 from webapp.gateway.auth import authenticate
 from webapp.gateway.errors import api_error, unavailable
 from webapp.gateway.http import Call, ClientGone
@@ -23,6 +23,8 @@ ROUTES = Routes(
         ("POST", "chat/completions", Endpoint("chat", relay.completions)),
         ("POST", "completions", Endpoint("chat", relay.completions)),
         ("POST", "embeddings", Endpoint("embeddings", embeddings.embeddings)),
+        ("POST", "messages", Endpoint("chat", messages.create_message)),
+        ("POST", "messages/count_tokens", Endpoint("chat", messages.count_tokens)),
         ("GET", "models", Endpoint("models", catalogue.list_models)),
         ("GET", "models/{name}", Endpoint("models", catalogue.retrieve_model)),
         ("POST", "files", Endpoint("files", stored.create_file)),
