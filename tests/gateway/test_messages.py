@@ -12,9 +12,9 @@ import pytest
 
 from tests.gateway.api import Api, Exchange
 from tests.upstream import CUT, STALL, Upstream, chunk, closed_port, error, says, silence, status, stream
-from webapp.backends import registry
-from webapp.backends.db import in_database
 from webapp.backends.models import Attempt
+from webapp.backends.runtime import registry
+from webapp.core.database import in_database
 
 MakeUpstream = Callable[..., Upstream]
 HELLO: Any = [{"role": "user", "content": "hi"}]

@@ -7,15 +7,15 @@ from typing import Any
 
 from django.conf import settings
 
-from webapp.backends import registry
+from webapp.backends.runtime import registry
 from webapp.gateway.auth import Principal
 from webapp.gateway.bodies import parse
+from webapp.gateway.endpoints.completions import EVENT_STREAM, chain_for, served_by
 from webapp.gateway.http import Call
-from webapp.gateway.relay import EVENT_STREAM, chain_for, served_by
+from webapp.patterns.backend import Backend
 from webapp.patterns.errors import InputError
 from webapp.patterns.messages import EventEncoder, check_count, check_request, to_chat, to_message, wants_thinking
-from webapp.patterns.providers.base import Backend
-from webapp.patterns.types import NO_USAGE, Answer, Json, Native, Request, Trail, Usage
+from webapp.patterns.types import NO_USAGE, AttemptLog, Json, Native, Request, Response, Usage
 
 
 async def create_message(call: Call, principal: Principal) -> None:
@@ -33,7 +33,7 @@ async def create_message(call: Call, principal: Principal) -> None:
 
 async def count_tokens(call: Call, principal: Principal) -> None:
     """POST messages/count_tokens: an estimate, by the tokenizer of the route's first model where it is known."""
-    from webapp.patterns.tokens import acount_messages
+    from webapp.patterns.tokens.counting import acount_messages
 
     body = await _read(call)
     check_count(body)
@@ -56,7 +56,7 @@ def translated(body: Json) -> Request:
     return Request(chat, native=Native("messages", body, untranslatable=why))
 
 
-async def _respond(call: Call, answer: Answer, body: Json, trail: Trail) -> None:
+async def _respond(call: Call, answer: Response, body: Json, trail: AttemptLog) -> None:
     if answer.protocol == "messages":
         await call.respond(200, answer.raw, served_by(trail))
         return
@@ -65,7 +65,7 @@ async def _respond(call: Call, answer: Answer, body: Json, trail: Trail) -> None
     await call.respond_json(message, headers=served_by(trail))
 
 
-async def _stream(call: Call, chain: Backend, request: Request, trail: Trail) -> None:
+async def _stream(call: Call, chain: Backend, request: Request, trail: AttemptLog) -> None:
     """Relay a stream as Anthropic's events. Nothing is sent before the first content, as in `relay`."""
     assert request.native is not None
     body = request.native.body
@@ -79,6 +79,6 @@ async def _stream(call: Call, chain: Backend, request: Request, trail: Trail) ->
     await call.end(encoder.close(_usage(trail)))
 
 
-def _usage(trail: Trail) -> Usage:
+def _usage(trail: AttemptLog) -> Usage:
     """Return the tokens of the attempt that was answered, counted by the server or estimated."""
     return trail.served_by.usage if trail.served_by else NO_USAGE

@@ -9,16 +9,16 @@ import pytest
 
 from webapp.patterns.messages import error_body, to_message
 from webapp.patterns.messages.answers import SIGNATURE
-from webapp.patterns.types import Answer, Usage
+from webapp.patterns.types import Response, Usage
 
 
-def completion(message: Any = None, finish: str = "stop", **choice: Any) -> Answer:
+def completion(message: Any = None, finish: str = "stop", **choice: Any) -> Response:
     said = {"role": "assistant", "content": "Hi.", **(message or {})}
     body = {"id": "chatcmpl-1", "choices": [{"index": 0, "message": said, "finish_reason": finish, **choice}]}
-    return Answer(json.dumps(body).encode(), body)
+    return Response(json.dumps(body).encode(), body)
 
 
-def message(answer: Answer, **options: Any) -> dict[str, Any]:
+def message(answer: Response, **options: Any) -> dict[str, Any]:
     return to_message(answer, model="asked", **options)
 
 

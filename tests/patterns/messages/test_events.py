@@ -12,14 +12,14 @@ import pytest
 from webapp.patterns.messages import EventEncoder
 from webapp.patterns.messages.answers import SIGNATURE
 from webapp.patterns.messages.events import PING, PING_SECONDS
-from webapp.patterns.types import Delta, Packet, ToolCallDelta, Usage
+from webapp.patterns.types import Delta, StreamChunk, ToolCallDelta, Usage
 
 TEXT = Delta(text="Hi")
 STOP = Delta(finish_reason="stop")
 
 
-def packet(*deltas: Delta, raw: bytes = b"") -> Packet:
-    return Packet(raw, deltas)
+def packet(*deltas: Delta, raw: bytes = b"") -> StreamChunk:
+    return StreamChunk(raw, deltas)
 
 
 def encode(*deltas: Delta, **options: Any) -> bytes:
@@ -179,9 +179,9 @@ def test_a_chunk_without_a_stop_reason_of_the_server_ends_the_turn() -> None:
     assert events(encoder.close())[-2]["delta"]["stop_reason"] == "end_turn"
 
 
-def native(*blocks: dict[str, Any]) -> Packet:
+def native(*blocks: dict[str, Any]) -> StreamChunk:
     raw = b"".join(b"event: %b\ndata: %b\n\n" % (block["type"].encode(), json.dumps(block).encode()) for block in blocks)
-    return Packet(raw, (), protocol="messages")
+    return StreamChunk(raw, (), protocol="messages")
 
 
 START = native(
@@ -192,7 +192,7 @@ START = native(
 
 def test_a_native_stream_passes_as_it_came() -> None:
     encoder = EventEncoder(model="m")
-    ping = Packet(b"event: ping\ndata: {}\n\n", (), protocol="messages")
+    ping = StreamChunk(b"event: ping\ndata: {}\n\n", (), protocol="messages")
     assert encoder.feed(START) == START.raw
     assert encoder.feed(ping) == ping.raw
     assert encoder.close() == b""
@@ -201,7 +201,7 @@ def test_a_native_stream_passes_as_it_came() -> None:
 def test_another_step_goes_on_after_a_native_stream_that_broke() -> None:
     encoder = EventEncoder(model="m")
     encoder.feed(START)
-    switched = encoder.feed(Packet(b"", (), switch="continue"))
+    switched = encoder.feed(StreamChunk(b"", (), switch="continue"))
     rest = encoder.feed(packet(TEXT)) + encoder.close()
     assert kinds(switched) == ["content_block_stop", "comment"]
     assert kinds(rest) == ["content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop"]
@@ -212,13 +212,13 @@ def test_a_block_that_the_native_stream_ended_is_not_ended_again() -> None:
     encoder = EventEncoder(model="m")
     encoder.feed(START)
     encoder.feed(native({"type": "content_block_stop", "index": 0}))
-    assert kinds(encoder.feed(Packet(b"", (), switch="restart"))) == ["comment"]
+    assert kinds(encoder.feed(StreamChunk(b"", (), switch="restart"))) == ["comment"]
 
 
 def test_a_native_step_that_takes_over_is_written_anew() -> None:
     encoder = EventEncoder(model="m")
     encoder.feed(packet(TEXT))
-    encoder.feed(Packet(b"", (), switch="restart"))
-    taken_over = encoder.feed(Packet(START.raw, (TEXT,), protocol="messages"))
+    encoder.feed(StreamChunk(b"", (), switch="restart"))
+    taken_over = encoder.feed(StreamChunk(START.raw, (TEXT,), protocol="messages"))
     assert kinds(taken_over) == ["content_block_start", "content_block_delta"]
     assert events(taken_over)[0]["index"] == 1

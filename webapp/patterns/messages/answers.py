@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from webapp.patterns.tools import parse_arguments
-from webapp.patterns.types import NO_USAGE, Answer, Json, Usage
+from webapp.patterns.agent.tools import parse_arguments
+from webapp.patterns.types import NO_USAGE, Json, Response, Usage
 
 SIGNATURE: Final = "cGF0Y2hiYXk="
 """The signature of thinking that came from a chat server: Anthropic's own servers would refuse it, so it is never sent to them."""
@@ -29,7 +29,7 @@ def usage_fields(usage: Usage) -> Json:
     }
 
 
-def to_message(answer: Answer, *, model: str, usage: Usage = NO_USAGE, thinking: bool = False, stops: Sequence[str] = ()) -> Json:
+def to_message(answer: Response, *, model: str, usage: Usage = NO_USAGE, thinking: bool = False, stops: Sequence[str] = ()) -> Json:
     """Return the message that a chat completion stands for.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import jiter
 
 from webapp.patterns.messages.answers import SIGNATURE, STOP_REASONS, new_message_id, stop_reason, usage_fields
-from webapp.patterns.types import NO_USAGE, Delta, Json, Packet, ToolCallDelta, Usage
+from webapp.patterns.types import NO_USAGE, Delta, Json, StreamChunk, ToolCallDelta, Usage
 
 PING_SECONDS: Final = 10.0
 """The longest that a client hears nothing while the model thinks unseen."""
@@ -58,7 +58,7 @@ class EventEncoder:
         self._refused = False
         self._usage: Usage | None = None
 
-    def feed(self, packet: Packet) -> bytes:
+    def feed(self, packet: StreamChunk) -> bytes:
         """Return the events that a packet stands for; empty where it adds nothing."""
         if packet.switch:
             return self._switched(packet.switch)

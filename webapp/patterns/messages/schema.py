@@ -8,49 +8,51 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from webapp.patterns.rules import Array, Choice, Flag, Integer, Nullable, Number, Object, OneOf, Rule, Tagged, Text
-from webapp.patterns.schema import check_object
+from webapp.patterns.openai.json_rules import Array, Boolean, Choice, Discriminated, Integer, Nullable, Number, Object, OneOf, Rule, String
+from webapp.patterns.openai.request_schema import check_object
 
-_SOURCE: Final = Object({"type": Text(), "data": Text(), "media_type": Text(), "url": Text(), "file_id": Text()}, required=("type",))
-_TEXT: Final = Object({"text": Text()}, required=("text",))
-_CONTENT_OF_RESULT: Final = OneOf((Text(), Array(Object({"type": Text()}, required=("type",)))))
-_BLOCK: Final = Tagged(
+_SOURCE: Final = Object(
+    {"type": String(), "data": String(), "media_type": String(), "url": String(), "file_id": String()}, required=("type",)
+)
+_TEXT: Final = Object({"text": String()}, required=("text",))
+_CONTENT_OF_RESULT: Final = OneOf((String(), Array(Object({"type": String()}, required=("type",)))))
+_BLOCK: Final = Discriminated(
     "type",
     {
         "text": _TEXT,
         "image": Object({"source": _SOURCE}, required=("source",)),
-        "document": Object({"source": _SOURCE, "title": Nullable(Text()), "context": Nullable(Text())}, required=("source",)),
-        "tool_use": Object({"id": Text(), "name": Text(), "input": Object()}, required=("id", "name", "input")),
+        "document": Object({"source": _SOURCE, "title": Nullable(String()), "context": Nullable(String())}, required=("source",)),
+        "tool_use": Object({"id": String(), "name": String(), "input": Object()}, required=("id", "name", "input")),
         "tool_result": Object(
-            {"tool_use_id": Text(), "content": Nullable(_CONTENT_OF_RESULT), "is_error": Nullable(Flag())}, required=("tool_use_id",)
+            {"tool_use_id": String(), "content": Nullable(_CONTENT_OF_RESULT), "is_error": Nullable(Boolean())}, required=("tool_use_id",)
         ),
-        "thinking": Object({"thinking": Text()}, required=("thinking",)),
-        "search_result": Object({"content": Array(_TEXT), "source": Text(), "title": Text()}, required=("content",)),
+        "thinking": Object({"thinking": String()}, required=("thinking",)),
+        "search_result": Object({"content": Array(_TEXT), "source": String(), "title": String()}, required=("content",)),
     },
     open=True,
 )
-_CONTENT: Final = OneOf((Text(), Array(_BLOCK)))
+_CONTENT: Final = OneOf((String(), Array(_BLOCK)))
 _MESSAGE: Final = Object({"role": Choice(("user", "assistant", "system")), "content": _CONTENT}, required=("role", "content"))
-_TOOL: Final = Object({"name": Text(least=1), "description": Nullable(Text()), "input_schema": Object(), "type": Nullable(Text())})
-_TOOL_CHOICE: Final = Tagged(
+_TOOL: Final = Object({"name": String(least=1), "description": Nullable(String()), "input_schema": Object(), "type": Nullable(String())})
+_TOOL_CHOICE: Final = Discriminated(
     "type",
-    {"auto": Object(), "any": Object(), "none": Object(), "tool": Object({"name": Text(least=1)}, required=("name",))},
+    {"auto": Object(), "any": Object(), "none": Object(), "tool": Object({"name": String(least=1)}, required=("name",))},
 )
 _PROMPT: Final[dict[str, Rule]] = {
-    "model": Text(least=1),
+    "model": String(least=1),
     "messages": Array(_MESSAGE, least=1),
-    "system": Nullable(OneOf((Text(), Array(Tagged("type", {"text": _TEXT}, open=True))))),
+    "system": Nullable(OneOf((String(), Array(Discriminated("type", {"text": _TEXT}, open=True))))),
     "tools": Nullable(Array(_TOOL)),
     "tool_choice": Nullable(_TOOL_CHOICE),
-    "thinking": Nullable(Object({"type": Text(), "budget_tokens": Nullable(Integer(0))}, required=("type",))),
-    "output_config": Nullable(Object({"effort": Nullable(Text()), "format": Nullable(Object())})),
+    "thinking": Nullable(Object({"type": String(), "budget_tokens": Nullable(Integer(0))}, required=("type",))),
+    "output_config": Nullable(Object({"effort": Nullable(String()), "format": Nullable(Object())})),
 }
 _REQUEST: Final = Object(
     {
         **_PROMPT,
         "max_tokens": Integer(0),
-        "stop_sequences": Nullable(Array(Text())),
-        "stream": Nullable(Flag()),
+        "stop_sequences": Nullable(Array(String())),
+        "stream": Nullable(Boolean()),
         "temperature": Nullable(Number()),
         "top_p": Nullable(Number()),
         "top_k": Nullable(Number()),
