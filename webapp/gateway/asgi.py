@@ -6,9 +6,8 @@ import logging
 
 from django.db import Error
 
-from webapp.gateway import messages
 from webapp.gateway.auth import authenticate
-from webapp.gateway.endpoints import completions, embeddings, files_and_batches, model_list
+from webapp.gateway.endpoints import completions, embeddings, files_and_batches, messages, model_list
 from webapp.gateway.errors import api_error, unavailable
 from webapp.gateway.http import Call, ClientGone
 from webapp.gateway.routing import Endpoint, Routes

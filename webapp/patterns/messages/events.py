@@ -30,7 +30,7 @@ PING: Final = event("ping")
 class EventEncoder:
     """The events of one message, in Anthropic's order: `message_start`, blocks one after the other, `message_delta`, `message_stop`.
 
-    Packets of a server that speaks the protocol itself pass as they came, until another step takes over.
+    Chunks of a server that speaks the protocol itself pass as they came, until another step takes over.
 
     Args:
         model: the name that the caller asked for.
@@ -58,19 +58,19 @@ class EventEncoder:
         self._refused = False
         self._usage: Usage | None = None
 
-    def feed(self, packet: StreamChunk) -> bytes:
-        """Return the events that a packet stands for; empty where it adds nothing."""
-        if packet.switch:
-            return self._switched(packet.switch)
-        if packet.protocol == "messages" and (self._native or not self._started):
+    def feed(self, chunk: StreamChunk) -> bytes:
+        """Return the events that a chunk stands for; empty where it adds nothing."""
+        if chunk.switch:
+            return self._switched(chunk.switch)
+        if chunk.protocol == "messages" and (self._native or not self._started):
             self._started = self._native = True
-            self._follow(packet.raw)
-            return packet.raw
+            self._follow(chunk.raw)
+            return chunk.raw
         out = [] if self._started else [self._start()]
-        for delta in packet.deltas:
+        for delta in chunk.deltas:
             self._delta(delta, out)
-        if self._stops and self._finish and b'"stop_reason"' in packet.raw:
-            self._choice = _finishing_choice(packet.raw)
+        if self._stops and self._finish and b'"stop_reason"' in chunk.raw:
+            self._choice = _finishing_choice(chunk.raw)
         return b"".join(out)
 
     def close(self, usage: Usage = NO_USAGE) -> bytes:

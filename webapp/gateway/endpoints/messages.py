@@ -70,11 +70,11 @@ async def _stream(call: Call, chain: Backend, request: Request, trail: AttemptLo
     assert request.native is not None
     body = request.native.body
     encoder = EventEncoder(model=body["model"], thinking=wants_thinking(body), stops=body.get("stop_sequences") or ())
-    async with aclosing(chain.stream(request, trail=trail)) as packets:
-        async for packet in packets:
+    async with aclosing(chain.stream(request, trail=trail)) as chunks:
+        async for chunk in chunks:
             if not call.started:
                 await call.start(200, {**EVENT_STREAM, **served_by(trail)})
-            if events := encoder.feed(packet):
+            if events := encoder.feed(chunk):
                 await call.send(events)
     await call.end(encoder.close(_usage(trail)))
 
