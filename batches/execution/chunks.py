@@ -16,12 +16,11 @@ from django.db import Error
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from batches.execution import leases
-from batches.execution.database import Database
 from batches.execution.result_writer import ResultWriter
 from batches.execution.row_executor import RowExecutor, RowTask
 from batches.models import Batch, BatchChunk, BatchRow
-from webapp.core import bulk
+from webapp.core import bulk, leases
+from webapp.core.database import DatabaseThread
 from webapp.patterns.batch import parallel
 from webapp.patterns.errors import LimitReached
 from webapp.patterns.fallback.throttle import Clock, Retry
@@ -39,7 +38,7 @@ Claim = Callable[[], BatchChunk | None]
 class Work:
     """What working through chunks needs; clocks replaceable in tests."""
 
-    database: Database
+    database: DatabaseThread
     sender: Callable[[Batch], RowExecutor]
     owner: str = field(default_factory=leases.this_worker)
     clock: Clock = field(default_factory=Clock)
