@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 
-from batches.execution import chunks, runner
+from batches.execution import chunks
+from batches.execution.row_executor import make_executor
 from batches.models import Batch, BatchChunk
 from webapp.backends.runtime import registry
 from webapp.celery import app
@@ -38,7 +39,9 @@ async def _work(batch_id: uuid.UUID, chunk_id: int) -> None:
             return
         owner = leases.this_worker()
         claims = _claims(batch, chunk_id, owner)
-        await chunks.work_through(batch, lambda: next(claims, None), chunks.Work(database=database, sender=runner.sender, owner=owner))
+        await chunks.work_through(
+            batch, lambda: next(claims, None), chunks.Work(database=database, make_executor=make_executor, owner=owner)
+        )
         await registry.flush()
     finally:
         await database.aclose()

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from batches import services, webhooks
 from batches.execution import chunks, completion, dispatch
-from batches.execution.row_executor import RowExecutor, recording
+from batches.execution.row_executor import make_executor
 from batches.input import execution_plan, files, validation
 from batches.models import Batch, BatchChunk, BatchRow
 from batches.remote import remote_batches
@@ -167,7 +167,7 @@ class Runner:
             await self._alone(batch, partial(self._finish, status=Status.COMPLETED))
 
     def _tools(self) -> chunks.Work:
-        return chunks.Work(database=self.database, sender=sender, owner=self.owner)
+        return chunks.Work(database=self.database, make_executor=make_executor, owner=self.owner)
 
     async def _stop(self, batch: Batch, status: Batch.Status) -> None:
         """End a batch early: wait a little for those who still work on it, then settle what was not sent."""
@@ -197,13 +197,6 @@ def whole() -> QuerySet[Batch]:
 def later(batch: Batch, wait: timedelta) -> None:
     """Look at the batch again after a while."""
     Batch.objects.filter(pk=batch.pk).update(due_at=timezone.now() + wait)
-
-
-def sender(batch: Batch) -> RowExecutor:
-    """Sends a batch's rows through the routes that its user may use, and records the attempts."""
-    from webapp.backends.runtime import registry
-
-    return RowExecutor(batch, resolve=partial(registry.resolve, user=batch.user), record=recording(batch))
 
 
 _here: Runner | None = None

@@ -82,7 +82,7 @@ async def test_a_ten_minute_storm_of_429_loses_nothing_and_costs_few_calls(owner
     database = DatabaseThread("batches")
     work = Work(
         database=database,
-        sender=lambda batch: Counting(batch, resolve=resolve, record=lambda _trail, _request_id: None),
+        make_executor=lambda batch: Counting(batch, resolve=resolve, record=lambda _trail, _request_id: None),
         clock=Clock(now=lambda: now, sleep=sleep, chance=lambda: 0.5),
     )
     await chunks.work_through(batch, partial(chunks.claim_next, batch, work.owner), work)
@@ -159,7 +159,7 @@ async def test_a_lost_lease_leaves_the_rows_to_the_other_worker(owner: User, ups
     async def resolve(_model: str) -> OpenAIBackend:
         return backend
 
-    work = Work(database=database, sender=lambda b: RowExecutor(b, resolve=resolve, record=lambda _trail, _request_id: None))
+    work = Work(database=database, make_executor=lambda b: RowExecutor(b, resolve=resolve, record=lambda _trail, _request_id: None))
     task = asyncio.create_task(chunks.work_through(batch, partial(chunks.claim_this, batch, await first_chunk(batch), "slow"), work))
     await asyncio.to_thread(upstream.wait_for, 4)
     await in_thread(take_over)(batch)
