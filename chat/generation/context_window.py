@@ -17,7 +17,7 @@ from webapp.patterns.types import Attempt, AttemptLog, Message
 
 RESERVE = 1024
 """Tokens kept free for the answer where the user set no limit."""
-LEAVE_OUT, SUMMARIZE = "leave_out", "summarize"
+LEAVE_OUT, SUMMARIZE = "leave_out", "summarise"  # as conversations store it
 OVERFLOW = [(LEAVE_OUT, "Leave them out"), (SUMMARIZE, "Summarize them")]
 calibration = Calibration()
 """What this process knows of how servers count."""

@@ -56,11 +56,11 @@ async def test_it_is_summarized_on_demand_and_the_summary_serves_again(make_upst
     upstream = make_upstream()
     upstream.default = says("They spoke of words.")
     messages, origins = long_talk(21)
-    job = fit_for(chain_of(upstream, 1500), origins, overflow="summarize")
+    job = fit_for(chain_of(upstream, 1500), origins, overflow="summarise")
     sent = await job.fit(messages, [])
     assert any("They spoke of words." in str(message["content"]) for message in sent)
     assert job.report["summary"] == "They spoke of words."
-    again = fit_for(job.chain, origins, overflow="summarize")
+    again = fit_for(job.chain, origins, overflow="summarise")
     again.summary = context_window.from_json(context_window.as_json(job.summary))
     await again.fit(messages, [])
     assert len([request for request in upstream.requests if request.method == "POST"]) == 1
@@ -103,7 +103,7 @@ def test_the_transcript_marks_what_is_left_out_and_offers_the_choice(cast: Users
     assert page.count('data-fate="left out"') == 1
     assert "1 earlier message did not fit into the window of 512 tokens" in page
     choice = f"/chat/{send['conversation_id']}/overflow/"
-    assert as_other.post(choice, {"how": "summarize"}).status_code == 404
+    assert as_other.post(choice, {"how": "summarise"}).status_code == 404
     assert as_owner.post(choice, {"how": "nonsense"}).status_code == 400
-    assert "summarized" in as_owner.post(choice, {"how": "summarize"}).content.decode()
-    assert Conversation.objects.get().options["overflow"] == "summarize"
+    assert "summarized" in as_owner.post(choice, {"how": "summarise"}).content.decode()
+    assert Conversation.objects.get().options["overflow"] == "summarise"
