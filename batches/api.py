@@ -9,12 +9,15 @@ from typing import TypeVar
 from channels.db import database_sync_to_async
 from django.db.models import Q, QuerySet
 
-from batches import files, outputs, runner, selectors, services
+from batches import selectors, services
+from batches.execution import runner
+from batches.input import files
 from batches.models import Batch, File
-from batches.streaming import in_thread
-from webapp.backends.api_registry import ApiError, Caller, Content, Page, Upload, listing, not_found
+from batches.results import outputs
+from batches.results.downloads import in_thread
 from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
+from webapp.ports.files_and_batches import ApiError, Caller, Content, Page, Upload, listing, not_found
 
 M = TypeVar("M", File, Batch)
 
@@ -155,7 +158,7 @@ class Batches:
     def _create(self, caller: Caller, body: Json) -> Batch:
         file = _file(caller, str(body["input_file_id"]))
         expires = body.get("output_expires_after") or {}
-        return services.create(
+        return services.create_batch(
             user=caller.user,
             input_file=file,
             endpoint=str(body["endpoint"]),
@@ -178,7 +181,7 @@ class Batches:
 
     async def cancel(self, caller: Caller, batch_id: str) -> Json:
         batch = await database_sync_to_async(_batch)(caller, batch_id)
-        cancelled = await database_sync_to_async(services.cancel)(batch=batch)
+        cancelled = await database_sync_to_async(services.cancel_batch)(batch=batch)
         runner.wake()
         return batch_object(cancelled)
 

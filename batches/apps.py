@@ -8,13 +8,15 @@ class BatchesConfig(AppConfig):
     def ready(self) -> None:
         from django.db.models.signals import post_delete
 
-        from batches import api, files, runner, tool
+        from batches import api, tool
+        from batches.execution import runner
+        from batches.input import files
         from batches.models import File
-        from webapp import background
-        from webapp.backends import api_registry
-        from webapp.backends.toolbox import toolbox
+        from webapp.core import background
+        from webapp.ports import files_and_batches
+        from webapp.ports.tools import toolbox
 
         post_delete.connect(files.forget_bytes, sender=File, dispatch_uid="batches.File")
         background.register("batches", runner.service)
-        api_registry.register(files=api.Files(), batches=api.Batches())
+        files_and_batches.register(files=api.Files(), batches=api.Batches())
         toolbox.tool(tool.get_batch_status)

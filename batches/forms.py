@@ -7,11 +7,11 @@ from typing import Any
 
 from django import forms
 
+from batches.input.tables import LINE, Prompting
 from batches.models import Batch
 from batches.services import MAX_CONCURRENCY
-from batches.tables import LINE, Prompting
-from webapp.patterns.batch import ENDPOINTS
-from webapp.patterns.storable import parse_object
+from webapp.patterns.batch.input_file import ENDPOINTS
+from webapp.patterns.sanitize import parse_object
 from webapp.patterns.types import Json
 
 EXECUTORS = [

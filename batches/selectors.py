@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
-from batches import pauses
+from batches.execution import pause_reasons
 from batches.models import Batch, BatchRow, BatchTick, File
 from webapp.accounts.models import User
 
@@ -82,7 +82,7 @@ class Progress:
 def progress(batch: Batch) -> Progress:
     rate = _rate(batch) if batch.is_active else 0.0
     left = (batch.total - batch.done) / rate * 1000 if rate and batch.status == Batch.Status.IN_PROGRESS else None
-    return Progress(batch.done, batch.total, rate, left, pauses.reason(batch))
+    return Progress(batch.done, batch.total, rate, left, pause_reasons.reason(batch))
 
 
 def _rate(batch: Batch) -> float:

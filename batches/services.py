@@ -10,12 +10,12 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from batches import files
+from batches.input import files
 from batches.models import Batch, BatchRow, File
 from webapp.accounts.models import User
-from webapp.patterns.batch import ENDPOINTS
+from webapp.patterns.batch.input_file import ENDPOINTS
 from webapp.patterns.errors import InputError
-from webapp.patterns.providers.addresses import check_url
+from webapp.patterns.http.addresses import check_url
 from webapp.patterns.types import Json
 
 logger = logging.getLogger("patchbay.batches")
@@ -24,7 +24,7 @@ MAX_CONCURRENCY = 512
 METADATA_PAIRS, METADATA_KEY_CHARS, METADATA_VALUE_CHARS = 16, 64, 512
 
 
-def create(
+def create_batch(
     *,
     user: User,
     input_file: File,
@@ -116,7 +116,7 @@ def _check_webhook(url: str) -> None:
         raise InputError(f"The webhook cannot be called: {error.message}", param="webhook_url", code="invalid_value") from None
 
 
-def cancel(*, batch: Batch) -> Batch:
+def cancel_batch(*, batch: Batch) -> Batch:
     """Ask a batch to stop; the runner closes its open requests and keeps what was finished.
 
     Raises:
@@ -131,7 +131,7 @@ def cancel(*, batch: Batch) -> Batch:
     return batch
 
 
-def resume(*, batch: Batch) -> None:
+def resume_batch(*, batch: Batch) -> None:
     """Try a paused batch again now."""
     Batch.objects.filter(pk=batch.pk).update(paused="", paused_at=None, due_at=timezone.now())
 
@@ -166,13 +166,13 @@ def _source(batch: Batch) -> File:
     return batch.input_file
 
 
-def clone(*, batch: Batch) -> Batch:
+def clone_batch(*, batch: Batch) -> Batch:
     """A new batch over the same input with the same options."""
     return _again(batch, _source(batch), name=batch.name, parent=None)
 
 
 def _again(batch: Batch, file: File, *, name: str, parent: Batch | None) -> Batch:
-    return create(
+    return create_batch(
         user=batch.user,
         input_file=file,
         endpoint=batch.endpoint,
@@ -187,7 +187,7 @@ def _again(batch: Batch, file: File, *, name: str, parent: Batch | None) -> Batc
     )
 
 
-def delete_old() -> int:
+def delete_old_batches() -> int:
     """Delete batches that ended longer ago than `BATCH_RETENTION_DAYS`; returns how many."""
     if not settings.BATCH_RETENTION_DAYS:
         return 0
@@ -195,11 +195,11 @@ def delete_old() -> int:
     old = Batch.objects.exclude(status__in=Batch.ACTIVE).filter(created_at__lt=oldest)
     gone = [batch for batch in old.select_related("input_file") if batch.ended_at and batch.ended_at < oldest]
     for batch in gone:
-        delete(batch=batch)
+        delete_batch(batch=batch)
     return len(gone)
 
 
-def delete(*, batch: Batch) -> None:
+def delete_batch(*, batch: Batch) -> None:
     """Delete a batch with its rows and outputs, and its input file where no other batch uses it.
 
     Raises:

@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 
-from batches import chunks, leases, runner
-from batches.db import Database
+from batches.execution import chunks, leases, runner
+from batches.execution.database import Database
 from batches.models import Batch, BatchChunk
-from webapp.backends import registry
+from webapp.backends.runtime import registry
 from webapp.celery import app
 
 CHUNKS_A_TASK = 8

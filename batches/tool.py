@@ -7,7 +7,7 @@ from asgiref.sync import sync_to_async
 from batches import selectors
 from batches.models import Batch
 from webapp.accounts.models import User
-from webapp.patterns.tools import ToolContext, ToolError
+from webapp.patterns.agent.tools import ToolContext, ToolError
 from webapp.patterns.types import Json
 
 NEWEST = 5

@@ -2,27 +2,27 @@
 
 from django.urls import path
 
-from batches import views, views_new, views_remote
+from batches.views import create, monitor, remote
 
 app_name = "batches"
 urlpatterns = [
-    path("", views.index, name="index"),
-    path("remote/", views_remote.remote, name="remote"),
-    path("remote/follow/", views_remote.follow, name="follow"),
-    path("new/", views_new.new, name="new"),
-    path("new/check/", views_new.check, name="check"),
-    path("new/preview/", views_new.preview, name="preview"),
-    path("<uuid:batch_id>/", views.detail, name="detail"),
-    path("<uuid:batch_id>/status/", views.status, name="status"),
-    path("<uuid:batch_id>/rows/", views.rows, name="rows"),
-    path("<uuid:batch_id>/rows/<int:number>/", views.row, name="row"),
-    path("<uuid:batch_id>/cancel/", views.cancel, name="cancel"),
-    path("<uuid:batch_id>/resume/", views.resume, name="resume"),
-    path("<uuid:batch_id>/retry-failed/", views.retry_failed, name="retry-failed"),
-    path("<uuid:batch_id>/search/", views.search, name="search"),
-    path("<uuid:batch_id>/clone/", views.clone, name="clone"),
-    path("<uuid:batch_id>/delete/", views.delete, name="delete"),
-    path("<uuid:batch_id>/output.jsonl", views.output, name="output"),
-    path("<uuid:batch_id>/errors.jsonl", views.errors, name="errors"),
-    path("<uuid:batch_id>/joined.csv", views.joined, name="joined"),
+    path("", monitor.index, name="index"),
+    path("remote/", remote.remote, name="remote"),
+    path("remote/follow/", remote.follow, name="follow"),
+    path("new/", create.new, name="new"),
+    path("new/check/", create.check, name="check"),
+    path("new/preview/", create.preview, name="preview"),
+    path("<uuid:batch_id>/", monitor.detail, name="detail"),
+    path("<uuid:batch_id>/status/", monitor.status, name="status"),
+    path("<uuid:batch_id>/rows/", monitor.rows, name="rows"),
+    path("<uuid:batch_id>/rows/<int:number>/", monitor.row, name="row"),
+    path("<uuid:batch_id>/cancel/", monitor.cancel, name="cancel"),
+    path("<uuid:batch_id>/resume/", monitor.resume, name="resume"),
+    path("<uuid:batch_id>/retry-failed/", monitor.retry_failed, name="retry-failed"),
+    path("<uuid:batch_id>/search/", monitor.search, name="search"),
+    path("<uuid:batch_id>/clone/", monitor.clone, name="clone"),
+    path("<uuid:batch_id>/delete/", monitor.delete, name="delete"),
+    path("<uuid:batch_id>/output.jsonl", monitor.output, name="output"),
+    path("<uuid:batch_id>/errors.jsonl", monitor.errors, name="errors"),
+    path("<uuid:batch_id>/joined.csv", monitor.joined, name="joined"),
 ]

@@ -13,7 +13,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from batches.db import Database
+from batches.execution.database import Database
 from batches.models import Batch
 from webapp.accounts.models import User
 
@@ -72,7 +72,7 @@ async def _post(batch: Batch) -> str:
     """Send the event once; returns what went wrong, empty for nothing."""
     import httpx2
 
-    from webapp.patterns.providers.transport import make_transport
+    from webapp.patterns.http.transport import make_transport
 
     body, now, message_id = message(batch), int(time.time()), f"msg_{batch.id.hex}"
     headers = {

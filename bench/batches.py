@@ -43,7 +43,7 @@ def _prepare_django(home: str) -> None:
 
 
 def lines(count: int, padding: int = 0) -> Iterator[bytes]:
-    from webapp.patterns.batch import request_line
+    from webapp.patterns.batch.input_file import request_line
 
     for number in range(count):
         messages = [{"role": "user", "content": f"Question {number} " + "lorem ipsum " * (padding // 12)}]
@@ -52,7 +52,7 @@ def lines(count: int, padding: int = 0) -> Iterator[bytes]:
 
 def validation(megabytes: int) -> None:
     """MB/s of `patterns.batch.validate`, against reading the same lines with the standard library's json."""
-    from webapp.patterns.batch import validate
+    from webapp.patterns.batch.input_file import validate
 
     raw = b"".join(lines(50_000, max(0, megabytes * 1024 * 1024 // 50_000 - 170)))
     size = len(raw) / 1e6
@@ -133,7 +133,7 @@ async def with_aiohttp(base_url: str, count: int) -> float:
 
 
 async def with_our_connections(base_url: str, count: int) -> float:
-    from webapp.patterns.providers.openai import OpenAIBackend
+    from webapp.patterns.openai.backend import OpenAIBackend
     from webapp.patterns.types import Request
 
     backend = OpenAIBackend("bench", base_url)
@@ -149,14 +149,14 @@ async def with_our_connections(base_url: str, count: int) -> float:
 
 async def ours(base_url: str, count: int) -> float:
     """Rows a second of the embedded runner, from the first row sent to the last answer kept; a small batch before warms it up."""
-    from batches.runner import Runner
-    from webapp.backends import registry
-    from webapp.server import heap
+    from batches.execution.runner import Runner
+    from webapp.backends.runtime import registry
+    from webapp.server import gc_tuning
 
     runner = Runner()
     task = asyncio.create_task(runner.run())
     await _run(base_url, 100)
-    async with heap.service(0.0):  # as the server does once it has settled
+    async with gc_tuning.service(0.0):  # as the server does once it has settled
         batch = await _run(base_url, count)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -179,7 +179,8 @@ async def _run(base_url: str, rows: int) -> Any:
 
 
 def _batch(base_url: str, count: int) -> Any:
-    from batches import files, services
+    from batches import services
+    from batches.input import files
     from webapp.accounts.models import User
     from webapp.backends import services as backends
 
@@ -188,7 +189,7 @@ def _batch(base_url: str, count: int) -> Any:
         backends.add_model(backend=backend, name="m")
     user, _ = User.objects.get_or_create(username="bench")
     file = files.store(user=user, filename="bench.jsonl", purpose="batch", data=lines(count))
-    return services.create(user=user, input_file=file, executor="local", concurrency=AT_ONCE)
+    return services.create_batch(user=user, input_file=file, executor="local", concurrency=AT_ONCE)
 
 
 def monitor_page() -> None:

@@ -13,8 +13,8 @@ from statistics import median
 
 import tiktoken
 
-from webapp.patterns.context import fit
-from webapp.patterns.tokens import Counter, acount_text
+from webapp.patterns.context.fitting import fit
+from webapp.patterns.tokens.counting import Counter, acount_text
 from webapp.patterns.types import Message
 
 MODEL = "gpt-4o"

@@ -139,14 +139,14 @@ async def requests(live: Live, token: str, count: int = 1000) -> None:
 
 
 BATCH = """
-from batches import files, services
+from batches.input import files; from batches import services
 from webapp.accounts.models import User
-from webapp.patterns.batch import request_line
+from webapp.patterns.batch.input_file import request_line
 user = User.objects.get(username="owner")
 body = {{"model": "default", "messages": [{{"role": "user", "content": "1 0"}}]}}
 data = (request_line(f"row-{{number}}", body, endpoint="{chat}") for number in range({rows}))
 file = files.store(user=user, filename="bench.jsonl", purpose="batch", data=data)
-services.create(user=user, input_file=file, executor="local")
+services.create_batch(user=user, input_file=file, executor="local")
 """
 
 

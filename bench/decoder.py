@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx2
 
 from bench.tokens import event
-from webapp.patterns.providers.decoder import StreamDecoder
+from webapp.patterns.openai.decoder import StreamDecoder
 
 ROUNDS = 5
 

@@ -17,10 +17,10 @@ from typing import Any
 import httpx2
 
 from bench.instant import instant_upstream
-from webapp.patterns.breakers import CONSECUTIVE, MemoryBreakers
-from webapp.patterns.fallback import Chain, Step
-from webapp.patterns.providers.openai import OpenAIBackend, package
-from webapp.patterns.providers.transport import PoolTransport
+from webapp.patterns.fallback.breakers import CONSECUTIVE, MemoryBreakers
+from webapp.patterns.fallback.chain import Chain, Step
+from webapp.patterns.http.transport import PoolTransport
+from webapp.patterns.openai.backend import OpenAIBackend, package
 from webapp.patterns.types import Request
 
 ROUNDS = 40

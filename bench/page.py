@@ -72,7 +72,7 @@ MAKE_LONG = """
 import uuid
 from django.utils import timezone
 from chat.models import Conversation, Message
-from chat.view import finished_html
+from chat.html.answer_html import finished_html
 from webapp.accounts.models import User
 
 chat = Conversation.objects.create(user=User.objects.get(username="owner"), title="Long", updated_at=timezone.now())

@@ -15,8 +15,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from bench.instant import instant_upstream
-from webapp.patterns.parallel import run
-from webapp.patterns.providers.openai import OpenAIBackend
+from webapp.patterns.batch.parallel import run
+from webapp.patterns.openai.backend import OpenAIBackend
 from webapp.patterns.types import Request
 
 AT_ONCE = 64

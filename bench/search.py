@@ -69,7 +69,7 @@ def clustered(count: int) -> Matrix:
 
 def vectors(count: int) -> None:
     """The index's ten nearest, memory-mapped, against faiss's flat index."""
-    from search.index.files import VectorFiles
+    from search.index.vector_files import VectorFiles
 
     matrix = clustered(count)
     queries = clustered(60)[20:] + 0.02
@@ -139,7 +139,7 @@ def embedding() -> None:
 
 
 def query(count: int, home: str) -> None:
-    """Whole queries through `search.query`: the vector of the query, both rankings, the passages."""
+    """Whole queries through `search.ranking.query`: the vector of the query, both rankings, the passages."""
     os.environ |= {"PATCHBAY_HOME": home, "PATCHBAY_DETECT": "0", "DJANGO_SETTINGS_MODULE": "webapp.settings"}
     import django
 
@@ -182,9 +182,9 @@ def _fill(count: int) -> Any:
 
 
 async def _ask(user: Any) -> list[tuple[float, float]]:
-    from search import query as searching
-    from search.query import MODES
-    from webapp.backends import registry
+    from search.ranking import query as searching
+    from search.ranking.query import MODES
+    from webapp.backends.runtime import registry
 
     results = []
     chosen = random.Random(9)

@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 
-from webapp.patterns.similarity import SignIndex, normalised, top_k
+from webapp.patterns.embeddings.similarity import SignIndex, normalised, top_k
 
 DIMENSION = 384
 

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx2
 
 from bench.tokens import token_upstream
-from webapp.patterns.breakers import MemoryBreakers
-from webapp.patterns.fallback import Chain, Step
-from webapp.patterns.providers.openai import OpenAIBackend
-from webapp.patterns.providers.transport import PoolTransport
+from webapp.patterns.fallback.breakers import MemoryBreakers
+from webapp.patterns.fallback.chain import Chain, Step
+from webapp.patterns.http.transport import PoolTransport
+from webapp.patterns.openai.backend import OpenAIBackend
 from webapp.patterns.types import Request
 
 STREAMS, TOKENS, PACE = 256, 50, 0.02

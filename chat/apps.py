@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from django.apps import AppConfig
 from django.db.models.signals import post_delete
 
-from webapp import background
+from webapp.core import background
 
 
 class ChatConfig(AppConfig):
@@ -16,17 +16,17 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         """Have the hub run in every server process, and the bytes of uploads go with their rows."""
-        from chat import files
+        from chat import uploads
         from chat.models import Upload
 
-        post_delete.connect(files.forget_bytes, sender=Upload, dispatch_uid="chat.Upload")
+        post_delete.connect(uploads.forget_bytes, sender=Upload, dispatch_uid="chat.Upload")
         background.register("chat", _hub)
-        background.register("chat uploads", files.service)
+        background.register("chat uploads", uploads.service)
 
 
 def _hub() -> AbstractAsyncContextManager[None]:
-    from chat.generate import write
-    from chat.hub import running
-    from chat.titles import entitle
+    from chat.generation.generate import write
+    from chat.generation.titles import generate_title
+    from chat.streaming.hub import running
 
-    return running(write, entitle)
+    return running(write, generate_title)

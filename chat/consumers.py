@@ -14,12 +14,13 @@ from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from chat import files, fragments, selectors, services
-from chat.attachment import Attachment
-from chat.hub import hub
+from chat import selectors, services, uploads
+from chat.html import fragments
 from chat.services import Refused, Started
+from chat.streaming.hub import hub
+from chat.streaming.subscription import Attachment
 from webapp.accounts.models import User
-from webapp.backends.db import in_database
+from webapp.core.database import in_database
 from webapp.patterns.errors import InputError
 
 MAX_MESSAGE = 2_000_000
@@ -97,14 +98,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
         def write() -> Started:
             ids = hub().id, self.conversation_id
-            return services.send(owner=ids[0], conversation_id=ids[1], user=self.user, text=text, model=model, attachments=attached)
+            return services.send_message(owner=ids[0], conversation_id=ids[1], user=self.user, text=text, model=model, attachments=attached)
 
         await self.start(write, text)
 
     async def _compare(self, text: str, models: list[str], attached: list[dict[str, Any]]) -> None:
         owner, id_ = hub().id, self.conversation_id
         await hub().begin_all(
-            lambda: services.compare(owner=owner, conversation_id=id_, user=self.user, text=text, models=models, attachments=attached)
+            lambda: services.compare_models(
+                owner=owner, conversation_id=id_, user=self.user, text=text, models=models, attachments=attached
+            )
         )
         self.attachment.post(fragments.sent(text))
 
@@ -112,21 +115,21 @@ class ChatConsumer(AsyncWebsocketConsumer):
         shown = selectors.conversation_or_fresh(self.conversation_id, self.user)
         title = str(shown.title) or services.first_words(text) or "files"
         try:
-            files.index(user=self.user, conversation_id=self.conversation_id, title=title, items=attached)
+            uploads.index(user=self.user, conversation_id=self.conversation_id, title=title, items=attached)
         except InputError as error:
             raise Refused(error.message) from None
 
     async def on_edit(self, body: dict[str, Any]) -> None:
         message, text = _message(body), _text(body, "text")
-        await self.start(lambda: services.edit(owner=hub().id, message_id=message, user=self.user, text=text))
+        await self.start(lambda: services.edit_message(owner=hub().id, message_id=message, user=self.user, text=text))
 
     async def on_regenerate(self, body: dict[str, Any]) -> None:
         message = await self._answer(body)
-        await self.start(lambda: services.regenerate(owner=hub().id, message_id=message, user=self.user, model=_text(body, "model")))
+        await self.start(lambda: services.regenerate_answer(owner=hub().id, message_id=message, user=self.user, model=_text(body, "model")))
 
     async def on_continue(self, body: dict[str, Any]) -> None:
         message = await self._answer(body)
-        await self.start(lambda: services.resume(owner=hub().id, message_id=message, user=self.user))
+        await self.start(lambda: services.continue_answer(owner=hub().id, message_id=message, user=self.user))
 
     async def on_stop(self, _body: dict[str, Any]) -> None:
         await hub().request_stop(self.conversation_id, self.user)

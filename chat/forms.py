@@ -7,12 +7,12 @@ from typing import Any
 
 from django import forms
 
-from chat import fitting
+from chat.generation import context_window
 from chat.models import Conversation, Prompt
 from chat.prompts import COMMANDS
 from webapp.accounts.models import User
-from webapp.backends.toolbox import toolbox
-from webapp.patterns.storable import parse_object
+from webapp.patterns.sanitize import parse_object
+from webapp.ports.tools import toolbox
 
 
 class SettingsForm(forms.Form):
@@ -22,7 +22,9 @@ class SettingsForm(forms.Form):
     temperature = forms.FloatField(required=False, min_value=0, max_value=2, widget=forms.NumberInput(attrs={"step": "0.1"}))
     top_p = forms.FloatField(required=False, min_value=0, max_value=1, widget=forms.NumberInput(attrs={"step": "0.05"}))
     max_tokens = forms.IntegerField(required=False, min_value=1, max_value=1_000_000, label="Longest answer, in tokens")
-    overflow = forms.ChoiceField(required=False, choices=fitting.OVERFLOW, label="Messages that no longer fit into the model's window")
+    overflow = forms.ChoiceField(
+        required=False, choices=context_window.OVERFLOW, label="Messages that no longer fit into the model's window"
+    )
     tools = forms.MultipleChoiceField(
         required=False, widget=forms.CheckboxSelectMultiple, help_text="Tools that change something ask before they run."
     )
@@ -42,7 +44,7 @@ class SettingsForm(forms.Form):
             "system_prompt": conversation.system_prompt,
             **{name: options.get(name) for name in ("temperature", "top_p", "max_tokens")},
             "tools": options.get("tools", names),
-            "overflow": options.get("overflow", fitting.LEAVE_OUT),
+            "overflow": options.get("overflow", context_window.LEAVE_OUT),
             "json_schema": json.dumps(schema, indent=2) if schema else "",
         }
         super().__init__(data, initial=initial)

@@ -31,7 +31,9 @@ class Conversation(models.Model):
     folder = models.CharField(max_length=100, blank=True)
     pinned = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
-    analysis = models.JSONField(default=dict, blank=True, help_text="Summary, tags and confidence, as a model saw them (`chat.analysis`).")
+    analysis = models.JSONField(
+        default=dict, blank=True, help_text="Summary, tags and confidence, as a model saw them (`chat.generation.analysis`)."
+    )
     share_token = models.CharField(max_length=40, null=True, blank=True, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(db_index=True)
@@ -103,7 +105,7 @@ class SentRequest(models.Model):
 
 
 class Upload(models.Model):
-    """A file that a user put into the composer; stored under its id (`chat.files`). It goes with the conversation that it was sent to."""
+    """A file that a user put into the composer; stored under its id (`chat.uploads`). It goes with the conversation that it was sent to."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chat_uploads")
@@ -170,7 +172,7 @@ class Generation(models.Model):
 
 
 class LogRow(models.Model):
-    """What a generation wrote since its last row: events (`chat.answer`), numbered without gaps. Gone when the answer is whole."""
+    """What a generation wrote since its last row: events (`chat.streaming.answer`), numbered without gaps. Gone when the answer is whole."""
 
     generation = models.ForeignKey(Generation, on_delete=models.CASCADE, related_name="log")
     seq = models.PositiveIntegerField()

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from chat import files
+from chat import uploads
 from chat.models import Conversation, Generation, LogRow, Message, Prompt, Upload
 from chat.prompts import COMMANDS
 from webapp.accounts.models import User
@@ -209,7 +209,7 @@ def attached(user: User, conversation_id: UUID, ids: object) -> list[dict[str, A
         upload = Upload.objects.filter(free, id=id_, user=user).first() if id_ else None
         if upload is None:
             raise NotFound(str(value))
-        found.append(files.entry(upload))
+        found.append(uploads.entry(upload))
     return found
 
 

@@ -14,14 +14,14 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from chat import selectors
-from chat.answer import Answer
+from chat.html.answer_html import finished_html
 from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest, Upload
-from chat.view import finished_html
+from chat.streaming.answer import Answer
 from webapp.accounts.models import User
-from webapp.backends import attached
-from webapp.backends.db import AWAY
-from webapp.patterns import storable
+from webapp.core.database import DB_UNAVAILABLE
+from webapp.patterns import sanitize
 from webapp.patterns.errors import BudgetSpent, LimitReached, PatternError
+from webapp.ports import conversation_documents
 
 logger = logging.getLogger("patchbay.chat")
 MAX_TEXT = 1_000_000
@@ -75,7 +75,7 @@ class Outcome:
         self.finish_reason = error.code if isinstance(error, BudgetSpent | LimitReached) else ""
 
 
-def send(
+def send_message(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Sequence[dict[str, Any]] = ()
 ) -> Started:
     """Add a question to the end of the shown branch (in a new conversation, if the id is fresh), and begin its answer."""
@@ -98,14 +98,14 @@ def send(
     return _begin(owner, conversation, question, question=question, created=created)
 
 
-def compare(
+def compare_models(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, models: Sequence[str], attachments: Sequence[dict[str, Any]] = ()
 ) -> list[Started]:
     """Ask two or three routes the same question at once: sibling answers, shown side by side until one is picked."""
     names = list(dict.fromkeys(filter(None, map(_model, models))))
     if not 2 <= len(names) <= MAX_COMPARED:
         raise Refused(f"Choose two or three different models to compare, not {len(names)}.")
-    first = send(owner=owner, conversation_id=conversation_id, user=user, text=text, model=names[0], attachments=attachments)
+    first = send_message(owner=owner, conversation_id=conversation_id, user=user, text=text, model=names[0], attachments=attachments)
     first.answer.compare = first.generation.id
     first.answer.save(update_fields=["compare"])
     return [first, *(_beside(first, slot, model) for slot, model in enumerate(names[1:], 1))]
@@ -120,19 +120,19 @@ def _beside(first: Started, slot: int, model: str) -> Started:
     return Started(generation, conversation, answer)
 
 
-def pick(*, message: Message) -> None:
+def pick_answer(*, message: Message) -> None:
     """End a comparison: the conversation goes on with this answer and its model; the others stay as branches."""
     if message.compare is None:
         raise Refused("This comparison is over.")
     _end_comparison(message.conversation_id)
-    change(conversation=message.conversation, leaf=message, model=message.model, updated_at=timezone.now())
+    change_conversation(conversation=message.conversation, leaf=message, model=message.model, updated_at=timezone.now())
 
 
 def _end_comparison(conversation_id: UUID) -> None:
     Message.objects.filter(conversation=conversation_id, compare__isnull=False).update(compare=None)
 
 
-def edit(*, owner: UUID, message_id: UUID, user: User, text: str) -> Started:
+def edit_message(*, owner: UUID, message_id: UUID, user: User, text: str) -> Started:
     """Ask a question of the branch differently: a sibling of it, and an answer."""
     old = selectors.message(message_id, user)
     if old.role != Role.USER:
@@ -147,7 +147,7 @@ def edit(*, owner: UUID, message_id: UUID, user: User, text: str) -> Started:
     return _begin(owner, old.conversation, question, question=question, moved=True)
 
 
-def regenerate(*, owner: UUID, message_id: UUID, user: User, model: str = "") -> Started:
+def regenerate_answer(*, owner: UUID, message_id: UUID, user: User, model: str = "") -> Started:
     """Answer the same question again, beside the old answer."""
     old = selectors.message(message_id, user)
     if old.role != Role.ASSISTANT or old.parent is None:
@@ -157,7 +157,7 @@ def regenerate(*, owner: UUID, message_id: UUID, user: User, model: str = "") ->
     return _begin(owner, old.conversation, old.parent, moved=True)
 
 
-def resume(*, owner: UUID, message_id: UUID, user: User) -> Started:
+def continue_answer(*, owner: UUID, message_id: UUID, user: User) -> Started:
     """Go on with an answer that was stopped, interrupted or cut, in the same message."""
     answer = selectors.message(message_id, user)
     if answer.role != Role.ASSISTANT or answer.status == Status.STREAMING:
@@ -207,13 +207,13 @@ def _run(owner: UUID, conversation: Conversation, answer: Message, **details: An
     return Started(generation, conversation, answer, **details)
 
 
-def finish(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome, html: str) -> Message | None:
+def finish_generation(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome, html: str) -> Message | None:
     """Keep the whole answer and drop its log; None when another process declared it interrupted meanwhile."""
     if not Generation.objects.filter(id=generation_id, running=True).update(running=False):
         return None
     message = Message.objects.select_related("conversation").get(generations=generation_id)
     sent = [
-        SentRequest(message=message, number=len(message.trail) + place, base_url=base_url, body=storable.clean(body))
+        SentRequest(message=message, number=len(message.trail) + place, base_url=base_url, body=sanitize.clean(body))
         for place, (base_url, body) in outcome.requests.items()
     ]
     SentRequest.objects.bulk_create(sent)
@@ -230,10 +230,10 @@ def _fill(message: Message, parts: list[dict[str, Any]], outcome: Outcome, html:
     message.text = "\n\n".join(part["text"] for part in parts if part["kind"] == "text")
     message.html = html
     message.status = outcome.status
-    message.error = storable.text(outcome.error)[:2000]
-    message.finish_reason = storable.text(outcome.finish_reason)[:20]
-    message.trail = [*message.trail, *storable.clean(outcome.trail)]
-    message.report = storable.clean(outcome.report) or message.report
+    message.error = sanitize.text(outcome.error)[:2000]
+    message.finish_reason = sanitize.text(outcome.finish_reason)[:20]
+    message.trail = [*message.trail, *sanitize.clean(outcome.trail)]
+    message.report = sanitize.clean(outcome.report) or message.report
     message.finished_at = timezone.now()
     message.save()
 
@@ -251,17 +251,17 @@ def stops_requested(owner: UUID) -> list[UUID]:
     return list(Generation.objects.filter(owner=owner, running=True, stop_requested=True).values_list("id", flat=True))
 
 
-def announce(owner: UUID) -> None:
+def heartbeat(owner: UUID) -> None:
     """Say that this process lives."""
     Owner.objects.update_or_create(id=owner, defaults={"seen_at": timezone.now()})
 
 
-def withdraw(owner: UUID) -> None:
+def deregister(owner: UUID) -> None:
     """This process ends in order: nothing of it runs any more."""
     Owner.objects.filter(id=owner).delete()
 
 
-def reap(me: UUID) -> list[UUID]:
+def interrupt_orphans(me: UUID) -> list[UUID]:
     """Mark the generations of dead processes as interrupted, keeping what their log has; the conversations concerned."""
     Owner.objects.filter(seen_at__lt=timezone.now() - OWNER_SILENCE).exclude(id=me).delete()
     living = Owner.objects.values("id")
@@ -273,13 +273,13 @@ def _ended(generation: Generation) -> bool:
     """Interrupt an orphan; one whose log makes an answer that the database refuses ends without it, and holds up no other."""
     try:
         return _interrupt(generation)
-    except AWAY:
+    except DB_UNAVAILABLE:
         raise
     except (DatabaseError, ValueError):
         logger.exception("The database refused the answer of %s", generation.id)
         outcome, before = Outcome(status=Status.FAILED, error=REFUSED), generation.message
         with transaction.atomic():
-            return finish(generation_id=generation.id, parts=before.parts, outcome=outcome, html=before.html) is not None
+            return finish_generation(generation_id=generation.id, parts=before.parts, outcome=outcome, html=before.html) is not None
 
 
 @transaction.atomic
@@ -292,7 +292,7 @@ def _interrupt(generation: Generation) -> bool:
     parts = answer.as_json()
     outcome = Outcome(status=Status.INTERRUPTED, error="The server stopped while this answer was being written.")
     html = finished_html(generation.message_id, parts)
-    return finish(generation_id=generation.id, parts=parts, outcome=outcome, html=html) is not None
+    return finish_generation(generation_id=generation.id, parts=parts, outcome=outcome, html=html) is not None
 
 
 def first_words(text: str) -> str:
@@ -311,22 +311,22 @@ def set_title(*, conversation_id: UUID, title: str, by_user: bool) -> bool:
     return bool(rows.update(title=" ".join(title.replace("\x00", " ").split())[:200], titled=True))
 
 
-def configure(*, conversation: Conversation, system_prompt: str, options: dict[str, Any]) -> None:
+def update_settings(*, conversation: Conversation, system_prompt: str, options: dict[str, Any]) -> None:
     """Set what is sent with each question; a fresh conversation comes to be by it."""
     conversation.system_prompt, conversation.options = system_prompt, options
     conversation.updated_at = timezone.now()
     conversation.save()
 
 
-def share(*, conversation: Conversation, on: bool) -> None:
+def share_conversation(*, conversation: Conversation, on: bool) -> None:
     """Make a link that shows the conversation to whoever has it, or take it back."""
     conversation.share_token = secrets.token_urlsafe(24) if on else None
     conversation.save(update_fields=["share_token"])
 
 
-def delete(*, conversation: Conversation) -> None:
+def delete_conversation(*, conversation: Conversation) -> None:
     """Delete a conversation with all its branches and documents."""
-    if documents := attached.documents():
+    if documents := conversation_documents.documents():
         documents.forget(user=conversation.user, conversation_id=conversation.id)
     conversation.delete()
 
@@ -354,7 +354,7 @@ def delete_from(*, message: Message) -> None:
     conversation.uploads.exclude(id__in=[item["id"] for items in kept for item in items]).delete()
 
 
-def change(*, conversation: Conversation, **fields: Any) -> None:
+def change_conversation(*, conversation: Conversation, **fields: Any) -> None:
     """Set plain fields of a conversation (model, system_prompt, options, pinned, archived, folder, share_token)."""
     for name, value in fields.items():
         setattr(conversation, name, value)
@@ -374,9 +374,9 @@ def delete_prompt(*, prompt: Prompt) -> None:
     prompt.delete()
 
 
-def move(*, conversation: Conversation, folder: str) -> None:
+def move_to_folder(*, conversation: Conversation, folder: str) -> None:
     """Put a conversation into the folder of this name; an empty name takes it out."""
-    change(conversation=conversation, folder=_folder_name(folder))
+    change_conversation(conversation=conversation, folder=_folder_name(folder))
 
 
 def rename_folder(*, user: User, name: str, to: str) -> None:

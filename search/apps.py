@@ -7,14 +7,14 @@ class SearchConfig(AppConfig):
 
     def ready(self) -> None:
         from search import signals, tool, worker
-        from search.attached import Attached
-        from search.collected import collect
-        from webapp import background
-        from webapp.backends import attached, collected
-        from webapp.backends.toolbox import toolbox
+        from search.conversation_documents import Attached
+        from search.text_collections import collect
+        from webapp.core import background
+        from webapp.ports import conversation_documents, text_collections
+        from webapp.ports.tools import toolbox
 
         signals.connect()
         background.register("search", worker.service)
         toolbox.tool(tool.search_documents)
-        attached.register(Attached())
-        collected.register(collect)
+        conversation_documents.register(Attached())
+        text_collections.register(collect)

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from webapp.accounts.models import User
-from webapp.patterns import embeddings
+from webapp.patterns.embeddings import embedding
 from webapp.patterns.errors import EmbeddingError
-from webapp.patterns.types import Trail
+from webapp.patterns.types import AttemptLog
 
 if TYPE_CHECKING:
     from search.models import Index
-    from webapp.patterns.similarity import Matrix
+    from webapp.patterns.embeddings.similarity import Matrix
 
-LIMITS = embeddings.Limits(batch_size=64, batch_tokens=16_000, concurrency=2)
+LIMITS = embedding.Limits(batch_size=64, batch_tokens=16_000, concurrency=2)
 KEPT_QUERIES = 512
 
 
@@ -40,12 +40,12 @@ async def embed(texts: Sequence[str], *, model: str, user: User | None, answered
         EmbeddingError: the answer cannot be used, or another model answered than `answered_by`.
         BackendError, ChainError: nobody answered.
     """
-    from webapp.backends import registry
+    from webapp.backends.runtime import registry
 
     chain = await registry.resolve(model, user=user)
-    trail = Trail()
+    trail = AttemptLog()
     try:
-        matrix = await embeddings.embed(chain, texts, limits=LIMITS, trail=trail)
+        matrix = await embedding.embed(chain, texts, limits=LIMITS, trail=trail)
     finally:
         registry.record(
             trail, request_id=uuid.uuid4(), source="search", user_id=user.pk if user else None, route=model, endpoint="embeddings"

@@ -15,14 +15,14 @@ from pydantic import BaseModel, Field
 
 from search import leases
 from search.models import Document
-from webapp.backends.db import AWAY, in_database
-from webapp.patterns import storable
+from webapp.core.database import DB_UNAVAILABLE, in_database
+from webapp.patterns import sanitize
 from webapp.patterns.errors import PatternError
-from webapp.patterns.types import Request, Trail
+from webapp.patterns.types import AttemptLog, Request
 
 if TYPE_CHECKING:
     from webapp.accounts.models import User
-    from webapp.patterns.fallback import Chain
+    from webapp.patterns.fallback.chain import Chain
 
 logger = logging.getLogger("patchbay.search")
 EXCERPT_CHARS = 6000
@@ -38,8 +38,8 @@ class Description(BaseModel):
 
     def fields(self) -> dict[str, object]:
         """As the document keeps it."""
-        tags = sorted({storable.text(tag).strip().lower()[:40] for tag in self.tags if tag.strip()})
-        return {"summary": storable.text(self.summary), "tags": tags, "confidence": self.confidence}
+        tags = sorted({sanitize.text(tag).strip().lower()[:40] for tag in self.tags if tag.strip()})
+        return {"summary": sanitize.text(self.summary), "tags": tags, "confidence": self.confidence}
 
 
 def claim() -> UUID | None:
@@ -59,14 +59,14 @@ async def describe(pk: UUID) -> None:
             found = await _description(pk)
         await in_database(row.update, to_describe=None, leased_until=None, why="", **found.fields())
     except PatternError as error:
-        why = " ".join(storable.text(error.message).split())
+        why = " ".join(sanitize.text(error.message).split())
         await in_database(row.update, to_describe=None, leased_until=None, why=f"No summary: {why}"[:500])
     except asyncio.CancelledError:
         await asyncio.shield(in_database(row.update, leased_until=None))
         raise
     except Document.DoesNotExist:
         logger.info("document %s was deleted before it was described", pk)
-    except AWAY:
+    except DB_UNAVAILABLE:
         raise  # it is described when the lease is over
     except Exception as error:
         logger.exception("describing document %s broke", pk)
@@ -75,7 +75,7 @@ async def describe(pk: UUID) -> None:
 
 
 async def _description(pk: UUID) -> Description:
-    from webapp.backends import registry
+    from webapp.backends.runtime import registry
 
     document = await in_database(Document.objects.select_related("collection__owner").get, pk=pk)
     owner = document.collection.owner
@@ -83,11 +83,11 @@ async def _description(pk: UUID) -> Description:
 
 
 async def _ask(chain: Chain, document: Document, owner: User) -> Description:
-    from webapp.backends import registry
-    from webapp.patterns.structured import parse
+    from webapp.backends.runtime import registry
+    from webapp.patterns.agent.structured import parse
 
     prompt = PROMPT.format_map({"name": document.name, "text": document.text[:EXCERPT_CHARS]})
-    trail = Trail()
+    trail = AttemptLog()
     try:
         return (await parse(chain, Request.chat([{"role": "user", "content": prompt}]), Description, trail=trail)).value
     finally:

@@ -14,7 +14,7 @@ from webapp.accounts.models import User
 
 
 def _models(user: User, *, embeddings: bool) -> list[tuple[str, str]]:
-    from webapp.backends import registry
+    from webapp.backends.runtime import registry
 
     offered = async_to_sync(registry.offered)(user)
     usable = [model for model in offered if (model.embeddings if embeddings else model.chat and not model.embeddings)]

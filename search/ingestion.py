@@ -14,16 +14,16 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from search import filling, leases, services, wakeup
+from search import leases, services, worker_events
 from search.chunking import passages
-from search.index import engine
+from search.index import embed_index, engine
 from search.models import Chunk, Collection, Document, Index, scope
 from search.parsing.bounded import parse
 from search.parsing.document import Parsed, Unreadable
-from webapp.backends.db import AWAY, in_database
-from webapp.patterns.embeddings import content_key
+from webapp.core.database import DB_UNAVAILABLE, in_database
+from webapp.patterns.embeddings.embedding import content_key
 from webapp.patterns.errors import PatternError
-from webapp.patterns.tokens import count_text
+from webapp.patterns.tokens.counting import count_text
 
 logger = logging.getLogger("patchbay.search")
 MAX_TRIES = 3
@@ -53,7 +53,7 @@ async def ingest(pk: UUID) -> None:
         raise
     except Document.DoesNotExist:
         logger.info("document %s was deleted while it was read", pk)
-    except AWAY:
+    except DB_UNAVAILABLE:
         raise  # the database's trouble is not the document's: it is taken up again when the lease is over
     except Exception as error:
         logger.exception("ingesting document %s broke", pk)
@@ -125,7 +125,7 @@ async def _embed(document: Document) -> None:
         if index.pk == serving:
             await in_database(_set, document.pk, embedded=done)
         try:
-            await filling.fill(index, todo, user=document.collection.owner, progress=progress if index.pk == serving else silent)
+            await embed_index.fill(index, todo, user=document.collection.owner, progress=progress if index.pk == serving else silent)
         except PatternError as error:
             if index.pk == serving:
                 raise
@@ -165,7 +165,7 @@ def _finish(pk: UUID, *, describe: bool) -> None:
             replaced = older.replaces_id
             services.delete_document(document=older)
     if describe:
-        wakeup.wake()
+        worker_events.wake()
 
 
 def _fail(pk: UUID, why: str) -> None:

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from webapp.backends.db import in_database
-from webapp.background import beside
+from webapp.core.background import run_tasks
+from webapp.core.database import in_database
 
 LEASE: timedelta = settings.LEASE
 RENEW_SECONDS = LEASE.total_seconds() / 3
@@ -38,5 +38,5 @@ async def renewed(row: QuerySet[Any]) -> AsyncGenerator[None, None]:
             await asyncio.sleep(RENEW_SECONDS)
             await in_database(row.update, leased_until=timezone.now() + LEASE)
 
-    async with beside(lease=renew):
+    async with run_tasks(lease=renew):
         yield

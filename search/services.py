@@ -17,7 +17,7 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from search import wakeup
+from search import worker_events
 from search.index import engine
 from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index
 from webapp.accounts.models import User
@@ -124,7 +124,7 @@ def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Adde
         raise
     for failed in namesakes.filter(state=Document.State.FAILED) if replace else ():
         delete_document(document=failed)
-    wakeup.wake()
+    worker_events.wake()
     return Added(document, existed=False)
 
 
@@ -199,14 +199,14 @@ def retry_document(*, document: Document) -> None:
     """Queue a failed document again."""
     changed = Document.objects.filter(pk=document.pk, state=Document.State.FAILED)
     changed.update(state=Document.State.QUEUED, why="", tries=0, leased_until=None)
-    wakeup.wake()
+    worker_events.wake()
 
 
 def describe_documents(*, documents: QuerySet[Document]) -> None:
     """Have those of these documents that are ready described, anew where they are already, in collections that name a model for it."""
     ready = documents.filter(state=Document.State.READY).exclude(collection__describe_with="")
     ready.update(to_describe=True, why="")
-    wakeup.wake()
+    worker_events.wake()
 
 
 def change_model(*, collection: Collection, model: str) -> Index:
@@ -215,14 +215,14 @@ def change_model(*, collection: Collection, model: str) -> Index:
         locked = Collection.objects.select_for_update().get(pk=collection.pk)
         locked.indexes.exclude(pk=locked.serving_id or 0).delete()
         index = Index.objects.create(collection=locked, model=model)
-    wakeup.wake()
+    worker_events.wake()
     return index
 
 
 def build_again(*, index: Index) -> None:
     """Fill an index that failed, or that served before, with what it lacks; then it serves."""
     Index.objects.filter(pk=index.pk).update(state=Index.State.BUILDING, why="", leased_until=None)
-    wakeup.wake()
+    worker_events.wake()
 
 
 def drop_index(*, index: Index) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from webapp.patterns.tools import ToolContext, ToolError
+from webapp.patterns.agent.tools import ToolContext, ToolError
 
 if TYPE_CHECKING:
     from webapp.accounts.models import User
@@ -25,14 +25,15 @@ async def search_documents(
         collection: the name of a collection to search alone; empty for all.
         limit: how many passages, 1 to 20.
     """
-    from search import attached, citations
-    from search import query as searching
+    from search import conversation_documents
+    from search.ranking import citations
+    from search.ranking import query as searching
     from search.selectors import Filters
 
     user = await _user(me)
     results = await searching.search(user, query, filters=Filters(collection=await _collection(user, collection)), limit=limit)
     found = results.found
-    if not collection and (own := await attached.collection_of(user, me.conversation_id)):
+    if not collection and (own := await conversation_documents.collection_of(user, me.conversation_id)):
         first = (await searching.search(user, query, filters=Filters(collection=own), limit=limit)).found
         known = {result.chunk.pk for result in first}
         found = [*first, *(result for result in found if result.chunk.pk not in known)][:limit]

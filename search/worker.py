@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from search import enrichment, filling, ingestion, reindexing, wakeup
-from webapp.backends.db import in_database
-from webapp.background import beside
+from search import enrichment, ingestion, worker_events
+from search.index import embed_index, rebuild
+from webapp.core.background import run_tasks
+from webapp.core.database import in_database
 
 WORKERS = 2
 """While one document is embedded, the next is read."""
@@ -19,7 +20,7 @@ async def service() -> AsyncGenerator[None, None]:
     """Work until left; what is unfinished then is given back and goes on at the next start."""
     workers = {f"documents {number}": partial(_forever, _next_document) for number in range(WORKERS)}
     indexes, descriptions = partial(_forever, _next_index), partial(_forever, _next_description)
-    async with beside(**workers, indexes=indexes, descriptions=descriptions, comparing=partial(in_database, filling.reconcile)):
+    async with run_tasks(**workers, indexes=indexes, descriptions=descriptions, comparing=partial(in_database, embed_index.reconcile)):
         yield
 
 
@@ -27,7 +28,7 @@ async def _forever(step: Callable[[], Awaitable[bool]]) -> None:
     """Take step after step, and wait while there is nothing to do."""
     while True:
         if not await step():
-            await wakeup.wait()
+            await worker_events.wait()
 
 
 async def _next_document() -> bool:
@@ -38,9 +39,9 @@ async def _next_document() -> bool:
 
 
 async def _next_index() -> bool:
-    index = await in_database(reindexing.claim)
+    index = await in_database(rebuild.claim)
     if index is not None:
-        await reindexing.build(index)
+        await rebuild.build(index)
     return index is not None
 
 

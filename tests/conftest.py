@@ -8,13 +8,13 @@ import pytest
 from django.test import Client
 from hypothesis import settings
 
-from tests.cast import Cast, make_cast
 from tests.live import browser, browser_page, chromium, live, new_live, populated_home, prepared_home
 from tests.machines import postgres, redis
 from tests.upstream import Upstream
-from webapp.backends import registry
-from webapp.backends.db import in_database
+from tests.users import Users, make_users
+from webapp.backends.runtime import registry
 from webapp.backends.services import add_backend
+from webapp.core.database import in_database
 
 settings.register_profile("patchbay", deadline=None)  # a busy machine is no failure
 settings.load_profile("patchbay")
@@ -23,13 +23,13 @@ __all__ = ["browser", "browser_page", "chromium", "live", "new_live", "populated
 
 
 @pytest.fixture
-def cast(db: None) -> Cast:
+def cast(db: None) -> Users:
     """The three people, in a fresh database."""
-    return make_cast()
+    return make_users()
 
 
 @pytest.fixture
-def as_owner(cast: Cast) -> Client:
+def as_owner(cast: Users) -> Client:
     """A client signed in as the owner."""
     client = Client()
     client.force_login(cast.owner)
@@ -37,7 +37,7 @@ def as_owner(cast: Cast) -> Client:
 
 
 @pytest.fixture
-def as_other(cast: Cast) -> Client:
+def as_other(cast: Users) -> Client:
     """A client signed in as the other user."""
     client = Client()
     client.force_login(cast.other)
@@ -45,7 +45,7 @@ def as_other(cast: Cast) -> Client:
 
 
 @pytest.fixture
-def as_administrator(cast: Cast) -> Client:
+def as_administrator(cast: Users) -> Client:
     """A client signed in as the administrator."""
     client = Client()
     client.force_login(cast.administrator)

@@ -28,7 +28,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.cast import PASSWORD
+from tests.users import PASSWORD
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 120  # of a machine that has other things to do
@@ -41,9 +41,9 @@ CHROMIUM_FLAGS = [
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
     "--disable-features=WebUIOmniboxPopup",  # a page for the address bar, drawn beside each page though nobody sees it
 ]
-PREPARE = "from webapp.server.prepare import everything; everything()"
+PREPARE = "from webapp.server.startup import everything; everything()"
 MANAGE = "import manage; manage.main()"
-MAKE_CAST = "from tests.cast import make_cast; make_cast()"
+MAKE_CAST = "from tests.users import make_users; make_users()"
 # One line of JSON in for each piece of Python to run, one out with what it printed and how it failed.
 SHELL = """
 import contextlib, io, json, sys, traceback

@@ -8,8 +8,8 @@ import contextlib
 import pytest
 from django.db import InterfaceError
 
-from webapp import background
-from webapp.background import beside, cancelled
+from webapp.core import background
+from webapp.core.background import cancelled, run_tasks
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ class Service:
 
 async def test_it_runs_until_the_block_is_left() -> None:
     service = Service()
-    async with beside(name=service.run):
+    async with run_tasks(name=service.run):
         await service.up.wait()
         assert not service.ended
     assert service.ended
@@ -47,7 +47,7 @@ async def test_it_runs_until_the_block_is_left() -> None:
 
 async def test_what_fails_is_begun_again_and_told_with_its_name(caplog: pytest.LogCaptureFixture) -> None:
     service = Service(ValueError("a bug"), KeyError("another"))
-    async with beside(indexes=service.run):
+    async with run_tasks(indexes=service.run):
         await service.up.wait()
     assert service.runs == 3
     assert [record.getMessage() for record in caplog.records] == ["indexes failed, and is begun again"] * 2
@@ -57,7 +57,7 @@ async def test_what_fails_is_begun_again_and_told_with_its_name(caplog: pytest.L
 async def test_a_database_that_is_away_is_a_line_in_the_log_and_not_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
     """FAULTS 50: Django's InterfaceError is no DatabaseError, and means the same here."""
     service = Service(InterfaceError("connection already closed"))
-    async with beside(health=service.run):
+    async with run_tasks(health=service.run):
         await service.up.wait()
     assert [record.getMessage() for record in caplog.records] == ["health waits for the database: connection already closed"]
     assert caplog.records[0].exc_info is None
@@ -69,7 +69,7 @@ async def test_what_comes_to_its_end_is_not_begun_again() -> None:
     async def once() -> None:
         runs.append(1)
 
-    async with beside(once=once):
+    async with run_tasks(once=once):
         for _ in range(5):
             await asyncio.sleep(0)
     assert runs == [1]
@@ -77,7 +77,7 @@ async def test_what_comes_to_its_end_is_not_begun_again() -> None:
 
 async def test_one_that_fails_leaves_the_others_alone() -> None:
     good, bad = Service(), Service(*(ValueError() for _ in range(5)))
-    async with beside(good=good.run, bad=bad.run):
+    async with run_tasks(good=good.run, bad=bad.run):
         await bad.up.wait()
         assert (good.runs, bad.runs) == (1, 6)
 

@@ -8,8 +8,8 @@ import threading
 import pytest
 from django.db import connection
 
-from webapp import threads
-from webapp.backends.db import in_database
+from webapp.core import threads
+from webapp.core.database import in_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.live import Live
-from webapp import tracing
+from webapp.core import tracing
 from webapp.patterns.types import Attempt, Usage
 
 ATTEMPTS = [
@@ -59,7 +59,7 @@ def collector() -> Iterator[HTTPServer]:
 
 
 EXPORT = """
-from webapp import tracing
+from webapp.core import tracing
 from webapp.patterns.types import Attempt
 tracing.trace([Attempt("vllm", "a-model-to-find")], source="chat", route="default", endpoint="embeddings", request_id="r")
 tracing.tracer().span_processor.force_flush()

@@ -32,7 +32,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.upstream_files import FileRoom
-from webapp.server.http import Receive, Scope, Send
+from webapp.server.asgi import Receive, Scope, Send
 
 Json = dict[str, Any]
 SCRIPTED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})

@@ -12,10 +12,10 @@ class WebappConfig(AppConfig):
     label = "webapp"
 
     def ready(self) -> None:
-        from webapp import background
-        from webapp.server import checks, heap
+        from webapp.core import background
+        from webapp.server import database_checks, gc_tuning
 
-        register(checks.encoding, Tags.database)
-        background.register("heap", heap.service)
+        register(database_checks.encoding, Tags.database)
+        background.register("heap", gc_tuning.service)
         # tiktoken reads this when it first loads a vocabulary: ours, so that counting works offline.
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(settings.PATCHBAY_HOME / "vocabulary"))

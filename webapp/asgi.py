@@ -16,9 +16,9 @@ from django.urls import re_path
 
 from chat.routing import websocket_urlpatterns
 from webapp.gateway.asgi import application as gateway
-from webapp.server.http import HttpRouter, with_own_thread
+from webapp.server.asgi import HttpRouter, with_own_thread
+from webapp.server.body_limits import BodyLimit
 from webapp.server.lifespan import lifespan
-from webapp.server.limits import BodyLimit
 from webapp.server.request_id import with_request_id
 from webapp.server.websocket import guarded, nowhere
 

@@ -1,4 +1,4 @@
-"""Django settings: one file, read from the environment through `webapp.env`. docs/configuration.md lists the variables."""
+"""Django settings: one file, read from the environment through `webapp.core.env`. docs/configuration.md lists the variables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import dj_database_url
 from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from webapp import env
+from webapp.core import env
 
 BASE_DIR = env.ROOT
 PATCHBAY_HOME = env.home()
@@ -55,9 +55,9 @@ MIDDLEWARE = [
     "servestatic.middleware.ServeStaticMiddleware",
     "webapp.server.compression.compressed_pages",
     "csp.middleware.CSPMiddleware",
-    "webapp.server.sane.sane_requests",
+    "webapp.server.request_validation.validate_requests",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "webapp.server.sane.HostCheck",
+    "webapp.server.request_validation.HostCheck",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -78,7 +78,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "webapp.context.page",
+                "webapp.server.context_processors.page",
             ],
             "builtins": [
                 "django.templatetags.static",
@@ -263,8 +263,8 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "secrets": {"()": "webapp.server.logs.SecretFilter"},
         "no_traceback": {"()": "webapp.server.logs.NoTraceback"},
-        "repeats": {"()": "webapp.server.logs.Repeats"},
-        "away": {"()": "webapp.server.logs.AwayIsNoNews"},
+        "repeats": {"()": "webapp.server.logs.RateLimitFilter"},
+        "away": {"()": "webapp.server.logs.DropDatabaseTracebacks"},
     },
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"},

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='conversation',
             name='analysis',
-            field=models.JSONField(blank=True, default=dict, help_text='Summary, tags and confidence, as a model saw them (`chat.analysis`).'),
+            field=models.JSONField(blank=True, default=dict, help_text='Summary, tags and confidence, as a model saw them (`chat.generation.analysis`).'),
         ),
         # The default is Django's alone; altering the column would remake the table on SQLite, and lose the search's triggers.
         migrations.SeparateDatabaseAndState(

@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
 from chat import selectors, services
-from chat.analysis import analyse
+from chat.generation.analysis import analyse
 from chat.views.common import owned, who
 
 
@@ -23,7 +23,7 @@ def panel(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     if request.method == "POST":
         try:
             found = async_to_sync(analyse)(shown, who(request), selectors.branch(shown))
-            services.change(conversation=shown, analysis=found.model_dump())
+            services.change_conversation(conversation=shown, analysis=found.model_dump())
         except services.Refused as refusal:
             problem = str(refusal)
     return render(request, "chat/_analysis.html", {"conversation": shown, "analysis": shown.analysis, "problem": problem})

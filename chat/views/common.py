@@ -12,8 +12,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
-from chat import files, fragments, hub, selectors, services
+from chat import selectors, services, uploads
+from chat.html import fragments
 from chat.models import Conversation
+from chat.streaming import hub
 from webapp.accounts.models import User
 
 P = ParamSpec("P")
@@ -32,7 +34,7 @@ def owned(view: View[P]) -> View[P]:
             raise Http404(str(error)) from None
         except services.Refused as refusal:
             return HttpResponse(str(refusal), status=409, content_type="text/plain; charset=utf-8")
-        except files.Unusable as problem:
+        except uploads.Unusable as problem:
             return HttpResponse(str(problem), status=422, content_type="text/plain; charset=utf-8")
 
     return wrapped

@@ -12,12 +12,14 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from chat import exports, finding, hub, selectors, services
-from chat.fitting import OVERFLOW, SUMMARISE
+from chat import search, selectors, services
 from chat.forms import SettingsForm
-from chat.meter import measure
+from chat.generation.context_meter import measure
+from chat.generation.context_window import OVERFLOW, SUMMARISE
+from chat.html.answer_html import finished_html
 from chat.models import Conversation, Message
-from chat.view import finished_html
+from chat.streaming import hub
+from chat.transfer import exports
 from chat.views.common import done, owned, sidebar, who
 
 
@@ -28,7 +30,7 @@ def send(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     user, text, model = who(request), request.POST.get("text", ""), request.POST.get("model", "")
     running = hub.hub()
     async_to_sync(running.begin)(
-        lambda: services.send(owner=running.id, conversation_id=conversation_id, user=user, text=text, model=model)
+        lambda: services.send_message(owner=running.id, conversation_id=conversation_id, user=user, text=text, model=model)
     )
     return redirect("chat:conversation", conversation_id)
 
@@ -48,7 +50,7 @@ def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Delete a conversation; an answer that is being written is stopped first."""
     shown = selectors.conversation(conversation_id, who(request))
     async_to_sync(hub.stop_and_wait)(shown.id, who(request))
-    services.delete(conversation=shown)
+    services.delete_conversation(conversation=shown)
     return HttpResponseClientRedirect(reverse("chat:new"))
 
 
@@ -60,7 +62,7 @@ def settings(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     form = SettingsForm(request.POST or None, conversation=shown)
     saved = form.is_bound and form.is_valid()
     if saved:
-        services.configure(conversation=shown, system_prompt=form.cleaned_data["system_prompt"], options=form.options())
+        services.update_settings(conversation=shown, system_prompt=form.cleaned_data["system_prompt"], options=form.options())
     return render(request, "chat/_settings.html", {"form": form, "conversation": shown, "saved": saved})
 
 
@@ -72,7 +74,7 @@ def overflow(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     how = request.POST.get("how", "")
     if how not in dict(OVERFLOW):
         return HttpResponse(status=400)
-    services.change(conversation=shown, options={**shown.options, "overflow": how})
+    services.change_conversation(conversation=shown, options={**shown.options, "overflow": how})
     chosen = "summarised" if how == SUMMARISE else "left out"
     return HttpResponse(f'<span role="status">From the next question on they are {chosen}.</span>')
 
@@ -93,9 +95,9 @@ def mark(request: HttpRequest, conversation_id: UUID, what: str) -> HttpResponse
     """Pin, archive or share, or the opposite."""
     shown = selectors.conversation(conversation_id, who(request))
     if what == "share":
-        services.share(conversation=shown, on=shown.share_token is None)
+        services.share_conversation(conversation=shown, on=shown.share_token is None)
     else:
-        services.change(conversation=shown, **{what: not getattr(shown, what)})
+        services.change_conversation(conversation=shown, **{what: not getattr(shown, what)})
     return done(shown)
 
 
@@ -116,7 +118,7 @@ def find(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()
     if not query:
         return sidebar(request)
-    return render(request, "chat/_hits.html", {"hits": finding.find(who(request), query), "query": query})
+    return render(request, "chat/_hits.html", {"hits": search.find(who(request), query), "query": query})
 
 
 @require_GET

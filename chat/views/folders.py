@@ -9,7 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 from django_htmx.http import HttpResponseClientRefresh
 
-from chat import hub, selectors, services
+from chat import selectors, services
+from chat.streaming import hub
 from chat.views.common import owned, sidebar, who
 
 
@@ -18,7 +19,7 @@ from chat.views.common import owned, sidebar, who
 def move(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Put a conversation into the folder of this name, new or not; an empty name takes it out. Answers with the sidebar."""
     shown = selectors.conversation(conversation_id, who(request))
-    services.move(conversation=shown, folder=request.POST.get("folder", ""))
+    services.move_to_folder(conversation=shown, folder=request.POST.get("folder", ""))
     async_to_sync(hub.nudge)(shown.id)
     return sidebar(request)
 

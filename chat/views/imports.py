@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from chat import importing, imports
+from chat.transfer import import_writer, imports
 from chat.views.common import owned, who
 
 
@@ -23,5 +23,5 @@ def import_file(request: HttpRequest) -> HttpResponse:
         found = imports.read(file or io.BytesIO())
     except imports.Unreadable as problem:
         return render(request, "chat/import.html", {"problem": problem if file else "Choose a file first."}, status=422)
-    added = importing.import_conversations(user=who(request), found=found)
+    added = import_writer.import_conversations(user=who(request), found=found)
     return render(request, "chat/import.html", {"added": added, "known": len(found) - added})

@@ -9,10 +9,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import fragments, hub, selectors, services
-from chat.view import key
+from chat import selectors, services
+from chat.html import fragments
+from chat.html.answer_html import key
+from chat.streaming import hub
 from chat.views.common import done, owned, who
-from webapp.patterns.curl import to_curl
+from webapp.patterns.curl.commands import to_curl
 
 PLAIN = "text/plain; charset=utf-8"
 
@@ -32,7 +34,7 @@ def pick(request: HttpRequest, message_id: UUID) -> HttpResponse:
     """Go on with one of the answers that stand side by side; those that still run are stopped."""
     message = selectors.message(message_id, who(request))
     async_to_sync(hub.stop_and_wait)(message.conversation_id, who(request))
-    services.pick(message=message)
+    services.pick_answer(message=message)
     return done(message.conversation)
 
 

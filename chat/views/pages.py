@@ -11,10 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from chat import fragments, selectors
+from chat import selectors
+from chat.html import fragments
 from chat.models import Conversation
 from chat.views.common import owned, who
-from webapp.backends import registry
+from webapp.backends.runtime import registry
 
 MAX_DRAFT = 20_000
 

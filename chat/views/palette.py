@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from chat import palette, selectors
+from chat import command_palette, selectors
 from chat.views.common import owned, who
 
 
@@ -14,4 +14,4 @@ from chat.views.common import owned, who
 @owned
 def commands(request: HttpRequest) -> HttpResponse:
     """The palette's lines; the page narrows them by what is typed."""
-    return render(request, "chat/_palette.html", {"groups": palette.groups(selectors.sidebar(who(request)))})
+    return render(request, "chat/_palette.html", {"groups": command_palette.groups(selectors.sidebar(who(request)))})

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from chat import prompts, selectors, services
 from chat.forms import PromptForm
 from chat.views.common import owned, who
-from webapp.backends import registry
+from webapp.backends.runtime import registry
 
 
 @require_http_methods(["GET", "POST"])

@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import files
+from chat import uploads
 from chat.models import Upload
 from chat.views.common import owned, who
 
@@ -21,9 +21,9 @@ def upload(request: HttpRequest) -> HttpResponse:
     chips: list[dict[str, object]] = []
     for file in request.FILES.getlist("file")[:10]:
         try:
-            kept = files.keep(user=who(request), file=file)
-            chips.append({"upload": kept, "searched": files.entry(kept)["kind"] == "document"})
-        except files.Unusable as problem:
+            kept = uploads.keep(user=who(request), file=file)
+            chips.append({"upload": kept, "searched": uploads.entry(kept)["kind"] == "document"})
+        except uploads.Unusable as problem:
             chips.append({"name": file.name, "problem": str(problem)})
     return render(request, "chat/_chips.html", {"chips": chips})
 
@@ -33,17 +33,17 @@ def upload(request: HttpRequest) -> HttpResponse:
 def download(request: HttpRequest, upload_id: UUID) -> HttpResponseBase:
     """A file of the user; only images are shown, everything else is saved."""
     found = _upload(request, upload_id)
-    if not files.path(found.id).exists():
+    if not uploads.path(found.id).exists():
         raise Http404("There is no such file.")
     inline = found.type.startswith("image/")
-    return FileResponse(files.path(found.id).open("rb"), content_type=found.type, as_attachment=not inline, filename=found.name)
+    return FileResponse(uploads.path(found.id).open("rb"), content_type=found.type, as_attachment=not inline, filename=found.name)
 
 
 @require_POST
 @owned
 def remove(request: HttpRequest, upload_id: UUID) -> HttpResponse:
     """Take a file out of the composer again; one that was sent stays with its conversation."""
-    files.discard(upload=_upload(request, upload_id))
+    uploads.discard(upload=_upload(request, upload_id))
     return HttpResponse()
 
 

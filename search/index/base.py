@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from search.models import Index
-    from webapp.patterns.similarity import Matrix
+    from webapp.patterns.embeddings.similarity import Matrix
 
 MAX_TERMS = 24
 MAX_TERM_CHARS = 64

@@ -1,4 +1,4 @@
-"""The engine without a database server: vectors in mapped files (`search.index.files`), words in SQLite's FTS5."""
+"""The engine without a database server: vectors in mapped files (`search.index.vector_files`), words in SQLite's FTS5."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 
-from search import wakeup
+from search import worker_events
 from search.index.base import FilesDamaged, Hit, Terms
 from search.models import Collection, Index
 from webapp.patterns.errors import EmbeddingError
 
 if TYPE_CHECKING:
-    from search.index.files import VectorFiles
-    from webapp.patterns.similarity import Matrix
+    from search.index.vector_files import VectorFiles
+    from webapp.patterns.embeddings.similarity import Matrix
 
 logger = logging.getLogger("patchbay.search")
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class EmbeddedEngine:
             self._files.pop(index.pk, None)
 
     def _of(self, index: Index) -> VectorFiles:
-        from search.index.files import VectorFiles
+        from search.index.vector_files import VectorFiles
 
         assert index.dimension, "an index has a dimension before it has files"
         path = folder() / f"{index.pk}-{index.generation}"
@@ -128,7 +128,7 @@ class EmbeddedEngine:
                 fresh.state, fresh.why = Index.State.FAILED, "Its vectors were lost"
             fresh.save(update_fields=["rows", "dead", "generation", "state", "why"])
             transaction.on_commit(old.delete)
-            transaction.on_commit(wakeup.wake)
+            transaction.on_commit(worker_events.wake)
 
     def _read(self, index: Index, reading: Callable[[VectorFiles], T], nothing: T) -> T:
         """What a reading of the index's files gives, or `nothing` where there are no rows.

@@ -12,7 +12,7 @@ from search.models import Index
 from webapp.patterns.errors import EmbeddingError
 
 if TYPE_CHECKING:
-    from webapp.patterns.similarity import Matrix
+    from webapp.patterns.embeddings.similarity import Matrix
 
 MAX_HNSW_DIMENSION = 2000
 """pgvector's limit for indexed vectors; beyond it the scan is exact."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from webapp.patterns import storable
+from webapp.patterns import sanitize
 
 MAX_CHARS = 20_000_000
 
@@ -52,7 +52,7 @@ class Writer:
 
     def add(self, text: str, end: str = "\n\n") -> None:
         """Append a block of text; blank blocks are left out."""
-        text = storable.text(text).strip()
+        text = sanitize.text(text).strip()
         if not text:
             return
         self._pieces += (text, end)
@@ -62,7 +62,7 @@ class Writer:
 
     def mark(self, level: int, title: str) -> None:
         """Begin a section here, under a title that the text does not hold."""
-        self.headings.append(Heading(self._length, level, " ".join(storable.text(title).split())[:200]))
+        self.headings.append(Heading(self._length, level, " ".join(sanitize.text(title).split())[:200]))
 
     def head(self, level: int, title: str) -> None:
         """Append a heading."""

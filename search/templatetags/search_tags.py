@@ -6,9 +6,9 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from search import citations, highlight
 from search.index.base import Terms
 from search.models import Chunk, Document
+from search.ranking import citations, highlight
 
 register = template.Library()
 

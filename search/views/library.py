@@ -17,9 +17,10 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from search import passages, projection, selectors, services
+from search import selectors, services
 from search.forms import CollectionForm, ModelForm, NewCollectionForm, PasteForm
 from search.models import Collection, Document, Index
+from search.ranking import passages, projection
 from search.views.people import who
 from webapp.patterns.errors import InputError
 

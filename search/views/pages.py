@@ -16,9 +16,10 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from search import citations, query, selectors
+from search import selectors
 from search.models import Chunk, Collection, Index
-from search.query import Results
+from search.ranking import citations, query
+from search.ranking.query import Results
 from search.selectors import Filters
 from search.views.people import who
 from webapp.builtin import embeddings

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-import batches.files
-import chat.files
+import batches.input.files
+import chat.uploads
 import search.services
-from tests.cast import Cast
+from tests.users import Users
 
 
 def on_disk(folder: Path) -> list[Path]:
@@ -19,11 +19,11 @@ def on_disk(folder: Path) -> list[Path]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_its_files_of_chat_batches_and_search_go_with_it(cast: Cast, settings: Any, tmp_path: Path) -> None:
+def test_its_files_of_chat_batches_and_search_go_with_it(cast: Users, settings: Any, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = tmp_path
     for user in (cast.owner, cast.other):
-        chat.files.keep(user=user, file=SimpleUploadedFile("notes.txt", b"The zebra"))
-        batches.files.store(user=user, filename="input.jsonl", purpose="batch", data=[b"{}\n"])
+        chat.uploads.keep(user=user, file=SimpleUploadedFile("notes.txt", b"The zebra"))
+        batches.input.files.store(user=user, filename="input.jsonl", purpose="batch", data=[b"{}\n"])
         collection = search.services.create_collection(owner=user, name="Library", model="up/small")
         search.services.add_file(collection=collection, name="cats.md", content=[b"Cats sleep."])
     assert len(on_disk(tmp_path)) == 6

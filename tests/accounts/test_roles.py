@@ -7,7 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.test import Client
 
-from tests.cast import Cast
+from tests.users import Users
 from webapp.accounts import services
 from webapp.accounts.models import Budget
 
@@ -17,7 +17,7 @@ def roles(db: None) -> None:
     services.seed_roles()
 
 
-def test_a_manager_changes_backends_and_budgets_but_no_users(cast: Cast, as_owner: Client) -> None:
+def test_a_manager_changes_backends_and_budgets_but_no_users(cast: Users, as_owner: Client) -> None:
     services.set_role(user=cast.owner, role="manager")
     assert cast.owner.role == "manager"
     assert cast.owner.has_perm("backends.change_backend")
@@ -26,13 +26,13 @@ def test_a_manager_changes_backends_and_budgets_but_no_users(cast: Cast, as_owne
     assert as_owner.get("/admin/accounts/user/add/").status_code == 403
 
 
-def test_a_role_is_taken_back(cast: Cast, as_owner: Client) -> None:
+def test_a_role_is_taken_back(cast: Users, as_owner: Client) -> None:
     services.set_role(user=cast.owner, role="manager")
     services.set_role(user=cast.owner, role="user")
     assert as_owner.get("/admin/backends/backend/").status_code == 302
 
 
-def test_an_administrator_gives_roles_and_it_is_logged(cast: Cast, as_administrator: Client) -> None:
+def test_an_administrator_gives_roles_and_it_is_logged(cast: Users, as_administrator: Client) -> None:
     form = {"action": "make_manager", "_selected_action": [cast.other.pk]}
     assert as_administrator.post("/admin/accounts/user/", form).status_code == 302
     cast.other.refresh_from_db()
@@ -40,14 +40,14 @@ def test_an_administrator_gives_roles_and_it_is_logged(cast: Cast, as_administra
     assert LogEntry.objects.get(object_id=str(cast.other.pk)).change_message == "Role set to manager."
 
 
-def test_a_budget_belongs_to_a_user_or_a_group(cast: Cast, as_administrator: Client) -> None:
+def test_a_budget_belongs_to_a_user_or_a_group(cast: Users, as_administrator: Client) -> None:
     refused = as_administrator.post("/admin/accounts/budget/add/", {"monthly": "5"})
     assert b"Choose a user or a group, not both." in refused.content
     as_administrator.post("/admin/accounts/budget/add/", {"monthly": "5", "user": cast.owner.pk})
     assert str(Budget.objects.get()) == "user owner: 5 a month"
 
 
-def test_a_manager_sets_limits_and_the_history_says_to_what(cast: Cast, as_owner: Client) -> None:
+def test_a_manager_sets_limits_and_the_history_says_to_what(cast: Users, as_owner: Client) -> None:
     services.set_role(user=cast.owner, role="manager")
     form = {"user": cast.other.pk, "requests_per_minute": "20", "tokens_per_minute": "9000"}
     assert as_owner.post("/admin/accounts/budget/add/", form).status_code == 302
@@ -61,7 +61,7 @@ def test_a_manager_sets_limits_and_the_history_says_to_what(cast: Cast, as_owner
     assert b"Set a budget, requests a minute or tokens a minute." in nothing.content
 
 
-def test_the_last_administrator_stays_one(cast: Cast, as_administrator: Client) -> None:
+def test_the_last_administrator_stays_one(cast: Users, as_administrator: Client) -> None:
     page = f"/admin/accounts/user/{cast.administrator.pk}"
     demoted = as_administrator.post(
         "/admin/accounts/user/", {"action": "make_user", "_selected_action": [cast.administrator.pk]}, follow=True
@@ -76,12 +76,12 @@ def test_the_last_administrator_stays_one(cast: Cast, as_administrator: Client) 
     assert cast.administrator.role == "user"
 
 
-def test_roles_are_given_where_the_group_of_managers_was_deleted(cast: Cast) -> None:
+def test_roles_are_given_where_the_group_of_managers_was_deleted(cast: Users) -> None:
     Group.objects.filter(name=services.MANAGERS).delete()
     services.set_role(user=cast.owner, role="manager")
     assert cast.owner.has_perm("backends.change_backend")
 
 
-def test_an_unknown_role_is_refused(cast: Cast) -> None:
+def test_an_unknown_role_is_refused(cast: Users) -> None:
     with pytest.raises(ValueError, match="no role"):
         services.set_role(user=cast.owner, role="king")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest_asyncio
 from channels.db import database_sync_to_async
 
-from webapp.backends import registry, services
+from webapp.backends import services
+from webapp.backends.runtime import registry
 
 
 @pytest_asyncio.fixture

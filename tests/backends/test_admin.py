@@ -15,8 +15,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.cast import Cast
 from tests.upstream import Upstream, closed_port, says
+from tests.users import Users
 from webapp.backends import services
 from webapp.backends.models import Attempt, Backend, BenchmarkRun, Cooldown, ProbeRun, Route
 
@@ -212,7 +212,7 @@ def test_a_benchmark_is_started_from_its_form_and_its_page_shows_it(make_upstrea
         "/admin/backends/attempt/?backend=x&outcome=ok",
     ],
 )
-def test_every_page_of_the_admin_opens_in_the_products_looks_for_staff_alone(cast: Cast, path: str) -> None:
+def test_every_page_of_the_admin_opens_in_the_products_looks_for_staff_alone(cast: Users, path: str) -> None:
     services.seed()
     client = Client()
     client.force_login(cast.administrator)
@@ -229,7 +229,7 @@ def test_every_page_of_the_admin_opens_in_the_products_looks_for_staff_alone(cas
 
 
 @pytest.mark.django_db
-def test_who_may_only_look_is_offered_nothing_to_do(cast: Cast) -> None:
+def test_who_may_only_look_is_offered_nothing_to_do(cast: Users) -> None:
     backend = services.add_backend(name="a", base_url="http://127.0.0.1:9/v1", api_key=KEY)
     cast.owner.is_staff = True
     cast.owner.save()

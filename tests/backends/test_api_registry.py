@@ -6,30 +6,30 @@ from unittest.mock import Mock
 
 import pytest
 
-from webapp.backends import api_registry
-from webapp.backends.api_registry import ApiError, FilesApi, listing
+from webapp.ports import files_and_batches
+from webapp.ports.files_and_batches import ApiError, FilesApi, listing
 
 
 @pytest.fixture(autouse=True)
 def _empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_registry._Registered, "files", None)
-    monkeypatch.setattr(api_registry._Registered, "batches", None)
+    monkeypatch.setattr(files_and_batches._Registered, "files", None)
+    monkeypatch.setattr(files_and_batches._Registered, "batches", None)
 
 
 def test_an_api_that_nobody_serves_is_a_501_in_the_error_shape() -> None:
     with pytest.raises(ApiError) as caught:
-        api_registry.batches()
+        files_and_batches.batches()
     assert caught.value.status == 501
     assert set(caught.value.as_json()["error"]) == {"message", "type", "param", "code"}
 
 
 def test_registering_one_api_leaves_the_other_alone() -> None:
     served = Mock(spec=FilesApi)
-    api_registry.register(files=served)
-    api_registry.register()
-    assert api_registry.files() is served
+    files_and_batches.register(files=served)
+    files_and_batches.register()
+    assert files_and_batches.files() is served
     with pytest.raises(ApiError):
-        api_registry.batches()
+        files_and_batches.batches()
 
 
 def test_a_listing_names_its_first_and_last_entry_and_an_empty_one_neither() -> None:

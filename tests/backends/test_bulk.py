@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from webapp.backends import bulk
 from webapp.backends.models import Attempt
+from webapp.core import bulk
 
 
 @pytest.mark.django_db

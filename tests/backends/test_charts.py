@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from webapp.backends import charts, usage
+from webapp.backends.reporting import usage
+from webapp.core import charts
 
 
 @pytest.mark.parametrize(("values", "top"), [([], 1), ([0], 1), ([1], 1), ([7], 10), ([101, 3], 200), ([2.4], 2.5), ([999_999], 1_000_000)])

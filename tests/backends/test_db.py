@@ -6,7 +6,7 @@ import pytest
 from asgiref.sync import ThreadSensitiveContext
 from django.db import connection
 
-from webapp.backends.db import connection_kept, in_database
+from webapp.core.database import connection_kept, in_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

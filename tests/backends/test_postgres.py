@@ -12,10 +12,10 @@ import pytest
 from tests.machines import Postgres
 
 AGAIN = [
-    "tests/backends/test_allowances.py",
-    "tests/backends/test_limits.py",
-    "tests/backends/test_retention.py",
-    "tests/backends/test_spending.py",
+    "tests/backends/runtime/test_allowances.py",
+    "tests/backends/config/test_limits.py",
+    "tests/backends/reporting/test_retention.py",
+    "tests/backends/runtime/test_budgets.py",
     "tests/backends/test_views.py",
     "tests/gateway/test_limits.py",
 ]

@@ -8,27 +8,27 @@ import pytest
 from channels.db import database_sync_to_async
 
 from tests.backends.conftest import add, route
-from tests.cast import Cast, make_cast
-from webapp.backends import registry
+from tests.users import Users, make_users
 from webapp.backends.models import Attempt
-from webapp.backends.toolbox import resolve, toolbox
-from webapp.patterns import agent
+from webapp.backends.runtime import registry
+from webapp.patterns.agent import loop
+from webapp.patterns.agent.tools import ToolContext
 from webapp.patterns.errors import ModelForbidden
-from webapp.patterns.tools import ToolContext
 from webapp.patterns.types import Request
+from webapp.ports.tools import resolve, toolbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-async def people(closing: None) -> Cast:
+async def people(closing: None) -> Users:
     await add("builtin", "http://builtin/v1", "patchbay-builtin", preset="builtin")
     await route("default", "builtin/patchbay-builtin")
-    cast: Cast = await database_sync_to_async(make_cast)()
+    cast: Users = await database_sync_to_async(make_users)()
     return cast
 
 
-async def test_backends_are_listed_as_the_user_may_use_them(people: Cast) -> None:
+async def test_backends_are_listed_as_the_user_may_use_them(people: Users) -> None:
     await database_sync_to_async(_restrict)(people)
     mine = await toolbox.call("list_backends", "", ToolContext(user_id=people.owner.pk))
     assert "default" in [row["model"] for row in json.loads(mine.text)]
@@ -38,20 +38,20 @@ async def test_backends_are_listed_as_the_user_may_use_them(people: Cast) -> Non
         await resolve("default", ToolContext(user_id=people.other.pk))
 
 
-def _restrict(cast: Cast) -> None:
+def _restrict(cast: Users) -> None:
     from webapp.backends.models import Route
 
     Route.objects.get(name="default").allowed_users.add(cast.owner)
 
 
 @pytest.mark.parametrize("user_id", [None, 999_999])
-async def test_nobody_in_particular_may_use_nothing(people: Cast, user_id: int | None) -> None:
+async def test_nobody_in_particular_may_use_nothing(people: Users, user_id: int | None) -> None:
     for name, arguments in (("list_backends", ""), ("run_benchmark", '{"model": "default"}')):
         result = await toolbox.call(name, arguments, ToolContext(user_id=user_id))
         assert (result.text, result.fault) == ("This tool works only for a user who is signed in.", "failed")
 
 
-async def test_a_benchmark_is_run_and_counts_as_the_users(people: Cast) -> None:
+async def test_a_benchmark_is_run_and_counts_as_the_users(people: Users) -> None:
     arguments = '{"model": "default", "requests": 1, "max_tokens": 2}'
     result = await toolbox.call("run_benchmark", arguments, ToolContext(user_id=people.owner.pk))
     assert json.loads(result.text)["answered"] == 1
@@ -60,7 +60,7 @@ async def test_a_benchmark_is_run_and_counts_as_the_users(people: Cast) -> None:
     assert kept == 2  # one warms up
 
 
-async def test_a_whole_answer_counts_too(people: Cast) -> None:
+async def test_a_whole_answer_counts_too(people: Users) -> None:
     backend = await resolve("default", ToolContext(user_id=people.owner.pk))
     answer = await backend.send(Request.chat([{"role": "user", "content": "2+2"}]))
     assert answer.text == "2+2 = **4**"
@@ -70,11 +70,11 @@ async def test_a_whole_answer_counts_too(people: Cast) -> None:
     assert await Attempt.objects.filter(user_id=people.owner.pk).acount() == 1
 
 
-async def test_the_built_in_model_answers_with_the_calculator(people: Cast) -> None:
+async def test_the_built_in_model_answers_with_the_calculator(people: Users) -> None:
     """The whole way: route, chain, in-process HTTP, tool call, tool, answer."""
     chain = await registry.resolve("default", user=people.owner)
     request = Request.chat([{"role": "user", "content": "What is 17*23?"}])
-    result = await agent.complete(chain, request, toolbox, context=ToolContext(user_id=people.owner.pk))
+    result = await loop.complete(chain, request, toolbox, context=ToolContext(user_id=people.owner.pk))
     assert (result.reason, result.turns, result.text) == ("answered", 2, "17\\*23 = **391**")
     assert result.messages[1] == {"role": "tool", "tool_call_id": result.messages[0]["tool_calls"][0]["id"], "content": "391"}
     assert result.usage.total_tokens > 0

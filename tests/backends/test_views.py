@@ -11,10 +11,11 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
 
-from tests.cast import Cast
+from tests.users import Users
 from webapp.accounts.models import Budget, User
-from webapp.backends import health, services
+from webapp.backends import services
 from webapp.backends.models import Attempt, Backend, Cooldown, Offer, Route
+from webapp.backends.runtime import health
 
 
 def attempt(user: User, **fields: object) -> Attempt:
@@ -65,7 +66,7 @@ def test_the_part_that_changes_is_returned_alone_to_htmx(as_owner: Client) -> No
     assert b"<html" not in as_owner.get("/backends/", headers={"HX-Request": "true"}).content
 
 
-def test_a_route_closed_to_the_user_is_not_shown(as_owner: Client, as_other: Client, cast: Cast) -> None:
+def test_a_route_closed_to_the_user_is_not_shown(as_owner: Client, as_other: Client, cast: Users) -> None:
     services.seed()
     Route.objects.get(name="default").allowed_users.add(cast.owner)
     assert "answers now" in as_owner.get("/backends/").content.decode()
@@ -74,7 +75,7 @@ def test_a_route_closed_to_the_user_is_not_shown(as_owner: Client, as_other: Cli
     assert "builtin/patchbay-builtin" not in page
 
 
-def test_signed_out_people_are_sent_to_sign_in(client: Client, cast: Cast) -> None:
+def test_signed_out_people_are_sent_to_sign_in(client: Client, cast: Users) -> None:
     for path in ("/backends/", "/usage/"):
         assert client.get(path).status_code == 302
 
@@ -93,7 +94,7 @@ def test_an_offer_is_accepted_with_one_click(as_administrator: Client) -> None:
     assert [str(step) for step in Route.objects.get(name="default").steps.all()] == ["ollama/llama3.1", "builtin/patchbay-builtin"]
 
 
-def test_usage_adds_up_and_draws(as_administrator: Client, cast: Cast) -> None:
+def test_usage_adds_up_and_draws(as_administrator: Client, cast: Users) -> None:
     for n in range(4):
         attempt(cast.owner, first_token_ms=100 * (n + 1), cost="0.002")
     attempt(cast.owner, outcome="failed", error="TimedOut", prompt_tokens=0, completion_tokens=0, first_token_ms=None)
@@ -102,7 +103,7 @@ def test_usage_adds_up_and_draws(as_administrator: Client, cast: Cast) -> None:
         assert expected in page, expected
 
 
-def test_people_see_their_budgets_and_limits_before_they_reach_them(as_other: Client, cast: Cast) -> None:
+def test_people_see_their_budgets_and_limits_before_they_reach_them(as_other: Client, cast: Users) -> None:
     assert b"my-limits" not in as_other.get("/usage/").content
     lab = Group.objects.create(name="<Lab>")
     lab.user_set.add(cast.other)
@@ -113,14 +114,14 @@ def test_people_see_their_budgets_and_limits_before_they_reach_them(as_other: Cl
     assert "You may use 20 requests a minute. All members of &lt;Lab&gt; together may use 9,000 tokens a minute." in page
 
 
-def test_people_see_their_own_usage_only(as_other: Client, cast: Cast) -> None:
+def test_people_see_their_own_usage_only(as_other: Client, cast: Users) -> None:
     attempt(cast.owner, model="secret-model")
     page = as_other.get(f"/usage/?user={cast.owner.username}").content.decode()
     assert "secret-model" not in page
     assert "Nothing was used" in page
 
 
-def test_filters_narrow_and_nonsense_is_ignored(as_administrator: Client, cast: Cast) -> None:
+def test_filters_narrow_and_nonsense_is_ignored(as_administrator: Client, cast: Users) -> None:
     attempt(cast.owner, backend="a", prompt_tokens=11)
     attempt(cast.owner, backend="b", prompt_tokens=31)
     assert "<dd>31</dd>" in as_administrator.get("/usage/?backend=b").content.decode()

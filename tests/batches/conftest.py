@@ -13,14 +13,15 @@ import pytest
 import pytest_asyncio
 from channels.db import database_sync_to_async
 
-from batches import files, services
+from batches import services
+from batches.execution.runner import Runner
+from batches.input import files
 from batches.models import Batch, BatchRow
-from batches.runner import Runner
-from tests.cast import make_cast
 from tests.upstream import Upstream
+from tests.users import make_users
 from webapp.accounts.models import User
-from webapp.backends import registry
 from webapp.backends import services as backend_services
+from webapp.backends.runtime import registry
 
 CHAT = "/v1/chat/completions"
 
@@ -38,7 +39,7 @@ def lines(count: int, **options: Any) -> list[bytes]:
 def make_batch(user: User, data: Sequence[bytes], **options: Any) -> Batch:
     """A batch over these lines, run locally unless asked otherwise."""
     file = files.store(user=user, filename="in.jsonl", purpose="batch", data=data)
-    return services.create(user=user, input_file=file, **{"executor": "local", **options})
+    return services.create_batch(user=user, input_file=file, **{"executor": "local", **options})
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ async def owner(transactional_db: None, upstream: Upstream) -> AsyncIterator[Use
     def prepare() -> User:
         backend = backend_services.add_backend(name="up", base_url=upstream.base_url)
         backend_services.add_model(backend=backend, name="m")
-        return make_cast().owner
+        return make_users().owner
 
     yield await database_sync_to_async(prepare)()
     await registry.aclose()

@@ -17,8 +17,8 @@ from django.db import connection
 
 from batches.models import Batch, BatchRow
 from tests.batches.conftest import lines, make_batch
-from tests.cast import make_cast
 from tests.upstream import Upstream, says
+from tests.users import make_users
 from webapp.accounts.models import User
 from webapp.backends import services as backend_services
 
@@ -30,7 +30,7 @@ CONCURRENCY = 8
 def sync_owner(transactional_db: None, upstream: Upstream) -> User:
     backend = backend_services.add_backend(name="up", base_url=upstream.base_url)
     backend_services.add_model(backend=backend, name="m")
-    return make_cast().owner
+    return make_users().owner
 
 
 class Workers:

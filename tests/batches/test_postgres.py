@@ -18,7 +18,7 @@ pytestmark = pytest.mark.postgres
 STATE = """
 import json
 from batches.models import Batch, BatchTick
-from batches import outputs
+from batches.results import outputs
 batch = Batch.objects.get()
 good = [json.loads(line)["custom_id"] for line in outputs.lines(batch, good=True)]
 ticks = sum(BatchTick.objects.values_list("ok", flat=True))

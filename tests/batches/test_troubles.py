@@ -10,33 +10,34 @@ from typing import Any
 import pytest
 from django.db import InterfaceError, OperationalError, connection
 
-from batches import chunks, files, leases, pauses, sending
-from batches.chunks import Work
-from batches.db import Database
+from batches.execution import chunks, leases, pause_reasons, row_executor
+from batches.execution.chunks import Work
+from batches.execution.database import Database
+from batches.execution.row_executor import RowExecutor, RowTask
+from batches.input import files
 from batches.models import Batch, BatchRow
-from batches.sending import Job, Sender
 from tests.batches.conftest import ended, in_thread, lines, make_batch, running, until
 from tests.upstream import Received, Upstream, Wire, says, status
 from webapp.accounts.models import Budget, User
-from webapp.backends import allowances
-from webapp.backends.allowances import Taken
 from webapp.backends.models import Allowance
-from webapp.patterns.providers.openai import OpenAIBackend
-from webapp.patterns.throttle import Clock
-from webapp.patterns.types import Answer
+from webapp.backends.runtime import allowances
+from webapp.backends.runtime.allowances import Taken
+from webapp.patterns.fallback.throttle import Clock
+from webapp.patterns.openai.backend import OpenAIBackend
+from webapp.patterns.types import Response
 
 
 async def prepared(owner: User, count: int, **options: int) -> Batch:
     """A batch that is ready to be worked on, without a runner."""
-    from batches import preparing
-    from batches.planning import Plan
+    from batches.input import validation
+    from batches.input.execution_plan import Plan
 
     def prepare() -> Batch:
         batch = make_batch(owner, lines(count), **options)
         claimed = leases.claim(Batch.objects.filter(pk=batch.pk), owner="test")
         assert claimed is not None
         plan = Plan("local", "up", "m", {})
-        preparing.accept(batch=claimed, checked=preparing.validate(batch.input_file), plan=plan)
+        validation.start_batch(batch=claimed, checked=validation.validate(batch.input_file), plan=plan)
         return Batch.objects.select_related("input_file", "user").get(pk=batch.pk)
 
     batch: Batch = await in_thread(prepare)()
@@ -65,8 +66,8 @@ async def test_a_ten_minute_storm_of_429_loses_nothing_and_costs_few_calls(owner
         now += 0.01  # the storm breaks loose after the first hundred
         return backend
 
-    class Counting(Sender):
-        async def __call__(self, job: Job) -> Answer:
+    class Counting(RowExecutor):
+        async def __call__(self, job: RowTask) -> Response:
             nonlocal under_way
             under_way += 1
             when = "before" if now < 1 else "in the storm" if 60 < now < 601 else "after" if now > 601 else ""
@@ -118,7 +119,7 @@ async def test_a_full_disk_pauses_the_batch_with_the_reason_and_room_resumes_it(
         await until(lambda b: b.completed > 5, batch)
         pages = await runner.database.run(pragma, "page_count")
         await runner.database.run(pragma, f"max_page_count={pages}")
-        await until(lambda b: "full" in pauses.reason(b), batch)
+        await until(lambda b: "full" in pause_reasons.reason(b), batch)
         deadline = time.monotonic() + 5
         while (before := len(upstream.requests)) and time.monotonic() < deadline:
             await asyncio.sleep(0.5)
@@ -128,7 +129,7 @@ async def test_a_full_disk_pauses_the_batch_with_the_reason_and_room_resumes_it(
         await until(ended, batch, seconds=30)
     assert (batch.status, batch.completed, batch.failed) == ("completed", 300, 0)
     assert len(upstream.requests) == 300
-    assert pauses.reason(batch) == ""
+    assert pause_reasons.reason(batch) == ""
 
 
 class FullDatabase(Database):
@@ -141,10 +142,10 @@ class FullDatabase(Database):
 async def test_the_reason_is_said_where_the_database_cannot_even_take_that(owner: User) -> None:
     """FAULTS 45."""
     batch = await prepared(owner, 1)
-    await pauses.pause(FullDatabase(), batch, OperationalError("database or disk is full"))
-    assert pauses.reason(batch) == "The disk is full. Make room: the batch goes on by itself, and no answer is lost."
-    pauses.over(batch)
-    assert pauses.reason(batch) == ""
+    await pause_reasons.pause(FullDatabase(), batch, OperationalError("database or disk is full"))
+    assert pause_reasons.reason(batch) == "The disk is full. Make room: the batch goes on by itself, and no answer is lost."
+    pause_reasons.over(batch)
+    assert pause_reasons.reason(batch) == ""
 
 
 async def test_a_lost_lease_leaves_the_rows_to_the_other_worker(owner: User, upstream: Upstream) -> None:
@@ -157,7 +158,7 @@ async def test_a_lost_lease_leaves_the_rows_to_the_other_worker(owner: User, ups
     async def resolve(_model: str) -> OpenAIBackend:
         return backend
 
-    work = Work(database=database, sender=lambda b: Sender(b, resolve=resolve, record=lambda _trail, _request_id: None))
+    work = Work(database=database, sender=lambda b: RowExecutor(b, resolve=resolve, record=lambda _trail, _request_id: None))
     task = asyncio.create_task(chunks.work_through(batch, partial(chunks.claim_this, batch, await first_chunk(batch), "slow"), work))
     await asyncio.to_thread(upstream.wait_for, 4)
     await in_thread(take_over)(batch)
@@ -221,7 +222,7 @@ async def test_no_row_fails_because_the_database_is_away_where_its_users_limits_
         return take(*args, **kwargs)
 
     monkeypatch.setattr(allowances, "take", away_at_first)
-    monkeypatch.setattr(sending, "AWAY_SECONDS", 0.01)
+    monkeypatch.setattr(row_executor, "AWAY_SECONDS", 0.01)
     batch = await in_thread(make_batch)(owner, lines(4), concurrency=1)
     async with running():
         await until(ended, batch)

@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from batches import webhooks
-from batches.db import Database
+from batches.execution.database import Database
 from batches.models import Batch
 from tests.batches.conftest import in_thread, line, make_batch, running, until
 from tests.upstream import Upstream, status

@@ -12,7 +12,7 @@ import django
 
 django.setup()
 
-from batches.runner import Runner  # noqa: E402 - the apps must be loaded first
+from batches.execution.runner import Runner  # noqa: E402 - the apps must be loaded first
 
 
 async def main() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cast import PASSWORD
 from tests.live import Live, OpenPage, accessibility_violations, copied
+from tests.users import PASSWORD
 
 pytestmark = pytest.mark.browser
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cast import PASSWORD
 from tests.live import Live, OpenPage, accessibility_violations, copied
 from tests.upstream import Received, Upstream, Wire, error, says
+from tests.users import PASSWORD
 
 pytestmark = pytest.mark.browser
 ADD_BACKEND = """

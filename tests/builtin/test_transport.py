@@ -12,7 +12,7 @@ import pytest
 
 from webapp.builtin.asgi import BuiltinBackend
 from webapp.builtin.transport import BUFFERED_MESSAGES, InProcess
-from webapp.server.http import Application, Receive, Scope, Send
+from webapp.server.asgi import Application, Receive, Scope, Send
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"1")]}
 

@@ -15,10 +15,10 @@ import pytest
 from channels.testing import WebsocketCommunicator
 
 from chat.consumers import ChatConsumer
-from chat.hub import Hub, Runner, running
-from chat.live import Live
 from chat.services import Started
-from tests.cast import Cast, make_cast
+from chat.streaming.generation_state import GenerationState
+from chat.streaming.hub import Hub, Runner, running
+from tests.users import Users, make_users
 from webapp.accounts.models import User
 
 
@@ -88,8 +88,8 @@ class Socket:
 
 
 @pytest.fixture
-def people(transactional_db: None) -> Cast:
-    return make_cast()
+def people(transactional_db: None) -> Users:
+    return make_users()
 
 
 Serve = Callable[..., Any]
@@ -101,7 +101,7 @@ def serve() -> Callable[[Runner], Any]:
 
     @asynccontextmanager
     async def open_hub(runner: Runner) -> AsyncGenerator[Hub, None]:
-        from chat import hub as module
+        from chat.streaming import hub as module
 
         async with running(runner):
             yield module.hub()
@@ -112,7 +112,7 @@ def serve() -> Callable[[Runner], Any]:
 def saying(*pieces: str, pace: float = 0.0, then: Callable[[], Awaitable[object]] | None = None) -> Runner:
     """A runner that says the pieces."""
 
-    async def run(live: Live, started: Started) -> None:
+    async def run(live: GenerationState, started: Started) -> None:
         for piece in pieces:
             live.apply({"k": "text", "d": piece})
             await asyncio.sleep(pace)

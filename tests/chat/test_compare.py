@@ -11,12 +11,12 @@ from asgiref.sync import sync_to_async
 from django.test import Client
 
 from chat import services
-from chat.hub import Runner
-from chat.live import Live
 from chat.models import Conversation, Generation, Message
 from chat.services import Started
-from tests.cast import Cast
+from chat.streaming.generation_state import GenerationState
+from chat.streaming.hub import Runner
 from tests.chat.conftest import Socket
+from tests.users import Users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,7 +31,7 @@ def go_on() -> asyncio.Event:
 def speak(go_on: asyncio.Event) -> Runner:
     """Each answer names its model."""
 
-    async def run(live: Live, started: Started) -> None:
+    async def run(live: GenerationState, started: Started) -> None:
         live.apply({"k": "text", "d": f"I am {started.model}."})
         await go_on.wait()
 
@@ -45,7 +45,7 @@ async def compared(socket: Socket) -> None:
 
 
 async def test_answers_stream_side_by_side_and_one_goes_on(
-    people: Cast, serve: Any, fresh: UUID, speak: Runner, go_on: asyncio.Event
+    people: Users, serve: Any, fresh: UUID, speak: Runner, go_on: asyncio.Event
 ) -> None:
     async with serve(speak):
         socket, other = Socket(people.owner, fresh), Socket(people.owner, fresh)
@@ -64,7 +64,7 @@ async def test_answers_stream_side_by_side_and_one_goes_on(
         await sync_to_async(client.force_login)(people.other)
         path = f"/chat/messages/{answers['two'].id}/pick/"
         assert (await sync_to_async(client.post)(path)).status_code == 404
-        await sync_to_async(services.pick)(message=await Message.objects.select_related("conversation").aget(id=answers["two"].id))
+        await sync_to_async(services.pick_answer)(message=await Message.objects.select_related("conversation").aget(id=answers["two"].id))
         conversation = await Conversation.objects.aget()
         assert (conversation.leaf_id, conversation.model) == (answers["two"].id, "two")
         assert not await Message.objects.filter(compare__isnull=False).aexists()
@@ -73,7 +73,7 @@ async def test_answers_stream_side_by_side_and_one_goes_on(
         await socket.until(lambda page: page.html.count("I am two.") > 2)
 
 
-async def test_stop_stops_all_of_them(people: Cast, serve: Any, fresh: UUID, speak: Runner) -> None:
+async def test_stop_stops_all_of_them(people: Users, serve: Any, fresh: UUID, speak: Runner) -> None:
     async with serve(speak):
         socket = Socket(people.owner, fresh)
         await compared(socket)
@@ -82,7 +82,7 @@ async def test_stop_stops_all_of_them(people: Cast, serve: Any, fresh: UUID, spe
     assert {status async for status in Message.objects.filter(role="assistant").values_list("status", flat=True)} == {"stopped"}
 
 
-async def test_a_comparison_needs_two_or_three_different_models(people: Cast, serve: Any, fresh: UUID, speak: Runner) -> None:
+async def test_a_comparison_needs_two_or_three_different_models(people: Users, serve: Any, fresh: UUID, speak: Runner) -> None:
     async with serve(speak):
         socket = Socket(people.owner, fresh)
         await socket.connect()
@@ -94,7 +94,7 @@ async def test_a_comparison_needs_two_or_three_different_models(people: Cast, se
 
 
 async def test_another_question_ends_the_comparison_with_the_first_answer(
-    people: Cast, serve: Any, fresh: UUID, speak: Runner, go_on: asyncio.Event
+    people: Users, serve: Any, fresh: UUID, speak: Runner, go_on: asyncio.Event
 ) -> None:
     go_on.set()
     async with serve(speak):

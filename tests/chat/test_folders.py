@@ -9,15 +9,15 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from chat.fragments import grouped
+from chat.html.fragments import grouped
 from chat.models import Conversation
-from tests.cast import Cast
+from tests.users import Users
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def conversation(cast: Cast) -> Conversation:
+def conversation(cast: Users) -> Conversation:
     return Conversation.objects.create(user=cast.owner, title="Tides", updated_at=timezone.now())
 
 
@@ -44,7 +44,7 @@ def test_nobody_touches_the_folders_of_others(as_other: Client, conversation: Co
     assert conversation.folder == "Sea"
 
 
-def test_a_folder_named_like_an_age_is_a_folder_and_pinned_comes_first(cast: Cast) -> None:
+def test_a_folder_named_like_an_age_is_a_folder_and_pinned_comes_first(cast: Users) -> None:
     now = timezone.now()
     made = [Conversation(user=cast.owner, title=title, updated_at=now, **more) for title, more in (
         ("a", {}), ("b", {"folder": "Today"}), ("c", {"folder": "Today", "pinned": True}),

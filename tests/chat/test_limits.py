@@ -8,15 +8,15 @@ from uuid import UUID
 import pytest
 from asgiref.sync import sync_to_async
 
-from chat import generate
+from chat.generation import generate
 from chat.models import Message
-from tests.cast import Cast
 from tests.chat.conftest import Page, Socket
 from tests.upstream import Upstream, says
+from tests.users import Users
 from webapp.accounts.models import Budget
-from webapp.backends import registry
 from webapp.backends import services as backend_services
 from webapp.backends.models import Allowance
+from webapp.backends.runtime import registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,7 +27,7 @@ def prepare(upstream: Upstream) -> None:
     upstream.default = says("Hello")
 
 
-async def test_a_question_over_the_limit_is_kept_and_may_be_asked_again(people: Cast, serve: Any, fresh: UUID, upstream: Upstream) -> None:
+async def test_a_question_over_the_limit_is_kept_and_may_be_asked_again(people: Users, serve: Any, fresh: UUID, upstream: Upstream) -> None:
     await sync_to_async(prepare)(upstream)
     await Budget.objects.acreate(user=people.owner, requests_per_minute=1, tokens_per_minute=100_000)
     async with serve(generate.write):

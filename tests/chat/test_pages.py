@@ -13,17 +13,19 @@ from django.utils import timezone
 
 from chat import services
 from chat.models import Conversation, Message, Upload
-from tests.cast import Cast
+from tests.users import Users
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def conversation(cast: Cast) -> Conversation:
+def conversation(cast: Users) -> Conversation:
     """A question and an answer of the owner."""
-    started = services.send(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text="A <b>question</b>")
+    started = services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text="A <b>question</b>")
     parts = [{"kind": "text", "text": "An *answer*"}]
-    services.finish(generation_id=started.generation.id, parts=parts, outcome=services.Outcome(), html="<p>An <em>answer</em></p>")
+    services.finish_generation(
+        generation_id=started.generation.id, parts=parts, outcome=services.Outcome(), html="<p>An <em>answer</em></p>"
+    )
     return Conversation.objects.get()
 
 
@@ -69,10 +71,10 @@ def test_renaming_and_deleting(as_owner: Client, conversation: Conversation) -> 
     assert not Conversation.objects.exists()
 
 
-def test_an_edited_question_makes_a_branch_and_the_old_one_stays(as_owner: Client, conversation: Conversation, cast: Cast) -> None:
+def test_an_edited_question_makes_a_branch_and_the_old_one_stays(as_owner: Client, conversation: Conversation, cast: Users) -> None:
     question = Message.objects.get(role="user")
-    started = services.edit(owner=uuid.uuid4(), message_id=question.id, user=cast.owner, text="Another question")
-    services.finish(
+    started = services.edit_message(owner=uuid.uuid4(), message_id=question.id, user=cast.owner, text="Another question")
+    services.finish_generation(
         generation_id=started.generation.id, parts=[{"kind": "text", "text": "Second"}], outcome=services.Outcome(), html="<p>Second</p>"
     )
     page = as_owner.get(f"/chat/{conversation.id}/").content.decode()
@@ -92,7 +94,7 @@ def test_deleting_from_a_message_keeps_what_is_before_it(as_owner: Client, conve
     assert conversation.leaf_id == Message.objects.get().id
 
 
-def test_a_long_conversation_comes_a_window_at_a_time(as_owner: Client, cast: Cast) -> None:
+def test_a_long_conversation_comes_a_window_at_a_time(as_owner: Client, cast: Users) -> None:
     conversation = Conversation.objects.create(user=cast.owner, updated_at=timezone.now())
     parent: Message | None = None
     for number in range(75):
@@ -100,7 +102,7 @@ def test_a_long_conversation_comes_a_window_at_a_time(as_owner: Client, cast: Ca
         parent = Message.objects.create(
             conversation=conversation, parent=parent, role=role, text=f"message-{number}.", html=f"message-{number}."
         )
-    services.change(conversation=conversation, leaf=parent)
+    services.change_conversation(conversation=conversation, leaf=parent)
     page = as_owner.get(f"/chat/{conversation.id}/").content.decode()
     assert "message-74." in page
     assert "message-63." in page
@@ -173,7 +175,7 @@ def test_a_shared_link_can_be_read_and_taken_back(as_owner: Client, client: Clie
 
 
 def test_the_meter_counts_what_would_be_sent(as_owner: Client, conversation: Conversation) -> None:
-    services.change(conversation=conversation, model="no-such-model")
+    services.change_conversation(conversation=conversation, model="no-such-model")
     assert b"svg" not in as_owner.post(f"/chat/{conversation.id}/meter/", {"text": "x"}).content
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.upstream import Received, Upstream, Wire
 from webapp.builtin.asgi import BuiltinBackend
-from webapp.patterns import batch_remote
+from webapp.patterns.batch import remote
 
 PAGE = Path(__file__).parents[2] / "docs" / "patterns.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
@@ -44,7 +44,7 @@ def server(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Upstream:
     """The built-in models, with a Batch API beside them, over real HTTP."""
     upstream.default = upstream.embeds = builtin
     monkeypatch.setenv("OPENAI_BASE_URL", upstream.base_url)
-    monkeypatch.setattr(batch_remote, "SHORTEST", 0.0)
+    monkeypatch.setattr(remote, "SHORTEST", 0.0)
     return upstream
 
 

@@ -25,9 +25,9 @@ from tests.live import Live, copied
 from tests.upstream import Upstream, chunk, stream
 
 HURRY = """
-from webapp.server import channel, limits
-channel.SWEEP_SECONDS /= 40
-limits.MAX_OPEN_FILES = 120
+from webapp.server.daphne import connection; from webapp.server import body_limits
+connection.SWEEP_SECONDS /= 40
+body_limits.MAX_OPEN_FILES = 120
 """
 MOST = 60
 """Connections at once, with so few files."""

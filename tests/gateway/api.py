@@ -12,8 +12,8 @@ import httpx2
 import openai
 from asgiref.sync import sync_to_async
 
-from tests.cast import Cast
 from tests.upstream import Upstream
+from tests.users import Users
 from webapp.accounts.models import User
 from webapp.asgi import application
 from webapp.backends.models import ApiToken, Backend, BackendModel
@@ -27,7 +27,7 @@ CHAT = {"model": "m", "messages": MESSAGES}
 class Api:
     """A client in process: raw over `http`, or through the openai package with `sdk()`."""
 
-    def __init__(self, people: Cast) -> None:
+    def __init__(self, people: Users) -> None:
         self.people = people
         self.token = ""
         self.row: ApiToken | None = None

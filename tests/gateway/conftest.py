@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.cast import Cast, make_cast
 from tests.gateway.api import Api
-from webapp.backends import registry
-from webapp.backends.spending import Spending
+from tests.users import Users, make_users
+from webapp.backends.runtime import registry
+from webapp.backends.runtime.budgets import Spending
 from webapp.gateway import auth
 
 
@@ -22,13 +22,13 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def people(transactional_db: None) -> Cast:
+async def people(transactional_db: None) -> Users:
     """The cast, for tests that run on an event loop."""
-    return await sync_to_async(make_cast)()
+    return await sync_to_async(make_users)()
 
 
 @pytest.fixture
-async def api(people: Cast) -> AsyncIterator[Api]:
+async def api(people: Users) -> AsyncIterator[Api]:
     """The API with the owner's token."""
     api = Api(people)
     await api.use_token(people.owner)

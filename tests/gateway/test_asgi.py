@@ -10,7 +10,7 @@ from django.db import DatabaseError
 
 from tests.gateway.api import CHAT, Api
 from tests.upstream import Upstream
-from webapp.backends import registry
+from webapp.backends.runtime import registry
 
 KEYS = {"message", "type", "param", "code"}
 PATHS = [

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from tests.gateway.api import CHAT, Api
 from tests.upstream import Upstream
-from webapp.backends import api_registry
+from webapp.ports import files_and_batches
 
 POSTS = ["chat/completions", "completions", "embeddings", "batches"]
 BROKEN = {
@@ -41,7 +41,7 @@ BROKEN = {
 @pytest.mark.parametrize("path", POSTS)
 async def test_what_is_no_good_json_is_a_400(api: Api, upstream: Upstream, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS 23."""
-    monkeypatch.setattr(api_registry._Registered, "batches", _Refuse())
+    monkeypatch.setattr(files_and_batches._Registered, "batches", _Refuse())
     await api.serve(upstream)
     for name, raw in BROKEN.items():
         response = await api.post(path, content=raw)

@@ -13,8 +13,8 @@ from django.contrib.auth.models import Group
 from tests.gateway.api import CHAT, MESSAGES, Api, Exchange
 from tests.upstream import Upstream, endless
 from webapp.accounts.models import Budget
-from webapp.backends import registry
 from webapp.backends.models import Allowance, Attempt
+from webapp.backends.runtime import registry
 from webapp.gateway import limits
 
 

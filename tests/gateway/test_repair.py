@@ -9,7 +9,7 @@ import pytest
 
 from tests.upstream import chunk, sse
 from webapp.gateway.repair import StreamMender, mend_answer
-from webapp.patterns.types import Answer
+from webapp.patterns.types import Response
 
 
 def mender(path: str = "chat/completions") -> StreamMender:
@@ -69,7 +69,7 @@ def test_a_bare_text_completion_gets_no_delta() -> None:
 
 def test_a_whole_answer_is_completed_only_where_it_must_be() -> None:
     bare = {"choices": [{"message": {"content": "a"}}], "x": 1}
-    body = json.loads(mend_answer(Answer(b"", bare), path="chat/completions", request_id="r1", model="m"))
+    body = json.loads(mend_answer(Response(b"", bare), path="chat/completions", request_id="r1", model="m"))
     assert body["choices"][0] == {
         "index": 0,
         "finish_reason": "stop",
@@ -78,4 +78,4 @@ def test_a_whole_answer_is_completed_only_where_it_must_be() -> None:
     }
     assert (body["object"], body["model"], body["x"]) == ("chat.completion", "m", 1)
     raw = json.dumps(body, indent=1).encode()
-    assert mend_answer(Answer(raw, body), path="chat/completions", request_id="r2", model="n") == raw
+    assert mend_answer(Response(raw, body), path="chat/completions", request_id="r2", model="n") == raw

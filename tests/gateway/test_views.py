@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tests.cast import Cast
+from tests.users import Users
 from webapp.backends.models import ApiToken
 from webapp.backends.selectors import token_by_plaintext
 from webapp.backends.services import create_token
@@ -22,7 +22,7 @@ def form(**fields: Any) -> dict[str, Any]:
     return {"label": "notebook", "scopes": ["chat", "models"], **fields}
 
 
-def test_a_new_token_is_shown_once_and_works(as_owner: Client, cast: Cast) -> None:
+def test_a_new_token_is_shown_once_and_works(as_owner: Client, cast: Users) -> None:
     response = as_owner.post(TOKENS, form())
     plaintext = response.context["plaintext"]
     assert plaintext.encode() in response.content
@@ -33,7 +33,7 @@ def test_a_new_token_is_shown_once_and_works(as_owner: Client, cast: Cast) -> No
     assert plaintext.encode() not in as_owner.get(TOKENS).content
 
 
-def test_limits_and_a_lifetime_are_kept(as_owner: Client, cast: Cast) -> None:
+def test_limits_and_a_lifetime_are_kept(as_owner: Client, cast: Users) -> None:
     as_owner.post(TOKENS, form(lifetime="30", requests_per_minute="60", tokens_per_minute="9000", monthly_budget="12.5"))
     token = ApiToken.objects.get(user=cast.owner)
     assert (token.requests_per_minute, token.tokens_per_minute, token.monthly_budget) == (60, 9000, Decimal("12.5"))
@@ -59,14 +59,14 @@ def test_a_wrong_form_makes_no_token_and_says_why(as_owner: Client, fields: dict
     assert not ApiToken.objects.exists()
 
 
-def test_a_revoked_token_stays_listed_and_is_refused(as_owner: Client, cast: Cast) -> None:
+def test_a_revoked_token_stays_listed_and_is_refused(as_owner: Client, cast: Users) -> None:
     token, plaintext = create_token(user=cast.owner, label="old")
     assert as_owner.post(f"{TOKENS}{token.pk}/revoke/").status_code == 302
     assert token_by_plaintext(plaintext) is None
     assert b'data-state="revoked"' in as_owner.get(TOKENS).content
 
 
-def test_the_tokens_of_others_are_neither_listed_nor_revoked(as_other: Client, cast: Cast) -> None:
+def test_the_tokens_of_others_are_neither_listed_nor_revoked(as_other: Client, cast: Users) -> None:
     """FAULTS 7."""
     token, plaintext = create_token(user=cast.owner, label="private-label")
     assert b"private-label" not in as_other.get(TOKENS).content
@@ -74,12 +74,12 @@ def test_the_tokens_of_others_are_neither_listed_nor_revoked(as_other: Client, c
     assert token_by_plaintext(plaintext) is not None
 
 
-def test_a_label_cannot_carry_markup(as_owner: Client, cast: Cast) -> None:
+def test_a_label_cannot_carry_markup(as_owner: Client, cast: Users) -> None:
     create_token(user=cast.owner, label="<img src=x onerror=alert(1)>")
     assert b"<img src=x" not in as_owner.get(TOKENS).content
 
 
-def test_the_page_is_for_people_who_signed_in(client: Client, cast: Cast) -> None:
+def test_the_page_is_for_people_who_signed_in(client: Client, cast: Users) -> None:
     assert client.get(TOKENS).status_code == 302
 
 

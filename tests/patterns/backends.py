@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-from webapp.patterns.types import Answer, Attempt, Json, ModelInfo, Packet, Request, Trail
+from webapp.patterns.types import Attempt, AttemptLog, Json, ModelInfo, Request, Response, StreamChunk
 
 
 class Scripted:
@@ -16,21 +16,21 @@ class Scripted:
     def __init__(
         self,
         answer: Callable[[Request], Awaitable[Json]] | None = None,
-        packets: Callable[[Request], AsyncGenerator[Packet, None]] | None = None,
+        packets: Callable[[Request], AsyncGenerator[StreamChunk, None]] | None = None,
     ) -> None:
         self.requests: list[Request] = []
         self._answer = answer
         self._packets = packets
 
-    async def send(self, request: Request, *, trail: Trail | None = None) -> Answer:
+    async def send(self, request: Request, *, trail: AttemptLog | None = None) -> Response:
         self.requests.append(request)
         assert self._answer is not None
         attempt = Attempt(self.name, str(request.body.get("model") or ""))
         if trail is not None:
             trail.add(attempt)
-        return Answer(b"", await self._answer(request))
+        return Response(b"", await self._answer(request))
 
-    def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
+    def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
         self.requests.append(request)
         assert self._packets is not None
         return self._packets(request)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from webapp.patterns.tools import ToolContext, ToolRegistry
+from webapp.patterns.agent.tools import ToolContext, ToolRegistry
 
 
 @pytest.fixture

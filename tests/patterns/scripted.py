@@ -7,15 +7,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from webapp.patterns import agent
-from webapp.patterns.agent import (
-    Event,
-    Result,
-)
-from webapp.patterns.tools import ToolRegistry
-from webapp.patterns.types import Answer, Attempt, Delta, Message, ModelInfo, Packet, Request, ToolCallDelta, Trail
+from webapp.patterns.agent import loop
+from webapp.patterns.agent.loop import AgentResult, Event
+from webapp.patterns.agent.tools import ToolRegistry
+from webapp.patterns.types import Attempt, AttemptLog, Delta, Message, ModelInfo, Request, Response, StreamChunk, ToolCallDelta
 
-Turn = Sequence[Delta | Packet | Exception | float]
+Turn = Sequence[Delta | StreamChunk | Exception | float]
 QUESTION: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Well?"}]
 
 
@@ -29,7 +26,7 @@ class Scripted:
         self.requests: list[Request] = []
         self.closed = 0
 
-    async def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
+    async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
         turn = self.turns[min(len(self.requests), len(self.turns) - 1)]
         self.requests.append(request)
         if trail:
@@ -41,11 +38,11 @@ class Scripted:
                 elif isinstance(part, Exception):
                     raise part
                 else:
-                    yield part if isinstance(part, Packet) else Packet(b"", (part,))
+                    yield part if isinstance(part, StreamChunk) else StreamChunk(b"", (part,))
         finally:
             self.closed += 1
 
-    async def send(self, request: Request, *, trail: Trail | None = None) -> Answer:
+    async def send(self, request: Request, *, trail: AttemptLog | None = None) -> Response:
         raise NotImplementedError
 
     async def models(self) -> list[ModelInfo]:
@@ -68,9 +65,9 @@ def calls(*names: str, finish: str = "tool_calls") -> list[Delta]:
 
 
 async def events_of(backend: Scripted, tools: ToolRegistry, **options: Any) -> list[Event]:
-    async with aclosing(agent.run(backend, Request.chat(QUESTION), tools, **options)) as events:
+    async with aclosing(loop.run(backend, Request.chat(QUESTION), tools, **options)) as events:
         return [event async for event in events]
 
 
-async def result_of(backend: Scripted, tools: ToolRegistry, **options: Any) -> Result:
-    return await agent.complete(backend, Request.chat(QUESTION), tools, **options)
+async def result_of(backend: Scripted, tools: ToolRegistry, **options: Any) -> AgentResult:
+    return await loop.complete(backend, Request.chat(QUESTION), tools, **options)

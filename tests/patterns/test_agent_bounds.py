@@ -9,16 +9,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import pytest
 
 from tests.patterns.scripted import QUESTION, Scripted, call, calls, events_of, result_of, says
-from webapp.patterns import agent
-from webapp.patterns.agent import (
-    ApprovalAsked,
-    Finished,
-    Limits,
-    ToolFinished,
-    ToolStarted,
-)
-from webapp.patterns.tools import ToolRegistry
-from webapp.patterns.types import Delta, Message, Packet, Request, ToolCall, Trail
+from webapp.patterns.agent import loop
+from webapp.patterns.agent.loop import ApprovalAsked, Finished, Limits, ToolFinished, ToolStarted
+from webapp.patterns.agent.tools import ToolRegistry
+from webapp.patterns.types import AttemptLog, Delta, Message, Request, StreamChunk, ToolCall
 
 
 class TestTime:
@@ -37,16 +31,16 @@ class TestTime:
 
     async def test_a_model_that_never_ends_is_given_up(self, tools: ToolRegistry) -> None:
         class Endless(Scripted):
-            async def stream(self, request: Request, *, trail: Trail | None = None) -> AsyncGenerator[Packet, None]:
+            async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
                 while True:
-                    yield Packet(b"", (Delta(text="x"),))
+                    yield StreamChunk(b"", (Delta(text="x"),))
                     await asyncio.sleep(0)
 
         result = await result_of(Endless(), tools, limits=Limits(max_seconds=0.05))
         assert result.reason == "seconds"
 
     async def test_time_that_the_reader_of_events_takes_counts_too(self, tools: ToolRegistry) -> None:
-        events = agent.run(Scripted(says("Hello")), Request.chat(QUESTION), tools, limits=Limits(max_seconds=0.02))
+        events = loop.run(Scripted(says("Hello")), Request.chat(QUESTION), tools, limits=Limits(max_seconds=0.02))
         await anext(events)
         await asyncio.sleep(0.04)
         rest = [event async for event in events]
@@ -80,7 +74,7 @@ class TestStop:
 
     async def test_closing_the_events_closes_the_upstream(self, tools: ToolRegistry) -> None:
         backend = Scripted([Delta(text="a"), Delta(text="b"), 30.0])
-        events = agent.run(backend, Request.chat(QUESTION), tools)
+        events = loop.run(backend, Request.chat(QUESTION), tools)
         await anext(events)
         await events.aclose()
         assert backend.closed == 1
@@ -96,7 +90,7 @@ class TestStop:
 
     @pytest.mark.parametrize("how", ["close", "cancel"])
     async def test_stopping_inside_a_tool_cancels_it(self, tools: ToolRegistry, log: list[str], how: str) -> None:
-        events = agent.run(Scripted(calls("hang")), Request.chat(QUESTION), tools)
+        events = loop.run(Scripted(calls("hang")), Request.chat(QUESTION), tools)
 
         async def until_the_tool_runs() -> None:
             async for event in events:

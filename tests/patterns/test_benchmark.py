@@ -15,9 +15,9 @@ from tests.patterns.virtual_time import run_virtually
 from tests.upstream import Upstream, tokens
 from webapp.patterns.benchmark import Percentiles, Progress, Report, Sample, measure
 from webapp.patterns.errors import ServerFailed
-from webapp.patterns.providers.openai import OpenAIBackend
-from webapp.patterns.tokens import count_text
-from webapp.patterns.types import Delta, Packet, Request, ToolCallDelta, Usage
+from webapp.patterns.openai.backend import OpenAIBackend
+from webapp.patterns.tokens.counting import count_text
+from webapp.patterns.types import Delta, Request, StreamChunk, ToolCallDelta, Usage
 
 REQUEST = Request.chat([{"role": "user", "content": "Hello"}], model="gpt-4o")
 
@@ -28,14 +28,14 @@ def vocabulary() -> None:
     count_text("load", "gpt-4o")
 
 
-def packet(**fields: Any) -> Packet:
-    return Packet(b"", (Delta(**fields),))
+def packet(**fields: Any) -> StreamChunk:
+    return StreamChunk(b"", (Delta(**fields),))
 
 
 def streams(
     first: float = 0.5, tokens: int = 11, pace: float = 0.1, *, usage: bool = True
-) -> Callable[[Request], AsyncGenerator[Packet, None]]:
-    async def stream(request: Request) -> AsyncGenerator[Packet, None]:
+) -> Callable[[Request], AsyncGenerator[StreamChunk, None]]:
+    async def stream(request: Request) -> AsyncGenerator[StreamChunk, None]:
         yield packet()
         await asyncio.sleep(first)
         yield packet(text="tok")
@@ -77,7 +77,7 @@ def test_tokens_are_counted_here_where_the_server_reports_none() -> None:
 
 
 def test_reasoning_and_tool_calls_are_first_tokens_too() -> None:
-    async def stream(request: Request) -> AsyncGenerator[Packet, None]:
+    async def stream(request: Request) -> AsyncGenerator[StreamChunk, None]:
         await asyncio.sleep(1)
         yield packet(reasoning="Hm")
         await asyncio.sleep(1)
@@ -89,7 +89,7 @@ def test_reasoning_and_tool_calls_are_first_tokens_too() -> None:
 
 
 def test_errors_are_counted_and_not_raised() -> None:
-    async def stream(request: Request) -> AsyncGenerator[Packet, None]:
+    async def stream(request: Request) -> AsyncGenerator[StreamChunk, None]:
         yield packet(text="partial")
         raise ServerFailed("503")
 
@@ -105,7 +105,7 @@ def test_it_is_bounded_in_time() -> None:
     """What runs when time is up is closed and counted as unfinished; the warm-up counts against the limit."""
     closed = 0
 
-    async def stream(request: Request) -> AsyncGenerator[Packet, None]:
+    async def stream(request: Request) -> AsyncGenerator[StreamChunk, None]:
         nonlocal closed
         try:
             while True:
@@ -124,7 +124,7 @@ def test_it_is_bounded_in_time() -> None:
 def test_it_is_bounded_in_requests_at_once() -> None:
     running = peak = 0
 
-    async def stream(request: Request) -> AsyncGenerator[Packet, None]:
+    async def stream(request: Request) -> AsyncGenerator[StreamChunk, None]:
         nonlocal running, peak
         running += 1
         peak = max(peak, running)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webapp.patterns.streaming import Accumulator
-from webapp.patterns.types import Delta, Packet, ToolCall, ToolCallDelta, Usage
+from webapp.patterns.types import Delta, StreamChunk, ToolCall, ToolCallDelta, Usage
 
 TEXTS = st.text(max_size=4)
 FRAGMENTS = st.builds(ToolCallDelta, st.integers(0, 2), TEXTS, TEXTS, TEXTS)
@@ -59,11 +59,11 @@ def test_a_message_without_text_has_null_only_beside_calls_or_a_refusal() -> Non
 def test_a_restart_voids_what_came_before() -> None:
     whole = Accumulator()
     for packet in (
-        Packet(b"", (Delta("gone", finish_reason="length", usage=Usage(1)),)),
-        Packet(b"", (), switch="restart"),
-        Packet(b"", (Delta("new "),)),
-        Packet(b"", (), switch="continue"),
-        Packet(b"", (Delta("answer"),)),
+        StreamChunk(b"", (Delta("gone", finish_reason="length", usage=Usage(1)),)),
+        StreamChunk(b"", (), switch="restart"),
+        StreamChunk(b"", (Delta("new "),)),
+        StreamChunk(b"", (), switch="continue"),
+        StreamChunk(b"", (Delta("answer"),)),
     ):
         whole.add_packet(packet)
     assert (whole.text, whole.finish_reason, whole.usage) == ("new answer", "", None)
@@ -74,7 +74,7 @@ def test_any_grouping_into_packets_gives_the_same(deltas: list[Delta], data: st.
     cut = data.draw(st.integers(0, len(deltas)))
     grouped = Accumulator()
     for part in (deltas[:cut], deltas[cut:]):
-        grouped.add_packet(Packet(b"", tuple(part)))
+        grouped.add_packet(StreamChunk(b"", tuple(part)))
         assert grouped.text.startswith(heard(*deltas[:cut]).text[:1])
     singly = heard(*deltas)
     assert (grouped.message(), grouped.reasoning, grouped.finish_reason) == (singly.message(), singly.reasoning, singly.finish_reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webapp.patterns.types import Attempt, Request, Trail, Usage
+from webapp.patterns.types import Attempt, AttemptLog, Request, Usage
 
 
 def test_options_that_are_none_are_left_out_and_tools_only_sent_where_there_are_some() -> None:
@@ -18,7 +18,7 @@ def attempt(outcome: str, usage: Usage, cost: float | None) -> Attempt:
 
 
 def test_a_trail_sums_what_its_attempts_used_and_names_who_served() -> None:
-    trail = Trail()
+    trail = AttemptLog()
     assert (trail.usage, trail.cost, trail.served_by) == (Usage(), None, None)
     trail.add(attempt("failed", Usage(5, 0), None))
     assert (trail.cost, trail.served_by) == (None, None)

@@ -7,7 +7,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from webapp.patterns.throttle import Clock
+from webapp.patterns.fallback.throttle import Clock
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.live import Live, copied
 from tests.machines import Postgres
-from tests.server.test_copying import SOME_ROWS
+from tests.server.test_database_copy import SOME_ROWS
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 

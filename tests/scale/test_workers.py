@@ -38,7 +38,7 @@ import threading, time, uuid
 from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
-from batches.chunks import claim_next
+from batches.execution.chunks import claim_next
 from batches.models import Batch, BatchChunk
 from webapp.accounts.models import User
 now = timezone.now()

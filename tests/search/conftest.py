@@ -11,8 +11,8 @@ from django.db import connection
 
 from search import embedder, ingestion, services
 from search.models import Collection, Document
-from tests.cast import Cast
-from webapp.backends import registry
+from tests.users import Users
+from webapp.backends.runtime import registry
 from webapp.backends.services import seeding
 
 Ingest = Callable[..., Document]
@@ -32,16 +32,16 @@ def state_folder(settings: object, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cast(transactional_db: None) -> Cast:
+def cast(transactional_db: None) -> Users:
     """The cast, in a database that other threads see too."""
-    from tests.cast import make_cast
+    from tests.users import make_users
 
     seeding.seed()
-    return make_cast()
+    return make_users()
 
 
 @pytest.fixture
-def collection(cast: Cast) -> Collection:
+def collection(cast: Users) -> Collection:
     return services.create_collection(owner=cast.owner, name="Library")
 
 

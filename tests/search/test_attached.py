@@ -7,18 +7,18 @@ import uuid
 from pathlib import Path
 
 from search import services
-from search.attached import Attached, collection_of
+from search.conversation_documents import Attached, collection_of
 from search.models import Collection, Document
 from search.tool import search_documents
-from tests.cast import Cast
 from tests.search.conftest import CATS, run_ingestion
-from webapp.backends import registry
-from webapp.patterns.tools import ToolContext
+from tests.users import Users
+from webapp.backends.runtime import registry
+from webapp.patterns.agent.tools import ToolContext
 
 PET = "# My cat\n\nOur cat at home is named Wilhelmina and sleeps on the piano.\n"
 
 
-def attach(cast: Cast, conversation: uuid.UUID, path: Path) -> Document:
+def attach(cast: Users, conversation: uuid.UUID, path: Path) -> Document:
     Attached().add(user=cast.owner, conversation_id=conversation, title="Pets", name="pet.md", path=path)
     return run_ingestion(Document.objects.get(name="pet.md"))
 
@@ -34,7 +34,7 @@ def found_by(user_id: int, conversation: uuid.UUID | None) -> list[str]:
     return asyncio.run(ask())
 
 
-def test_in_its_conversation_an_attached_document_is_found_first(cast: Cast, collection: Collection, tmp_path: Path) -> None:
+def test_in_its_conversation_an_attached_document_is_found_first(cast: Users, collection: Collection, tmp_path: Path) -> None:
     """FAULTS 7: and never by anybody else."""
     run_ingestion(services.add_file(collection=collection, name="cats.md", content=[CATS.encode()]).document)
     file, conversation = tmp_path / "pet", uuid.uuid4()
@@ -47,7 +47,7 @@ def test_in_its_conversation_an_attached_document_is_found_first(cast: Cast, col
     assert asyncio.run(collection_of(cast.other, str(conversation))) is None
 
 
-def test_the_documents_go_with_the_conversation(cast: Cast, tmp_path: Path) -> None:
+def test_the_documents_go_with_the_conversation(cast: Users, tmp_path: Path) -> None:
     file, conversation = tmp_path / "pet", uuid.uuid4()
     file.write_text(PET)
     document = attach(cast, conversation, file)
@@ -56,7 +56,7 @@ def test_the_documents_go_with_the_conversation(cast: Cast, tmp_path: Path) -> N
     assert not services.file_path(document.pk).exists()
 
 
-def test_the_tool_waits_for_a_document_that_is_being_read_but_not_for_ever(cast: Cast, tmp_path: Path) -> None:
+def test_the_tool_waits_for_a_document_that_is_being_read_but_not_for_ever(cast: Users, tmp_path: Path) -> None:
     file, conversation = tmp_path / "pet", uuid.uuid4()
     file.write_text(PET)
     Attached().add(user=cast.owner, conversation_id=conversation, title="Pets", name="pet.md", path=file)

@@ -13,13 +13,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from search import evaluation, services
+from search import services
 from search.models import Chunk, Collection, Document
-from tests.cast import Cast
+from search.ranking import evaluation
 from tests.search.conftest import CATS, ENGINES, Ingest
-from webapp.backends import registry
-from webapp.backends.toolbox import toolbox
-from webapp.patterns.tools import ToolContext
+from tests.users import Users
+from webapp.backends.runtime import registry
+from webapp.patterns.agent.tools import ToolContext
+from webapp.ports.tools import toolbox
 
 
 def call_tool(arguments: dict[str, Any], user_id: int | None) -> tuple[str, str]:
@@ -33,7 +34,7 @@ def call_tool(arguments: dict[str, Any], user_id: int | None) -> tuple[str, str]
     return asyncio.run(run())
 
 
-def test_files_and_folders_are_indexed_and_failures_named(cast: Cast, tmp_path: Path) -> None:
+def test_files_and_folders_are_indexed_and_failures_named(cast: Users, tmp_path: Path) -> None:
     folder = tmp_path / "docs"
     (folder / "inner").mkdir(parents=True)
     (folder / "cats.md").write_text(CATS)
@@ -57,7 +58,7 @@ def test_files_and_folders_are_indexed_and_failures_named(cast: Cast, tmp_path: 
     assert again.getvalue().strip() == "0 added to “Docs”, 1 already there"
 
 
-def test_a_file_that_a_killed_process_left_behind_is_gone_on_with(cast: Cast, tmp_path: Path) -> None:
+def test_a_file_that_a_killed_process_left_behind_is_gone_on_with(cast: Users, tmp_path: Path) -> None:
     (tmp_path / "cats.md").write_text(CATS)
     into = services.default_collection(owner=cast.administrator, name="Two  words")
     document = services.add_file(collection=into, name="cats.md", content=[CATS.encode()]).document
@@ -68,14 +69,14 @@ def test_a_file_that_a_killed_process_left_behind_is_gone_on_with(cast: Cast, tm
     assert (document.state, out.getvalue().strip()) == ("ready", "1 added to “Two words”")
 
 
-def test_a_path_that_is_not_there_is_named(cast: Cast) -> None:
+def test_a_path_that_is_not_there_is_named(cast: Users) -> None:
     with pytest.raises(CommandError, match="There is no /nowhere"):
         call_command("index_documents", "/nowhere")
     with pytest.raises(CommandError, match="no user named 'x'"):
         call_command("index_documents", __file__, user="x")
 
 
-def test_search_is_evaluated_by_the_corpus_s_own_headings(cast: Cast, ingest: Ingest) -> None:
+def test_search_is_evaluated_by_the_corpus_s_own_headings(cast: Users, ingest: Ingest) -> None:
     body = "sentence about it. " * 15
     titles = ["Feeding house cats", "Diesel engine oil", "Growing tomato plants", "Tuning piano strings"]
     ingest("all.md", "".join(f"# {title}\n\n{title.split()[1]} {body}\n\n" for title in titles))
@@ -101,7 +102,7 @@ def test_quality_is_counted_by_the_first_right_answer() -> None:
     assert measured.ndcg == pytest.approx((1 + 0.63093) / 4, abs=1e-4)
 
 
-def test_the_tool_finds_passages_with_links_to_them(cast: Cast, ingest: Ingest) -> None:
+def test_the_tool_finds_passages_with_links_to_them(cast: Users, ingest: Ingest) -> None:
     ingest("cats.md", CATS)
     text, fault = call_tool({"query": "what do kittens play with?", "limit": 1}, cast.owner.pk)
     assert fault == ""
@@ -118,7 +119,7 @@ def test_the_tool_finds_passages_with_links_to_them(cast: Cast, ingest: Ingest) 
     ]
 
 
-def test_the_tool_knows_the_user_s_documents_alone(cast: Cast, ingest: Ingest) -> None:
+def test_the_tool_knows_the_user_s_documents_alone(cast: Users, ingest: Ingest) -> None:
     ingest("cats.md", CATS)
     assert json.loads(call_tool({"query": "kittens"}, cast.other.pk)[0])["passages"] == []
     assert "signed-in" in call_tool({"query": "kittens"}, None)[0]

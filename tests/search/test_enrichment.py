@@ -11,11 +11,11 @@ from django.test import Client
 
 from search import enrichment, services
 from search.models import Collection, Document
-from tests.cast import Cast
 from tests.search.conftest import CATS, ENGINES, Ingest
 from tests.upstream import Upstream, closed_port, says
-from webapp.backends import registry
+from tests.users import Users
 from webapp.backends.models import Attempt, Backend, BackendModel
+from webapp.backends.runtime import registry
 from webapp.backends.services.configuration import add_backend
 
 State = Document.State
@@ -23,7 +23,7 @@ SAID = {"summary": "About cats, and <b>wool</b>.", "tags": ["Pets", " cats ", ""
 
 
 @pytest.fixture
-def upstream(cast: Cast, make_upstream: Callable[..., Upstream]) -> Upstream:
+def upstream(cast: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
     """A server with the chat model `llm`, as the backend `up`."""
     server = make_upstream()
     backend = add_backend(name="up", base_url=server.base_url)
@@ -33,7 +33,7 @@ def upstream(cast: Cast, make_upstream: Callable[..., Upstream]) -> Upstream:
 
 
 @pytest.fixture
-def collection(cast: Cast, upstream: Upstream) -> Collection:
+def collection(cast: Users, upstream: Upstream) -> Collection:
     """Embedded by the built-in model, described by `up/llm`."""
     made = services.create_collection(owner=cast.owner, name="Library")
     services.change_collection(collection=made, name="Library", description="", groups=[], describe_with="up/llm")
@@ -55,7 +55,7 @@ def describe(document: Document) -> Document:
     return document
 
 
-def test_a_document_is_described_once_it_is_ready(ingest: Ingest, upstream: Upstream, cast: Cast) -> None:
+def test_a_document_is_described_once_it_is_ready(ingest: Ingest, upstream: Upstream, cast: Users) -> None:
     document = ingest("cats.md", CATS)
     assert (document.state, document.to_describe, document.summary) == (State.READY, True, "")
     upstream.script(says(json.dumps(SAID)))
@@ -116,7 +116,7 @@ def test_summary_and_tags_are_on_the_page_escaped_and_the_tag_is_a_filter(as_own
     assert "engines.md" not in found
 
 
-def test_documents_that_were_there_before_are_described_when_their_owner_says_so(as_owner: Client, ingest: Ingest, cast: Cast) -> None:
+def test_documents_that_were_there_before_are_described_when_their_owner_says_so(as_owner: Client, ingest: Ingest, cast: Users) -> None:
     other = services.create_collection(owner=cast.owner, name="Other")
     document = ingest("cats.md", CATS, other)
     assert document.to_describe is None

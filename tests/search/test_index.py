@@ -13,19 +13,19 @@ from search import services
 from search.index import Engine, embedded, engine
 from search.index.base import terms
 from search.models import Chunk, Collection, Document, Index, scope
-from tests.cast import Cast
 from tests.search.conftest import embedded_only
+from tests.users import Users
+from webapp.patterns.embeddings.similarity import Matrix
 from webapp.patterns.errors import EmbeddingError
-from webapp.patterns.similarity import Matrix
 
 DIMENSION = 16
 
 
 @pytest.fixture
-def cast(db: None) -> Cast:
-    from tests.cast import make_cast
+def cast(db: None) -> Users:
+    from tests.users import make_users
 
-    return make_cast()
+    return make_users()
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def its() -> Engine:
 
 
 @pytest.fixture
-def index(cast: Cast) -> Index:
+def index(cast: Users) -> Index:
     collection = services.create_collection(owner=cast.owner, name="Library")
     assert collection.serving
     return collection.serving
@@ -132,7 +132,7 @@ def test_a_passage_with_more_of_the_words_comes_first(its: Engine, index: Index)
     assert found(its, index, "diesel fuel pump ")[0] == ids[1]
 
 
-def test_words_are_found_in_the_scopes_and_passages_asked_for_alone(its: Engine, index: Index, cast: Cast) -> None:
+def test_words_are_found_in_the_scopes_and_passages_asked_for_alone(its: Engine, index: Index, cast: Users) -> None:
     ids = passages(index.collection, ["diesel one", "diesel two"])
     other = services.create_collection(owner=cast.other, name="Other")
     passages(other, ["diesel three"])
@@ -240,10 +240,10 @@ def test_a_removed_vector_leaves_no_trace_in_the_file(its: Engine, index: Index,
 @embedded_only
 def test_signs_find_what_the_exact_search_finds(its: Engine, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past SIGNS_FROM rows, with a tail that the signs do not know yet."""
-    from search.index import files
+    from search.index import vector_files
 
-    monkeypatch.setattr(files, "SIGNS_FROM", 1000)
-    monkeypatch.setattr(files, "SIGN_SHARE", 5)
+    monkeypatch.setattr(vector_files, "SIGNS_FROM", 1000)
+    monkeypatch.setattr(vector_files, "SIGN_SHARE", 5)
     matrix = vectors(3000)
     its.add(index, range(1, 2501), matrix[:2500])
     its.nearest(index, matrix[0], 1)
@@ -258,7 +258,7 @@ def test_signs_find_what_the_exact_search_finds(its: Engine, index: Index, monke
 
 @embedded_only
 def test_many_indexes_do_not_use_up_the_files_that_a_process_may_open(
-    its: Engine, cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    its: Engine, cast: Users, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "MAX_OPEN", 3)
     indexes = [services.create_collection(owner=cast.owner, name=f"Chat {number}").serving for number in range(8)]

@@ -16,26 +16,27 @@ from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from search import filling, ingestion, query, reindexing, services, worker
-from search.index import engine
+from search import ingestion, services, worker
+from search.index import embed_index, engine, rebuild
 from search.models import Chunk, Collection, Document, Index
 from search.parsing.bounded import parse
 from search.parsing.document import Parsed
-from search.query import Results
-from tests.cast import Cast
+from search.ranking import query
+from search.ranking.query import Results
 from tests.search.conftest import CATS, ENGINES, Ingest, embedded_only, run_ingestion
 from tests.upstream import Received, Reply, Upstream, Wire, embeds, status
-from webapp.backends import registry
-from webapp.backends.db import in_database
+from tests.users import Users
 from webapp.backends.models import Backend, BackendModel
+from webapp.backends.runtime import registry
 from webapp.backends.services.configuration import add_backend, set_route
+from webapp.core.database import in_database
 from webapp.patterns.errors import EmbeddingError, InputError
 
 State = Document.State
 
 
 @pytest.fixture
-def upstream(cast: Cast, make_upstream: Callable[..., Upstream]) -> Upstream:
+def upstream(cast: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
     """A server that embeds in 8 dimensions, as the backend `up` with the models `small` and `other`."""
     server = make_upstream()
     backend = add_backend(name="up", base_url=server.base_url)
@@ -46,7 +47,7 @@ def upstream(cast: Cast, make_upstream: Callable[..., Upstream]) -> Upstream:
 
 
 @pytest.fixture
-def collection(cast: Cast, upstream: Upstream) -> Collection:
+def collection(cast: Users, upstream: Upstream) -> Collection:
     return services.create_collection(owner=cast.owner, name="Library", model="up/small")
 
 
@@ -54,18 +55,18 @@ def serving(collection: Collection) -> Index:
     return Collection.objects.select_related("serving").get(pk=collection.pk).serving or pytest.fail("nothing serves")
 
 
-def ask(cast: Cast, text: str, mode: query.Mode = "semantic") -> Results:
+def ask(cast: Users, text: str, mode: query.Mode = "semantic") -> Results:
     return async_to_sync(query.search)(cast.owner, text, mode=mode)
 
 
 def build(index: Index) -> Index:
     """Build the index as the worker does."""
-    claimed = reindexing.claim()
+    claimed = rebuild.claim()
     assert claimed == index.pk
 
     async def run() -> None:
         try:
-            await reindexing.build(index.pk)
+            await rebuild.build(index.pk)
         finally:
             await registry.aclose()
 
@@ -88,7 +89,7 @@ def test_the_same_content_is_not_added_twice(collection: Collection, ingest: Ing
     assert (added.existed, added.document.pk) == (True, document.pk)
 
 
-def test_the_same_name_replaces_once_the_new_one_is_ready(collection: Collection, ingest: Ingest, cast: Cast) -> None:
+def test_the_same_name_replaces_once_the_new_one_is_ready(collection: Collection, ingest: Ingest, cast: Users) -> None:
     old = ingest("pets.md", CATS)
     waiting = services.add_file(collection=collection, name="pets.md", content=[ENGINES.encode()]).document
     assert ask(cast, "Kittens play with wool").found[0].chunk.document_id == old.pk
@@ -104,7 +105,7 @@ def test_a_failed_new_version_leaves_the_old_one(collection: Collection, ingest:
     assert Document.objects.filter(pk=old.pk, state=State.READY).exists()
 
 
-def test_equal_passages_are_embedded_once(collection: Collection, ingest: Ingest, upstream: Upstream, cast: Cast) -> None:
+def test_equal_passages_are_embedded_once(collection: Collection, ingest: Ingest, upstream: Upstream, cast: Users) -> None:
     ingest("cats.md", CATS)
     other = services.create_collection(owner=cast.owner, name="Other", model="up/small")
     ingest("warm.md", ENGINES, other)
@@ -114,7 +115,7 @@ def test_equal_passages_are_embedded_once(collection: Collection, ingest: Ingest
     assert engine().ids(serving(other)) == set(Chunk.objects.filter(collection=other).values_list("pk", flat=True))
 
 
-def test_deleting_leaves_no_trace(collection: Collection, ingest: Ingest, cast: Cast) -> None:
+def test_deleting_leaves_no_trace(collection: Collection, ingest: Ingest, cast: Users) -> None:
     document = ingest("cats.md", CATS)
     path = services.file_path(document.pk)
     assert path.exists()
@@ -147,7 +148,7 @@ def test_a_backend_that_fails_is_named_and_a_retry_goes_on(collection: Collectio
 
 
 def test_another_dimension_is_named_and_the_old_index_keeps_serving(
-    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Cast
+    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Users
 ) -> None:
     """FAULTS 46: the embedding backend changes its dimension."""
     ingest("cats.md", CATS)
@@ -161,7 +162,7 @@ def test_another_dimension_is_named_and_the_old_index_keeps_serving(
     assert len(engine().ids(serving(collection))) == Chunk.objects.filter(document__name="cats.md").count()
 
 
-def test_a_route_that_comes_to_mean_another_model_is_refused(collection: Collection, ingest: Ingest, cast: Cast) -> None:
+def test_a_route_that_comes_to_mean_another_model_is_refused(collection: Collection, ingest: Ingest, cast: Users) -> None:
     ingest("cats.md", CATS)
     Index.objects.update(model="up/other")
     results = ask(cast, "cats")
@@ -170,7 +171,7 @@ def test_a_route_that_comes_to_mean_another_model_is_refused(collection: Collect
 
 
 def test_another_model_is_built_beside_and_takes_over_at_once(
-    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Cast
+    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Users
 ) -> None:
     """FAULTS 47: while the new index is built, each query is answered whole from one index."""
     ingest("cats.md", CATS)
@@ -189,23 +190,23 @@ def test_another_model_is_built_beside_and_takes_over_at_once(
 
 
 async def test_queries_that_run_while_an_index_is_built_are_answered_whole_from_one(
-    collection: Collection, upstream: Upstream, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    collection: Collection, upstream: Upstream, cast: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAULTS 47: re-index while queries run: no empty or mixed results."""
-    monkeypatch.setattr(filling, "BATCH", 2)
+    monkeypatch.setattr(embed_index, "BATCH", 2)
     text = "".join(f"# Part {number}\n\n{'word ' * 60}number {number}.\n\n" for number in range(12))
     document = (await in_database(services.add_file, collection=collection, name="parts.md", content=[text.encode()])).document
     assert await in_database(ingestion.claim_one, document.pk)
     await ingestion.ingest(document.pk)
     new = await in_database(services.change_model, collection=collection, model="up/other")
-    assert await in_database(reindexing.claim) == new.pk
+    assert await in_database(rebuild.claim) == new.pk
     by_model = {"small": embeds(8), "other": embeds(32)}
 
     async def reply(received: Received, wire: Wire) -> None:
         await by_model[received.body["model"]](received, wire)
 
     upstream.embeds = reply
-    building = asyncio.create_task(reindexing.build(new.pk))
+    building = asyncio.create_task(rebuild.build(new.pk))
     answered: Counter[str] = Counter()
     while not (over := building.done()) or not answered["after"]:
         results = await query.search(cast.owner, f"word {answered.total()}", mode="semantic")
@@ -221,14 +222,14 @@ def test_a_passage_that_two_workers_embed_is_in_the_index_once(collection: Colle
     """The build of an index has listed what is missing, and the document comes in before it gets there."""
     ingest("cats.md", CATS)
     new = services.change_model(collection=collection, model="up/other")
-    todo = filling.missing(new)
+    todo = embed_index.missing(new)
     build(new)
 
     async def late(_done: int) -> None:
         return
 
     async def fill() -> None:
-        await filling.fill(new, todo, user=collection.owner, progress=late)
+        await embed_index.fill(new, todo, user=collection.owner, progress=late)
         await registry.aclose()
 
     asyncio.run(fill())
@@ -237,7 +238,7 @@ def test_a_passage_that_two_workers_embed_is_in_the_index_once(collection: Colle
 
 
 @embedded_only
-def test_lost_vectors_are_noticed_by_a_query_and_made_again(collection: Collection, ingest: Ingest, cast: Cast, tmp_path: Path) -> None:
+def test_lost_vectors_are_noticed_by_a_query_and_made_again(collection: Collection, ingest: Ingest, cast: Users, tmp_path: Path) -> None:
     ingest("cats.md", CATS)
     for file in (tmp_path / "vectors").iterdir():
         file.unlink()
@@ -256,7 +257,7 @@ def test_lost_vectors_are_noticed_by_a_query_and_made_again(collection: Collecti
 
 @embedded_only
 def test_lost_vectors_that_cannot_be_made_again_are_said_to_be_missing(
-    collection: Collection, ingest: Ingest, upstream: Upstream, cast: Cast, tmp_path: Path
+    collection: Collection, ingest: Ingest, upstream: Upstream, cast: Users, tmp_path: Path
 ) -> None:
     """FAULTS 46."""
     ingest("cats.md", CATS)
@@ -283,7 +284,7 @@ def test_a_document_added_while_an_index_is_built_is_in_both(collection: Collect
 
 
 def test_a_build_that_fails_is_named_and_the_old_index_keeps_serving(
-    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Cast
+    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Users
 ) -> None:
     """FAULTS 46."""
     ingest("cats.md", CATS)
@@ -302,7 +303,7 @@ def test_a_build_that_fails_is_named_and_the_old_index_keeps_serving(
 def test_a_killed_process_s_document_is_taken_over_and_only_what_lacks_is_embedded(
     collection: Collection, ingest: Ingest, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filling, "BATCH", 1)
+    monkeypatch.setattr(embed_index, "BATCH", 1)
     text = "".join(f"# Part {number}\n\n{'word ' * 60}number {number}.\n\n" for number in range(4))
     document = ingest("parts.md", text)
     ids = sorted(engine().ids(serving(collection)))
@@ -353,7 +354,7 @@ def test_after_a_crash_vectors_of_deleted_passages_go_and_lost_ones_come_back(co
     lost = min(engine().ids(index))
     engine().remove(index, [lost])
     Chunk.objects.filter(document__name="engines.md").delete()
-    filling.reconcile()
+    embed_index.reconcile()
     assert engine().ids(index) == set(Chunk.objects.values_list("pk", flat=True)) - {lost}
     build(index)
     assert lost in engine().ids(index)
@@ -376,7 +377,7 @@ def test_a_version_that_comes_again_while_its_successor_waits_is_the_newest(coll
     assert Document.objects.get().text == CATS
 
 
-def test_what_an_account_leaves_behind_goes_with_it(collection: Collection, ingest: Ingest, cast: Cast, tmp_path: Path) -> None:
+def test_what_an_account_leaves_behind_goes_with_it(collection: Collection, ingest: Ingest, cast: Users, tmp_path: Path) -> None:
     ingest("cats.md", CATS)
     index = serving(collection)
     cast.owner.delete()
@@ -384,7 +385,7 @@ def test_what_an_account_leaves_behind_goes_with_it(collection: Collection, inge
     assert engine().ids(index) == set()
 
 
-def test_a_name_that_somebody_else_takes_meanwhile_is_refused_or_shared(cast: Cast) -> None:
+def test_a_name_that_somebody_else_takes_meanwhile_is_refused_or_shared(cast: Users) -> None:
     others = iter([Collection(owner=cast.owner, name="Library")])
 
     def racing(execute: Any, *query: Any) -> Any:
@@ -408,8 +409,8 @@ async def test_a_document_that_is_read_while_another_index_takes_over_is_in_that
     new = await in_database(services.change_model, collection=collection, model="up/other")
 
     async def slowly(path: Path, name: str) -> Parsed:
-        assert await in_database(reindexing.claim) == new.pk
-        await reindexing.build(new.pk)
+        assert await in_database(rebuild.claim) == new.pk
+        await rebuild.build(new.pk)
         return await parse(path, name)
 
     monkeypatch.setattr(ingestion, "parse", slowly)
@@ -458,7 +459,7 @@ def test_of_two_models_that_fill_a_new_index_at_once_the_second_is_refused(
 
     async def fill() -> None:
         try:
-            await filling.fill(late, todo, user=collection.owner, progress=progress)
+            await embed_index.fill(late, todo, user=collection.owner, progress=progress)
         finally:
             await registry.aclose()
 

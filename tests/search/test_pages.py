@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.test import Client
 
-from search import passages
 from search.models import Chunk, Collection, Document, Index
-from tests.cast import Cast
+from search.ranking import passages
 from tests.search.conftest import CATS, ENGINES, Ingest
+from tests.users import Users
 from webapp.builtin import embeddings
 
 PARTIAL = {"HX-Request": "true", "HX-Request-Type": "partial"}
@@ -187,7 +187,7 @@ def test_a_very_long_line_is_shown_stretch_by_stretch(collection: Collection) ->
 
 
 @pytest.mark.usefixtures("library")
-def test_another_user_finds_and_opens_nothing(as_other: Client, cast: Cast) -> None:
+def test_another_user_finds_and_opens_nothing(as_other: Client, cast: Users) -> None:
     """FAULTS 7: documents, passages and collections of others do not exist."""
     chunk = Chunk.objects.first()
     assert chunk is not None

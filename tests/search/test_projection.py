@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from search import projection
+from search.ranking import projection
 
 
 def test_vectors_of_thousands_of_dimensions_are_drawn_at_once_along_what_sets_them_apart() -> None:

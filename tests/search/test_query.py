@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from asgiref.sync import async_to_sync
 
-from search import query
 from search.models import Document
-from tests.cast import Cast
+from search.ranking import query
 from tests.search.conftest import CATS, ENGINES, Ingest
+from tests.users import Users
 
 
-def ask(cast: Cast, text: str, **options: object) -> query.Results:
+def ask(cast: Users, text: str, **options: object) -> query.Results:
     return async_to_sync(query.search)(cast.owner, text, **options)  # type: ignore[arg-type]
 
 
-def test_a_question_finds_the_passage_that_means_it(cast: Cast, ingest: Ingest) -> None:
+def test_a_question_finds_the_passage_that_means_it(cast: Users, ingest: Ingest) -> None:
     assert ingest("cats.md", CATS).state == Document.State.READY
     assert ingest("engines.md", ENGINES).state == Document.State.READY
     results = ask(cast, "what do felines like to have for dinner?")

@@ -15,15 +15,15 @@ from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import URLPattern, URLResolver, get_resolver
 
-import batches.files
+import batches.input.files
 import batches.services
-import chat.files
-import chat.hub
 import chat.services
+import chat.streaming.hub
+import chat.uploads
 import search.services
 from chat.models import Conversation, Prompt, SentRequest
-from tests.cast import Cast
 from tests.chat.conftest import serve
+from tests.users import Users
 from webapp.accounts.models import User
 from webapp.backends.models import Backend, BackendModel, BenchmarkRun, Offer, ProbeRun, Route
 from webapp.backends.services import create_token
@@ -92,24 +92,24 @@ class NoModel:
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub lives in a server process; these tests have none."""
-    monkeypatch.setattr(chat.hub, "hub", NoModel)
+    monkeypatch.setattr(chat.streaming.hub, "hub", NoModel)
 
 
 @pytest.fixture
-def things(cast: Cast) -> Things:
+def things(cast: Users) -> Things:
     """One of each, all the owner's; backends and their like belong to administrators."""
     owner = cast.owner
     return {**_chat(owner), **_batches(owner), **_search(owner), **_backends(owner)}
 
 
 def _chat(owner: User) -> Things:
-    started = chat.services.send(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=owner, text=WORD)
+    started = chat.services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=owner, text=WORD)
     parts = [{"kind": "text", "text": WORD}]
-    chat.services.finish(generation_id=started.generation.id, parts=parts, outcome=chat.services.Outcome(), html="")
+    chat.services.finish_generation(generation_id=started.generation.id, parts=parts, outcome=chat.services.Outcome(), html="")
     conversation = Conversation.objects.get(pk=started.conversation.pk)
     assert conversation.leaf_id
     SentRequest.objects.create(message_id=conversation.leaf_id, number=0, base_url="http://localhost/v1", body={"model": WORD})
-    upload = chat.files.keep(user=owner, file=SimpleUploadedFile(f"{WORD}.txt", WORD.encode()))
+    upload = chat.uploads.keep(user=owner, file=SimpleUploadedFile(f"{WORD}.txt", WORD.encode()))
     leaf = conversation.leaf_id
     ids = {"conversation_id": conversation.pk, "message_id": leaf, "before": leaf, "number": 0, "upload_id": upload.pk}
     prompt = Prompt.objects.create(user=owner, name=WORD, text=WORD)
@@ -119,8 +119,8 @@ def _chat(owner: User) -> Things:
 def _batches(owner: User) -> Things:
     body = {"model": "m", "messages": [{"role": "user", "content": WORD}]}
     line = json.dumps({"custom_id": WORD, "method": "POST", "url": "/v1/chat/completions", "body": body}).encode()
-    file = batches.files.store(user=owner, filename=f"{WORD}.jsonl", purpose="batch", data=[line])
-    batch = batches.services.create(user=owner, input_file=file, executor="local", name=WORD)
+    file = batches.input.files.store(user=owner, filename=f"{WORD}.jsonl", purpose="batch", data=[line])
+    batch = batches.services.create_batch(user=owner, input_file=file, executor="local", name=WORD)
     batch.rows.create(number=1, custom_id=WORD, offset=0, length=len(line))
     batch.total, batch.completed, batch.failed = 2, 1, 1  # there is output, and there are errors
     batch.save()

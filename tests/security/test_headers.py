@@ -11,9 +11,9 @@ from django.conf import LazySettings
 from django.http import HttpResponseBase
 from django.test import Client
 
-from tests.cast import PASSWORD, Cast
 from tests.live import Live
 from tests.security.conftest import Things, addresses, path_of
+from tests.users import PASSWORD, Users
 
 pytestmark = pytest.mark.usefixtures("no_model")
 
@@ -103,7 +103,7 @@ def cookies_after_signing_in(client: Client, *, secure: bool) -> dict[str, Morse
     return dict(client.cookies.items())
 
 
-def test_cookies_are_kept_from_other_sites_and_the_session_from_scripts(client: Client, cast: Cast) -> None:
+def test_cookies_are_kept_from_other_sites_and_the_session_from_scripts(client: Client, cast: Users) -> None:
     cookies = cookies_after_signing_in(client, secure=False)
     assert set(cookies) == {"sessionid", "csrftoken", "theme"}
     assert {cookie["samesite"] for cookie in cookies.values()} == {"Lax"}
@@ -111,14 +111,14 @@ def test_cookies_are_kept_from_other_sites_and_the_session_from_scripts(client: 
     assert not any(cookie["domain"] for cookie in cookies.values())
 
 
-def test_behind_tls_no_cookie_leaves_without_it(client: Client, cast: Cast, settings: LazySettings) -> None:
+def test_behind_tls_no_cookie_leaves_without_it(client: Client, cast: Users, settings: LazySettings) -> None:
     """What PATCHBAY_HTTPS_ONLY sets (webapp/settings.py)."""
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
     cookies = cookies_after_signing_in(client, secure=True)
     assert all(cookie["secure"] for cookie in cookies.values())
 
 
-def test_a_cookie_of_the_browser_s_own_making_opens_nothing(client: Client, cast: Cast) -> None:
+def test_a_cookie_of_the_browser_s_own_making_opens_nothing(client: Client, cast: Users) -> None:
     for value in ("x", "a" * 32, "' OR 1=1--", "\0", "x" * 10_000):
         client.cookies["sessionid"] = value
         assert client.get("/chat/").status_code == 302
@@ -130,7 +130,7 @@ FOREIGN = ("evil.example", "localhost.evil.example", "evil.example:80", "localho
 
 
 @pytest.mark.parametrize("host", FOREIGN)
-def test_another_name_gets_no_page(client: Client, cast: Cast, host: str) -> None:
+def test_another_name_gets_no_page(client: Client, cast: Users, host: str) -> None:
     """DNS rebinding, poisoned links."""
     for path in ("/", "/accounts/login/", "/nowhere/"):
         response = client.get(path, headers={"host": host})
@@ -138,7 +138,7 @@ def test_another_name_gets_no_page(client: Client, cast: Cast, host: str) -> Non
         assert host not in response.content.decode() or not host.strip()
 
 
-def test_what_a_proxy_would_say_is_not_believed_without_one(client: Client, cast: Cast, live: Live) -> None:
+def test_what_a_proxy_would_say_is_not_believed_without_one(client: Client, cast: Users, live: Live) -> None:
     """X-Forwarded-*: links, the scheme and the address that sign-ins are counted by come from the connection."""
     forged = {
         "x-forwarded-host": "evil.example",

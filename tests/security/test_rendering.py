@@ -120,7 +120,7 @@ def test_hostile_names_everywhere_else(live: Live, browser_page: OpenPage) -> No
 
 SEEDS = """
 import json
-from batches import files, services as batch_services
+from batches.input import files; from batches import services as batch_services
 from chat.models import Conversation, Message
 from django.utils import timezone
 from search import services
@@ -134,7 +134,7 @@ document = services.add_file(collection=collection, name=LINE[:150] + ".md", con
 body = {"model": LINE[:200], "messages": [{"role": "user", "content": PAYLOAD}]}
 line = json.dumps({"custom_id": LINE[:500], "method": "POST", "url": "/v1/chat/completions", "body": body}).encode()
 file = files.store(user=user, filename=LINE[:300], purpose="batch", data=[line])
-batch = batch_services.create(user=user, input_file=file, executor="local", name=LINE[:200])
+batch = batch_services.create_batch(user=user, input_file=file, executor="local", name=LINE[:200])
 batch.status, batch.errors, batch.failed_at = "failed", [{"code": LINE, "message": PAYLOAD, "line": 1, "param": LINE}], timezone.now()
 batch.paused = LINE[:500]
 batch.save()

@@ -11,8 +11,8 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
-from tests.cast import Cast
 from tests.security.conftest import Things, addresses, path_of
+from tests.users import Users
 from webapp.accounts import services
 from webapp.accounts.models import Budget, User
 from webapp.backends.models import ApiToken, Attempt
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("no_model")
 
 
 @pytest.fixture
-def clients(cast: Cast) -> list[Client]:
+def clients(cast: Users) -> list[Client]:
     """One for each role."""
     services.seed_roles()
     manager = User.objects.create(username="manager")
@@ -38,7 +38,7 @@ def clients(cast: Cast) -> list[Client]:
 
 
 @pytest.fixture
-def things(things: Things, cast: Cast) -> Things:
+def things(things: Things, cast: Users) -> Things:
     """With what the admin has pages for besides."""
     budget = Budget.objects.create(user=cast.owner, monthly=1)
     attempt = Attempt.objects.create(user=cast.owner, created_at=timezone.now(), source="chat", backend="b", model="m", outcome="ok")

@@ -11,33 +11,34 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from batches import outputs
 from batches.models import BatchRow
-from chat.generate import write
+from batches.results import outputs
+from chat.generation.generate import write
 from chat.models import Conversation, Message, SentRequest
 from tests.batches.conftest import in_thread, line, make_batch, run
-from tests.cast import Cast
 from tests.chat.conftest import Socket
 from tests.upstream import Upstream, chunk, error, says, stream
-from webapp.backends import registry, services
+from tests.users import Users
+from webapp.backends import services
 from webapp.backends.models import Attempt, Backend
+from webapp.backends.runtime import registry
 
 KEY = "s3cr3t+of/the=backend"
 ECHO = f'Bad key {KEY!r} in "Authorization: Bearer {KEY}" \0 <img src=x onerror=alert(1)>'
 
 
 @pytest.fixture
-def people(transactional_db: None, upstream: Upstream) -> Cast:
+def people(transactional_db: None, upstream: Upstream) -> Users:
     """The cast, and the upstream as the backend `up` with a key, alone in the route `default`."""
-    from tests.cast import make_cast
+    from tests.users import make_users
 
     backend = services.add_backend(name="up", base_url=upstream.base_url, api_key=KEY)
     services.add_model(backend=backend, name="m")
     services.set_route(name="default", steps=[(backend, "m")])
-    return make_cast()
+    return make_users()
 
 
-async def ask(people: Cast, serve: Any, seconds: float = 10) -> tuple[Message, str]:
+async def ask(people: Users, serve: Any, seconds: float = 10) -> tuple[Message, str]:
     """One question by the owner; the answer as it was kept, and all that the socket was sent."""
     async with serve(write):
         socket = Socket(people.owner, uuid.uuid4())
@@ -66,7 +67,7 @@ def everything() -> str:
     ids=["401", "500", "400", "in the stream"],
 )
 async def test_a_key_that_a_server_echoes_is_nowhere(
-    people: Cast, serve: Any, upstream: Upstream, reply: Any, caplog: pytest.LogCaptureFixture
+    people: Users, serve: Any, upstream: Upstream, reply: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """FAULTS 15: page, database, attempts, log, status page and admin; and what the server says of it is text (FAULTS 5)."""
     upstream.default = reply
@@ -81,7 +82,7 @@ async def test_a_key_that_a_server_echoes_is_nowhere(
     assert "<img src=x" not in pages
 
 
-def look_around(people: Cast, conversation_id: Any) -> tuple[str, str]:
+def look_around(people: Users, conversation_id: Any) -> tuple[str, str]:
     """The pages that speak of backends and attempts, as their readers see them; and the conversation as a file of JSON."""
     owner, administrator = Client(), Client()
     owner.force_login(people.owner)
@@ -101,7 +102,7 @@ def look_around(people: Cast, conversation_id: Any) -> tuple[str, str]:
     return "\n".join([*read, *(administrator.get(path).content.decode() for path in admin + attempts)]), export
 
 
-async def test_what_no_database_can_hold_is_taken_out_of_an_answer(people: Cast, serve: Any, upstream: Upstream) -> None:
+async def test_what_no_database_can_hold_is_taken_out_of_an_answer(people: Users, serve: Any, upstream: Upstream) -> None:
     """PostgreSQL refuses NUL: one such token would hold up the log of every conversation."""
     upstream.script(
         says("", tool_calls=[("calc\0ulator", '{"expression": "1\0+1"}'), ("calculator", '{"expression": "1+1", "x": "\\u0000"}')]),
@@ -126,7 +127,7 @@ async def test_what_no_database_can_hold_is_taken_out_of_an_answer(people: Cast,
         '{"data": [1]}',
     ],
 )
-async def test_answers_of_any_shape_can_be_looked_at_and_downloaded(people: Cast, upstream: Upstream, response: str) -> None:
+async def test_answers_of_any_shape_can_be_looked_at_and_downloaded(people: Users, upstream: Upstream, response: str) -> None:
     """What a remote batch brings home is whatever its server wrote."""
     batch = await run(await in_thread(make_batch)(people.owner, [line("=cmd|' /C calc'!A0", "@SUM(1)")]))
     await BatchRow.objects.aupdate(response=response, state=BatchRow.State.OK, error_message="+1")

@@ -7,7 +7,7 @@ import gzip
 import pytest
 from django.test import AsyncClient, Client
 
-from tests.cast import Cast
+from tests.users import Users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,7 +22,7 @@ def test_a_page_is_a_fraction_of_its_size(as_owner: Client) -> None:
     assert b"chat-input" in gzip.decompress(packed.content)
 
 
-async def test_it_is_so_under_asgi(cast: Cast) -> None:
+async def test_it_is_so_under_asgi(cast: Users) -> None:
     packed = await AsyncClient().get("/accounts/login/", headers={"accept-encoding": "gzip"})
     assert packed["Content-Encoding"] == "gzip"
 

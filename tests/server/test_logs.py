@@ -11,7 +11,15 @@ import pytest
 from django.db import OperationalError
 
 from tests.live import Live
-from webapp.server.logs import REPEAT_SECONDS, AwayIsNoNews, JsonFormatter, Repeats, SecretFilter, request_id, without_secrets
+from webapp.server.logs import (
+    REPEAT_SECONDS,
+    DropDatabaseTracebacks,
+    JsonFormatter,
+    RateLimitFilter,
+    SecretFilter,
+    request_id,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +72,7 @@ def test_every_answer_names_its_request(live: Live) -> None:
     assert httpx2.get(f"{live.url}/healthz", headers={"x-request-id": "no spaces!"}).headers["x-request-id"] != "no spaces!"
 
 
-def said(filtered: Repeats, message: str) -> str | None:
+def said(filtered: RateLimitFilter, message: str) -> str | None:
     """What of a line comes through."""
     record = logging.LogRecord("a test of logs", logging.ERROR, "", 0, message, None, None)
     return record.getMessage() if filtered.filter(record) else None
@@ -72,7 +80,7 @@ def said(filtered: Repeats, message: str) -> str | None:
 
 def test_what_waits_says_so_once_a_minute_and_how_often_it_did() -> None:
     now = 1000.0
-    filtered = Repeats(clock=lambda: now)
+    filtered = RateLimitFilter(clock=lambda: now)
     assert [said(filtered, "Redis is away") for _ in range(4)] == ["Redis is away", None, None, None]
     assert said(filtered, "PostgreSQL is away") == "PostgreSQL is away"
     now += REPEAT_SECONDS
@@ -81,7 +89,7 @@ def test_what_waits_says_so_once_a_minute_and_how_often_it_did() -> None:
 
 
 def test_lines_of_requests_are_never_left_out() -> None:
-    filtered = Repeats(clock=lambda: 0.0)
+    filtered = RateLimitFilter(clock=lambda: 0.0)
     token = request_id.set("r-1")
     try:
         assert [said(filtered, "Service Unavailable: /chat/") for _ in range(2)] == ["Service Unavailable: /chat/"] * 2
@@ -99,5 +107,5 @@ def test_a_message_stays_on_its_line() -> None:
 @pytest.mark.parametrize(("error", "kept"), [(OperationalError("couldn't get a connection"), False), (KeyError("a bug"), True)])
 def test_a_page_that_failed_for_want_of_the_database_needs_no_traceback(error: Exception, kept: bool) -> None:
     record = logging.LogRecord("django.request", logging.ERROR, "", 0, "Service Unavailable: /chat/", None, (type(error), error, None))
-    assert AwayIsNoNews().filter(record)
+    assert DropDatabaseTracebacks().filter(record)
     assert bool(record.exc_info) is kept

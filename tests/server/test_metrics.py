@@ -6,7 +6,7 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 
-from webapp import metrics
+from webapp.core import metrics
 from webapp.patterns.types import Attempt, Usage
 
 

@@ -10,9 +10,9 @@ import httpx2
 from django.contrib.staticfiles import finders
 from django.test import Client
 
-from tests.cast import Cast
 from tests.live import Live
 from tests.machines import Redis
+from tests.users import Users
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 
@@ -31,7 +31,7 @@ def test_it_is_ready_with_redis_though_the_chat_listens_there(new_live: Callable
     assert httpx2.get(f"{live.url}/readyz").json() == {"ready": True, "problems": {}}
 
 
-def test_an_unknown_address_gets_a_page_that_helps(client: Client, cast: Cast) -> None:
+def test_an_unknown_address_gets_a_page_that_helps(client: Client, cast: Users) -> None:
     response = client.get("/nowhere/")
     assert response.status_code == 404
     assert b"There is nothing here" in response.content

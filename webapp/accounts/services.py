@@ -9,8 +9,8 @@ from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 from django.utils.crypto import constant_time_compare
 
-from webapp import env
 from webapp.accounts.models import User
+from webapp.core import env
 
 SETUP_FILE = "setup_token"
 

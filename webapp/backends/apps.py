@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 from django.apps import AppConfig
 
-from webapp.findings import Finding
+from webapp.core.findings import Finding
 
 
 class BackendsConfig(AppConfig):
@@ -11,8 +11,10 @@ class BackendsConfig(AppConfig):
     verbose_name = "Configuration"
 
     def ready(self) -> None:
-        from webapp import background
-        from webapp.backends import polling, registry, retention, signals
+        from webapp.backends import signals
+        from webapp.backends.reporting import retention
+        from webapp.backends.runtime import polling, registry
+        from webapp.core import background
 
         signals.connect()
         background.register("backends", registry.service)
@@ -20,13 +22,13 @@ class BackendsConfig(AppConfig):
         background.register("retention", retention.service)
 
     def prepare(self) -> None:
-        """The first rows (`webapp.server.prepare`)."""
+        """The first rows (`webapp.server.startup`)."""
         from webapp.backends import services
 
         services.seed()
 
     def examine(self) -> Iterator[Finding]:
         """What `manage.py doctor` says of the backends and routes."""
-        from webapp.backends import examine
+        from webapp.backends.reporting import health_checks
 
-        return examine.findings()
+        return health_checks.findings()

@@ -12,8 +12,8 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
-from webapp.backends.addresses import validate_base_url, validate_headers, validate_key_variable
-from webapp.backends.crypto import Secret, SecretField
+from webapp.backends.config.addresses import validate_base_url, validate_headers, validate_key_variable
+from webapp.backends.config.crypto import Secret, SecretField
 
 name_validator = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z", "Use letters, digits, dot, dash and underscore.")
 

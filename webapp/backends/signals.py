@@ -11,8 +11,8 @@ from django.db.models import F, Model
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from webapp.accounts.models import Budget
-from webapp.backends import registry
 from webapp.backends.models import Backend, BackendModel, ConfigState, Route, RouteStep
+from webapp.backends.runtime import registry
 
 WATCHED: tuple[type[Model], ...] = (Backend, BackendModel, Route, RouteStep, Budget, Group)
 

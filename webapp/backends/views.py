@@ -10,9 +10,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp.accounts.models import User
-from webapp.backends import charts, limits, polling, registry, selectors, services, snapshot, status, usage
+from webapp.backends import selectors, services
+from webapp.backends.config import limits, snapshot
 from webapp.backends.models import Backend, Offer
-from webapp.backends.spending import spending
+from webapp.backends.reporting import status, usage
+from webapp.backends.runtime import polling, registry
+from webapp.backends.runtime.budgets import spending
+from webapp.core import charts
 
 
 @login_required
@@ -36,7 +40,7 @@ def live(request: HttpRequest) -> HttpResponse:
 def check(request: HttpRequest, pk: int) -> HttpResponse:
     """Ask a backend for its models now, and try it again with the next request whatever its breaker says."""
     backend = get_object_or_404(Backend, pk=pk)
-    async_to_sync(registry.try_now)(backend.name)
+    async_to_sync(registry.reset_breaker)(backend.name)
     up = async_to_sync(polling.look_at)(backend.pk)
     if up:
         messages.success(request, f"{backend.name} answers, and is tried again from the next request on.")

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from webapp.builtin import model, pieces
+from webapp.builtin import model, text_parts
 from webapp.builtin.catalog import CHAT_MODEL
 from webapp.builtin.protocol import Ask, Options
 from webapp.patterns.types import Json
@@ -57,7 +57,7 @@ def chat(ask: Ask, pace: float) -> Json | AsyncIterator[bytes]:
 def completion(prompts: list[str], options: Options, pace: float) -> Json | AsyncIterator[bytes]:
     """The plain completion of each prompt, or the events of its stream."""
     choices = [_saying(model.complete(prompt), options) for prompt in prompts for _ in range(options.choices)]
-    usage = _usage(sum(map(pieces.count, prompts)), choices)
+    usage = _usage(sum(map(text_parts.count, prompts)), choices)
     head = _head("cmpl", "text_completion")
     if options.stream:
         return _events(head, (chunk for index, choice in enumerate(choices) for chunk in _text_chunks(index, choice)), usage, options, pace)
@@ -70,7 +70,7 @@ def completion(prompts: list[str], options: Options, pace: float) -> Json | Asyn
 
 def _saying(text: str, options: Options) -> _Choice:
     at = min((position for position in map(text.find, options.stops) if position >= 0), default=len(text))
-    said = pieces.split(text[:at])
+    said = text_parts.split(text[:at])
     cut = options.max_tokens is not None and len(said) > options.max_tokens
     said = said[: options.max_tokens] if cut else said
     return _Choice("".join(said), (), "length" if cut else "stop", len(said))
@@ -81,7 +81,7 @@ def _calling(calls: tuple[model.Call, ...], options: Options) -> _Choice:
     made: list[_Call] = []
     spent, cut = 0, False
     for call in calls:
-        written = pieces.split(json.dumps(call.arguments, ensure_ascii=False))
+        written = text_parts.split(json.dumps(call.arguments, ensure_ascii=False))
         cut = spent + len(written) > left
         kept = written[: left - spent] if cut else written
         spent += len(kept)
@@ -100,12 +100,12 @@ def _chat_choice(index: int, choice: _Choice) -> Json:
 
 def _chat_chunks(index: int, choice: _Choice) -> Iterator[Json]:
     yield _delta(index, {"role": "assistant", "content": None if choice.calls else "", "refusal": None})
-    for piece in pieces.split(choice.text):
+    for piece in text_parts.split(choice.text):
         yield _delta(index, {"content": piece})
     for position, call in enumerate(choice.calls):
         begun = {"index": position, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
         yield _delta(index, {"tool_calls": [begun]})
-        for piece in pieces.split(call.arguments):
+        for piece in text_parts.split(call.arguments):
             yield _delta(index, {"tool_calls": [{"index": position, "function": {"arguments": piece}}]})
     yield _delta(index, {}, choice.finish_reason)
 
@@ -115,7 +115,7 @@ def _delta(index: int, delta: Json, finish_reason: str | None = None) -> Json:
 
 
 def _text_chunks(index: int, choice: _Choice) -> Iterator[Json]:
-    for piece in pieces.split(choice.text):
+    for piece in text_parts.split(choice.text):
         yield _text_choice(index, piece, None)
     yield _text_choice(index, "", choice.finish_reason)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from webapp.patterns.calculator import CONSTANTS, FUNCTIONS, NotArithmeticError, evaluate
-from webapp.patterns.tools import ToolError
+from webapp.patterns.agent.calculator import CONSTANTS, FUNCTIONS, NotArithmeticError, evaluate
+from webapp.patterns.agent.tools import ToolError
 
 MAX_MESSAGE_CHARS = 2_000
 # Possessive where a number could be read in many ways: what strangers write must not make the search backtrack.

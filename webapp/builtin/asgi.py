@@ -15,7 +15,7 @@ from webapp.builtin import embeddings as embedding_answers
 from webapp.builtin.protocol import ApiError
 from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
-from webapp.server.http import Receive, Scope, Send, send_json
+from webapp.server.asgi import Receive, Scope, Send, send_json
 
 PACE = 0.004
 """Seconds between streamed words: quick, and still seen to be written."""

@@ -52,8 +52,8 @@ def warm() -> None:
 
 def _load() -> None:
     """The model, and what else the way to it imports and reads at the first call."""
-    from webapp.patterns.providers import openai as _client  # noqa: F401 - for its import
-    from webapp.patterns.tokens import count_text
+    from webapp.patterns.openai import backend as _client  # noqa: F401 - for its import
+    from webapp.patterns.tokens.counting import count_text
 
     count_text("warm")
     _embed(["warm"])

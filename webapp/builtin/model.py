@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from webapp.builtin import arithmetic, extract, filling, quoting, texts
-from webapp.builtin.pieces import text_of
+from webapp.builtin import arithmetic, extraction, phrases, schema_filling, tool_results
 from webapp.builtin.protocol import Ask
-from webapp.patterns.calculator import calculate
+from webapp.builtin.text_parts import text_of
+from webapp.patterns.agent.calculator import calculate
 from webapp.patterns.errors import PatternError
 from webapp.patterns.types import Json, Message
 
@@ -72,7 +72,7 @@ def respond(ask: Ask) -> Reply:
     Raises:
         ApiError: the wanted schema cannot be met by extraction.
     """
-    results = quoting.results_at_end(ask.messages)
+    results = tool_results.results_at_end(ask.messages)
     question = _question(ask.messages)
     if ask.choice not in {"auto", "none"} and not results:
         return Reply(calls=(_forced(ask, question),))
@@ -80,7 +80,7 @@ def respond(ask: Ask) -> Reply:
         calls = _wanted_calls(ask, question)
         if calls:
             return Reply(calls=calls if ask.parallel else calls[:1])
-    text = quoting.answer(results) if results else _said(ask.messages, question)
+    text = tool_results.answer(results) if results else _said(ask.messages, question)
     return Reply(text if ask.schema is None else _as_json(ask, text, question))
 
 
@@ -98,7 +98,7 @@ def _wanted_calls(ask: Ask, question: str) -> tuple[Call, ...]:
     sums = arithmetic.expressions(question)
     if sums:
         return tuple(Call("calculator", {"expression": each}) for each in sums) if "calculator" in ask.tools else ()
-    if not question or _own_words(question) or _pasted(question) or quoting.from_citations(question):
+    if not question or _own_words(question) or _pasted(question) or tool_results.from_citations(question):
         return ()
     asked = question[:ASKED_CHARS]
     named = next((name for name, pattern in TOOL_WORDS.items() if name in ask.tools and pattern.search(asked)), "")
@@ -126,13 +126,13 @@ def _forced(ask: Ask, question: str) -> Call:
         name = ask.choice
         if planned and planned[0].name == name:
             return planned[0]
-    arguments = filling.fill(ask.tools[name].get("parameters") or {"type": "object"}, question, question)
+    arguments = schema_filling.fill(ask.tools[name].get("parameters") or {"type": "object"}, question, question)
     return Call(name, arguments if isinstance(arguments, dict) else {})
 
 
 def _likeness(function: Json, question: str) -> int:
-    described = extract.words(f"{function['name'].replace('_', ' ')} {function.get('description') or ''}")
-    return len(set(described) & set(extract.words(question)))
+    described = extraction.words(f"{function['name'].replace('_', ' ')} {function.get('description') or ''}")
+    return len(set(described) & set(extraction.words(question)))
 
 
 def _said(messages: list[Message], question: str) -> str:
@@ -142,7 +142,7 @@ def _said(messages: list[Message], question: str) -> str:
         return "\n".join(_sum(each) for each in sums)
     if TITLE.search(question):
         return _title(messages, question)
-    if cited := quoting.from_citations(question):
+    if cited := tool_results.from_citations(question):
         return cited
     if SUMMARY.search(question[:300]) or SUMMARY.search(question[-200:]):
         return _summarised(messages, question)
@@ -151,7 +151,7 @@ def _said(messages: list[Message], question: str) -> str:
         return said()
     if _pasted(question):
         return _read(question)
-    return _from_conversation(messages, question) or (texts.NO_ANSWER if question else texts.HELLO)
+    return _from_conversation(messages, question) or (phrases.NO_ANSWER if question else phrases.HELLO)
 
 
 def _own_words(question: str) -> Callable[[], str] | None:
@@ -161,13 +161,13 @@ def _own_words(question: str) -> Callable[[], str] | None:
     if len(question) > 300:
         return None
     if HELLO.search(question):
-        return lambda: texts.HELLO
-    server = texts.server_in(question)
+        return lambda: phrases.HELLO
+    server = phrases.server_in(question)
     if server and (CONNECT_NAMED.search(question) or len(question.split()) < 3):
-        return lambda: texts.connecting(server)
+        return lambda: phrases.connecting(server)
     if CONNECT.search(question):
-        return texts.connecting_any
-    simple = ((WHO, texts.WHO), (THANKS, texts.THANKS), (GOODBYE, texts.GOODBYE))
+        return phrases.connecting_any
+    simple = ((WHO, phrases.WHO), (THANKS, phrases.THANKS), (GOODBYE, phrases.GOODBYE))
     return next((lambda text=text: text for pattern, text in simple if pattern.search(question)), None)
 
 
@@ -184,21 +184,21 @@ def _title(messages: list[Message], question: str) -> str:
     said = [text_of(message) for message in messages if message["role"] in {"user", "assistant"}]
     quoted = re.split(r"[:\n]", question, maxsplit=1)[1:]
     source = (quoted[0] if quoted and quoted[0].strip() else "") or "\n".join(text for text in said if text.strip() != question)
-    return " ".join(extract.keywords(source or question, 5)).capitalize() or "Conversation"
+    return " ".join(extraction.keywords(source or question, 5)).capitalize() or "Conversation"
 
 
 def _summarised(messages: list[Message], question: str) -> str:
     source = _source(messages, question)
     if not source:
-        return texts.NOTHING_TO_SUMMARISE
+        return phrases.NOTHING_TO_SUMMARISE
     asked = COUNT.search(question[:300])
-    total = len(extract.sentences(source))
+    total = len(extraction.sentences(source))
     count = (NUMBERS.get(asked.group(1).lower()) or int(asked.group(1))) if asked else min(5, max(1, round(total / 4)))
     if total <= 1 and not asked:
         return f"That is a single sentence; nothing can be left out:\n\n> {source.strip()}"
-    picked = extract.summary(source, count)
+    picked = extraction.summary(source, count)
     bullets = "\n".join(f"- {sentence}" for sentence in picked)
-    return f"{bullets}{extract.NOTE}{len(picked)} most telling of {total} sentences, quoted as they stand.*"
+    return f"{bullets}{extraction.NOTE}{len(picked)} most telling of {total} sentences, quoted as they stand.*"
 
 
 def _source(messages: list[Message], question: str) -> str:
@@ -219,29 +219,29 @@ def _pasted(question: str) -> bool:
 
 def _read(question: str) -> str:
     """A long text without an instruction, or with a question at its start or end."""
-    parts = extract.sentences(question)
+    parts = extraction.sentences(question)
     asked = next((part for part in (parts[-1], parts[0]) if part.endswith("?")), "") if parts else ""
     if asked:
         rest = "\n".join(part for part in parts if part != asked)
-        found = extract.passages(asked, rest, 3)
+        found = extraction.passages(asked, rest, 3)
         if found:
-            return quoting.quoted(found)
+            return tool_results.quoted(found)
     return _summarised([], question)
 
 
 def _from_conversation(messages: list[Message], question: str) -> str:
     """Sentences of earlier long messages that speak of what is asked."""
     long = [text_of(message) for message in messages[:-1] if message["role"] in {"system", "developer", "user"}]
-    found = extract.passages(question, "\n\n".join(text for text in long if len(text.split()) > LONG_TEXT_WORDS / 2), 3)
-    return quoting.quoted(found) if found else ""
+    found = extraction.passages(question, "\n\n".join(text for text in long if len(text.split()) > LONG_TEXT_WORDS / 2), 3)
+    return tool_results.quoted(found) if found else ""
 
 
 def _as_json(ask: Ask, text: str, question: str) -> str:
-    value: Any = filling.fill(ask.schema, question, _plain(text)) if ask.schema else {"answer": _plain(text)}
+    value: Any = schema_filling.fill(ask.schema, question, _plain(text)) if ask.schema else {"answer": _plain(text)}
     return json.dumps(value, ensure_ascii=False)
 
 
 def _plain(text: str) -> str:
     """Markdown without its marks, since it goes into a JSON string."""
-    told = text.partition(extract.NOTE)[0]
+    told = text.partition(extraction.NOTE)[0]
     return " ".join(re.sub(r"[*`]|\\(?=\*)|^(?:> ?|- )", "", told, flags=re.MULTILINE).split())

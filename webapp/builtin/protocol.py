@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from webapp.builtin import catalog, pieces
+from webapp.builtin import catalog, text_parts
 from webapp.patterns.errors import InputError
-from webapp.patterns.schema import SCHEMAS
+from webapp.patterns.openai.request_schema import SCHEMAS
 from webapp.patterns.types import Json, Message
 
 MAX_CHOICES = 16
@@ -84,7 +84,7 @@ def read_chat(body: Json) -> Ask:
     messages: list[Message] = body["messages"]
     _check_text_only(messages)
     _check_replies(messages)
-    prompt_tokens = pieces.count_messages(messages)
+    prompt_tokens = text_parts.count_messages(messages)
     _check_window(prompt_tokens)
     tools = {tool["function"]["name"]: tool["function"] for tool in body.get("tools", ()) if tool["type"] == "function"}
     return Ask(
@@ -108,7 +108,7 @@ def read_completion(body: Json) -> tuple[list[str], Options]:
     prompts = [body["prompt"]] if isinstance(body["prompt"], str) else body["prompt"]
     if not isinstance(prompts[0], str):
         _refuse("prompt of token ids: it has none", "prompt")
-    _check_window(sum(map(pieces.count, prompts)))
+    _check_window(sum(map(text_parts.count, prompts)))
     return prompts, _options(body)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from webapp.server.http import Application
+from webapp.server.asgi import Application
 
 logger = logging.getLogger("patchbay.builtin")
 BUFFERED_MESSAGES = 64

@@ -1,6 +1,6 @@
 from django.apps import AppConfig
 
-from webapp import background
+from webapp.core import background
 
 
 class GatewayConfig(AppConfig):

@@ -6,34 +6,34 @@ import logging
 
 from django.db import Error
 
-from webapp.backends.api_registry import ApiError
-from webapp.gateway import catalogue, embeddings, relay, stored
 from webapp.gateway.auth import authenticate
+from webapp.gateway.endpoints import completions, embeddings, files_and_batches, model_list
 from webapp.gateway.errors import api_error, unavailable
 from webapp.gateway.http import Call, ClientGone
 from webapp.gateway.routing import Endpoint, Routes
 from webapp.gateway.usage import used
 from webapp.patterns.errors import PatternError
-from webapp.server.http import Receive, Scope, Send
+from webapp.ports.files_and_batches import ApiError
+from webapp.server.asgi import Receive, Scope, Send
 
 logger = logging.getLogger("patchbay.gateway")
 
 ROUTES = Routes(
     [
-        ("POST", "chat/completions", Endpoint("chat", relay.completions)),
-        ("POST", "completions", Endpoint("chat", relay.completions)),
+        ("POST", "chat/completions", Endpoint("chat", completions.completions)),
+        ("POST", "completions", Endpoint("chat", completions.completions)),
         ("POST", "embeddings", Endpoint("embeddings", embeddings.embeddings)),
-        ("GET", "models", Endpoint("models", catalogue.list_models)),
-        ("GET", "models/{name}", Endpoint("models", catalogue.retrieve_model)),
-        ("POST", "files", Endpoint("files", stored.create_file)),
-        ("GET", "files", Endpoint("files", stored.list_files)),
-        ("GET", "files/{id}/content", Endpoint("files", stored.file_content)),
-        ("GET", "files/{id}", Endpoint("files", stored.retrieve_file)),
-        ("DELETE", "files/{id}", Endpoint("files", stored.delete_file)),
-        ("POST", "batches", Endpoint("batches", stored.create_batch)),
-        ("GET", "batches", Endpoint("batches", stored.list_batches)),
-        ("GET", "batches/{id}", Endpoint("batches", stored.retrieve_batch)),
-        ("POST", "batches/{id}/cancel", Endpoint("batches", stored.cancel_batch)),
+        ("GET", "models", Endpoint("models", model_list.list_models)),
+        ("GET", "models/{name}", Endpoint("models", model_list.retrieve_model)),
+        ("POST", "files", Endpoint("files", files_and_batches.create_file)),
+        ("GET", "files", Endpoint("files", files_and_batches.list_files)),
+        ("GET", "files/{id}/content", Endpoint("files", files_and_batches.file_content)),
+        ("GET", "files/{id}", Endpoint("files", files_and_batches.retrieve_file)),
+        ("DELETE", "files/{id}", Endpoint("files", files_and_batches.delete_file)),
+        ("POST", "batches", Endpoint("batches", files_and_batches.create_batch)),
+        ("GET", "batches", Endpoint("batches", files_and_batches.list_batches)),
+        ("GET", "batches/{id}", Endpoint("batches", files_and_batches.retrieve_batch)),
+        ("POST", "batches/{id}/cancel", Endpoint("batches", files_and_batches.cancel_batch)),
     ]
 )
 

@@ -13,10 +13,10 @@ from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.backends import selectors
-from webapp.backends.api_registry import ApiError, Caller
-from webapp.backends.limits import Limit
+from webapp.backends.config.limits import Limit
 from webapp.backends.models import ApiToken, token_digest
 from webapp.gateway.http import Call
+from webapp.ports.files_and_batches import ApiError, Caller
 
 FRESH_SECONDS = 3.0
 """A revoked token and a suspended user are refused within 5 s (CONTRACT): this, and the time a lookup takes."""

@@ -9,10 +9,10 @@ from typing import Any
 import jiter
 from django.conf import settings
 
-from webapp.backends.api_registry import ApiError
 from webapp.gateway.http import Call
-from webapp.patterns.schema import check_body
+from webapp.patterns.openai.request_schema import check_body
 from webapp.patterns.types import Json
+from webapp.ports.files_and_batches import ApiError
 
 HUGE_NUMBER = re.compile(rb"[\d.][eE]\+?\d{3}|\d{300}")
 """What a number beyond the range of a double looks like: jiter reads it as infinity, which JSON cannot say."""

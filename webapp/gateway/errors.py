@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from webapp.backends.api_registry import ApiError
 from webapp.patterns import errors
+from webapp.ports.files_and_batches import ApiError
 
 TYPES = {
     403: "permission_error",

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
-from webapp.backends.api_registry import ApiError
-from webapp.server.http import Receive, Scope, Send
+from webapp.ports.files_and_batches import ApiError
+from webapp.server.asgi import Receive, Scope, Send
 
 ROOT = "/v1"
 JSON_TYPE = "application/json"

@@ -12,11 +12,11 @@ from channels.db import database_sync_to_async
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from webapp.backends.api_registry import ApiError
 from webapp.gateway.auth import Principal
 from webapp.gateway.http import Call, dump
 from webapp.gateway.models import IdempotentReply
 from webapp.patterns.types import Json
+from webapp.ports.files_and_batches import ApiError
 
 MAX_KEY_CHARS = 255
 KEPT = timedelta(hours=24)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-from webapp.backends import admission
-from webapp.backends.admission import Admission
-from webapp.backends.allowances import Standing
+from webapp.backends.runtime import rate_limits
+from webapp.backends.runtime.allowances import Standing
+from webapp.backends.runtime.rate_limits import Admission
 from webapp.gateway.auth import Principal
 from webapp.gateway.http import Call
 
 
 async def admit(call: Call, principal: Principal) -> Admission:
     """Count a request, and put into the answer's headers what is left; raises `LimitReached` or `BudgetSpent`."""
-    asked = await admission.ask(principal.user.pk, token=principal.limit)
+    asked = await rate_limits.ask(principal.user.pk, token=principal.limit)
     for name, standing in (("requests", asked.taken.requests), ("tokens", asked.taken.tokens)):
         if standing:
             call.extra_headers.update(headers(name, standing))

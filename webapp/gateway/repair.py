@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import jiter
 
 from webapp.gateway.http import dump
-from webapp.patterns.types import Answer, Json
+from webapp.patterns.types import Json, Response
 
 EVENT_END = re.compile(rb"(?:\r\n|\n|\r){2}")
 CHUNK = b'"choices"'
@@ -77,7 +77,7 @@ def _chunk(event: bytes) -> Json | None:
     return decoded if isinstance(decoded, dict) and isinstance(decoded.get("choices"), list) else None
 
 
-def mend_answer(answer: Answer, *, path: str, request_id: str, model: str) -> bytes:
+def mend_answer(answer: Response, *, path: str, request_id: str, model: str) -> bytes:
     """A whole answer with what the schema requires."""
     chat = path == "chat/completions"
     body = dict(answer.body)

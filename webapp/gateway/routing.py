@@ -6,9 +6,9 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from webapp.backends.api_registry import ApiError
 from webapp.gateway.auth import Principal
 from webapp.gateway.http import ROOT, Call
+from webapp.ports.files_and_batches import ApiError
 
 Handler = Callable[..., Awaitable[None]]
 """(call, principal), and the id in the path where there is one."""

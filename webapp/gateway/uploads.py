@@ -19,9 +19,9 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
-from webapp.backends.api_registry import ApiError, Upload
 from webapp.gateway.http import Call
 from webapp.patterns.errors import InputError
+from webapp.ports.files_and_batches import ApiError, Upload
 
 FIELD = "file"
 INCOMING = "incoming"

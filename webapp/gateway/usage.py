@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from channels.db import database_sync_to_async
 
 from webapp.backends.services import touch_tokens
-from webapp.background import beside
+from webapp.core.background import run_tasks
 from webapp.gateway import idempotency, uploads
 from webapp.gateway.auth import Principal
 
@@ -35,7 +35,7 @@ async def flush() -> None:
 @asynccontextmanager
 async def service() -> AsyncGenerator[None]:
     """The background service of the gateway."""
-    async with beside(gateway=_run):
+    async with run_tasks(gateway=_run):
         yield
     await flush()
 

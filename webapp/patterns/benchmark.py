@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from webapp.patterns.backend import Backend
+from webapp.patterns.batch.parallel import NEVER, run
 from webapp.patterns.errors import PatternError
-from webapp.patterns.parallel import NEVER, run
-from webapp.patterns.providers.base import Backend
-from webapp.patterns.tokens import acount_text
+from webapp.patterns.tokens.counting import acount_text
 from webapp.patterns.types import Request
 
 

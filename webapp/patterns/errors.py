@@ -216,7 +216,7 @@ class CapabilityMissing(BackendError):
 
     def __init__(self, message: str, *, lacks: str = "", **details: Any) -> None:
         super().__init__(message, **details)
-        self.lacks = lacks
+        self.missing_capabilities = lacks
 
 
 class ParameterRefused(CapabilityMissing):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from webapp.patterns.types import Delta, Message, Packet, ToolCall, ToolCallDelta, Usage
+from webapp.patterns.types import Delta, Message, StreamChunk, ToolCall, ToolCallDelta, Usage
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Accumulator:
         if delta.finish_reason:
             self.finish_reason = delta.finish_reason
 
-    def add_packet(self, packet: Packet) -> None:
+    def add_packet(self, packet: StreamChunk) -> None:
         """Take in a packet; a restart voids what came before it."""
         if packet.switch == "restart":
             self.clear()

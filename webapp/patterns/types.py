@@ -132,7 +132,7 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class Packet:
+class StreamChunk:
     """A piece of a stream as it came: whole server-sent events in `raw` for whoever relays, and what they mean in `deltas`.
 
     `switch` marks the point where a chain went on with another step in mid-stream (its packet holds nothing else): "restart" means that all
@@ -145,7 +145,7 @@ class Packet:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A whole answer to a request that did not stream. `body` is the decoded `raw`."""
 
     raw: bytes
@@ -202,7 +202,7 @@ class Attempt:
     base_url: str = ""
 
 
-class Trail:
+class AttemptLog:
     """The attempts of one request, in the order they began, growing while it runs.
 
     Args:

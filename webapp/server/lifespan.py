@@ -8,8 +8,8 @@ from typing import Any
 
 from django.conf import settings
 
-from webapp import background
-from webapp.server.http import Application, Receive, Scope, Send
+from webapp.core import background
+from webapp.server.asgi import Application, Receive, Scope, Send
 
 logger = logging.getLogger("patchbay.server")
 STOP_SECONDS = 3
@@ -22,7 +22,7 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
     async with background.running():
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await background.drained(settings.STOP_GRACE)
+        await background.wait_pending(settings.STOP_GRACE)
     await send({"type": "lifespan.shutdown.complete"})
 
 

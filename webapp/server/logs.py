@@ -42,7 +42,7 @@ class SecretFilter(logging.Filter):
         return True
 
 
-class Repeats(logging.Filter):
+class RateLimitFilter(logging.Filter):
     """Lets a line that is no request's through once in `REPEAT_SECONDS`, and says how many it left out."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,7 +75,7 @@ class NoTraceback(logging.Filter):
         return True
 
 
-class AwayIsNoNews(NoTraceback):
+class DropDatabaseTracebacks(NoTraceback):
     """Leaves the traceback out where a page failed because the database is away; whoever waits for it says why it is."""
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from webapp.server import logs
-from webapp.server.http import Application, Receive, Scope, Send
+from webapp.server.asgi import Application, Receive, Scope, Send
 
 HEADER = b"x-request-id"
 SANE = re.compile(rb"[A-Za-z0-9._-]{1,100}")

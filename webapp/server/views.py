@@ -16,10 +16,10 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from webapp import metrics
-from webapp.backends.db import AWAY
-from webapp.server import layer
-from webapp.server.limits import Rate
+from webapp.core import metrics
+from webapp.core.database import DB_UNAVAILABLE
+from webapp.server import channel_layer
+from webapp.server.body_limits import Rate
 from webapp.server.logs import request_id
 
 logger = logging.getLogger("patchbay.csp")
@@ -34,7 +34,7 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def readyz(_request: HttpRequest) -> HttpResponse:
-    problems = {name: problem for name, problem in (("database", _database_problem()), ("layer", layer.problem())) if problem}
+    problems = {name: problem for name, problem in (("database", _database_problem()), ("layer", channel_layer.problem())) if problem}
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
 
@@ -112,7 +112,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 
 def server_error(_request: HttpRequest) -> HttpResponse:
     """Nothing here may touch the database: it may be what broke."""
-    away = isinstance(sys.exc_info()[1], AWAY)
+    away = isinstance(sys.exc_info()[1], DB_UNAVAILABLE)
     if away:
         title, advice = "The database is not answering", "Nothing that was saved is lost. Try again in a moment."
     else:

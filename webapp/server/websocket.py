@@ -12,8 +12,8 @@ from channels.auth import AuthMiddlewareStack
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
-from webapp import threads
-from webapp.server.http import Application, Receive, Scope, Send
+from webapp.core import threads
+from webapp.server.asgi import Application, Receive, Scope, Send
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """A frame from a client: a question of a million characters fits. A longer one closes the socket with 1009."""

@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 from django.utils.text import slugify
 
-from webapp.patterns.curl import to_curl
+from webapp.patterns.curl.commands import to_curl
 from webapp.patterns.types import Json
 
 register = template.Library()

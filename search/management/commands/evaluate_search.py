@@ -8,10 +8,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from search import evaluation
-from search.evaluation import HALVES, Half, Item, Quality
 from search.models import Collection
-from search.query import Mode
+from search.ranking import evaluation
+from search.ranking.evaluation import HALVES, Half, Item, Quality
+from search.ranking.query import Mode
 
 
 class Command(BaseCommand):
@@ -40,7 +40,7 @@ class Command(BaseCommand):
 
 
 async def _run(collection: Collection, items: list[Item]) -> dict[Mode, Quality]:
-    from webapp.backends import registry
+    from webapp.backends.runtime import registry
 
     try:
         return await evaluation.evaluate(collection, items)

@@ -10,8 +10,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from search import adding, services
-from search.adding import Outcome
+from search import ingest_cli, services
+from search.ingest_cli import Outcome
 from search.models import Collection
 from webapp.accounts.models import User
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if missing:
             raise CommandError(f"There is no {', '.join(missing)}")
         into = services.default_collection(owner=_owner(user), name=collection)
-        found = list(adding.files(paths))
+        found = list(ingest_cli.files(paths))
         progress = _Progress(self, len(found))
         asyncio.run(_run(into, found, progress))
         self.stdout.write(progress.summary(into.name))
@@ -40,10 +40,10 @@ class Command(BaseCommand):
 
 
 async def _run(into: Collection, found: list[tuple[Path, str]], progress: _Progress) -> None:
-    from webapp.backends import registry
+    from webapp.backends.runtime import registry
 
     try:
-        await adding.add_all(into, found, progress.report)
+        await ingest_cli.add_all(into, found, progress.report)
     finally:
         await registry.aclose()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from django.test import override_settings
 
-from webapp.backends import detection, services
+from webapp.backends import services
+from webapp.backends.config import detection
 from webapp.backends.models import Backend, Offer, Route
 
 pytestmark = pytest.mark.django_db

@@ -10,11 +10,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from tests.cast import Cast
+from tests.users import Users
 from webapp.backends import selectors, services
 
 
-def test_a_token_is_kept_as_its_hash_only(cast: Cast) -> None:
+def test_a_token_is_kept_as_its_hash_only(cast: Users) -> None:
     row, plaintext = services.create_token(user=cast.owner, label="laptop")
     assert plaintext.startswith("pb-")
     assert row.hint == plaintext[-4:]
@@ -27,13 +27,13 @@ def test_a_token_is_kept_as_its_hash_only(cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "pb-", "' OR 1=1--", "\0", "pb-" + "x" * 1_000_000, "\ud800"])
-def test_what_is_no_token_is_nobodys(cast: Cast, text: str) -> None:
+def test_what_is_no_token_is_nobodys(cast: Users, text: str) -> None:
     """FAULTS 16."""
     services.create_token(user=cast.owner)
     assert selectors.token_by_plaintext(text) is None
 
 
-def test_a_revoked_or_expired_token_and_a_suspended_users_are_refused(cast: Cast) -> None:
+def test_a_revoked_or_expired_token_and_a_suspended_users_are_refused(cast: Users) -> None:
     """FAULTS 9."""
     revoked, one = services.create_token(user=cast.owner)
     services.revoke_token(token=revoked)
@@ -44,7 +44,7 @@ def test_a_revoked_or_expired_token_and_a_suspended_users_are_refused(cast: Cast
     assert [selectors.token_by_plaintext(text) for text in (one, two, three)] == [None, None, None]
 
 
-def test_use_is_noted_once_a_minute(cast: Cast) -> None:
+def test_use_is_noted_once_a_minute(cast: Users) -> None:
     row, _ = services.create_token(user=cast.owner)
     services.touch_tokens(token_ids=[row.pk])
     row.refresh_from_db()
@@ -55,7 +55,7 @@ def test_use_is_noted_once_a_minute(cast: Cast) -> None:
     assert row.last_used_at == first
 
 
-def test_the_command_prints_the_token_alone(cast: Cast) -> None:
+def test_the_command_prints_the_token_alone(cast: Users) -> None:
     out = StringIO()
     call_command("create_token", user="owner", label="ci", stdout=out)
     found = selectors.token_by_plaintext(out.getvalue().strip())
@@ -63,6 +63,6 @@ def test_the_command_prints_the_token_alone(cast: Cast) -> None:
     assert found.label == "ci"
 
 
-def test_the_command_refuses_a_stranger(cast: Cast) -> None:
+def test_the_command_refuses_a_stranger(cast: Users) -> None:
     with pytest.raises(CommandError, match="no user 'nobody'"):
         call_command("create_token", user="nobody")

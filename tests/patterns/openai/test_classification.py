@@ -12,8 +12,8 @@ import pytest
 from tests.patterns.openai.wordings import WORDINGS
 from webapp.patterns import errors
 from webapp.patterns.openai.classification import RULES_FILE, classify, window_in
-from webapp.patterns.providers.refusals import MEANINGS, Details, read_error, refused
-from webapp.patterns.redact import Redactor
+from webapp.patterns.openai.error_mapping import MEANINGS, Details, read_error, refused
+from webapp.patterns.redaction import Redactor
 
 PLAIN = Redactor()
 RULES = tomllib.loads(RULES_FILE.read_text("utf-8"))["rule"]
@@ -52,7 +52,14 @@ def test_every_status_has_an_outcome(status: int) -> None:
 
 @pytest.mark.parametrize(
     "planted",
-    ["insufficient_quota", "invalid_api_key", "model_not_found", "Rate limit reached, try again in 600s", "API key expired", "credit balance"],
+    [
+        "insufficient_quota",
+        "invalid_api_key",
+        "model_not_found",
+        "Rate limit reached, try again in 600s",
+        "API key expired",
+        "credit balance",
+    ],
 )
 def test_a_caller_cannot_close_a_model_or_an_account_by_having_its_words_repeated(planted: str) -> None:
     sent = json.dumps({"model": "m", "response_format": {"type": planted}}).encode()

@@ -18,11 +18,14 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
-from webapp.backends import cooldowns, pasting, registry, selectors, services, status
+from webapp.backends import selectors, services
 from webapp.backends.admin.forms import BackendForm, LabelledRows, ModelForm
+from webapp.backends.config import curl_import
+from webapp.backends.config.presets import PRESETS
 from webapp.backends.models import Backend, BackendModel, ProbeRun
-from webapp.backends.polling import look_at
-from webapp.backends.presets import PRESETS
+from webapp.backends.reporting import status
+from webapp.backends.runtime import cooldowns, registry
+from webapp.backends.runtime.polling import look_at
 from webapp.patterns.errors import InputError
 
 
@@ -150,7 +153,7 @@ class BackendAdmin(admin.ModelAdmin):
         own = [
             path("paste/", self.admin_site.admin_view(self.paste), name="backends_backend_paste"),
             path("<int:pk>/refresh/", self.admin_site.admin_view(require_POST(self.refresh)), name="backends_backend_refresh"),
-            path("<int:pk>/try/", self.admin_site.admin_view(require_POST(self.try_now)), name="backends_backend_try"),
+            path("<int:pk>/try/", self.admin_site.admin_view(require_POST(self.reset_breaker)), name="backends_backend_try"),
             path("<int:pk>/test/", self.admin_site.admin_view(self.test), name="backends_backend_test"),
             path("<int:pk>/test/<int:run>/", self.admin_site.admin_view(self.test_run), name="backends_backend_test_run"),
         ]
@@ -190,7 +193,7 @@ class BackendAdmin(admin.ModelAdmin):
         problem = ""
         if request.method == "POST":
             try:
-                backend = pasting.backend_from_curl(command=request.POST.get("command", "")[:100_000])
+                backend = curl_import.backend_from_curl(command=request.POST.get("command", "")[:100_000])
             except (InputError, ValidationError) as error:
                 problem = error.message if isinstance(error, InputError) else " ".join(error.messages)
             else:
@@ -205,10 +208,10 @@ class BackendAdmin(admin.ModelAdmin):
         self._discover(request, self._backend(request, pk))
         return redirect("admin:backends_backend_change", pk)
 
-    def try_now(self, request: HttpRequest, pk: int) -> HttpResponse:
+    def reset_breaker(self, request: HttpRequest, pk: int) -> HttpResponse:
         """End its cool-downs, and look at it."""
         backend = self._backend(request, pk)
-        async_to_sync(registry.try_now)(backend.name)
+        async_to_sync(registry.reset_breaker)(backend.name)
         up = async_to_sync(look_at)(pk)
         messages.info(request, f"{backend.name} {'answers' if up else 'does not answer'}; the next request tries it again.")
         return redirect("admin:backends_backend_change", pk)

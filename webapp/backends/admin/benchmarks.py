@@ -14,8 +14,10 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
-from webapp.backends import charts, services, snapshot
+from webapp.backends import services
+from webapp.backends.config import snapshot
 from webapp.backends.models import BenchmarkRun
+from webapp.core import charts
 from webapp.templatetags.ui import milliseconds
 
 MAX_REQUESTS = 2000

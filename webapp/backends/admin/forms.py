@@ -7,10 +7,10 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from webapp.backends.addresses import clean_base_url
-from webapp.backends.crypto import Secret
+from webapp.backends.config.addresses import clean_base_url
+from webapp.backends.config.crypto import Secret
+from webapp.backends.config.presets import PRESETS
 from webapp.backends.models import Backend, BackendModel
-from webapp.backends.presets import PRESETS
 from webapp.backends.services import same_server
 
 

@@ -15,9 +15,12 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
-from webapp.backends import cooldowns, firedrill, selectors, snapshot, status
+from webapp.backends import selectors
 from webapp.backends.admin.forms import LabelledRows
+from webapp.backends.config import failure_simulation, snapshot
 from webapp.backends.models import Backend, BackendModel, Route, RouteStep
+from webapp.backends.reporting import status
+from webapp.backends.runtime import cooldowns
 
 
 class StepForm(forms.ModelForm):
@@ -94,7 +97,7 @@ class RouteAdmin(admin.ModelAdmin):
         if route:
             rows = {row.pk: row for row in selectors.backends_with_health()}
             context["picture"] = status.route_status(route, rows, status.coolings())
-            context["conditions"] = [(name, words) for name, (words, _failure) in firedrill.CONDITIONS.items()]
+            context["conditions"] = [(name, words) for name, (words, _failure) in failure_simulation.CONDITIONS.items()]
             context["drilled"] = list({step.backend_id: step.backend for step in route.steps.all()}.values())
         return super().changeform_view(request, object_id, form_url, context)
 
@@ -105,10 +108,10 @@ class RouteAdmin(admin.ModelAdmin):
         route = get_object_or_404(Route, pk=pk)
         known = snapshot.load()
         conditions = {backend: request.POST.get(f"condition-{backend}", "") for backend in known.backends}
-        conditions = {backend: name for backend, name in conditions.items() if name in firedrill.CONDITIONS}
+        conditions = {backend: name for backend, name in conditions.items() if name in failure_simulation.CONDITIONS}
         cooling = cooldowns.rows() if request.POST.get("cooling") else []
         plan = known.routes[route.name]
-        result = async_to_sync(firedrill.drill)(plan, known, conditions, cooling) if plan.steps else None
+        result = async_to_sync(failure_simulation.drill)(plan, known, conditions, cooling) if plan.steps else None
         return render(request, "admin/backends/route/_drill.html", {"drill": result})
 
 

@@ -3,8 +3,8 @@
 import django.core.validators
 import django.db.models.deletion
 import uuid
-import webapp.backends.addresses
-import webapp.backends.crypto
+import webapp.backends.config.addresses
+import webapp.backends.config.crypto
 import webapp.backends.models
 from django.conf import settings
 from django.db import migrations, models
@@ -25,11 +25,11 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=64, unique=True, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9][A-Za-z0-9_.-]*\\Z', 'Use letters, digits, dot, dash and underscore.')])),
-                ('base_url', models.CharField(help_text='Up to and including /v1, e.g. http://localhost:11434/v1', max_length=500, validators=[webapp.backends.addresses.validate_base_url], verbose_name='base URL')),
+                ('base_url', models.CharField(help_text='Up to and including /v1, e.g. http://localhost:11434/v1', max_length=500, validators=[webapp.backends.config.addresses.validate_base_url], verbose_name='base URL')),
                 ('preset', models.CharField(default='custom', max_length=32)),
-                ('api_key', webapp.backends.crypto.SecretField(blank=True, default=webapp.backends.crypto.Secret, verbose_name='API key')),
-                ('api_key_env', models.CharField(blank=True, help_text='Read the key from this environment variable instead.', max_length=100, validators=[webapp.backends.addresses.validate_key_variable], verbose_name='API key variable')),
-                ('headers', models.JSONField(blank=True, default=dict, help_text='Extra headers for each request, as a JSON object.', validators=[webapp.backends.addresses.validate_headers])),
+                ('api_key', webapp.backends.config.crypto.SecretField(blank=True, default=webapp.backends.config.crypto.Secret, verbose_name='API key')),
+                ('api_key_env', models.CharField(blank=True, help_text='Read the key from this environment variable instead.', max_length=100, validators=[webapp.backends.config.addresses.validate_key_variable], verbose_name='API key variable')),
+                ('headers', models.JSONField(blank=True, default=dict, help_text='Extra headers for each request, as a JSON object.', validators=[webapp.backends.config.addresses.validate_headers])),
                 ('enabled', models.BooleanField(default=True)),
                 ('position', models.PositiveIntegerField(default=100, help_text='Order among backends that offer the same model; lower first.')),
                 ('connect_timeout', models.FloatField(default=5, help_text='Seconds.', validators=[django.core.validators.MinValueValidator(0.1)])),

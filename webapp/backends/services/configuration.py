@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from webapp.backends import cooldowns
-from webapp.backends.addresses import clean_base_url
-from webapp.backends.crypto import KeyLost, Secret
+from webapp.backends.config.addresses import clean_base_url
+from webapp.backends.config.crypto import KeyLost, Secret
+from webapp.backends.config.presets import PRESETS, preset_for
 from webapp.backends.models import Backend, BackendModel, Route, RouteStep
-from webapp.backends.presets import PRESETS, preset_for
+from webapp.backends.runtime import cooldowns
 
 NOT_CHAT = re.compile(
     r"embed|minilm|\bbge\b|\bgte\b|\be5-|rerank|whisper|\btts\b|dall-e|moderation|gpt-image|sora|transcribe"

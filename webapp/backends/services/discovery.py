@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from webapp.backends import registry
-from webapp.backends.db import in_database
 from webapp.backends.models import Backend
+from webapp.backends.runtime import registry
 from webapp.backends.services.configuration import add_model
+from webapp.core.database import in_database
 from webapp.patterns.errors import PatternError
 from webapp.patterns.types import ModelInfo
 

@@ -12,10 +12,11 @@ from django.db.models import F
 from django.utils import timezone
 
 from webapp.accounts.models import User
-from webapp.backends import conformance, jobs, registry
-from webapp.backends.conformance import Finding
-from webapp.backends.db import in_database
+from webapp.backends.config import conformance
+from webapp.backends.config.conformance import Finding
 from webapp.backends.models import Backend, BackendModel, BenchmarkRun, ProbeRun
+from webapp.backends.runtime import jobs, registry
+from webapp.core.database import in_database
 from webapp.patterns.errors import PatternError
 from webapp.patterns.types import Json, Request
 

@@ -8,9 +8,9 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import transaction
 
-from webapp.backends import detection
+from webapp.backends.config import detection
+from webapp.backends.config.presets import PRESETS
 from webapp.backends.models import Backend, BackendModel, ConfigState, Offer, Route, RouteStep
-from webapp.backends.presets import PRESETS
 from webapp.backends.services.configuration import add_backend, add_model, free_name
 from webapp.builtin import EMBEDDING_MODEL, EMBEDDING_WINDOW
 from webapp.builtin.catalog import CHAT_MODEL, CHAT_WINDOW

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webapp.server import archives
+from webapp.server import backups
 
 
 class Command(BaseCommand):
@@ -18,8 +18,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, file: Path, **_options: Any) -> None:
         try:
-            count = archives.backup(file.resolve())
-        except archives.ArchiveProblem as error:
+            count = backups.backup(file.resolve())
+        except backups.ArchiveProblem as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             raise CommandError(f"{file} could not be written: {error.strerror or error}") from error

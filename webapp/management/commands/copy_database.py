@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser, SystemCheckError
 from django.db import Error, connections
 
-from webapp.server import copying, prepare
+from webapp.server import database_copy, startup
 from webapp.server.logs import without_secrets
 
 TARGET = "copy_target"
@@ -25,11 +25,11 @@ class Command(BaseCommand):
         if not to.startswith(("postgres://", "postgresql://", "sqlite:///")):
             raise CommandError("Nothing was copied: --to takes postgres:// and sqlite:/// addresses only.")
         try:
-            with prepare.serving(alone=True):
+            with startup.serving(alone=True):
                 self._copy(to)
         except BlockingIOError as error:
             raise CommandError("A server is running here: stop it first, with its workers.") from error
-        except (copying.NotEmpty, SystemCheckError, Error) as error:
+        except (database_copy.NotEmpty, SystemCheckError, Error) as error:
             raise CommandError(f"Nothing was copied: {without_secrets(str(error).strip())}") from error
 
     def _copy(self, to: str) -> None:
@@ -39,7 +39,7 @@ class Command(BaseCommand):
             call_command("migrate", database=TARGET, interactive=False, verbosity=0, skip_checks=False)
             self.stdout.write("Copying, then comparing every row …")
             self.stdout.flush()
-            for table in copying.copy_rows("default", TARGET):
+            for table in database_copy.copy_rows("default", TARGET):
                 wrong += not table.same
                 self.stdout.write(f"{'same ' if table.same else 'WRONG'}  {table.rows:>8}  {table.label}")
         finally:

@@ -9,8 +9,8 @@ from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
-from webapp.findings import Finding
-from webapp.server import examine
+from webapp.core.findings import Finding
+from webapp.server import health_checks
 
 MARKS = {"ok": "ok     ", "warning": "warning", "error": "error  "}
 
@@ -35,7 +35,7 @@ class Command(BaseCommand):
 
 
 def _findings() -> Iterator[Finding]:
-    yield from examine.everything()
+    yield from health_checks.everything()
     for config in apps.get_app_configs():
         look = getattr(config, "examine", None)
         if look:

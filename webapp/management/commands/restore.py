@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webapp.server import archives
+from webapp.server import backups
 
 
 class Command(BaseCommand):
@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, file: Path, force: bool, **_options: Any) -> None:
         try:
-            count = archives.restore(file.resolve(), force=force)
-        except archives.ArchiveProblem as error:
+            count = backups.restore(file.resolve(), force=force)
+        except backups.ArchiveProblem as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"{count} files restored. Start the server: make run")

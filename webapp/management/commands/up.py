@@ -7,9 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webapp import env
 from webapp.accounts import services as accounts
 from webapp.accounts.models import User
+from webapp.core import env
 
 
 class Command(BaseCommand):
@@ -21,15 +21,15 @@ class Command(BaseCommand):
         parser.add_argument("--server", choices=["daphne", "uvicorn"], default="daphne")
 
     def handle(self, *_args: Any, host: str, port: int, server: str, **_options: Any) -> None:
-        from webapp.server import prepare
+        from webapp.server import startup
 
-        prepare.everything()
+        startup.everything()
         serve = self._daphne if server == "daphne" else self._uvicorn
-        with prepare.serving():
+        with startup.serving():
             serve(host, port)
 
     def _daphne(self, host: str, port: int) -> None:
-        from webapp.server.daphne import PatchbayServer  # first: it installs the asyncio reactor
+        from webapp.server.daphne.server import PatchbayServer  # first: it installs the asyncio reactor
 
         from webapp.asgi import application  # isort: skip
 

@@ -15,16 +15,16 @@ LONGEST_WAIT: Final = 86_400.0
 _EPOCH: Final = 5e8
 """A larger number of seconds is a moment, not a wait."""
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_AMOUNT: Final = (
-    r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|msecs?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
-)
+_AMOUNT: Final = r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|msecs?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
 _AMOUNTS: Final = re.compile(_AMOUNT, re.IGNORECASE)
 _SPAN: Final = rf"{_AMOUNT}(?:(?:,? and |,? ?){_AMOUNT})*"
 _AFTER_ANCHOR: Final = re.compile(
     rf"(?:try|again|retry|wait|resets?|available|limit reset|after|backoff)\b[^.\d\n]{{0,40}}?(?P<span>{_SPAN})", re.IGNORECASE
 )
 _BARE: Final = re.compile(r"(?:try again|retry|wait)[^.\d\n]{0,24}?(\d+(?:\.\d+)?)(?![\d.]*\s*[a-z%])", re.IGNORECASE)
-_ONE: Final = re.compile(r"(?:try again|retry|wait)[^.\d\n]{0,20}\b(?:in|after|for|another) (?:a|an|one) (second|minute|hour|day)\b", re.IGNORECASE)
+_ONE: Final = re.compile(
+    r"(?:try again|retry|wait)[^.\d\n]{0,20}\b(?:in|after|for|another) (?:a|an|one) (second|minute|hour|day)\b", re.IGNORECASE
+)
 _MOMENT: Final = re.compile(r"\b(\d{4}-\d\d-\d\d)(?:T| at | )(\d\d:\d\d(?::\d\d)?(?:\.\d+)?) ?(Z|UTC|GMT|[+-]\d\d:?\d\d)", re.IGNORECASE)
 _RESET_HEADERS: Final = (
     "ratelimit-reset",
@@ -131,7 +131,10 @@ def _in_message(message: str, now: float) -> float | None:
 
 def _span(text: str) -> float:
     """Add up `1h2m3s`, `5 minutes and 20 seconds`."""
-    return sum(float(amount) * _UNITS["ms" if unit.lower().startswith(("ms", "mil")) else unit[0].lower()] for amount, unit in _AMOUNTS.findall(text))
+    return sum(
+        float(amount) * _UNITS["ms" if unit.lower().startswith(("ms", "mil")) else unit[0].lower()]
+        for amount, unit in _AMOUNTS.findall(text)
+    )
 
 
 def number(value: Any) -> float | None:

@@ -8,8 +8,9 @@ from asgiref.sync import async_to_sync
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webapp.backends import registry, services
+from webapp.backends import services
 from webapp.backends.models import Backend
+from webapp.backends.runtime import registry
 
 
 class Command(BaseCommand):

@@ -7,7 +7,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webapp.backends import crypto, services
+from webapp.backends import services
+from webapp.backends.config import crypto
 
 
 class Command(BaseCommand):

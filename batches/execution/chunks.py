@@ -1,0 +1,143 @@
+"""Working through the rows of a local batch: the same function for the embedded runner and for Celery's workers.
+
+Chunks are claimed one after the other while the rows of earlier ones are still under way, so the concurrency never runs dry at a chunk's
+end. Only rows without a result are sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+from django.db import Error
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from batches.execution import leases
+from batches.execution.database import Database
+from batches.execution.result_writer import ResultWriter
+from batches.execution.row_executor import RowExecutor, RowTask
+from batches.models import Batch, BatchChunk, BatchRow
+from webapp.core import bulk
+from webapp.patterns.batch import parallel
+from webapp.patterns.errors import LimitReached
+from webapp.patterns.fallback.throttle import Clock, Retry
+from webapp.patterns.types import Response
+
+logger = logging.getLogger("patchbay.batches")
+WATCH_SECONDS = 0.5
+RETRY = Retry(attempts=5, patience=float("inf"))
+"""Rate limits are waited out until the batch expires; failures are asked again four times."""
+
+Claim = Callable[[], BatchChunk | None]
+
+
+@dataclass
+class Work:
+    """What working through chunks needs; clocks replaceable in tests."""
+
+    database: Database
+    sender: Callable[[Batch], RowExecutor]
+    owner: str = field(default_factory=leases.this_worker)
+    clock: Clock = field(default_factory=Clock)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+def claim_next(batch: Batch, owner: str) -> BatchChunk | None:
+    """Take the first free chunk of a batch that is in progress."""
+    return leases.claim(_open_chunks(batch), owner=owner)
+
+
+def claim_this(batch: Batch, chunk_id: int, owner: str) -> BatchChunk | None:
+    """Take this very chunk; None when it is done or in other hands."""
+    return leases.claim(_open_chunks(batch).filter(pk=chunk_id), owner=owner)
+
+
+def _open_chunks(batch: Batch) -> QuerySet[BatchChunk]:
+    return batch.chunks.filter(done=False, batch__status=Batch.Status.IN_PROGRESS).order_by("first")
+
+
+def open_rows(chunk: BatchChunk) -> list[tuple[int, str, int, int]]:
+    """(number, custom_id, offset, length) of the chunk's rows without a result."""
+    rows = BatchRow.objects.filter(batch_id=chunk.batch_id, number__gte=chunk.first, number__lte=chunk.last, state=BatchRow.State.PENDING)
+    return bulk.fetch(rows.order_by("number").values_list("number", "custom_id", "offset", "length"))
+
+
+async def work_through(batch: Batch, claim: Claim, work: Work) -> None:
+    """Claim chunks until there are none, send their open rows, and keep the answers; stops when the batch is cancelled or expires."""
+    sender = work.sender(batch)
+    keeper = ResultWriter(batch, work.database, sleep=work.sleep)
+    running = asyncio.ensure_future(_send_all(batch, claim, work, sender, keeper))
+    watching = asyncio.ensure_future(_until_it_stops(batch, work))
+    keeping = asyncio.ensure_future(keeper.run())
+    try:
+        await asyncio.wait({running, watching, keeping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _end(running, watching, keeping)
+        await keeper.give_back()
+        sender.close()
+    for task in (running, watching, keeping):
+        if not task.cancelled() and (error := task.exception()):
+            raise error
+
+
+async def _end(*tasks: asyncio.Future[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _send_all(batch: Batch, claim: Claim, work: Work, sender: RowExecutor, keeper: ResultWriter) -> None:
+    jobs = _jobs(claim, work, keeper)
+    outcomes = parallel.run(jobs, _Worker(sender, keeper), concurrency=batch.concurrency, ordered=False, retry=RETRY, clock=work.clock)
+    async with contextlib.aclosing(outcomes):
+        async for outcome in outcomes:
+            if not isinstance(outcome.error, _NotOurs):
+                await keeper.keep(outcome.item.chunk_id, sender.result(outcome))
+    await keeper.flush()
+
+
+class _NotOurs(Exception):
+    """The chunk's lease was lost: its rows are not sent from here."""
+
+
+@dataclass(frozen=True)
+class _Worker:
+    sender: RowExecutor
+    keeper: ResultWriter
+
+    async def __call__(self, job: RowTask) -> Response:
+        if not self.keeper.holds(job.chunk_id):
+            raise _NotOurs
+        try:
+            return await self.sender(job)
+        except LimitReached as error:
+            self.keeper.waits(error)
+            raise
+
+
+async def _jobs(claim: Claim, work: Work, keeper: ResultWriter) -> AsyncIterator[RowTask]:
+    while (chunk := await work.database.run(claim)) is not None:
+        rows = await work.database.run(open_rows, chunk)
+        keeper.hold(chunk, len(rows))
+        for number, custom_id, offset, length in rows:
+            yield RowTask(chunk.pk, number, custom_id, offset, length)
+
+
+async def _until_it_stops(batch: Batch, work: Work) -> None:
+    while await _goes_on(batch, work):
+        await work.sleep(WATCH_SECONDS)
+
+
+async def _goes_on(batch: Batch, work: Work) -> bool:
+    try:
+        return await work.database.run(_in_progress, batch)
+    except Error:
+        return True  # the keeper pauses and says so
+
+
+def _in_progress(batch: Batch) -> bool:
+    return Batch.objects.filter(pk=batch.pk, status=Batch.Status.IN_PROGRESS, expires_at__gt=timezone.now()).exists()

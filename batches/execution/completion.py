@@ -1,0 +1,82 @@
+"""How a batch ends: rows that will not be sent are settled, the files are put up, the counts add up."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db.models import F
+from django.utils import timezone
+
+from batches.execution.leases import durable, renew
+from batches.models import Batch, BatchChunk, BatchRow, File
+from batches.results import outputs
+
+State, Status = BatchRow.State, Batch.Status
+
+
+def settle_open(*, batch: Batch, state: BatchRow.State) -> int:
+    """Mark the rows that were not sent as cancelled or expired; they count as failed, so that the counts sum to the total."""
+    with durable():
+        # In the order in which workers lock these rows, so that none waits for the other.
+        BatchChunk.objects.filter(batch=batch).update(done=True, owner="", lease_until=None, fence=F("fence") + 1)
+        now = timezone.now()
+        settled = batch.rows.filter(state=State.PENDING).update(state=state, error_code=outputs.UNSENT[state][0], finished_at=now)
+        renew(batch)
+        Batch.objects.filter(pk=batch.pk).update(failed=F("failed") + settled)
+    return settled
+
+
+def finish(*, batch: Batch, status: Batch.Status) -> None:
+    """Put up the output and error files, and end the batch with `status`."""
+    if status == Status.COMPLETED:
+        _begin_finalizing(batch)
+    sizes = {good: outputs.size(batch, good=good) for good in (True, False)}
+    with durable():
+        renew(batch)
+        now = timezone.now()
+        output, errors = (_file(batch, good=good, size=sizes[good], now=now) for good in (True, False))
+        Batch.objects.filter(pk=batch.pk).update(
+            status=status,
+            output_file=output,
+            error_file=errors,
+            paused="",
+            webhook_due_at=now if batch.webhook_url else None,
+            owner="",
+            lease_until=None,
+            **{f"{status}_at": now},
+        )
+
+
+def _begin_finalizing(batch: Batch) -> None:
+    with durable():
+        renew(batch)
+        now = timezone.now()
+        Batch.objects.filter(pk=batch.pk, status__in=(Status.IN_PROGRESS, Status.CANCELLING)).update(
+            status=Status.FINALIZING, finalizing_at=now
+        )
+
+
+def _file(batch: Batch, *, good: bool, size: int, now: datetime) -> File | None:
+    """The file object of the good or the failed rows; None where there are none, as OpenAI has it."""
+    if not size:
+        return None
+    lasts = batch.output_expires_seconds
+    return File.objects.create(
+        user=batch.user,
+        filename=f"{batch.api_id}_{'output' if good else 'error'}.jsonl",
+        purpose="batch_output",
+        bytes=size,
+        content=File.Content.OUTPUT if good else File.Content.ERRORS,
+        created_at=now,
+        expires_at=now + timedelta(seconds=lasts) if lasts else None,
+    )
+
+
+def has_open_chunks(batch: Batch) -> bool:
+    """Whether any chunk waits or is under way."""
+    return batch.chunks.filter(done=False).exists()
+
+
+def has_workers(batch: Batch) -> bool:
+    """Whether somebody holds one of its chunks at this moment."""
+    return batch.chunks.filter(done=False, lease_until__gt=timezone.now()).exists()

@@ -1,0 +1,140 @@
+"""Results are written behind: what came within a tenth of a second goes into one transaction a chunk, and leases are kept alive.
+
+Where nothing can be written (disk full, database away) the results stay in memory, the batch says why it pauses, and no more rows are sent
+until there is room again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from django.db import Error
+
+from batches.execution import pause_reasons, results
+from batches.execution.database import Database
+from batches.execution.leases import HEARTBEAT_SECONDS, LEASE, LeaseLost, release
+from batches.execution.results import RowResult
+from batches.models import Batch, BatchChunk
+from webapp.patterns.errors import LimitReached
+
+logger = logging.getLogger("patchbay.batches")
+FLUSH_SECONDS = 0.1
+RETRY_SECONDS = 2.0
+MOST_WAITING = 1024
+LAST_SECONDS = 3.0
+WORTH_SAYING_SECONDS = 5.0
+GOES_ON = "The batch goes on by itself as fast as that allows."
+LEASE_SECONDS = LEASE.total_seconds()
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A chunk in our hands. `open`: rows without a result; `waiting`: results not yet written."""
+
+    chunk: BatchChunk
+    open: int
+    waiting: list[RowResult] = field(default_factory=list)
+    renewed: float = 0.0
+
+
+class ResultWriter:
+    """Keeps the results of the chunks that one process works on, for one batch."""
+
+    def __init__(self, batch: Batch, database: Database, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._batch = batch
+        self._database = database
+        self._sleep = sleep
+        self._held: dict[int, Held] = {}
+        self._room = asyncio.Event()
+        self._room.set()
+        self._writing = asyncio.Lock()
+        self._now = asyncio.get_running_loop().time
+        self._limit: LimitReached | None = None
+        self._limited_until = 0.0
+        self._said = False
+
+    def hold(self, chunk: BatchChunk, rows: int) -> None:
+        """Take a chunk that was claimed, with so many open rows."""
+        self._held[chunk.pk] = Held(chunk, rows, renewed=self._now())
+
+    def holds(self, chunk_id: int) -> bool:
+        """Whether the chunk's lease is still ours as far as we know. A process that was stopped for longer must not send its rows."""
+        held = self._held.get(chunk_id)
+        return held is not None and self._now() - held.renewed < LEASE_SECONDS
+
+    async def keep(self, chunk_id: int, result: RowResult) -> None:
+        """Have a result written soon; waits while too many cannot be written."""
+        await self._room.wait()
+        held = self._held.get(chunk_id)
+        if held is None:
+            return  # the lease is lost: who has it now sends the row itself
+        held.open -= 1
+        held.waiting.append(result)
+        if sum(len(other.waiting) for other in self._held.values()) >= MOST_WAITING:
+            self._room.clear()
+
+    def waits(self, limit: LimitReached) -> None:
+        """Nothing is sent until the limit has room."""
+        self._limit, self._limited_until = limit, self._now() + (limit.retry_after or 0)
+
+    async def run(self) -> None:
+        """Write behind until cancelled."""
+        while True:
+            await self._sleep(FLUSH_SECONDS)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write all that waits; returns when it is written, however long that takes."""
+        async with self._writing:
+            for held in list(self._held.values()):
+                await self._write(held)
+            await self._say_what_it_waits_for()
+            self._room.set()
+
+    async def _say_what_it_waits_for(self) -> None:
+        """Say on the batch's page which limit it waits for, where that takes long enough to be read; what is written takes it back."""
+        left = self._limited_until - self._now()
+        if self._limit and not self._said and left >= WORTH_SAYING_SECONDS:
+            why = f"{self._limit.rule[0].upper()}{self._limit.rule[1:]}. {GOES_ON}"
+            with contextlib.suppress(Error):  # the next write finds out, and says so
+                await self._database.run(pause_reasons.note, self._batch.pk, why)
+                self._said = True
+
+    async def _write(self, held: Held) -> None:
+        if not held.waiting and held.open and self._now() - held.renewed < HEARTBEAT_SECONDS:
+            return
+        while not await self._written(held):
+            await self._sleep(RETRY_SECONDS)
+
+    async def _written(self, held: Held) -> bool:
+        batch, waiting, finished = list(held.waiting), len(held.waiting), held.open == 0
+        began = self._now()
+        try:
+            await self._database.run(results.commit, work=held.chunk, results=batch, finished=finished)
+        except LeaseLost:
+            logger.warning("batch %s: the lease on %s was lost; its rows are another worker's now", self._batch.api_id, held.chunk)
+            self._held.pop(held.chunk.pk, None)
+            return True
+        except Error as error:
+            self._room.clear()
+            await pause_reasons.pause(self._database, self._batch, error)
+            return False
+        held.renewed, self._said = began, False
+        del held.waiting[:waiting]
+        if finished:
+            self._held.pop(held.chunk.pk, None)
+        pause_reasons.over(self._batch)
+        return True
+
+    async def give_back(self) -> None:
+        """Release the chunks that are not done, after a last try to write what waits: what cannot be written now is sent again later."""
+        with contextlib.suppress(TimeoutError, Error):
+            async with asyncio.timeout(LAST_SECONDS):
+                await self.flush()
+                for held in self._held.values():
+                    await self._database.run(release, held.chunk)
+        self._held.clear()

@@ -1,0 +1,227 @@
+"""The embedded runner: looks at the batches that are due and takes each one step further, in the server process.
+
+Any number of processes may run one: whole-batch steps (validating, finishing, polling a remote job) are done by whoever holds the batch's
+lease, rows by whoever holds their chunk's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
+
+from django.conf import settings
+from django.db import Error
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from batches import services, webhooks
+from batches.execution import chunks, completion, dispatch, leases
+from batches.execution.database import Database
+from batches.execution.row_executor import RowExecutor, recording
+from batches.input import execution_plan, files, validation
+from batches.models import Batch, BatchRow
+from batches.remote import remote_batches
+from webapp.core.background import run_tasks
+
+logger = logging.getLogger("patchbay.batches")
+STEP_SECONDS = 1.0
+SWEEP_SECONDS = 600.0
+DRAIN = timedelta(seconds=10)
+Status = Batch.Status
+
+
+class Runner:
+    """One process's share of the work."""
+
+    def __init__(self) -> None:
+        self.database = Database("batches-write")
+        self.owner = leases.this_worker()
+        self._tasks: dict[uuid.UUID, asyncio.Task[None]] = {}
+        self._telling: asyncio.Task[None] | None = None
+        self._awake = asyncio.Event()
+        self._swept = float("-inf")
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Look again at once; safe from any thread."""
+        with suppress(RuntimeError):  # the loop is closed: the next process looks when it starts
+            self._loop.call_soon_threadsafe(self._awake.set)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._guarded(partial(self.database.run, leases.release_the_dead))
+        while True:
+            self._awake.clear()
+            await self._guarded(self.step)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STEP_SECONDS):
+                    await self._awake.wait()
+
+    async def _guarded(self, step: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await step()
+        except Error as error:
+            logger.error("batches wait for the database: %s", error)  # noqa: TRY400 - every few seconds
+
+    async def step(self) -> None:
+        """Start a task for each batch that is due and has none, and do the housekeeping."""
+        self._tasks = {key: task for key, task in self._tasks.items() if not task.done()}
+        for batch in await self.database.run(due):
+            if batch.pk not in self._tasks:
+                self._tasks[batch.pk] = asyncio.create_task(self._advance(batch))
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._guarded(partial(webhooks.deliver_due, self.database)))
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._swept > SWEEP_SECONDS:
+            self._swept = now
+            await self.database.run(files.delete_expired)
+            await self.database.run(services.delete_old_batches)
+
+    async def idle(self) -> None:
+        """Wait until no task runs: for tests and commands."""
+        await asyncio.gather(*self._tasks.values())
+
+    async def aclose(self) -> None:
+        """Stop within seconds; what was under way is sent again by whoever goes on."""
+        tasks = [*self._tasks.values(), *([self._telling] if self._telling else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._guarded(partial(self.database.run, leases.release_all, self.owner))
+        await self.database.aclose()
+
+    async def _advance(self, batch: Batch) -> None:
+        try:
+            await self._steps(batch)
+        except leases.LeaseLost:
+            logger.info("batch %s is in other hands", batch.api_id)
+        except Error as error:
+            logger.error("batch %s waits for the database: %s", batch.api_id, error)  # noqa: TRY400 - every few seconds
+        except Exception:
+            logger.exception("batch %s could not go on; it is tried again", batch.api_id)
+            await self._guarded(partial(self.database.run, later, batch, timedelta(seconds=30)))
+        self._awake.set()
+
+    async def _steps(self, batch: Batch) -> None:
+        if batch.status == Status.VALIDATING:
+            await self._alone(batch, self._validate)
+        elif batch.executor == Batch.Executor.REMOTE and batch.in_progress_at:
+            await self._alone(batch, partial(remote_batches.advance, database=self.database))
+        elif batch.status == Status.CANCELLING:
+            await self._stop(batch, Status.CANCELLED)
+        elif batch.expires_at <= timezone.now():
+            await self._stop(batch, Status.EXPIRED)
+        else:
+            await self._work(batch)
+
+    async def _alone(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
+        """Do a step that only one process may do, with a heartbeat under it."""
+        held = await self.database.run(leases.claim, whole().filter(pk=batch.pk, status=batch.status), owner=self.owner)
+        if held is None:
+            return
+        try:
+            async with run_tasks(lease=partial(self._heartbeat, held)):
+                await step(held)
+        finally:
+            await self.database.run(leases.release, held)
+
+    async def _heartbeat(self, batch: Batch) -> None:
+        """Renew the lease; of one that is lost, the step's own writes hear."""
+        with suppress(leases.LeaseLost):
+            while True:
+                await asyncio.sleep(leases.HEARTBEAT_SECONDS)
+                await self.database.run(leases.renew, batch)
+
+    async def _validate(self, batch: Batch) -> None:
+        checked = await asyncio.to_thread(validation.validate, batch.input_file, endpoint=batch.endpoint)
+        plan, errors = await execution_plan.plan(
+            checked,
+            user=batch.user,
+            file=batch.input_file,
+            executor=batch.executor,
+            concurrency=batch.concurrency,
+            structured=batch.schema is not None,
+        )
+        if plan is None:
+            every = [*checked.errors, *errors]
+            await self.database.run(validation.reject_input, batch=batch, errors=every, count=checked.error_count + len(errors))
+        else:
+            await self.database.run(validation.start_batch, batch=batch, checked=checked, plan=plan)
+
+    async def _work(self, batch: Batch) -> None:
+        if batch.status == Status.IN_PROGRESS and await self.database.run(completion.has_open_chunks, batch):
+            if bool(settings.REDIS_URL) and await self.database.run(dispatch.enqueue_chunks, batch):
+                return
+            claim = partial(chunks.claim_next, batch, self.owner)
+            await chunks.work_through(batch, claim, self._tools())
+        elif batch.status in {Status.IN_PROGRESS, Status.FINALIZING}:
+            await self._alone(batch, partial(self._finish, status=Status.COMPLETED))
+
+    def _tools(self) -> chunks.Work:
+        return chunks.Work(database=self.database, sender=sender, owner=self.owner)
+
+    async def _stop(self, batch: Batch, status: Batch.Status) -> None:
+        """End a batch early: wait a little for those who still work on it, then settle what was not sent."""
+        since = batch.cancelling_at or batch.expires_at
+        if await self.database.run(completion.has_workers, batch) and timezone.now() < since + DRAIN:
+            return
+        await self._alone(batch, partial(self._finish, status=status))
+
+    async def _finish(self, batch: Batch, status: Batch.Status) -> None:
+        if status != Status.COMPLETED:
+            state = BatchRow.State.CANCELLED if status == Status.CANCELLED else BatchRow.State.EXPIRED
+            await self.database.run(completion.settle_open, batch=batch, state=state)
+        await self.database.run(completion.finish, batch=batch, status=status)
+        logger.info("batch %s has ended: %s", batch.api_id, status)
+
+
+def due() -> list[Batch]:
+    """Batches that have something to be done now."""
+    return list(whole().filter(status__in=Batch.ACTIVE, due_at__lte=timezone.now()).order_by("due_at"))
+
+
+def whole() -> QuerySet[Batch]:
+    """Batches with what the event loop may not ask the database for later."""
+    return Batch.objects.select_related("input_file", "user")
+
+
+def later(batch: Batch, wait: timedelta) -> None:
+    """Look at the batch again after a while."""
+    Batch.objects.filter(pk=batch.pk).update(due_at=timezone.now() + wait)
+
+
+def sender(batch: Batch) -> RowExecutor:
+    """Sends a batch's rows through the routes that its user may use, and records the attempts."""
+    from webapp.backends.runtime import registry
+
+    return RowExecutor(batch, resolve=partial(registry.resolve, user=batch.user), record=recording(batch))
+
+
+_here: Runner | None = None
+
+
+def wake() -> None:
+    """Have this process's runner look at once, where there is one; others see it within a second."""
+    if _here is not None:
+        _here.wake()
+
+
+@asynccontextmanager
+async def service() -> AsyncGenerator[None, None]:
+    """The background service of the server process."""
+    global _here  # noqa: PLW0603 - one runner a process, woken by views
+    runner = _here = Runner()
+    try:
+        async with run_tasks(batches=runner.run):
+            yield
+    finally:
+        _here = None
+        await runner.aclose()

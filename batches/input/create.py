@@ -1,0 +1,145 @@
+"""New batches from what people give: an uploaded file, a table with a template, pasted lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.db import transaction
+
+from batches import services
+from batches.execution import runner
+from batches.input import files, tables, validation
+from batches.input.tables import Prompting, Row
+from batches.models import Batch, File
+from webapp.accounts.models import User
+from webapp.patterns.batch.input_file import LIMITS, Validated, lines_of, request_line, split
+from webapp.patterns.errors import InputError
+
+DRAFT_SECONDS = 24 * 3600
+PIECE_BYTES = 1024 * 1024
+MAX_NAME_CHARS = 170
+MAX_PARTS = 20
+"""Batches that one input is split into."""
+MAX_ROWS = MAX_PARTS * LIMITS.lines
+
+
+def store_upload(*, user: User, upload: UploadedFile[Any]) -> File:
+    """Keep an uploaded file; moved where it lies on disk already."""
+    name = upload.name or "batch.jsonl"
+    if isinstance(upload, TemporaryUploadedFile):
+        path = Path(upload.temporary_file_path())
+        file = files.adopt(user=user, path=path, filename=name, purpose="batch")
+        path.touch()  # Django deletes its temporary file when the request ends, and complains where there is none
+        return file
+    return files.store(user=user, filename=name, purpose="batch", data=upload.chunks())
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An upload that was looked through before it became a batch."""
+
+    file: File
+    found: Validated
+
+
+def check(*, user: User, upload: UploadedFile[Any]) -> Checked:
+    """Store and validate a file, for a look before it is used; unused, it goes after a day."""
+    file = store_upload(user=user, upload=upload)
+    file.expires_at = file.created_at + timedelta(seconds=DRAFT_SECONDS)
+    file.save(update_fields=["expires_at"])
+    return Checked(file, validation.validate(file))
+
+
+def from_file(*, user: User, file: File, options: dict[str, Any]) -> Batch:
+    """A batch over a stored file, which then stays; over its parts, linked, where it is larger than a batch may be. Returns the first."""
+    if _too_large(file):
+        with file.path.open("rb") as source:
+            parts = _stored_parts(user, file.filename, lines_of(source))
+        batch = _started(user, parts, options)
+        files.delete(file=file)
+        return batch
+    if file.expires_at is not None:
+        file.expires_at = None
+        file.save(update_fields=["expires_at"])
+    return _started(user, [file], options)
+
+
+def _too_large(file: File) -> bool:
+    """Whether a batch may not have so many bytes or lines."""
+    if file.bytes > LIMITS.bytes:
+        return True
+    with file.path.open("rb") as source:
+        ends = sum(piece.count(b"\n") for piece in iter(lambda: source.read(PIECE_BYTES), b""))
+        source.seek(0)
+        return ends >= LIMITS.lines and any(islice(lines_of(source), LIMITS.lines, None))
+
+
+def parts_of(found: Validated) -> int:
+    """How many batches an input makes that is too large for one; by its bytes about so many."""
+    return max(-(-found.requests // LIMITS.lines), -(-found.size // LIMITS.bytes))
+
+
+def from_rows(*, user: User, rows: Iterable[Row], name: str, prompting: Prompting, options: dict[str, Any]) -> Batch:
+    """A batch of one request a row; several, linked, where there are more rows than a batch may have. Returns the first.
+
+    Raises:
+        InputError: the rows cannot be read, or there are none or far too many.
+    """
+    made = tables.requests(_bounded(rows), prompting)
+    parts = _stored_parts(user, name, (request_line(custom_id, body, endpoint=prompting.endpoint) for custom_id, body in made))
+    if not parts:
+        raise InputError("There are no rows.", param="file")
+    return _started(user, parts, options)
+
+
+def _bounded(rows: Iterable[Row]) -> Iterator[Row]:
+    rows = iter(rows)
+    yield from islice(rows, MAX_ROWS)
+    if next(rows, None) is not None:
+        raise InputError(f"A table may have {MAX_ROWS} rows, which make {MAX_PARTS} batches: split it.", param="file")
+
+
+def _stored_parts(user: User, name: str, lines: Iterable[bytes]) -> list[File]:
+    """The lines as files, none larger than a batch may be; all or none."""
+    parts: list[File] = []
+    try:
+        for number, part in groupby(split(lines), key=itemgetter(0)):
+            _check_part(number)
+            data = (line for _, line in part)
+            parts.append(files.store(user=user, filename=name, purpose="batch", data=_grouped(data)))
+    except BaseException:
+        for file in parts:
+            files.delete(file=file)
+        raise
+    return parts
+
+
+def _check_part(number: int) -> None:
+    if number == MAX_PARTS:
+        raise InputError(f"This makes more than {MAX_PARTS} batches: split it yourself, and begin with a part.", param="file")
+
+
+def _grouped(data: Iterator[bytes]) -> Iterator[bytes]:
+    while piece := b"".join(islice(data, 500)):
+        yield piece
+
+
+def _started(user: User, parts: Sequence[File], options: dict[str, Any]) -> Batch:
+    """A batch for each part, the further ones linked to the first."""
+    first = None
+    with transaction.atomic():
+        for number, file in enumerate(parts, 1):
+            name = options.get("name") or file.filename
+            named = {"name": f"{name[:MAX_NAME_CHARS]} (part {number} of {len(parts)})"} if len(parts) > 1 else {}
+            batch = services.create_batch(user=user, input_file=file, **{**options, **named}, first_part=first)
+            first = first or batch
+    assert first is not None, "there is at least one part"
+    runner.wake()
+    return first

@@ -1,0 +1,164 @@
+"""Output and error files, and the joined CSV: written from the rows, whenever they are asked for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jiter
+from django.db.models import QuerySet
+
+from batches.models import Batch, BatchRow, File
+from webapp.patterns.batch.results import output_line
+from webapp.patterns.types import Json
+
+State = BatchRow.State
+PIECE_BYTES = 256 * 1024
+PAGE_ROWS = 500
+UNSENT = {
+    State.CANCELLED: ("batch_cancelled", "This request was not executed: the batch was cancelled."),
+    State.EXPIRED: ("batch_expired", "This request could not be executed before the completion window expired."),
+}
+FIELDS = ("number", "custom_id", "state", "status_code", "error_code", "error_message", "response")
+
+
+def kind_of(file: File) -> tuple[Batch, bool]:
+    """The batch that a generated file belongs to, and whether it holds the good rows."""
+    good = file.content == File.Content.OUTPUT
+    return (Batch.objects.get(output_file=file) if good else Batch.objects.get(error_file=file)), good
+
+
+def lines(batch: Batch, *, good: bool) -> Iterator[bytes]:
+    """The lines of the output file (`good`) or of the error file, in input order; of a batch that runs, those that are there."""
+    rows = batch.rows.filter(state=State.OK) if good else batch.rows.exclude(state__in=(State.OK, State.PENDING))
+    for row in by_pages(rows.only(*FIELDS, "batch_id")):
+        yield line_of(row)
+
+
+def by_pages(rows: QuerySet[BatchRow]) -> Iterator[BatchRow]:
+    """All rows in input order, a page at a time: no cursor stays open between them, so any thread may ask for the next."""
+    last = 0
+    while page := list(rows.filter(number__gt=last).order_by("number")[:PAGE_ROWS]):
+        yield from page
+        last = page[-1].number
+
+
+def line_of(row: BatchRow) -> bytes:
+    """One row as a line of the output or error file."""
+    error: Json | None = None
+    if row.state in UNSENT:
+        code, message = UNSENT[State(row.state)]
+        error = {"code": code, "message": message}
+    elif row.state != State.OK and not row.response:
+        error = {"code": row.error_code, "message": row.error_message}
+    return output_line(row.request_id, row.custom_id, status=row.status_code, raw=row.response.encode(), error=error)
+
+
+def size(batch: Batch, *, good: bool) -> int:
+    """Bytes of the output or error file."""
+    return sum(map(len, lines(batch, good=good)))
+
+
+def pieces(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in fewer pieces, for sending."""
+    buffer = bytearray()
+    for part in parts:
+        buffer += part
+        if len(buffer) >= PIECE_BYTES:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)
+
+
+def content(file: File) -> Iterator[bytes]:
+    """The bytes of any file, in pieces."""
+    if file.content == File.Content.STORED:
+        with file.path.open("rb") as source:
+            while piece := source.read(PIECE_BYTES):
+                yield piece
+        return
+    batch, good = kind_of(file)
+    yield from pieces(lines(batch, good=good))
+
+
+def joined_csv(batch: Batch) -> Iterator[bytes]:
+    """One line a row: what was asked, what came of it, what it cost. Rows that wait are there too, without an answer."""
+    yield "\ufeff".encode() + _csv(
+        ["custom_id", "status", "prompt", "answer", "error", "backend", "model", "prompt_tokens", "completion_tokens"]
+    )
+    source = batch.input_file.path.open("rb") if batch.input_file and batch.input_file.path.exists() else None
+    try:
+        for row in by_pages(batch.rows.all()):
+            request = read_request(source, row)
+            yield _csv(
+                [
+                    row.custom_id,
+                    row.get_state_display(),
+                    prompt_of(request),
+                    answer_of(row),
+                    row.error_message or row.error_code,
+                    row.backend,
+                    row.model,
+                    row.prompt_tokens,
+                    row.completion_tokens,
+                ]
+            )
+    finally:
+        if source:
+            source.close()
+
+
+def read_request(source: io.BufferedReader | None, row: BatchRow) -> Json | None:
+    """The row's line of the input file; None when the file was deleted."""
+    if source is None:
+        return None
+    source.seek(row.offset)
+    line: Json = jiter.from_json(source.read(row.length))
+    return line
+
+
+def prompt_of(request: Json | None) -> str:
+    """What was asked, as text: the last user message, the prompt, or the input."""
+    body = _object(_object(request).get("body"))
+    asked = body.get("prompt", body.get("input"))
+    for message in map(_object, _list(body.get("messages"))):
+        if message.get("role") == "user":
+            asked = message.get("content")
+    return asked if isinstance(asked, str) else "" if asked is None else json.dumps(asked, ensure_ascii=False)
+
+
+def answer_of(row: BatchRow) -> str:
+    """The answer as text; for embeddings, their number and dimension."""
+    if row.state != State.OK or not row.response:
+        return ""
+    body = _object(jiter.from_json(row.response.encode()))
+    if choices := _list(body.get("choices")):
+        choice = _object(choices[0])
+        message = _object(choice.get("message"))
+        return str(message.get("content") or choice.get("text") or message.get("refusal") or "")
+    vectors = [_object(item).get("embedding") for item in _list(body.get("data"))]
+    return f"{len(vectors)} embeddings of {len(vectors[0])} dimensions" if vectors and isinstance(vectors[0], list) else ""
+
+
+def _object(value: Any) -> Json:
+    """A part of what some server answered, which may be anything."""
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _csv(values: list[object]) -> bytes:
+    """A line of CSV. What a spreadsheet would take for a formula gets an apostrophe before it."""
+    line = io.StringIO()
+    safe = [f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value for value in values]
+    csv.writer(line).writerow(safe)
+    return line.getvalue().encode()

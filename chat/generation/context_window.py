@@ -1,0 +1,107 @@
+"""A conversation fitted into its window: what is too much is left out or summarised, and counting learns from what servers report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import UUID
+
+from chat.models import Conversation
+from webapp.patterns.context import fitting
+from webapp.patterns.context.calibration import Calibration
+from webapp.patterns.context.summary import Summary, fit_with_summary
+from webapp.patterns.fallback.chain import Chain
+from webapp.patterns.tokens import counting
+from webapp.patterns.types import Attempt, AttemptLog, Message
+
+RESERVE = 1024
+"""Tokens kept free for the answer where the user set no limit."""
+LEAVE_OUT, SUMMARISE = "leave_out", "summarise"
+OVERFLOW = [(LEAVE_OUT, "Leave them out"), (SUMMARISE, "Summarise them")]
+calibration = Calibration()
+"""What this process knows of how servers count."""
+
+
+def key_of(chain: Chain) -> tuple[str, str]:
+    """What the chain's first step is known by."""
+    return chain.steps[0].backend.name, chain.primary_model
+
+
+def window_of(chain: Chain) -> int | None:
+    """The tokens that fit: as declared, or as the server was seen to read."""
+    return calibration.window(key_of(chain), chain.window)
+
+
+@dataclass(slots=True)
+class ContextFitter:
+    """Fits what one answer sends. `origins` names the message behind each of the API's."""
+
+    conversation: Conversation
+    chain: Chain
+    origins: Sequence[UUID | None]
+    trail: AttemptLog
+    report: dict[str, Any] = field(default_factory=dict)
+    summary: Summary | None = None
+
+    def __post_init__(self) -> None:
+        self.summary = from_json(self.conversation.summary)
+
+    async def fit(self, messages: list[Message], tools: Sequence[dict[str, Any]]) -> list[Message]:
+        """The messages to send; `report` says what became of the others."""
+        options: dict[str, Any] = {
+            "window": window_of(self.chain),
+            "reserve": self.conversation.options.get("max_tokens") or RESERVE,
+            "model": self.chain.primary_model,
+            "tools": tools,
+            "scale": calibration.factor(key_of(self.chain)),
+        }
+        if self.conversation.options.get("overflow") != SUMMARISE:
+            fitted = await fitting.afit(messages, **options)
+            self._note(fitted.report, None)
+            return fitted.messages
+        summarised = await fit_with_summary(messages, backend=self.chain, previous=self.summary, trail=self.trail, **options)
+        self.summary = summarised.summary or self.summary
+        self._note(summarised.report, summarised.summary)
+        if summarised.error:
+            self.report["unsummarised"] = summarised.error.message
+        return summarised.messages
+
+    def _note(self, report: fitting.Report, summary: Summary | None) -> None:
+        self.report = {
+            "window": report.window,
+            "tokens": report.tokens,
+            "exact": report.exact,
+            "left_out": self._ids(report.left_out),
+            "cut": self._ids(report.cut),
+            **({"summary": summary.text} if summary else {}),
+        }
+
+    def _ids(self, positions: Sequence[int]) -> list[str]:
+        """The messages that positions in the API's list belong to, once each."""
+        found = {str(self.origins[at]): None for at in positions if at < len(self.origins) and self.origins[at]}
+        return list(found)
+
+    async def learn(self) -> None:
+        """Take in what the servers reported of the prompts that they were sent."""
+        for attempt in self.trail.attempts:
+            if attempt.outcome == "ok" and attempt.request and attempt.usage.prompt_tokens and not attempt.usage.estimated:
+                await self._observe(attempt, attempt.request)
+
+    async def _observe(self, attempt: Attempt, sent: dict[str, Any]) -> None:
+        counted = (await counting.acount_messages(sent["messages"], attempt.model, sent.get("tools") or ())).tokens
+        reported = attempt.usage.prompt_tokens
+        if calibration.observe((attempt.backend, attempt.model), counted=counted, usage=attempt.usage):
+            self.report["truncated"] = {"backend": attempt.backend, "sent": counted, "read": reported}
+        else:
+            self.report.update(prompt_tokens=reported, counted_by=[attempt.backend, attempt.model])
+
+
+def from_json(data: dict[str, Any]) -> Summary | None:
+    """A summary as a conversation keeps it."""
+    return Summary(data["text"], tuple(data["covers"]), data["digest"]) if data else None
+
+
+def as_json(summary: Summary | None) -> dict[str, Any]:
+    """The opposite of `from_json`."""
+    return asdict(summary) if summary else {}

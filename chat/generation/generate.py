@@ -1,0 +1,216 @@
+"""Writing one answer: the history fitted into the window, the route's chain asked, the tool loop run, every step shown."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from chat.generation import history, structured
+from chat.generation.context_window import ContextFitter, as_json
+from chat.services import Started, Status
+from chat.streaming.generation_state import GenerationState
+from webapp.accounts.models import User
+from webapp.backends.runtime import registry
+from webapp.backends.runtime.rate_limits import Admission, admit
+from webapp.core.database import in_database
+from webapp.patterns.agent import loop
+from webapp.patterns.agent.tools import ToolContext, ToolRegistry
+from webapp.patterns.errors import CapabilityMissing
+from webapp.patterns.fallback.chain import Chain
+from webapp.patterns.types import Attempt, AttemptLog, Message, ModelInfo, Request, Response, StreamChunk, ToolCall
+from webapp.ports.tools import toolbox
+
+OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
+MAX_KEPT_REQUEST = 300_000
+_ENDS = {
+    "empty": "The model ended without saying anything.",
+    "content_filter": "The backend's content filter ended the answer.",
+    "turns": "The model called tools too many times without coming to an answer.",
+    "seconds": "The answer took too long.",
+    "tokens": "The answer used up its tokens.",
+    "stuck": "The model kept making the same tool call.",
+}
+
+
+async def write(live: GenerationState, started: Started) -> None:
+    """Write the answer of `started` into `live`; how it went is in `live.outcome`, also when this raises."""
+    job = await _Job.prepare(live, started)
+    try:
+        await job.run()
+        await job.fitting.learn()
+    finally:
+        live.outcome.report, live.outcome.summary = job.fitting.report, as_json(job.fitting.summary)
+        job.note_trail()
+        registry.record(job.trail, request_id=live.id, source="chat", user_id=started.conversation.user_id, route=started.model)
+        await job.admission.settle(job.trail)
+
+
+@dataclass(slots=True)
+class _Job:
+    live: GenerationState
+    started: Started
+    chain: Chain
+    messages: list[Message]
+    trail: AttemptLog
+    fitting: ContextFitter
+    admission: Admission
+
+    @classmethod
+    async def prepare(cls, live: GenerationState, started: Started) -> _Job:
+        live.say("Preparing …")
+        user = await in_database(User.objects.get, pk=started.conversation.user_id)
+        chain = await registry.resolve(started.model, user=user)
+        messages, origins = await in_database(history.load, started.conversation, started.answer)
+        fitting = ContextFitter(started.conversation, chain, origins, AttemptLog())
+        job = cls(live, started, chain, messages, AttemptLog(), fitting, await admit(user.pk))
+        job.trail = job.fitting.trail = AttemptLog(job.show_attempt)
+        return job
+
+    async def run(self) -> None:
+        options = self.started.conversation.options
+        if schema := structured.schema_of(options):
+            await structured.answer(self.live, self.chain, await self._request(ToolRegistry()), schema, self.trail)
+            return
+        tools = toolbox.only(options.get("tools", [tool.name for tool in toolbox]))
+        try:
+            await self._converse(tools)
+        except CapabilityMissing:
+            if not len(tools) or self.live.answer.parts:
+                raise
+            await self._converse(ToolRegistry())  # nobody in the chain can call tools: the question is asked without
+
+    async def _request(self, tools: ToolRegistry) -> Request:
+        """The question, fitted into the window."""
+        options = self.started.conversation.options
+        return Request.chat(await self.fitting.fit(self.messages, tools.schemas()), **{name: options.get(name) for name in OPTIONS})
+
+    async def _converse(self, tools: ToolRegistry) -> None:
+        options = self.started.conversation.options
+        request = Request.chat(self.messages, **{name: options.get(name) for name in OPTIONS})
+
+        async def fit(messages: list[Message]) -> list[Message]:
+            return await self.fitting.fit(messages, tools.schemas())
+
+        events = loop.run(
+            _RestartNotifier(self.chain, self.live),
+            request,
+            tools,
+            approve=self._approve,
+            trail=self.trail,
+            context=ToolContext(user_id=self.started.conversation.user_id, conversation_id=str(self.live.conversation_id)),
+            fit=fit,
+        )
+        shown = _EventTranslator(self.live)
+        async with aclosing(events):
+            async for event in events:
+                shown.event(event)
+                if isinstance(event, loop.Finished):
+                    self._ended(event.result)
+
+    async def _approve(self, call: ToolCall) -> bool:
+        decision: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.live.approvals[call.id] = decision
+        return await decision
+
+    def _ended(self, result: loop.AgentResult) -> None:
+        outcome = self.live.outcome
+        outcome.finish_reason = result.finish_reason
+        if result.reason in _ENDS:
+            outcome.status, outcome.error = Status.FAILED, _ENDS[result.reason]
+
+    def show_attempt(self, _attempt: Attempt) -> None:
+        """Say below the answer who is being asked, until the first word."""
+        attempts = self.trail.attempts
+        waiting = next((a for a in reversed(attempts) if a.outcome == "running" and a.first_token_ms is None), None)
+        failed = sum(a.outcome in {"failed", "skipped"} for a in attempts)
+        before = f" ({failed} tried before)" if failed else ""
+        self.live.say(f"Asking {waiting.backend} · {waiting.model}{before} …" if waiting else "")
+
+    def note_trail(self) -> None:
+        """Keep the attempts with the answer, and apart from them what each sent."""
+        outcome = self.live.outcome
+        for place, attempt in enumerate(self.trail.attempts):
+            kept = attempt.request is not None and len(str(attempt.request)) <= MAX_KEPT_REQUEST
+            if kept and attempt.request is not None:
+                outcome.requests[place] = (attempt.base_url, dict(attempt.request))
+            outcome.trail.append(_attempt(attempt, kept=kept))
+
+
+def _attempt(attempt: Attempt, *, kept: bool) -> dict[str, Any]:
+    data = asdict(attempt)
+    usage = data.pop("usage")
+    data.pop("base_url")
+    cost = data.pop("cost")
+    return {
+        **data,
+        "request": kept,
+        "cost": float(cost) if cost is not None else None,
+        "prompt_tokens": usage["prompt_tokens"],
+        "completion_tokens": usage["completion_tokens"],
+    }
+
+
+class _RestartNotifier:
+    """A chain that tells the page when it begins an answer anew."""
+
+    def __init__(self, chain: Chain, live: GenerationState) -> None:
+        self.name = chain.name
+        self._chain, self._live = chain, live
+
+    async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
+        async with aclosing(self._chain.stream(request, trail=trail)) as packets:
+            async for packet in packets:
+                if packet.switch == "restart":
+                    self._live.apply({"k": "restart"})
+                yield packet
+
+    async def send(self, request: Request, *, trail: AttemptLog | None = None) -> Response:
+        return await self._chain.send(request, trail=trail)
+
+    async def models(self) -> list[ModelInfo]:
+        return await self._chain.models()
+
+    async def aclose(self) -> None:
+        await self._chain.aclose()
+
+
+class _EventTranslator:
+    """Turns the loop's events into the answer's."""
+
+    def __init__(self, live: GenerationState) -> None:
+        self._live = live
+        self._open: set[str] = set()
+
+    def event(self, event: loop.Event) -> None:
+        if isinstance(event, loop.Text):
+            self._text(event)
+        elif isinstance(event, loop.ApprovalAsked):
+            self._begin(event.call)
+            self._live.apply({"k": "ask", "id": event.call.id})
+        elif isinstance(event, loop.ToolStarted):
+            self._begin(event.call)
+            self._live.apply({"k": "run", "id": event.call.id})
+        elif isinstance(event, loop.ToolFinished):
+            self._begin(event.call)
+            self._open.discard(event.call.id)
+            self._live.apply({"k": "result", "id": event.call.id, "result": event.result, "error": event.error, "ms": round(event.ms)})
+        elif isinstance(event, loop.TurnFinished):
+            self._live.apply({"k": "turn", "at": time.time()})
+
+    def _text(self, event: loop.Text) -> None:
+        for delta in event.deltas:
+            if delta.choice:
+                continue
+            if delta.reasoning:
+                self._live.apply({"k": "reasoning", "d": delta.reasoning, "at": time.time()})
+            if delta.text or delta.refusal:
+                self._live.apply({"k": "text", "d": delta.text or delta.refusal, "at": time.time()})
+
+    def _begin(self, call: ToolCall) -> None:
+        if call.id not in self._open:
+            self._open.add(call.id)
+            self._live.apply({"k": "call", "id": call.id, "name": call.name, "arguments": call.arguments, "at": time.time()})

@@ -1,0 +1,95 @@
+"""Between our messages and the API's."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from chat import selectors, uploads
+from chat.models import Conversation
+from chat.models import Message as Stored
+from webapp.patterns.types import Message
+
+GO_ON = "Continue exactly where you stopped. Do not repeat anything you have written, and do not comment on this."
+
+
+def load(conversation: Conversation, answer: Stored) -> tuple[list[Message], list[UUID | None]]:
+    """The conversation up to an answer (with what it has already, to be continued), and for each API message the message it is of."""
+    ids = selectors.path_ids(conversation.id, answer.parent_id)
+    found = {message.id: message for message in Stored.objects.filter(id__in=ids).defer("html", "trail")}
+    messages: list[Message] = []
+    origins: list[UUID | None] = []
+    if conversation.system_prompt.strip():
+        messages.append({"role": "system", "content": conversation.system_prompt})
+        origins.append(None)
+    for id_ in ids:
+        new = api_messages(found[id_])
+        messages += new
+        origins += [id_] * len(new)
+    if answer.parts:
+        new = [*of_answer(answer.parts), {"role": "user", "content": GO_ON}]
+        messages += new
+        origins += [None] * len(new)
+    return messages, origins
+
+
+def api_messages(message: Stored) -> list[Message]:
+    """One of our messages as the API has it: an answer with tool calls becomes several."""
+    if message.role == Stored.Role.ASSISTANT:
+        return of_answer(message.parts)
+    return [{"role": "user", "content": _content(message)}]
+
+
+def _content(message: Stored) -> str | list[dict[str, Any]]:
+    images = [item for item in message.attachments if item["kind"] == "image"]
+    texts = [uploads.text_of(item) for item in message.attachments if item["kind"] != "image"]
+    text = "\n\n".join([*texts, message.text])
+    if not images:
+        return text
+    parts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
+    return parts + [_image(item) for item in images]
+
+
+def _image(item: dict[str, Any]) -> dict[str, Any]:
+    data = uploads.bytes_of(item)
+    if data is None:
+        return {"type": "text", "text": uploads.gone(item)}
+    return {"type": "image_url", "image_url": {"url": f"data:{item['type']};base64,{base64.b64encode(data).decode()}"}}
+
+
+def of_answer(parts: Sequence[dict[str, Any]]) -> list[Message]:
+    """An answer's parts as assistant and tool messages; reasoning stays here."""
+    messages: list[Message] = []
+    text: list[str] = []
+    calls: list[dict[str, Any]] = []
+
+    def close() -> None:
+        if not text and not calls:
+            return
+        message: Message = {"role": "assistant", "content": "\n\n".join(text) or None}
+        if calls:
+            message["tool_calls"] = [_call(part) for part in calls]
+        messages.append(message)
+        messages.extend({"role": "tool", "tool_call_id": part["id"], "content": _result(part)} for part in calls)
+        text.clear()
+        calls.clear()
+
+    for part in parts:
+        if part["kind"] == "text":
+            if calls:
+                close()
+            text.append(part["text"])
+        elif part["kind"] == "tool":
+            calls.append(part)
+    close()
+    return messages
+
+
+def _call(part: dict[str, Any]) -> dict[str, Any]:
+    return {"id": part["id"], "type": "function", "function": {"name": part["name"], "arguments": part["arguments"]}}
+
+
+def _result(part: dict[str, Any]) -> str:
+    return str(part.get("result") or part.get("error") or "[no result]")

@@ -1,0 +1,69 @@
+"""Automatic titles: a model names the conversation after its first answer; until then, and without one, its first words do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+
+from pydantic import BaseModel, Field
+
+from chat import services
+from chat.models import Conversation, Message
+from webapp.accounts.models import User
+from webapp.backends.runtime import registry
+from webapp.core.database import in_database
+from webapp.patterns.errors import PatternError
+from webapp.patterns.types import AttemptLog, Request
+
+logger = logging.getLogger("patchbay.chat")
+SECONDS = 30
+EXCERPT = 2000
+BUILTIN = "builtin"
+
+
+class Title(BaseModel):
+    """What a title must be."""
+
+    title: str = Field(description="At most six words, in the conversation's language, without quotes or a full stop.", max_length=120)
+
+
+async def generate_title(message: Message) -> bool:
+    """Name the conversation of a whole answer, if that is still to be done; whether it got a name."""
+    asked = await in_database(_first_turn, message)
+    if asked is None:
+        return False
+    conversation, question, answer = asked
+    try:
+        async with asyncio.timeout(SECONDS):
+            title = await _ask(conversation.model, conversation.user, question, answer)
+    except (PatternError, TimeoutError) as error:
+        logger.info("No model named the conversation: %s", error)
+        return False
+    return await in_database(services.set_title, conversation_id=conversation.id, title=title, by_user=False)
+
+
+def _first_turn(answer: Message) -> tuple[Conversation, str, str] | None:
+    """The conversation, its first question and answer; None when it has a title, or only the built-in backend would make one."""
+    conversation = Conversation.objects.select_related("user").filter(id=answer.conversation_id, titled=False).first()
+    question = answer.parent
+    if conversation is not None and answer.compare and conversation.leaf_id != answer.id:
+        return None
+    if conversation is None or question is None or question.parent_id or answer.status != Message.Status.DONE:
+        return None
+    served = [attempt for attempt in answer.trail if attempt["outcome"] == "ok"]
+    if not served or served[-1]["backend"] == BUILTIN:
+        return None
+    return conversation, question.text[:EXCERPT], answer.text[:EXCERPT]
+
+
+async def _ask(model: str, user: User, question: str, answer: str) -> str:
+    from webapp.patterns.agent.structured import parse
+
+    chain = await registry.resolve(model, user=user)
+    prompt = f"Give this conversation a title.\n\n<question>\n{question}\n</question>\n\n<answer>\n{answer}\n</answer>"
+    request, trail = Request.chat([{"role": "user", "content": prompt}], max_tokens=200), AttemptLog()
+    try:
+        return (await parse(chain, request, Title, attempts=2, trail=trail)).value.title
+    finally:
+        registry.record(trail, request_id=uuid.uuid4(), source="chat", user_id=user.pk, route=model)

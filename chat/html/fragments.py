@@ -1,0 +1,142 @@
+"""Pieces of the chat page as HTML, for the page and for the websocket alike."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.safestring import SafeString, mark_safe
+
+from chat import selectors
+from chat.html.answer_html import finished_html, frame, key
+from chat.models import Conversation, Message
+
+LOG = "#chat-log"
+
+
+def article(turn: selectors.Turn, *, body: str | None = None, note: str = "") -> str:
+    """One message. `body` is the live HTML of an answer that is being written."""
+    message = turn.message
+    if message.role == Message.Role.USER:
+        return render_to_string("chat/_question.html", {"message": message, "turn": turn, "key": key(message.id)})
+    if body is None:
+        body = message.html or finished_html(message.id, message.parts)
+    context = {"message": message, "turn": turn, "key": key(message.id), "body": body, "note": note, **trail(message.trail)}
+    return render_to_string("chat/_answer.html", context)
+
+
+def trail(attempts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the attempt trail shows: who answered, how fast, for how much, and who was tried in vain."""
+    served = next((a for a in reversed(attempts) if a["outcome"] not in {"failed", "skipped"}), None)
+    costs = [a["cost"] for a in attempts if a.get("cost") is not None]
+    tokens = sum(a.get("completion_tokens") or 0 for a in attempts)
+    return {
+        "attempts": attempts,
+        "served": served,
+        "failures": sum(a["outcome"] in {"failed", "skipped"} for a in attempts),
+        "cost": math.fsum(costs) if costs else None,
+        "tokens": tokens,
+        "speed": _speed(served),
+    }
+
+
+def _speed(attempt: dict[str, Any] | None) -> float | None:
+    """Tokens per second after the first, where that can be said."""
+    if not attempt or not attempt.get("completion_tokens") or not attempt.get("duration_ms"):
+        return None
+    seconds = (attempt["duration_ms"] - (attempt.get("first_token_ms") or 0)) / 1000
+    return attempt["completion_tokens"] / seconds if seconds > 0.05 else None
+
+
+def note_frame(message_id: UUID, note: str) -> str:
+    """The line below an answer that says who is being tried."""
+    return frame(render_to_string("chat/_note.html", {"note": note, "key": key(message_id)}), f"#n-{key(message_id)}", "outerMorph")
+
+
+def group(turn: selectors.Turn, draw: Callable[[selectors.Turn], str]) -> str:
+    """A turn as `draw` draws it; a comparison's answers stand side by side."""
+    if not turn.beside:
+        return draw(turn)
+    columns = "".join(draw(each) for each in (turn, *(selectors.Turn(message) for message in turn.beside)))
+    return f'<div class="compare" data-testid="compare" id="compare-{key(turn.message.id)}">{columns}</div>'
+
+
+def log(page: selectors.Page, conversation: Conversation) -> SafeString:
+    """A stretch of whole messages; before it, where there is more, the sentinel that loads it when it scrolls into view."""
+    return mark_safe(earlier(page, conversation) + "".join(group(turn, article) for turn in page.turns))  # noqa: S308 - rendered by templates
+
+
+def earlier(page: selectors.Page, conversation: Conversation) -> str:
+    """The sentinel."""
+    return render_to_string("chat/_earlier.html", {"earlier": page.earlier, "conversation": conversation}) if page.earlier else ""
+
+
+def notice(text: str) -> str:
+    """A frame that tells the user why something was not done."""
+    return frame(render_to_string("chat/_notice.html", {"text": text}), "#chat-notice", "innerHTML")
+
+
+def sent(text: str) -> str:
+    """A frame that clears the notice, and tells the page that the question is in good hands."""
+    return json.dumps({"content": "", "target": "#chat-notice", "swap": "innerHTML", "sent": text}, ensure_ascii=False)
+
+
+def stamp(conversation: Conversation) -> str:
+    """Names the state of a conversation: a page that has it need not be sent it again."""
+    return f"{conversation.updated_at.timestamp():.6f}" if conversation.updated_at else "new"
+
+
+def frame_of_page(conversation: Conversation, conversations: list[Conversation]) -> list[str]:
+    """Frames that bring the title and the list of conversations up to date."""
+    title = render_to_string("chat/_title.html", {"conversation": conversation, "folders": folders(conversations)})
+    listed = render_to_string("chat/_conversations.html", {"groups": grouped(conversations), "current": conversation.id})
+    return [frame(title, "#chat-head", "innerMorph"), frame(listed, "#conversation-list", "innerMorph")]
+
+
+def frames_of_new(conversation: Conversation) -> list[str]:
+    """Frames for a conversation that has just come to be: its title, and its place at the head of the list."""
+    title = render_to_string("chat/_title.html", {"conversation": conversation})
+    item = render_to_string("chat/_conversation.html", {"conversation": conversation, "current": conversation.id})
+    return [frame(title, "#chat-head", "innerMorph"), frame(item, "#conversation-new", "afterbegin")]
+
+
+def folders(conversations: list[Conversation]) -> list[str]:
+    """The names of the folders that these are in."""
+    return sorted({conversation.folder for conversation in conversations} - {""})
+
+
+class Group(NamedTuple):
+    """Conversations under a heading."""
+
+    name: str
+    folder: bool
+    conversations: list[Conversation]
+
+
+def grouped(conversations: list[Conversation], now: datetime | None = None) -> list[Group]:
+    """Conversations under headings: pinned, folders, then by age."""
+    now = now or timezone.now()
+    groups: dict[tuple[bool, str], list[Conversation]] = {}
+    for conversation in conversations:
+        groups.setdefault((bool(conversation.folder) and not conversation.pinned, _heading(conversation, now)), []).append(conversation)
+    order = sorted(groups, key=lambda key: (key != (False, "Pinned"), not key[0], key[1] if key[0] else _HEADINGS.index(key[1])))
+    return [Group(name, folder, groups[folder, name]) for folder, name in order]
+
+
+_AGES = ["Today", "Yesterday", "Last 7 days", "Last 30 days", "Older"]
+_HEADINGS = ["Pinned", *_AGES]
+
+
+def _heading(conversation: Conversation, now: datetime) -> str:
+    if conversation.pinned:
+        return "Pinned"
+    if conversation.folder:
+        return conversation.folder
+    days = (now.date() - conversation.updated_at.date()).days
+    return _AGES[0 if days <= 0 else 1 if days == 1 else 2 if days <= 7 else 3 if days <= 30 else 4]

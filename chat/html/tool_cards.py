@@ -1,0 +1,88 @@
+"""Small pieces of an answer drawn without a template, since they change while it streams: reasoning and tool cards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from html import escape
+from typing import Any
+
+from chat.streaming.answer import Part
+from webapp.patterns import sanitize
+from webapp.templatetags.ui import milliseconds
+
+SHOWN_CHARS = 20_000
+_STATES = {
+    "running": ("run", "running"),
+    "asking": ("warn", "waits for your yes"),
+    "done": ("ok", "done"),
+    "failed": ("bad", "failed"),
+    "declined": ("warn", "declined"),
+}
+
+
+def reasoning_head(part: Part) -> str:
+    """The start of a folded reasoning, up to its text."""
+    ms = part.fields.get("ms")
+    title = f"Thought for {_duration(ms)}" if ms is not None else "Thought" if part.whole else "Thinking…"
+    return f'<details class="reasoning"><summary>{title}</summary><div class="reasoning-text">'
+
+
+def reasoning_tail() -> str:
+    return "</div></details>"
+
+
+def _duration(ms: float) -> str:
+    return "a moment" if ms < 1000 else f"{ms / 1000:.0f} s"
+
+
+def tool_card(call: dict[str, Any]) -> str:
+    """A tool call: its name, state and time, and on opening its arguments, result and error."""
+    state, word = _STATES[call["state"]]
+    took = f' <span class="muted small">{milliseconds(call["ms"])}</span>' if call.get("ms") is not None else ""
+    head = f'<code>{escape(call["name"])}</code> <span class="badge" data-state="{state}">{word}</span>{took}'
+    head += f' <span class="muted small">{escape(_glance(call["arguments"]))}</span>'
+    body = _shown("Arguments", _pretty(call["arguments"]))
+    if call.get("error"):
+        body += _shown("Error", str(call["error"]))
+    if call.get("result"):
+        body += _shown("Result", _pretty(call["result"]))
+    if call["state"] == "asking":
+        body += _question(call["id"])
+    opened = " open" if call["state"] == "asking" else ""
+    return (
+        f'<details class="tool-card" data-testid="tool-call" data-state="{call["state"]}"{opened}><summary>{head}</summary>{body}</details>'
+    )
+
+
+def _question(call_id: str) -> str:
+    buttons = (
+        '<button name="yes" value="1" data-kind="primary">Run it</button><button name="yes" value="">Decline</button>'
+        '<input type="hidden" name="action" value="approve">'
+    )
+    buttons += f'<input type="hidden" name="call" value="{escape(call_id)}">'
+    return f'<form class="row tool-question" hx-ws:send><span>This tool changes something.</span>{buttons}</form>'
+
+
+def _shown(title: str, text: str) -> str:
+    cut = text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + f"\n… {len(text) - SHOWN_CHARS:,} more characters"
+    return f'<div class="tool-part"><div class="muted small">{title}</div><pre tabindex="0">{escape(cut, quote=False)}</pre></div>'
+
+
+def _glance(arguments: Any) -> str:
+    """What tells one call from another: the values of its arguments, on one line."""
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    with contextlib.suppress(ValueError, RecursionError):  # broken JSON is shown as it came
+        found = json.loads(text)
+        text = ", ".join(map(str, found.values())) if isinstance(found, dict) else text
+    return sanitize.text(" ".join(text[:400].split())[:100])
+
+
+def _pretty(text: Any) -> str:
+    """JSON with line breaks; anything else as it is."""
+    if not isinstance(text, str):
+        return json.dumps(text, ensure_ascii=False, indent=2)
+    try:
+        return sanitize.text(json.dumps(json.loads(text), ensure_ascii=False, indent=2))
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,156 @@
+"""One thread writes what all generations of this process produce: many small changes, few transactions, no lock contention."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import connections, transaction
+
+from chat.models import LogRow
+from chat.streaming.answer import Event, merged
+from webapp.core.database import DB_UNAVAILABLE
+
+logger = logging.getLogger("patchbay.chat")
+T = TypeVar("T")
+INTERVAL = 0.25
+
+
+@dataclass(slots=True)
+class _Job:
+    run: Callable[[], Any]
+    future: asyncio.Future[Any]
+
+
+class Journal:
+    """The events of one generation that are not in the database yet, and the number of its last row."""
+
+    def __init__(self, generation_id: UUID) -> None:
+        self.generation_id = generation_id
+        self.seq = 0
+        self.pending: deque[Event] = deque()
+        self.unsaved: list[LogRow] = []
+
+    def rows(self) -> list[LogRow]:
+        """The rows to be written now; they stay until `saved`."""
+        events: list[Event] = []
+        while self.pending:
+            events.append(self.pending.popleft())
+        if events:
+            self.seq += 1
+            self.unsaved.append(LogRow(generation_id=self.generation_id, seq=self.seq, events=merged(events)))
+        return self.unsaved
+
+
+class Writer:
+    """The thread. `call` runs a function there in a transaction at once; journals are written every `interval` seconds.
+
+    Args:
+        written: called on the loop with the ids of the generations whose rows were just committed.
+        tick: called on the thread once an interval, after the rows; what it raises is logged.
+    """
+
+    def __init__(self, *, written: Callable[[list[UUID]], None], tick: Callable[[], None], interval: float = INTERVAL) -> None:
+        self._written, self._tick, self._interval = written, tick, interval
+        self._loop = asyncio.get_running_loop()
+        self._jobs: deque[_Job] = deque()
+        self._journals: dict[UUID, Journal] = {}
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="chat-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Write what is pending and end the thread."""
+        self._stopping = True
+        self._wake.set()
+        await asyncio.to_thread(self._thread.join)
+
+    async def call(self, run: Callable[[], T]) -> T:
+        """Run `run` on the writer's thread, in a transaction, ahead of the next interval."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.append(_Job(run, future))
+        self._wake.set()
+        return await future
+
+    def add(self, journal: Journal) -> None:
+        self._journals[journal.generation_id] = journal
+
+    def remove(self, generation_id: UUID) -> None:
+        self._journals.pop(generation_id, None)
+
+    def _run(self) -> None:
+        due = time.monotonic() + self._interval
+        while not self._stopping or self._jobs:
+            self._wake.wait(max(0.0, due - time.monotonic()))
+            self._wake.clear()
+            while self._jobs:
+                self._do(self._jobs.popleft())
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._interval
+                self._guarded(self._write, list(self._journals.values()))
+                self._guarded(self._tick)
+        self._guarded(self._write, list(self._journals.values()))
+        connections.close_all()
+
+    def _do(self, job: _Job) -> None:
+        try:
+            with transaction.atomic():
+                result = job.run()
+        except Exception as error:  # noqa: BLE001 - it is raised where `call` is awaited
+            self._settle(job.future.set_exception, error, job.future)
+        else:
+            self._settle(job.future.set_result, result, job.future)
+
+    def _settle(self, how: Callable[[Any], None], value: Any, future: asyncio.Future[Any]) -> None:
+        self._loop.call_soon_threadsafe(lambda: None if future.done() else how(value))
+
+    def _guarded(self, run: Callable[..., None], *arguments: Any) -> None:
+        """Run; what fails is tried again in the next interval. The thread writes for everybody: nothing may end it."""
+        try:
+            run(*arguments)
+        except DB_UNAVAILABLE as error:
+            logger.error("The chat log waits for the database: %s", error)  # noqa: TRY400 - it may come again every second
+            connections.close_all()
+        except Exception:
+            logger.exception("The chat log could not be written; trying again")
+            connections.close_all()
+
+    def _write(self, journals: Iterable[Journal]) -> None:
+        dirty = [journal for journal in journals if journal.rows()]
+        try:
+            self._insert(dirty)
+        except DB_UNAVAILABLE:
+            raise
+        except Exception:
+            logger.exception("The database refused rows of the chat log: each answer's by themselves")
+            for journal in dirty:
+                self._insert_alone(journal)
+
+    def _insert_alone(self, journal: Journal) -> None:
+        """What is refused is left out, so that it holds up nobody: the answer itself is kept at its end."""
+        try:
+            self._insert([journal])
+        except DB_UNAVAILABLE:
+            raise
+        except Exception:
+            logger.exception("%d rows of the log of %s are left out", len(journal.unsaved), journal.generation_id)
+            journal.unsaved = []
+
+    def _insert(self, dirty: list[Journal]) -> None:
+        if not dirty:
+            return
+        with transaction.atomic():
+            LogRow.objects.bulk_create([row for journal in dirty for row in journal.unsaved], ignore_conflicts=True)
+        for journal in dirty:
+            journal.unsaved = []
+        self._loop.call_soon_threadsafe(self._written, [journal.generation_id for journal in dirty])

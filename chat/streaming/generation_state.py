@@ -1,0 +1,148 @@
+"""A generation as this process sees it: the answer so far, its HTML, and the readers to be woken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Protocol
+from uuid import UUID
+
+from chat.html.answer_html import AnswerView
+from chat.services import Outcome
+from chat.streaming.answer import Answer, Event
+from chat.streaming.event_writer import Journal
+from webapp.patterns.sanitize import clean
+
+FRAME_SECONDS = 0.016
+"""At most one frame in this time to each reader; the first after a pause leaves at once."""
+BLOCK_SECONDS = 0.00008
+"""As much longer for each block the answer has: what one frame costs a browser grows with the page, what all cost together must not."""
+
+
+class Reader(Protocol):
+    def wake(self) -> None: ...
+
+
+class GenerationState:
+    """One running generation.
+
+    Args:
+        mine: whether this process runs it; otherwise the events come from the log in the database.
+        base: the parts that a continued answer had before.
+    """
+
+    def __init__(self, *, generation_id: UUID, message_id: UUID, conversation_id: UUID, mine: bool, base: list[dict[str, Any]]) -> None:
+        self.id = generation_id
+        self.message_id = message_id
+        self.conversation_id = conversation_id
+        self.mine = mine
+        self.answer = Answer(base)
+        self.view = AnswerView(message_id, self.answer)
+        self.journal = Journal(generation_id)
+        self.readers: set[Reader] = set()
+        self.note = ""
+        self.note_version = 0
+        self.finished_article: str | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.stopped_by: str = ""
+        self.ending = False
+        self.outcome = Outcome()
+        self.pulling = asyncio.Lock()
+        self.approvals: dict[str, asyncio.Future[bool]] = {}
+        self._last_flush = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._render: asyncio.Task[None] | None = None
+        self._held: list[Event] = []
+        self._closing = False
+
+    @property
+    def finished(self) -> bool:
+        return self.finished_article is not None
+
+    def apply(self, event: Event) -> None:
+        """Take in an event; readers see it at once when the last frame is a while ago.
+
+        What no database can hold is taken out here, before anything is kept: one NUL of one model would hold up the log of all.
+        """
+        if self.mine:
+            event = event if "d" in event and "\0" not in event["d"] else clean(event)
+            self.journal.pending.append(event)
+        if self._render:
+            self._held.append(event)  # the view is in another thread's hands
+            return
+        self.answer.apply(event)
+        self.view.on(event)
+        self.touch()
+
+    @property
+    def readable(self) -> bool:
+        """Whether the view may be looked at now; its readers are woken when it may again."""
+        return self._render is None and not self._closing
+
+    def say(self, note: str) -> None:
+        """Show a line below the answer (who is being tried), replacing the last one."""
+        if note != self.note:
+            self.note = note
+            self.note_version += 1
+            self._wake()  # without taking the place of the next frame: the first word must not wait for it
+
+    def touch(self) -> None:
+        """Something changed: flush now, or when the frame interval is over."""
+        if self._timer or self._render or self._closing or self.finished:
+            return
+        wait = self._last_flush + FRAME_SECONDS + BLOCK_SECONDS * self.view.size - time.perf_counter()
+        if wait <= 0:
+            self._flush()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._flush)
+
+    def finish(self, article: str) -> None:
+        """The answer is whole and kept: readers get `article` in its place; nothing, when they are to read the log anew."""
+        self.finished_article = article
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        self._wake()
+
+    async def closing_html(self) -> str:
+        """The HTML of the whole answer; nothing is applied any more, and the view is in another thread's hands for good."""
+        while self._render:
+            await self._render
+        self.answer.settle()
+        self._closing = True
+        return await asyncio.to_thread(self.view.final_html)
+
+    def _flush(self) -> None:
+        self._timer = None
+        if self.finished or self._closing:
+            return
+        if self.view.heavy:
+            self._render = asyncio.ensure_future(self._render_aside())
+            return
+        self.view.update()
+        self._flushed()
+
+    async def _render_aside(self) -> None:
+        """Render a long open block without holding up the other conversations."""
+        try:
+            await asyncio.to_thread(self.view.update)
+        finally:
+            self._render = None
+            held, self._held = self._held, []
+            for event in held:
+                self.answer.apply(event)
+                self.view.on(event)
+        self._flushed()
+        if held:
+            self.touch()
+
+    def _flushed(self) -> None:
+        self._last_flush = time.perf_counter()
+        self._wake()
+        due = self.view.due
+        if due and not self._timer and not self.finished:
+            self._timer = asyncio.get_running_loop().call_later(max(FRAME_SECONDS, due - time.perf_counter()), self._flush)
+
+    def _wake(self) -> None:
+        for reader in tuple(self.readers):
+            reader.wake()

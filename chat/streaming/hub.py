@@ -1,0 +1,396 @@
+"""The hub: every running generation of this process, the sockets that watch, and the ways to other processes.
+
+A generation is a task of its own; sockets come and go. The log in the database is the record; the channel layer only says "there is more".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from channels.layers import get_channel_layer
+from django.db import Error
+
+from chat import selectors, services
+from chat.generation.finalize import keep
+from chat.html import fragments
+from chat.models import Conversation, Generation, Message
+from chat.services import Started, Status
+from chat.streaming.event_writer import Writer
+from chat.streaming.generation_state import GenerationState
+from chat.streaming.notifications import GROUP, nudge_all
+from chat.streaming.subscription import Attachment
+from webapp.core import background, threads
+from webapp.core.database import in_database
+from webapp.patterns.errors import PatternError
+from webapp.server.channel_layer import LAYER_ERRORS
+
+logger = logging.getLogger("patchbay.chat")
+HEARTBEAT_SECONDS = 2.0
+POLL_SECONDS = 1.0
+RETRY_SECONDS = 2.0
+AT_ONCE = 2
+"""Answers kept, and conversations named, at a time: those can wait their turn, the streams of others cannot."""
+
+Runner = Callable[[GenerationState, Started], Awaitable[None]]
+OnFinished = Callable[[Message], Awaitable[bool]]
+"""Called with an answer that is whole; returns whether the conversation's title changed."""
+
+
+class Hub:
+    """One per process. `runner` writes one answer into a `Live`; how it went, it notes in `live.outcome`."""
+
+    def __init__(self, runner: Runner, on_finished: OnFinished | None = None) -> None:
+        self.id = uuid.uuid4()
+        self.lives: dict[UUID, GenerationState] = {}
+        self.attachments: dict[UUID, set[Attachment]] = defaultdict(set)
+        self.on_finished = on_finished
+        self._runner = runner
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._beat = 0.0
+        self._judges_from = 0.0
+        self._ends, self._names = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
+        self._stopping = False
+        self.writer = Writer(written=self._written, tick=self._tick)
+
+    async def start(self) -> None:
+        self.writer.start()
+        await self.writer.call(lambda: services.heartbeat(self.id))
+        self.spawn(background.restart_on_failure("chat nudges", self._listen))
+        self.spawn(background.restart_on_failure("chat log", self._poll))
+
+    async def stop(self) -> None:
+        """Interrupt what runs, keep it, and leave."""
+        self._stopping = True
+        running = [live for live in self.lives.values() if live.task]
+        for live in running:
+            self._cancel(live, "shutdown")
+        await asyncio.gather(*(live.task for live in running if live.task), return_exceptions=True)
+        await background.cancelled(self._tasks)
+        with contextlib.suppress(Error):
+            await self.writer.call(lambda: services.deregister(self.id))
+        await self.writer.stop()
+
+    def spawn(self, coroutine: Any) -> None:
+        """Run a coroutine beside the others until the hub stops."""
+        task = self._task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _task(self, coroutine: Any) -> asyncio.Task[Any]:
+        """A task with database threads of its own: those of the request or socket that asked end with that, the task does not."""
+
+        async def apart() -> Any:
+            async with threads.shared():
+                return await coroutine
+
+        return asyncio.ensure_future(apart())
+
+    # --- generations of this process -----------------------------------------------------------------------------------------------
+
+    async def begin(self, write: Callable[[], Started]) -> Started:
+        """Run a service that begins an answer, and have it written and shown. Raises what the service raises."""
+        started = await self.writer.call(write)
+        self.show(started, self.launch(started))
+        return started
+
+    async def begin_all(self, write: Callable[[], list[Started]]) -> None:
+        """The same for answers side by side: who watches gets the log with all of them."""
+        begun = await self.writer.call(write)
+        for started in begun:
+            self.launch(started)
+        await self.changed(begun[0].conversation.id)
+
+    def launch(self, started: Started) -> GenerationState:
+        """Begin writing the answer and show it to all who watch the conversation."""
+        live = GenerationState(
+            generation_id=started.generation.id,
+            message_id=started.answer.id,
+            conversation_id=started.conversation.id,
+            mine=True,
+            base=started.answer.parts,
+        )
+        self.lives[live.id] = live
+        self.writer.add(live.journal)
+        live.task = self._task(self._run(live, started))
+        background.track_pending(live.task)
+        return live
+
+    async def _run(self, live: GenerationState, started: Started) -> None:
+        outcome = live.outcome
+        try:
+            await self._runner(live, started)
+        except asyncio.CancelledError:
+            outcome.status = Status.INTERRUPTED if live.stopped_by == "shutdown" else Status.STOPPED
+        except PatternError as error:
+            outcome.fail(error)
+        except Exception:  # the last line of defence: an answer must not stay "streaming" for ever
+            logger.exception("A generation failed")
+            outcome.status, outcome.error = Status.FAILED, "Something broke on our side. Try again; the server's log has the details."
+        live.ending = True
+        async with self._ends:
+            await self._finish(live)
+
+    async def _finish(self, live: GenerationState) -> None:
+        live.apply({"k": "end", "at": time.time()})
+        self.writer.remove(live.id)
+        message = await keep(self.writer, live, await live.closing_html(), stopping=lambda: self._stopping)
+        if message:
+            live.finish(fragments.article(await in_database(selectors.turn, message)))
+            if message.report.get("left_out"):  # the page marks them
+                self._refresh(live.conversation_id)
+        self.lives.pop(live.id, None)
+        await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
+        if message and self.on_finished:
+            self.spawn(self._after(message))
+
+    async def _after(self, message: Message) -> None:
+        async with self._names:
+            changed = self.on_finished is not None and await self.on_finished(message)
+        if changed:
+            await self._show_title(message.conversation_id)
+            await self._tell("changed", conversation=str(message.conversation_id))
+
+    def _cancel(self, live: GenerationState, why: str) -> None:
+        if live.task and not live.ending and not live.stopped_by:
+            live.stopped_by = why
+            self._loop.call_soon(live.task.cancel)  # not before it has begun: then nobody would note the end
+
+    async def request_stop(self, conversation_id: UUID, user: Any) -> bool:
+        """Stop the conversation's generation, wherever it runs; whether there was one."""
+        generations = await self.writer.call(lambda: services.request_stop(conversation_id=conversation_id, user=user))
+        for generation in generations:
+            self._stop_mine(generation)
+        await self._tell("stop", ids=[str(generation) for generation in generations])
+        return bool(generations)
+
+    def _stop_mine(self, generation: UUID) -> None:
+        live = self.lives.get(generation)
+        if live and live.mine:
+            self._cancel(live, "user")
+
+    async def approve(self, conversation_id: UUID, user: Any, *, call_id: str, yes: bool) -> None:
+        """The user's answer to a tool that asks before it acts; only the process that runs the generation waits for it."""
+        await in_database(selectors.conversation, conversation_id, user)
+        self._decide(conversation_id, call_id, yes=yes)
+        await self._tell("approve", conversation=str(conversation_id), call=call_id, yes=yes)
+
+    def _decide(self, conversation_id: UUID, call_id: str, *, yes: bool) -> None:
+        for live in self.known(conversation_id):
+            waiting = live.approvals.pop(call_id, None)
+            if waiting and not waiting.done():
+                waiting.set_result(yes)
+
+    # --- readers -----------------------------------------------------------------------------------------------------------------------
+
+    def attach(self, attachment: Attachment) -> None:
+        self.attachments[attachment.conversation_id].add(attachment)
+
+    def detach(self, attachment: Attachment) -> None:
+        watching = self.attachments[attachment.conversation_id]
+        watching.discard(attachment)
+        if not watching:
+            del self.attachments[attachment.conversation_id]
+
+    async def lives_of(self, conversation_id: UUID) -> list[GenerationState]:
+        """The running generations of a conversation, here or (read from the log) in another process."""
+        mine = [live for live in self.known(conversation_id) if live.mine]
+        if mine:
+            return mine
+        found = [await self._follow(generation) for generation in await in_database(selectors.running, conversation_id)]
+        return [live for live in found if not live.finished]
+
+    async def _follow(self, generation: Generation) -> GenerationState:
+        if generation.id in self.lives:
+            return self.lives[generation.id]
+        ids = {"generation_id": generation.id, "message_id": generation.message_id, "conversation_id": generation.conversation_id}
+        live = GenerationState(**ids, mine=False, base=generation.message.parts)
+        self.lives[live.id] = live
+        await self._pull(live)
+        return live
+
+    def known(self, conversation_id: UUID) -> list[GenerationState]:
+        """Those that this process runs or follows."""
+        return [live for live in self.lives.values() if live.conversation_id == conversation_id and not live.finished]
+
+    def show(self, started: Started, live: GenerationState) -> None:
+        """Tell the watchers here, and the other processes, that an answer begins."""
+        turns = [selectors.Turn(message, [message.id]) for message in (started.question, started.answer) if message]
+        html = "".join(fragments.article(turn, body="" if turn.message is started.answer else None) for turn in turns)
+        for attachment in self._watching(started.conversation.id, started.conversation.user_id):
+            if started.moved:
+                attachment.refresh()
+            else:
+                attachment.begin(html, live)
+        self.spawn(self._tell("changed", conversation=str(started.conversation.id)))
+        if started.created:
+            for attachment in self._watching(started.conversation.id, started.conversation.user_id):
+                for text in fragments.frames_of_new(started.conversation):
+                    attachment.post(text)
+
+    async def changed(self, conversation_id: UUID) -> None:
+        """The conversation is not what the readers have: show it anew, here and elsewhere."""
+        self._refresh(conversation_id)
+        await self._show_title(conversation_id)
+        await self._tell("changed", conversation=str(conversation_id))
+
+    async def _show_title(self, conversation_id: UUID) -> None:
+        """Bring titles up to date for those who have the conversation open here."""
+        if not self.attachments.get(conversation_id):
+            return
+        owner, frames = await in_database(_title_frames, conversation_id)
+        for attachment in self._watching(conversation_id, owner) if owner else ():
+            for text in frames:
+                attachment.post(text)
+
+    def _refresh(self, conversation_id: UUID) -> None:
+        for attachment in tuple(self.attachments.get(conversation_id, ())):
+            attachment.refresh()
+
+    def _watching(self, conversation_id: UUID, user_id: int) -> list[Attachment]:
+        return [attachment for attachment in self.attachments.get(conversation_id, ()) if attachment.user.pk == user_id]
+
+    # --- other processes -----------------------------------------------------------------------------------------------------------
+
+    def _written(self, ids: list[UUID]) -> None:
+        self.spawn(self._tell("more", ids=[str(id_) for id_ in ids]))
+
+    async def _tell(self, what: str, **details: Any) -> None:
+        await nudge_all({"what": what, "from": str(self.id), **details})
+
+    async def _listen(self) -> None:
+        while True:
+            layer = get_channel_layer()
+            try:
+                channel = await layer.new_channel("chat.hub")
+                await layer.group_add(GROUP, channel)
+                while True:
+                    self._hear(await layer.receive(channel))
+            except LAYER_ERRORS as error:
+                logger.warning("The channel layer is away: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if message["from"] == str(self.id):
+            return
+        lives = [live for id_ in message.get("ids", ()) if (live := self.lives.get(UUID(id_)))]
+        if message["what"] == "stop":
+            for live in lives:
+                self._stop_mine(live.id)
+        elif message["what"] == "changed":
+            self._refresh(UUID(message["conversation"]))
+            self.spawn(self._show_title(UUID(message["conversation"])))
+        elif message["what"] == "approve":
+            self._decide(UUID(message["conversation"]), message["call"], yes=message["yes"])
+        for live in lives:
+            if not live.mine:
+                self.spawn(self._pull(live))
+
+    async def _poll(self) -> None:
+        """Follow the generations of other processes even when no nudge comes through."""
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            for live in [live for live in self.lives.values() if not live.mine]:
+                await self._pull(live)
+
+    async def _pull(self, live: GenerationState) -> None:
+        async with live.pulling:
+            if live.finished:
+                return
+            rows, running = await in_database(selectors.log_after, live.id, live.journal.seq)
+            for row in rows:
+                live.journal.seq = row.seq
+                for event in row.events:
+                    live.apply(event)
+            if not running:
+                self.lives.pop(live.id, None)
+                live.finish("")
+                self._refresh(live.conversation_id)
+            elif not live.readers and not self.attachments.get(live.conversation_id):
+                self.lives.pop(live.id, None)
+
+    # --- on the writer's thread, every interval --------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        for generation in services.stops_requested(self.id):
+            self._loop.call_soon_threadsafe(self._stop_mine, generation)
+        now = time.monotonic()
+        if now - self._beat < HEARTBEAT_SECONDS:
+            return
+        services.heartbeat(self.id)
+        if self._beat and now - self._beat > 2 * HEARTBEAT_SECONDS:
+            # The database was away, and so nobody could say that they live: they get the time to, before anybody is taken for dead.
+            self._judges_from = now + services.OWNER_SILENCE.total_seconds()
+        self._beat = now
+        if now >= self._judges_from:
+            self._reap()
+        self._cut_suspended()
+
+    def _reap(self) -> None:
+        for conversation in services.interrupt_orphans(self.id):
+            self._loop.call_soon_threadsafe(self.spawn, self.changed(conversation))
+
+    def _cut_suspended(self) -> None:
+        watched = {attachment.user.pk for group in tuple(self.attachments.values()) for attachment in tuple(group)}
+        if watched:
+            suspended = watched - selectors.active_users(watched)
+            self._loop.call_soon_threadsafe(self._cut, suspended)
+
+    def _cut(self, users: set[int]) -> None:
+        for group in tuple(self.attachments.values()):
+            for attachment in tuple(group):
+                if attachment.user.pk in users:
+                    attachment.cut()
+
+
+def _title_frames(conversation_id: UUID) -> tuple[int | None, list[str]]:
+    conversation = Conversation.objects.select_related("user").filter(id=conversation_id).first()
+    if conversation is None:
+        return None, []
+    return conversation.user_id, fragments.frame_of_page(conversation, selectors.sidebar(conversation.user))
+
+
+_hub: Hub | None = None
+
+
+def hub() -> Hub:
+    """The running hub of this process."""
+    if _hub is None:
+        raise RuntimeError("the chat's hub is not running: start the server with `manage.py up`, or use `chat.streaming.hub.running()`")
+    return _hub
+
+
+async def nudge(conversation_id: UUID) -> None:
+    """Whoever has the conversation open sees it anew: for views, whose process may have no hub."""
+    message = {"what": "changed", "from": "", "conversation": str(conversation_id)}
+    await (_hub.changed(conversation_id) if _hub else nudge_all(message))
+
+
+async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
+    """Stop the conversation's generation, and give it a moment to end."""
+    if _hub and await _hub.request_stop(conversation_id, user):
+        tasks = [live.task for live in _hub.known(conversation_id) if live.task]
+        if tasks:
+            await asyncio.wait(tasks, timeout=2)
+
+
+@asynccontextmanager
+async def running(runner: Runner, on_finished: OnFinished | None = None) -> AsyncGenerator[None, None]:
+    """The hub, as a background service of the server."""
+    global _hub  # noqa: PLW0603 - one hub a process
+    _hub = Hub(runner, on_finished)
+    await _hub.start()
+    try:
+        yield
+    finally:
+        await _hub.stop()
+        _hub = None

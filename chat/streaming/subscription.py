@@ -1,0 +1,174 @@
+"""One socket that watches one conversation: what it was sent, and what it is to be sent next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from chat import selectors
+from chat.html import fragments
+from chat.html.answer_html import Cursor, frame
+from chat.models import Conversation
+from chat.streaming.generation_state import GenerationState
+from webapp.accounts.models import User
+from webapp.core.database import in_database
+
+if TYPE_CHECKING:
+    from chat.streaming.hub import Hub
+
+MAX_WAITING = 64
+"""Frames kept for a socket that is slow; with more, it gets the whole state instead."""
+
+
+class Attachment:
+    """A reader of a conversation.
+
+    Args:
+        send: sends one text frame, and returns when the client has room for the next.
+        close: ends the socket with a code.
+        seen: the stamp of the state that the client has already, where it has one.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        conversation_id: UUID,
+        user: User,
+        *,
+        send: Callable[[str], Awaitable[None]],
+        close: Callable[[int], Awaitable[None]],
+        seen: str = "",
+    ) -> None:
+        self.conversation_id = conversation_id
+        self.user = user
+        self._hub = hub
+        self._send, self._close = send, close
+        self._stale = True
+        self._reading = False
+        self._seen = seen
+        self._closing = False
+        self._waiting: list[str] = []
+        self._following: dict[GenerationState, Cursor] = {}
+        self._notes: dict[GenerationState, int] = {}
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def refresh(self) -> None:
+        """The whole state is to be sent anew."""
+        self._stale = True
+        self.wake()
+
+    def post(self, text: str) -> None:
+        """Send a frame after what was sent so far."""
+        self._waiting.append(text)
+        if len(self._waiting) > MAX_WAITING:
+            self._waiting.clear()
+            self._stale = True
+        self.wake()
+
+    def begin(self, html: str, live: GenerationState) -> None:
+        """An answer begins: `html` goes to the end of the log, and the answer is followed from its start."""
+        if self._reading:
+            self._stale = True  # what is being read may have it or not: it is read again
+        if self._stale:
+            return
+        self.post(frame(html, fragments.LOG, "beforeend"))
+        self._follow(live, Cursor(live.view.epoch))
+
+    def cut(self) -> None:
+        """End the socket: its user may not be here any more."""
+        self._closing = True
+        self.wake()
+
+    async def pump(self) -> None:
+        """Send what there is to send, for as long as the socket lives."""
+        self._hub.attach(self)
+        self.wake()
+        try:
+            while not self._closing:
+                await self._news.wait()
+                self._news.clear()
+                await self._step()
+            await self._close(4401)
+        finally:
+            self._hub.detach(self)
+            for live in self._following:
+                live.readers.discard(self)
+
+    async def _step(self) -> None:
+        while self._stale and not self._closing:
+            self._stale = False
+            await self._send_state()
+        while self._waiting and not self._closing:
+            await self._send(self._waiting.pop(0))
+        for live in tuple(self._following):
+            await self._send_live(live)
+
+    async def _send_live(self, live: GenerationState) -> None:
+        if live.finished_article is not None:
+            self._unfollow(live)
+            if live.finished_article:
+                await self._send(frame(live.finished_article, f"#m-{live.view.key}", "outerMorph"))
+            return
+        cursor = self._following.get(live)
+        if cursor is None or not live.readable:
+            return
+        if cursor.epoch != live.view.epoch:
+            self._stale = True
+            self.wake()
+            return
+        for text in live.view.frames(cursor):
+            await self._send(text)
+        if self._notes.get(live) != live.note_version:
+            self._notes[live] = live.note_version
+            await self._send(fragments.note_frame(live.message_id, live.note))
+
+    async def _send_state(self) -> None:
+        """The log as one replacement; whatever is being written in it is followed from that very state."""
+        self._reading = True
+        lives = await self._hub.lives_of(self.conversation_id)
+        found = await in_database(_load, self.conversation_id, self.user)
+        self._reading = False
+        if found is None or self._stale:
+            return
+        conversation, page = found
+        seen, self._seen = self._seen, ""
+        if seen == fragments.stamp(conversation) and not lives:
+            return
+        known = {live.message_id: live for live in lives if not live.finished and live.readable}
+        shown = [message for turn in page.turns for message in (turn.message, *turn.beside)]
+        if any(message.status == "streaming" and message.id not in known for message in shown):
+            self._stale = True  # it began or ended while we were reading
+            await asyncio.sleep(0.02)
+            return
+        for other in tuple(self._following) if known else ():
+            self._unfollow(other)
+        articles = [fragments.group(turn, lambda turn: self._article(turn, known)) for turn in page.turns]
+        content = fragments.earlier(page, conversation) + "".join(articles)
+        await self._send(frame(content, fragments.LOG, "innerMorph"))
+
+    def _article(self, turn: selectors.Turn, known: dict[UUID, GenerationState]) -> str:
+        if turn.message.status != "streaming":
+            return fragments.article(turn)
+        live = known[turn.message.id]
+        self._follow(live, live.view.cursor())
+        self._notes[live] = live.note_version
+        return fragments.article(turn, body=live.view.html(), note=live.note)
+
+    def _follow(self, live: GenerationState, cursor: Cursor) -> None:
+        self._following[live] = cursor
+        live.readers.add(self)
+
+    def _unfollow(self, live: GenerationState) -> None:
+        self._following.pop(live, None)
+        self._notes.pop(live, None)
+        live.readers.discard(self)
+
+
+def _load(conversation_id: UUID, user: User) -> tuple[Conversation, selectors.Page] | None:
+    conversation = Conversation.objects.filter(id=conversation_id, user=user).first()
+    return (conversation, selectors.page(conversation)) if conversation else None

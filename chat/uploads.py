@@ -1,0 +1,179 @@
+"""Files in questions: images go to models that see, short texts into the question; all documents are indexed for the search tool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files import File
+from django.db import transaction
+from django.db.models import TextField
+from django.db.models.functions import Cast
+from django.utils import timezone
+
+from chat.models import Conversation, Message, Upload
+from webapp.accounts.models import User
+from webapp.core.background import run_tasks
+from webapp.core.database import in_database
+from webapp.ports import conversation_documents
+
+MAX_IMAGE = 10 * 1024 * 1024
+UNSENT = timedelta(days=1)
+SWEEP_SECONDS = 3600.0
+MAX_DOCUMENT = 50 * 1024 * 1024
+MAX_INLINE = 32 * 1024
+"""Bytes of a text file that goes into the question whole; of larger ones the search tool finds what is asked for."""
+MAX_TEXT = 400 * 1024
+"""The same where nobody indexes documents."""
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
+
+
+class Unusable(Exception):
+    """A file that cannot be part of a question; the text says why and what to do."""
+
+
+def path(upload_id: UUID | str) -> Path:
+    """Where the bytes of an upload are. The name is a UUID, whatever the user's file was called."""
+    return Path(settings.MEDIA_ROOT) / "chat" / UUID(str(upload_id)).hex
+
+
+def keep(*, user: User, file: File[bytes], conversation: Conversation | None = None) -> Upload:
+    """Store a file that a question may carry, or one of `conversation` carries."""
+    data = file.read(MAX_DOCUMENT + 1)
+    kind = image_type(data)
+    if kind and len(data) > MAX_IMAGE:
+        raise Unusable(f"Images may have {MAX_IMAGE // 1024 // 1024} MB at most.")
+    kind = kind or document_type(data, file.name or "")
+    name = "".join(c for c in Path(file.name or "file").name if c.isprintable())[-200:] or "file"
+    upload = Upload.objects.create(user=user, name=name, type=kind, size=len(data), conversation=conversation)
+    target = path(upload.id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return upload
+
+
+def discard(*, upload: Upload) -> None:
+    """Delete a file, unless it was sent meanwhile."""
+    Upload.objects.filter(id=upload.id, conversation=None).delete()
+
+
+def forget_bytes(instance: Upload, **_: Any) -> None:
+    """The bytes go with the row, however that is deleted: with its conversation, or with the account of its owner."""
+    transaction.on_commit(partial(path(instance.pk).unlink, missing_ok=True))
+
+
+def sweep() -> None:
+    """Delete what was put into a composer and not sent within a day."""
+    for upload in Upload.objects.filter(conversation=None, created_at__lt=timezone.now() - UNSENT):
+        sent = _sent(upload)
+        if sent is None:
+            upload.delete()
+        else:  # before uploads knew their conversation
+            Upload.objects.filter(id=upload.id).update(conversation=sent.conversation_id)
+
+
+def _sent(upload: Upload) -> Message | None:
+    """A message that has the file."""
+    messages = Message.objects.filter(conversation__user=upload.user_id).alias(attached=Cast("attachments", TextField()))
+    return messages.filter(attached__contains=str(upload.id)).first()
+
+
+@asynccontextmanager
+async def service() -> AsyncGenerator[None]:
+    """The background service."""
+    async with run_tasks(uploads=_sweep_now_and_then):
+        yield
+
+
+async def _sweep_now_and_then() -> None:
+    while True:
+        await in_database(sweep)
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+def image_type(data: bytes) -> str:
+    """The media type of an image by its first bytes; empty for anything else (SVG is no image here: it can carry scripts)."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), "")
+
+
+def document_type(data: bytes, name: str) -> str:
+    """The media type of a document that can be indexed, or of a text file."""
+    indexed = conversation_documents.documents() is not None
+    if len(data) > MAX_DOCUMENT:
+        raise Unusable(f"Documents may have {MAX_DOCUMENT // 1024 // 1024} MB at most here. Add larger ones in Search.")
+    if indexed and data.startswith(b"%PDF-"):
+        return "application/pdf"
+    if indexed and data.startswith(b"PK") and name.lower().endswith(".docx"):
+        return DOCX
+    if len(data) > MAX_TEXT and not indexed:
+        raise Unusable(f"Text files may have {MAX_TEXT // 1024} KB at most here.")
+    decoded(data)
+    return "text/plain"
+
+
+def decoded(data: bytes) -> str:
+    """The text of a text file."""
+    encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        raise Unusable("Only images (PNG, JPEG, GIF, WebP), PDF, DOCX and text files can be attached.") from None
+    if "\x00" in text:
+        raise Unusable("This is no text file.")
+    return text
+
+
+def entry(upload: Upload) -> dict[str, Any]:
+    """An upload as a message's `attachments` hold it."""
+    kind = "image" if upload.type.startswith("image/") else "file" if inline(upload) else "document"
+    return {
+        "kind": kind, "id": str(upload.id), "name": upload.name, "type": upload.type, "size": upload.size,
+        "url": f"/chat/files/{upload.id}/",
+    }  # fmt: skip
+
+
+def inline(upload: Upload) -> bool:
+    """Whether a document goes into the question whole."""
+    return upload.type == "text/plain" and upload.size <= (MAX_INLINE if conversation_documents.documents() else MAX_TEXT)
+
+
+def index(*, user: User, conversation_id: UUID, title: str, items: Iterable[dict[str, Any]]) -> None:
+    """Have the documents of a question indexed for the conversation's searches."""
+    documents = conversation_documents.documents()
+    for item in items:
+        if documents and item["kind"] != "image":
+            documents.add(user=user, conversation_id=conversation_id, title=title, name=item["name"], path=path(item["id"]))
+
+
+def text_of(item: dict[str, Any]) -> str:
+    """A document as it goes to the model: its text, or where to find it."""
+    if item["kind"] == "document":
+        return f"[Attached document: {item['name']}. Find what it says with the tool search_documents.]"
+    fence = "````"
+    data = bytes_of(item)
+    if data is None:
+        return gone(item)
+    return f"{fence} {item['name']}\n{decoded(data)}\n{fence}"
+
+
+def bytes_of(item: dict[str, Any]) -> bytes | None:
+    """The bytes of an attachment; None where they are gone (a backup without them was restored, a disk was lost)."""
+    try:
+        return path(item["id"]).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def gone(item: dict[str, Any]) -> str:
+    """What the model is told in place of a file that is gone."""
+    return f"[The attached file {item['name']} is no longer there.]"

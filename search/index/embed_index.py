@@ -1,0 +1,106 @@
+"""Give an index the vectors that it lacks: of one document as it comes in, or of a whole collection when its model changes.
+
+Each batch is kept as it comes, so whoever goes on after a crash embeds only what is missing. Equal passages are embedded once for a model.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.db.models import Min
+
+from search import embedder, worker_events
+from search.index import engine
+from search.models import Chunk, Collection, Document, Index
+from webapp.accounts.models import User
+from webapp.core.database import in_database
+from webapp.patterns.errors import EmbeddingError
+
+if TYPE_CHECKING:
+    from webapp.patterns.embeddings.similarity import Matrix
+
+BATCH = 128
+
+Progress = Callable[[int], Awaitable[None]]
+
+
+async def fill(index: Index, chunk_ids: Sequence[int], *, user: User, progress: Progress) -> None:
+    """Add these passages to the index, in batches; `progress` gets how many of each batch are done.
+
+    Raises:
+        EmbeddingError, BackendError, ChainError: nothing of the failed batch was added.
+    """
+    for start in range(0, len(chunk_ids), BATCH):
+        ids = chunk_ids[start : start + BATCH]
+        await _fill_batch(index, ids, user)
+        await progress(len(ids))
+
+
+async def _fill_batch(index: Index, ids: Sequence[int], user: User) -> None:
+    chunks, known = await in_database(_known, index, ids)
+    missing = list({chunk.digest: chunk for chunk in chunks if chunk.digest not in known}.values())
+    if missing:
+        texts = [chunk.embedded_text for chunk in missing]
+        answered = await embedder.embed(texts, model=index.model, user=user, answered_by=index.answered_by)
+        known.update({chunk.digest: vector for chunk, vector in zip(missing, answered.matrix, strict=True)})
+        index.answered_by = index.answered_by or answered.answered_by
+    await in_database(_keep, index, chunks, known)
+
+
+def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Matrix]]:
+    """The passages that exist, and by digest the vectors that any index of the same model has for them."""
+    chunks = list(Chunk.objects.filter(pk__in=ids).order_by("pk"))
+    known: dict[str, Matrix] = {}
+    if index.answered_by:
+        # of the thousands that may be equal, the oldest of each collection
+        equal = Chunk.objects.filter(digest__in={chunk.digest for chunk in chunks}).exclude(pk__in=ids).order_by()
+        twins: dict[int, dict[int, str]] = defaultdict(dict)
+        for digest, collection, oldest in equal.values_list("digest", "collection").annotate(Min("pk")):
+            twins[collection][oldest] = digest
+        for other in Index.objects.filter(answered_by=index.answered_by, dimension=index.dimension, collection__in=twins):
+            its = twins[other.collection_id]
+            known |= {its[pk]: vector for pk, vector in engine().vectors(other, list(its)).items()}
+    return chunks, known
+
+
+def _keep(index: Index, chunks: Sequence[Chunk], vectors: dict[str, Matrix]) -> None:
+    """Add what still exists and is lacking: a document may have been deleted, or embedded into the same index by another worker."""
+    import numpy as np
+
+    with transaction.atomic():
+        locked = Index.objects.select_for_update().filter(pk=index.pk).first()
+        if locked is None:
+            return
+        if locked.answered_by and locked.answered_by != index.answered_by:
+            raise EmbeddingError(f"{index.answered_by} answered, but the index has come to hold vectors of {locked.answered_by}: try again")
+        wanted = [chunk.pk for chunk in chunks]
+        lacking = set(Chunk.objects.filter(pk__in=wanted).values_list("pk", flat=True)) - engine().vectors(locked, wanted).keys()
+        chunks = [chunk for chunk in chunks if chunk.pk in lacking]
+        if chunks:
+            engine().add(index, [chunk.pk for chunk in chunks], np.stack([vectors[chunk.digest] for chunk in chunks]))
+            Index.objects.filter(pk=index.pk).update(answered_by=index.answered_by)
+
+
+def missing(index: Index) -> list[int]:
+    """The collection's passages that the index lacks."""
+    wanted = Chunk.objects.filter(collection_id=index.collection_id).order_by("pk").values_list("pk", flat=True)
+    held = engine().ids(index)
+    return [pk for pk in wanted if pk not in held]
+
+
+def reconcile() -> None:
+    """After a crash or a move: forget vectors of passages that are gone, and have indexes that lost vectors built again."""
+    for index in Index.objects.exclude(dimension=None):
+        engine().check(index)
+        passages = Chunk.objects.filter(collection_id=index.collection_id).order_by("pk")
+        held = engine().ids(index)
+        gone = held - set(passages.values_list("pk", flat=True))
+        if gone:
+            engine().remove(index, sorted(gone))
+        serves = Collection.objects.filter(serving=index).exists()
+        if serves and set(passages.filter(document__state=Document.State.READY).values_list("pk", flat=True)) - held:
+            Index.objects.filter(pk=index.pk).update(state=Index.State.BUILDING)
+    worker_events.wake()

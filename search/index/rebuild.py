@@ -1,0 +1,76 @@
+"""A new index beside the one that serves: filled batch by batch, then the two change places in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from django.db import transaction
+
+from search import leases
+from search.index import embed_index
+from search.models import Collection, Index
+from webapp.core.database import DB_UNAVAILABLE, in_database
+from webapp.patterns.errors import PatternError
+
+logger = logging.getLogger("patchbay.search")
+
+
+def claim() -> int | None:
+    """Take an index that is to be built and that nobody works on."""
+    for pk in Index.objects.filter(leases.free(), state=Index.State.BUILDING).order_by("pk").values_list("pk", flat=True):
+        if leases.take(Index.objects.filter(pk=pk, state=Index.State.BUILDING)):
+            return pk
+    return None
+
+
+async def build(pk: int) -> None:
+    """Fill a claimed index and have it serve. What fails is named on the index; the old one goes on serving."""
+    row = Index.objects.filter(pk=pk)
+    try:
+        async with leases.renewed(row):
+            await _build(pk)
+    except PatternError as error:
+        await in_database(row.update, state=Index.State.FAILED, why=error.message[:500], leased_until=None)
+    except asyncio.CancelledError:
+        await asyncio.shield(in_database(row.update, leased_until=None))
+        raise
+    except (Index.DoesNotExist, Collection.DoesNotExist):
+        logger.info("index %s was dropped while it was built", pk)
+    except DB_UNAVAILABLE:
+        raise  # it is gone on with when the lease is over
+    except Exception as error:
+        logger.exception("building index %s broke", pk)
+        why = f"Something broke on our side ({type(error).__name__})"
+        await in_database(row.update, state=Index.State.FAILED, why=why, leased_until=None)
+
+
+async def _build(pk: int) -> None:
+    index = await in_database(Index.objects.select_related("collection__owner").get, pk=pk)
+
+    async def exists(_done: int) -> None:
+        if not await in_database(Index.objects.filter(pk=pk).exists):
+            raise Index.DoesNotExist
+
+    while True:
+        todo = await in_database(_missing, index)
+        if not todo and await in_database(take_over, index):
+            return
+        await embed_index.fill(index, todo, user=index.collection.owner, progress=exists)
+
+
+def _missing(index: Index) -> list[int]:
+    index.refresh_from_db(fields=["rows", "dimension", "generation"])
+    return embed_index.missing(index)
+
+
+def take_over(index: Index) -> bool:
+    """Have the index serve, if it lacks nothing; what served before stays, so that both can be compared."""
+    with transaction.atomic():
+        collection = Collection.objects.select_for_update().get(pk=index.collection_id)
+        if _missing(index):
+            return False
+        Index.objects.filter(pk=index.pk).update(state=Index.State.READY, why="", leased_until=None)
+        collection.serving = index
+        collection.save(update_fields=["serving"])
+    return True

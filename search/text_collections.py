@@ -1,0 +1,17 @@
+"""Texts that another app made (the results of a batch), as a collection of their owner's."""
+
+from __future__ import annotations
+
+from django.urls import reverse
+
+from search import services
+from webapp.accounts.models import User
+from webapp.ports.text_collections import Files
+
+
+def collect(user: User, name: str, files: Files) -> str:
+    """What `webapp.ports.text_collections` asks for."""
+    collection = services.default_collection(owner=user, name=name)
+    for filename, content in files:
+        services.add_file(collection=collection, name=filename, content=content)
+    return reverse("search:collection", args=[collection.pk])

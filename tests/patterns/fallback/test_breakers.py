@@ -1,0 +1,121 @@
+"""When a breaker opens, how long, and how it closes again."""
+
+from __future__ import annotations
+
+import pytest
+
+from webapp.patterns.fallback.breakers import CONSECUTIVE, FIRST_PAUSE, LONGEST_PAUSE, PROBE_PATIENCE, WINDOW, Health, MemoryBreakers
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breakers(clock: Clock) -> MemoryBreakers:
+    return MemoryBreakers(clock)
+
+
+def fail(breakers: MemoryBreakers, times: int, key: str = "k") -> None:
+    for _ in range(times):
+        assert breakers.acquire(key) is None
+        breakers.failed(key, "boom")
+
+
+def test_an_unknown_key_is_well(breakers: MemoryBreakers) -> None:
+    assert breakers.acquire("k") is None
+    breakers.released("k")
+    assert breakers.health("k") == Health()
+    assert breakers.snapshot() == {}
+
+
+def test_it_opens_after_five_failures_in_a_row(breakers: MemoryBreakers) -> None:
+    fail(breakers, CONSECUTIVE - 1)
+    breakers.succeeded("k")
+    fail(breakers, CONSECUTIVE)
+    assert breakers.acquire("k") == Health("open", FIRST_PAUSE, "boom")
+    assert breakers.snapshot() == {"k": Health("open", FIRST_PAUSE, "boom")}
+
+
+def test_it_opens_when_half_of_ten_calls_in_a_minute_failed(breakers: MemoryBreakers) -> None:
+    for _ in range(4):
+        breakers.succeeded("k")
+        fail(breakers, 1)
+    breakers.succeeded("k")
+    assert breakers.health("k").state == "closed"
+    fail(breakers, 1)
+    assert breakers.health("k").state == "open"
+
+
+def test_failures_of_long_ago_do_not_count(breakers: MemoryBreakers, clock: Clock) -> None:
+    for _ in range(8):
+        breakers.succeeded("k")
+        fail(breakers, 1)
+        clock.now += WINDOW / 4
+    assert breakers.health("k").state == "closed"
+
+
+def test_one_probe_is_let_through_and_its_success_closes(breakers: MemoryBreakers, clock: Clock) -> None:
+    fail(breakers, CONSECUTIVE)
+    clock.now += FIRST_PAUSE
+    assert breakers.health("k") == Health("half_open", 0, "boom")
+    assert breakers.acquire("k") is None
+    assert breakers.acquire("k") == Health("half_open", 1, "being tried again")
+    breakers.succeeded("k")
+    assert breakers.acquire("k") is None
+    fail(breakers, CONSECUTIVE - 1)
+    assert breakers.health("k").state == "closed"
+
+
+def test_each_failed_probe_doubles_the_pause_up_to_its_limit(breakers: MemoryBreakers, clock: Clock) -> None:
+    fail(breakers, CONSECUTIVE)
+    pauses = []
+    for _ in range(6):
+        pauses.append(breakers.health("k").seconds)
+        clock.now += pauses[-1]
+        fail(breakers, 1)
+    assert pauses == [30, 60, 120, 240, 480, LONGEST_PAUSE]
+
+
+def test_calls_that_were_under_way_when_it_opened_do_not_prolong_the_pause(breakers: MemoryBreakers) -> None:
+    for _ in range(20):
+        assert breakers.acquire("k") is None
+    for _ in range(20):
+        breakers.failed("k", "boom")
+    assert breakers.health("k") == Health("open", FIRST_PAUSE, "boom")
+
+
+def test_a_probe_that_says_nothing_makes_way_for_another(breakers: MemoryBreakers, clock: Clock) -> None:
+    fail(breakers, CONSECUTIVE)
+    clock.now += FIRST_PAUSE
+    assert breakers.acquire("k") is None
+    breakers.released("k")
+    assert breakers.acquire("k") is None
+    clock.now += PROBE_PATIENCE
+    assert breakers.acquire("k") is None
+
+
+def test_it_cools_for_as_long_as_told_and_the_longest_counts(breakers: MemoryBreakers, clock: Clock) -> None:
+    breakers.cool("k", 20, "slow down")
+    breakers.cool("k", 5, "again")
+    assert breakers.acquire("k") == Health("cooling", 20, "slow down")
+    breakers.succeeded("k")
+    assert breakers.health("k").state == "cooling"
+    clock.now += 20
+    assert breakers.acquire("k") is None
+
+
+def test_a_reset_forgets_a_backend_with_its_models(breakers: MemoryBreakers) -> None:
+    for key in ("a", "a/m", "ab", "ab/m"):
+        breakers.cool(key, 20)
+    breakers.reset("a")
+    assert set(breakers.snapshot()) == {"ab", "ab/m"}

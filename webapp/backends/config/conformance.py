@@ -1,0 +1,365 @@
+"""The conformance probe: a dozen small requests that find out what a server can do, each kept with its evidence.
+
+The requests go out raw, so that the evidence is what the server really said. Only a refusal counts as "no": a model that did not use a
+tool when it could have is "unclear", and steers nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import httpx2
+
+from webapp.backends.config.snapshot import BackendRow
+from webapp.patterns.curl.commands import to_curl
+from webapp.patterns.errors import PatternError
+from webapp.patterns.openai.model_list import read_models
+from webapp.patterns.redaction import Redactor
+from webapp.patterns.types import Json
+
+Outcome = Literal["yes", "no", "unclear"]
+TIMEOUT_SECONDS = 60.0
+MAX_EVIDENCE = 4000
+MAX_ANSWER = 2_000_000
+TRANSIENT = frozenset({401, 403, 408, 425, 429, 502, 503, 504, 529})
+"""Statuses that say nothing about what a server can do."""
+TOOL: Json = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city now.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False},
+    },
+}
+SCHEMA: Json = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "capital",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {"country": {"type": "string"}, "capital": {"type": "string"}},
+            "required": ["country", "capital"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one probe found. `curl` repeats it; `answer` is what the server said, secrets removed and cut to a few KB."""
+
+    name: str
+    title: str
+    outcome: Outcome
+    detail: str
+    ms: float = 0.0
+    status: int | None = None
+    curl: str = ""
+    answer: str = ""
+
+    def as_json(self) -> Json:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    text: str
+    ms: float
+
+    @property
+    def ok(self) -> bool:
+        return self.status == httpx2.codes.OK
+
+    @property
+    def body(self) -> Any:
+        """The decoded JSON; an empty object where it is none."""
+        try:
+            return json.loads(self.text)
+        except (ValueError, RecursionError):
+            return {}
+
+    def events(self) -> Iterator[Json]:
+        """The objects of a stream of server-sent events."""
+        for line in self.text.split("\n"):
+            data = line.removeprefix("data:").strip()
+            if line.startswith("data:") and data != "[DONE]":
+                try:
+                    event = json.loads(data)
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(event, dict):
+                    yield event
+
+
+@dataclass
+class Prober:
+    """Asks one server. What it has learnt so far is in `facts`."""
+
+    row: BackendRow
+    model: str
+    client: httpx2.AsyncClient
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.redactor = Redactor([self.row.key, *self.row.headers.values()])
+
+    async def ask(self, path: str, body: Json | None = None) -> Reply:
+        """GET, or POST where there is a body; what comes back holds no secrets. Raises `httpx2.HTTPError`."""
+        headers = dict(self.row.headers)
+        if self.row.key and "authorization" not in {name.lower() for name in headers}:
+            headers["Authorization"] = f"Bearer {self.row.key}"
+        begun = time.monotonic()
+        url = f"{self.row.base_url}/{path}"
+        raw = bytearray()
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                self.client.stream("POST" if body else "GET", url, json=body, headers=headers) as response,
+            ):
+                async for piece in response.aiter_bytes():
+                    raw += piece
+                    if len(raw) > MAX_ANSWER:
+                        break
+        except TimeoutError:
+            raise httpx2.ReadTimeout(f"no whole answer within {TIMEOUT_SECONDS:g} s") from None
+        return Reply(response.status_code, self.redactor.text(raw.decode(errors="replace")), (time.monotonic() - begun) * 1000)
+
+    def chat(self, content: Any, **options: Any) -> Json:
+        return {"model": self.model, "messages": [{"role": "user", "content": content}], **options}
+
+    def finding(self, probe: Probe, outcome: Outcome, detail: str, path: str, body: Json | None, reply: Reply | None) -> Finding:
+        return Finding(
+            name=probe.name,
+            title=probe.title,
+            outcome=outcome,
+            detail=self.redactor.text(detail)[:500],
+            ms=round(reply.ms, 1) if reply else 0.0,
+            status=reply.status if reply else None,
+            curl=to_curl(body, self.row.base_url, path, key_variable="API_KEY" if self.row.key else ""),
+            answer=reply.text[:MAX_EVIDENCE] if reply else "",
+        )
+
+
+Verdict = tuple[Outcome, str]
+Judge = Callable[[Prober, Reply], Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One question: what to send, and how to judge the answer to it."""
+
+    name: str
+    title: str
+    path: str
+    body: Callable[[Prober], Json | None]
+    judge: Judge
+    needs_chat: bool = True
+
+    async def run(self, prober: Prober) -> Finding:
+        body = self.body(prober)
+        try:
+            reply = await prober.ask(self.path, body)
+        except httpx2.HTTPError as error:
+            outcome: Outcome = "unclear" if prober.facts.get("reached") else "no"
+            return prober.finding(self, outcome, f"{type(error).__name__}: {error}", self.path, body, None)
+        prober.facts["reached"] = True
+        outcome, detail = self.judge(prober, reply) if reply.ok else _refused(reply)
+        return prober.finding(self, outcome, detail, self.path, body, reply)
+
+
+def _refused(reply: Reply) -> Verdict:
+    body = reply.body
+    error = body.get("error", body.get("detail")) if isinstance(body, dict) else None
+    said = error.get("message") if isinstance(error, dict) else error
+    return ("unclear" if reply.status in TRANSIENT else "no"), f"{reply.status}: {said or reply.text[:200]}"
+
+
+def _choice(reply: Reply) -> Json:
+    choices = reply.body.get("choices") if isinstance(reply.body, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else {}
+    message = first.get("message") if isinstance(first, dict) else None
+    return message if isinstance(message, dict) else {}
+
+
+def _models(prober: Prober, reply: Reply) -> Verdict:
+    try:
+        found = read_models(reply.body)
+    except PatternError as error:
+        return "no", error.message
+    prober.facts["windows"] = {info.id: info.context_window for info in found}
+    return "yes", f"{len(found)} model{'' if len(found) == 1 else 's'}"
+
+
+def _chat(prober: Prober, reply: Reply) -> Verdict:
+    message = _choice(reply)
+    said = message.get("content") or message.get("reasoning_content") or message.get("reasoning")
+    prober.facts["chat"] = bool(message)
+    return ("yes", f"It said: {str(said)[:100]!r}") if said else ("unclear" if message else "no", "The answer holds no text.")
+
+
+def _deltas(reply: Reply) -> list[Json]:
+    choices = [event["choices"][0] for event in reply.events() if isinstance(event.get("choices"), list) and event["choices"]]
+    return [choice for choice in choices if isinstance(choice, dict)]
+
+
+def _stream(_prober: Prober, reply: Reply) -> Verdict:
+    deltas = _deltas(reply)
+    finished = any(choice.get("finish_reason") for choice in deltas)
+    if not deltas:
+        return "no", "It answered without streaming."
+    return ("yes" if finished else "unclear"), f"{len(deltas)} chunks, {'with' if finished else 'without'} a finish reason"
+
+
+def _stream_usage(_prober: Prober, reply: Reply) -> Verdict:
+    usage = next((event["usage"] for event in reply.events() if event.get("usage")), None)
+    return ("yes", f"{usage.get('total_tokens')} tokens") if isinstance(usage, dict) else ("unclear", "No usage came with the stream.")
+
+
+def _calls(reply: Reply) -> list[Json]:
+    calls = _choice(reply).get("tool_calls")
+    return [call.get("function") or {} for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+
+
+def _tools(_prober: Prober, reply: Reply) -> Verdict:
+    calls = _calls(reply)
+    if not calls:
+        return "unclear", "It took the tools and answered without calling one."
+    try:
+        arguments = json.loads(calls[0].get("arguments") or "")
+    except (ValueError, TypeError):
+        return "unclear", f"It called {calls[0].get('name')} with broken arguments."
+    return "yes", f"It called {calls[0].get('name')}({json.dumps(arguments)})"
+
+
+def _parallel(_prober: Prober, reply: Reply) -> Verdict:
+    calls = _calls(reply)
+    return ("yes", f"{len(calls)} calls at once") if len(calls) > 1 else ("unclear", f"{len(calls) or 'no'} call where two were asked for")
+
+
+def _schema(_prober: Prober, reply: Reply) -> Verdict:
+    try:
+        value = json.loads(str(_choice(reply).get("content")))
+    except ValueError:
+        return "unclear", "It took the schema and answered something else."
+    fits = isinstance(value, dict) and {"country", "capital"} == set(value)
+    return ("yes", json.dumps(value)[:100]) if fits else ("unclear", "Its JSON does not fit the schema.")
+
+
+def _taken(_prober: Prober, _reply: Reply) -> Verdict:
+    return "yes", "It was taken."
+
+
+def _embeddings(_prober: Prober, reply: Reply) -> Verdict:
+    data = reply.body.get("data") if isinstance(reply.body, dict) else None
+    vector = data[0].get("embedding") if isinstance(data, list) and data and isinstance(data[0], dict) else None
+    return ("yes", f"{len(vector)} dimensions") if isinstance(vector, list) and vector else ("no", "The answer holds no vector.")
+
+
+def _listed(_prober: Prober, reply: Reply) -> Verdict:
+    data = reply.body.get("data") if isinstance(reply.body, dict) else None
+    return ("yes", f"{len(data)} listed") if isinstance(data, list) else ("no", "No list came back.")
+
+
+def _embedding_body(prober: Prober) -> Json:
+    named = next((name for name, model in prober.row.models.items() if model.capabilities.get("embeddings")), prober.model)
+    return {"model": named, "input": ["ping"], "encoding_format": "float"}
+
+
+WEATHER = "What is the weather in Paris right now? Use the tool."
+TWO_CITIES = "What is the weather in Paris and in Rome right now? Call the tool for both cities at once."
+SAY_OK = "Say OK and nothing else."
+SHORT: Json = {"max_tokens": 64}
+NOTHING: Callable[[Prober], Json | None] = lambda _prober: None  # noqa: E731 - a value in the table below
+
+PROBES: tuple[Probe, ...] = (
+    Probe("models", "Reach and list models", "models", NOTHING, _models, needs_chat=False),
+    Probe("chat", "Chat", "chat/completions", lambda p: p.chat(SAY_OK, **SHORT), _chat, needs_chat=False),
+    Probe("stream", "Stream", "chat/completions", lambda p: p.chat(SAY_OK, stream=True, **SHORT), _stream),
+    Probe(
+        "stream_usage",
+        "Usage in the stream",
+        "chat/completions",
+        lambda p: p.chat(SAY_OK, stream=True, stream_options={"include_usage": True}, **SHORT),
+        _stream_usage,
+    ),
+    Probe("tools", "Tools", "chat/completions", lambda p: p.chat(WEATHER, tools=[TOOL], max_tokens=256), _tools),
+    Probe(
+        "parallel_tool_calls", "Parallel tools", "chat/completions", lambda p: p.chat(TWO_CITIES, tools=[TOOL], max_tokens=256), _parallel
+    ),
+    Probe(
+        "json_schema",
+        "JSON schema",
+        "chat/completions",
+        lambda p: p.chat("Which city is the capital of France?", response_format=SCHEMA, max_tokens=128),
+        _schema,
+    ),
+    Probe(
+        "developer_role",
+        "Role developer",
+        "chat/completions",
+        lambda p: {
+            **p.chat(SAY_OK, **SHORT),
+            "messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": SAY_OK}],
+        },
+        _taken,
+    ),
+    Probe("content_parts", "Content in parts", "chat/completions", lambda p: p.chat([{"type": "text", "text": SAY_OK}], **SHORT), _taken),
+    Probe("embeddings", "Embeddings", "embeddings", _embedding_body, _embeddings, needs_chat=False),
+    Probe("files", "Files", "files", NOTHING, _listed, needs_chat=False),
+    Probe("batches", "Batches", "batches", NOTHING, _listed, needs_chat=False),
+)
+OF_THE_MODEL = frozenset({"chat", "tools", "json_schema"})
+OF_THE_SERVER = frozenset({"stream_usage", "parallel_tool_calls", "developer_role", "content_parts", "files", "batches"})
+
+
+async def probe(row: BackendRow, model: str, on_finding: Callable[[Finding], Awaitable[None]]) -> list[Finding]:
+    """Run all probes against a server, one after the other; without chat, those that need it are left out."""
+    found: list[Finding] = []
+
+    async def keep(finding: Finding) -> None:
+        found.append(finding)
+        await on_finding(finding)
+
+    async with _client(row) as client:
+        prober = Prober(row, model, client)
+        for one in PROBES:
+            if one.needs_chat and not prober.facts.get("chat"):
+                await keep(Finding(one.name, one.title, "unclear", "Not asked: chat does not work."))
+            else:
+                await keep(await one.run(prober))
+    await keep(_window(prober))
+    return found
+
+
+def _window(prober: Prober) -> Finding:
+    """Only from what the server says itself: to find it by trial would cost as many tokens."""
+    listed = prober.facts.get("windows", {}).get(prober.model)
+    entered = prober.row.models[prober.model].window if prober.model in prober.row.models else None
+    if listed or entered:
+        return Finding("context_length", "Context length", "yes", f"{listed or entered} tokens, {'as listed' if listed else 'as entered'}")
+    return Finding("context_length", "Context length", "unclear", "The server does not say: enter it at the model, so that chats fit.")
+
+
+def learnt(findings: list[Finding], names: frozenset[str]) -> dict[str, bool]:
+    """The capabilities that are certain, for those names."""
+    return {finding.name: finding.outcome == "yes" for finding in findings if finding.name in names and finding.outcome != "unclear"}
+
+
+@asynccontextmanager
+async def _client(row: BackendRow) -> AsyncGenerator[httpx2.AsyncClient, None]:
+    """A client that may go where the live backend may, and nowhere else."""
+    from webapp.backends.runtime.connection_pools import builtin_transport
+    from webapp.patterns.http.transport import make_transport
+
+    transport = builtin_transport() if row.preset == "builtin" else make_transport(row.base_url)
+    async with httpx2.AsyncClient(transport=transport, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False) as client:
+        yield client

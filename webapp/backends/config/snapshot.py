@@ -1,0 +1,243 @@
+"""The configuration as plain values, loaded at once: what the registry decides by, without a query. Who may use what is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db.models import Prefetch
+
+from webapp.backends.config import limits
+from webapp.backends.config.addresses import with_key
+from webapp.backends.config.crypto import KeyLost
+from webapp.backends.config.limits import Limits
+from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Route, RouteStep
+from webapp.core import env
+from webapp.patterns.errors import ModelForbidden, ModelNotFound
+
+MidStream = Literal["stop", "restart", "continue"]
+
+
+class Person(Protocol):
+    """What the rules need to know of a user."""
+
+    pk: Any
+    is_superuser: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    name: str
+    window: int | None
+    capabilities: Mapping[str, bool]
+    prices: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRow:
+    """A backend as the registry builds it. `unusable` says why it must be skipped; empty when it may be used."""
+
+    id: int
+    name: str
+    preset: str
+    base_url: str
+    key: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    timeouts: tuple[float, float, float]
+    max_concurrency: int | None
+    prices: tuple[float, float] | None
+    model_prices: tuple[tuple[str, tuple[float, float]], ...]
+    capabilities: Mapping[str, bool]
+    unusable: str
+    models: Mapping[str, ModelRow] = field(compare=False)
+    """Not compared: a model more or less is no reason to open new connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    backend: int
+    model: str
+    first_token_timeout: float | None = None
+    idle_timeout: float | None = None
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    """A route. `allowed` are the ids of the users who may use it; None for everybody."""
+
+    name: str
+    description: str = ""
+    enabled: bool = True
+    mid_stream: MidStream = "stop"
+    hedge_ms: int | None = None
+    allowed: frozenset[int] | None = None
+    steps: tuple[StepRow, ...] = ()
+
+    def allows(self, user: Person | None) -> bool:
+        """Whether the user may pick it. None is Patchbay itself; administrators, who set the rules, may use all."""
+        return user is None or self.allowed is None or user.is_superuser or user.pk in self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All of it at one version; `backends` and `routes` in the order people gave them."""
+
+    version: int
+    backends: Mapping[int, BackendRow]
+    routes: Mapping[str, RouteRow]
+    limits: Limits = field(default_factory=Limits)
+
+    def plan(self, model: str, user: Person | None) -> RouteRow:
+        """The steps that a model name stands for: a route, `backend/model`, or a bare id that backends offer, in this order.
+
+        Raises `ModelForbidden` for what the user may not use by any name, `ModelNotFound` for the rest.
+        """
+        route = self.routes.get(model)
+        if route and route.enabled:
+            if not route.allows(user):
+                raise ModelForbidden(f"You may not use the model {model!r}: ask an administrator for access to this route.")
+            return route
+        steps = self._named(model) or self._bare(model)
+        allowed = tuple(step for step in steps if self._usable(user, step.backend)(step.model))
+        if allowed:
+            return RouteRow(name=model, steps=allowed)
+        if steps:
+            raise ModelForbidden(f"You may not use the model {model!r}: ask an administrator for access to its route.")
+        raise ModelNotFound(
+            f"The model {model!r} does not exist: no route, no backend/model and no model of an enabled backend has that name."
+        )
+
+    def _named(self, model: str) -> tuple[StepRow, ...]:
+        name, slash, rest = model.partition("/")
+        row = self.named(name) if slash and rest else None
+        return (StepRow(row.id, rest),) if row else ()
+
+    def _bare(self, model: str) -> tuple[StepRow, ...]:
+        return tuple(StepRow(row.id, model) for row in self.backends.values() if model in row.models and not row.unusable)
+
+    def named(self, name: str) -> BackendRow | None:
+        return next((row for row in self.backends.values() if row.name == name), None)
+
+    def _usable(self, user: Person | None, backend: int) -> Callable[[str], bool]:
+        """Which models of a backend the user may ask for directly.
+
+        A model behind restricted routes is open to those who may use one of the routes that lead to it. Servers know models by more names
+        than they list, so where a backend has a model that is closed to the user, only its listed models that are surely another stay open.
+        """
+        if user is None or user.is_superuser:
+            return lambda _model: True
+        opened, closed = self._behind(backend, user, allowed=True), self._behind(backend, user, allowed=False)
+        listed = self.backends[backend].models
+        known = closed <= {canonical(name) for name in listed}
+
+        def usable(model: str) -> bool:
+            name = canonical(model)
+            return name in opened or not closed or (known and model in listed and name not in closed)
+
+        return usable
+
+    def _behind(self, backend: int, user: Person, *, allowed: bool) -> set[str]:
+        """The models of a backend that routes lead to: routes the user may use (and enabled), or those the user may not."""
+        routes = (r for r in self.routes.values() if (r.enabled and r.allows(user) if allowed else not r.allows(user)))
+        return {canonical(step.model) for route in routes for step in route.steps if step.backend == backend}
+
+    def direct(self, user: Person | None) -> Iterator[tuple[BackendRow, ModelRow]]:
+        """Each listed model of each usable backend that the user may ask for as `backend/model`."""
+        for backend in self.backends.values():
+            if not backend.unusable:
+                usable = self._usable(user, backend.id)
+                yield from ((backend, model) for model in backend.models.values() if usable(model.name))
+
+
+def canonical(model: str) -> str:
+    """What all names have in common that a server takes for one model: case, and Ollama's `:latest`, make no difference."""
+    return model.lower().removesuffix(":latest")
+
+
+def version() -> int:
+    """The configuration's version: one read by primary key."""
+    return ConfigState.objects.filter(pk=1).values_list("version", flat=True).first() or 0
+
+
+def load() -> Snapshot:
+    """Read everything. The version is read first: a change in between makes the snapshot old, never wrongly new."""
+    number = version()
+    backends = Backend.objects.prefetch_related(Prefetch("offered", BackendModel.objects.order_by("id")))
+    routes = Route.objects.prefetch_related(
+        Prefetch("steps", RouteStep.objects.order_by("position", "id")), "allowed_users", "allowed_groups"
+    )
+    return Snapshot(number, {row.pk: _backend(row) for row in backends}, {row.name: _route(row) for row in routes}, limits.load())
+
+
+def load_health() -> dict[int, tuple[str, str]]:
+    """State and reason by backend id."""
+    return {row.backend_id: (row.state, row.why) for row in Health.objects.all()}
+
+
+def unusable(row: Backend) -> str:
+    """Why a backend must be skipped; empty when it may be used."""
+    if not row.enabled:
+        return "it is disabled"
+    if row.preset == "builtin" and not settings.PATCHBAY_BUILTIN:
+        return "PATCHBAY_BUILTIN is 0"
+    return _key(row)[1]
+
+
+def _backend(row: Backend) -> BackendRow:
+    key, _lost = _key(row)
+    models = {offer.name: _model(offer) for offer in row.offered.all()}
+    return BackendRow(
+        id=row.pk,
+        name=row.name,
+        preset=row.preset,
+        base_url=row.base_url,
+        key=key,
+        headers=with_key(row.headers, key),
+        timeouts=(row.connect_timeout, row.first_token_timeout, row.idle_timeout),
+        max_concurrency=row.max_concurrency,
+        prices=_prices(row),
+        model_prices=tuple((model.name, model.prices) for model in models.values() if model.prices),
+        capabilities=row.capabilities,
+        unusable=unusable(row),
+        models=models,
+    )
+
+
+def _key(row: Backend) -> tuple[str, str]:
+    """The key in plain text and why there is none: a lost key disables the backend, it is never replaced by anything else."""
+    if row.api_key_env:
+        value = env.text(row.api_key_env)
+        return value, "" if value else f"the environment variable {row.api_key_env} is not set"
+    try:
+        return row.api_key.reveal(), ""
+    except KeyLost as error:
+        return "", str(error)
+
+
+def _prices(row: Backend | BackendModel) -> tuple[float, float] | None:
+    if row.input_price is None and row.output_price is None:
+        return None
+    return float(row.input_price or 0), float(row.output_price or 0)
+
+
+def _model(row: BackendModel) -> ModelRow:
+    return ModelRow(row.name, row.context_window, row.capabilities, _prices(row))
+
+
+def _route(row: Route) -> RouteRow:
+    users, groups = list(row.allowed_users.all()), list(row.allowed_groups.all())
+    members = get_user_model().objects.filter(groups__in=groups).values_list("pk", flat=True) if groups else ()
+    steps = (StepRow(s.backend_id, s.model, s.first_token_timeout, s.idle_timeout, s.context_window) for s in row.steps.all())
+    return RouteRow(
+        name=row.name,
+        description=row.description,
+        enabled=row.enabled,
+        mid_stream=cast(MidStream, row.mid_stream),
+        hedge_ms=row.hedge_ms,
+        allowed=frozenset([*(user.pk for user in users), *members]) if row.restricted or users or groups else None,
+        steps=tuple(steps),
+    )

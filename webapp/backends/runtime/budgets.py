@@ -1,0 +1,74 @@
+"""Budgets: what users and groups spent this month, and the refusal when it is all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from django.db.models import Q, Sum
+
+from webapp.accounts.models import Budget
+from webapp.backends.models import Attempt, UsageDay
+from webapp.core.database import in_database
+from webapp.patterns.errors import BudgetSpent
+
+FRESH_SECONDS = 5
+
+
+class Spending:
+    """Says whether a user may still spend; asks the database at most every few seconds a user.
+
+    Args:
+        now: wall clock; months are calendar months in UTC.
+        monotonic: clock of the cache.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC), monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._monotonic = now, monotonic
+        self._known: dict[int, tuple[float, str]] = {}
+
+    async def check(self, user_id: int) -> None:
+        """Raise `BudgetSpent` when the user's budget, or that of one of the user's groups, is spent."""
+        until, problem = self._known.get(user_id, (0.0, ""))
+        if self._monotonic() >= until:
+            problem = await in_database(self._problem, user_id)
+            self._known[user_id] = (self._monotonic() + FRESH_SECONDS, problem)
+        if problem:
+            raise BudgetSpent(problem, retry_after=(self._next_month() - self._now()).total_seconds())
+
+    def lines(self, user_id: int) -> list[str]:
+        """For people: the budgets that hold for a user, and what is spent of each."""
+        return [f"Of {_whose(budget, 'your', 'the')}, {spent:.4f} is spent." for budget, spent in self._budgets(user_id)]
+
+    def _problem(self, user_id: int) -> str:
+        for budget, spent in self._budgets(user_id):
+            if budget.monthly is not None and spent >= budget.monthly:
+                day = f"{self._next_month():%-d %B}"
+                return f"{_whose(budget)} is spent. It starts anew on {day}; a manager or an administrator can raise it."
+        return ""
+
+    def _budgets(self, user_id: int) -> Iterator[tuple[Budget, Decimal]]:
+        mine = Q(user_id=user_id) | Q(group__user=user_id)
+        for budget in Budget.objects.filter(mine, monthly__isnull=False).select_related("user", "group"):
+            who = Q(user_id=user_id) if budget.user_id else Q(user__groups=budget.group_id)
+            kept = Attempt.objects.filter(who, created_at__gte=self._month())
+            added_up = UsageDay.objects.filter(who, day__gte=self._month().date())
+            yield budget, sum((rows.aggregate(cost=Sum("cost"))["cost"] or Decimal(0) for rows in (kept, added_up)), Decimal(0))
+
+    def _month(self) -> datetime:
+        return self._now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+    def _next_month(self) -> datetime:
+        first = self._month()
+        return first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+
+
+def _whose(budget: Budget, your: str = "Your", the: str = "The") -> str:
+    amount = "" if budget.monthly is None else f" ({budget.monthly.normalize():f})"
+    return (f"{your} monthly budget" if budget.group is None else f"{the} monthly budget of the group {budget.group.name}") + amount
+
+
+spending = Spending()
+"""The one of this process."""

@@ -1,0 +1,128 @@
+"""Live backends: one connection pool each for the life of the process, replaced when what it was built from changes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
+from webapp.patterns.errors import AllFailed, Unreachable
+from webapp.patterns.fallback.breakers import Breakers, MemoryBreakers
+
+if TYPE_CHECKING:
+    from webapp.patterns.fallback.chain import Chain, Step
+    from webapp.patterns.openai.backend import OpenAIBackend
+
+RETIRE_SECONDS = 900.0
+"""How long the old pool of a changed backend stays open for the streams that still run over it."""
+
+
+class Pools:
+    """The live backends of one event loop, by the row they were built from."""
+
+    def __init__(self) -> None:
+        self.breakers: Breakers = MemoryBreakers()
+        self._live: dict[int, tuple[BackendRow, OpenAIBackend]] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def backend(self, row: BackendRow) -> OpenAIBackend:
+        """The live backend of a row. Raises `Unreachable` where it may not be used."""
+        if row.unusable:
+            raise Unreachable(f"The backend {row.name} is not used: {row.unusable}.")
+        return self._kept(row)
+
+    def _kept(self, row: BackendRow) -> OpenAIBackend:
+        kept = self._live.get(row.id)
+        if kept and kept[0] == row:
+            return kept[1]
+        if kept:
+            self._retire(kept[1])
+        built = build(row)
+        self._live[row.id] = (row, built)
+        return built
+
+    def adopt(self, fresh: Snapshot) -> None:
+        """Let go of backends that are gone or changed."""
+        for key, (row, backend) in list(self._live.items()):
+            if fresh.backends.get(key) != row:
+                del self._live[key]
+                self._retire(backend)
+
+    def _retire(self, backend: OpenAIBackend) -> None:
+        task = asyncio.get_running_loop().create_task(_close_later(backend))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def chain(self, plan: RouteRow, snapshot: Snapshot) -> Chain:
+        """The steps of a plan as a chain; steps whose backend may not be used are passed over, with the reason in the trail."""
+        from webapp.patterns.fallback.chain import Chain
+
+        if not plan.steps:
+            raise AllFailed(f"The route {plan.name!r} has no steps yet: an administrator adds them in the configuration.")
+        return Chain(
+            plan.name,
+            [self._step(step, snapshot.backends[step.backend]) for step in plan.steps],
+            mid_stream=plan.mid_stream,
+            hedge_ms=plan.hedge_ms,
+            breakers=self.breakers,
+        )
+
+    def _step(self, step: StepRow, row: BackendRow) -> Step:
+        from webapp.patterns.fallback.chain import Step
+
+        model = row.models.get(step.model)
+        return Step(
+            self._kept(row),
+            step.model,
+            first_token_timeout=step.first_token_timeout,
+            idle_timeout=step.idle_timeout,
+            window=step.window or (model.window if model else None),
+            capabilities={**row.capabilities, **(model.capabilities if model else {})},
+            unusable=f"The backend is not used: {row.unusable}." if row.unusable else "",
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections, those of retired backends too."""
+        for task in list(self._retiring):
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await asyncio.gather(*(backend.aclose() for _row, backend in self._live.values()))
+        self._live.clear()
+
+
+async def _close_later(backend: OpenAIBackend) -> None:
+    try:
+        await asyncio.sleep(RETIRE_SECONDS)
+    finally:
+        await backend.aclose()
+
+
+def builtin_transport() -> httpx2.AsyncBaseTransport:
+    """The way to the built-in backend: HTTP, in process."""
+    from webapp.builtin.asgi import application
+    from webapp.builtin.transport import InProcess
+
+    return InProcess(application)
+
+
+def build(row: BackendRow) -> OpenAIBackend:
+    """A live backend of its own connections."""
+    from webapp.patterns.backend import Timeouts
+    from webapp.patterns.openai.attempt_recorder import Prices
+    from webapp.patterns.openai.backend import OpenAIBackend
+
+    connect, first_token, idle = row.timeouts
+    return OpenAIBackend(
+        row.name,
+        row.base_url,
+        api_key=row.key,
+        headers=dict(row.headers),
+        timeouts=Timeouts(connect=connect, first_token=first_token, idle=idle),
+        max_concurrency=row.max_concurrency,
+        prices=Prices(*row.prices) if row.prices else None,
+        model_prices={name: Prices(*prices) for name, prices in row.model_prices},
+        capabilities=dict(row.capabilities),
+        http_client=httpx2.AsyncClient(transport=builtin_transport()) if row.preset == "builtin" else None,
+    )

@@ -1,0 +1,127 @@
+"""Breakers across processes: each publishes what opened in it as rows, and cools what opened elsewhere. Rows change a few times a minute
+at most, so the database carries them; the breakers themselves are asked in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.utils import timezone
+
+from webapp.backends.models import Cooldown
+from webapp.patterns.fallback.breakers import Breakers, Health
+
+SLACK = timedelta(seconds=2)
+RESETS_KEPT = timedelta(minutes=1)
+MAX_KEY = 300
+"""Longer ones are of models that nobody has: each process learns that for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    key: str
+    until: datetime
+    why: str
+    reset_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Rows to write, keys whose row is to go, and the newest reset that was followed."""
+
+    opened: tuple[Row, ...]
+    closed: frozenset[str]
+    since: datetime | None
+
+
+class Exchange:
+    """What one process has published and learnt. `outgoing` and `take` touch memory only, `publish` the database only."""
+
+    def __init__(self, breakers: Breakers) -> None:
+        self.breakers = breakers
+        self._published: dict[str, datetime] = {}
+        self._learnt: set[str] = set()
+        self._since: datetime | None = None
+
+    def outgoing(self) -> Outgoing:
+        """What changed here since the last call."""
+        now = timezone.now()
+        own = {
+            key: health
+            for key, health in self.breakers.snapshot().items()
+            if key not in self._learnt and health.seconds > 0 and len(key) <= MAX_KEY
+        }
+        changed = {key: _row(key, health, now) for key, health in own.items() if not self._knows(key, health, now)}
+        gone = set(self._published) - set(own)
+        kept = {key: until for key, until in self._published.items() if key in own}
+        self._published = kept | {key: row.until for key, row in changed.items()}
+        return Outgoing(tuple(changed.values()), frozenset(gone), self._since)
+
+    def _knows(self, key: str, health: Health, now: datetime) -> bool:
+        known = self._published.get(key)
+        return known is not None and abs(known - now - timedelta(seconds=health.seconds)) < SLACK
+
+    def take(self, rows: Sequence[Row]) -> None:
+        """Follow what other processes published, and what an administrator reset since the last call."""
+        now = timezone.now()
+        open_ones = {row.key: row for row in rows if row.until > now}
+        self._reset([row for row in rows if row.reset_at])
+        for key in self._learnt - set(open_ones):
+            self.breakers.reset(key)
+        foreign = {key for key in open_ones if key not in self._published}
+        for key in foreign - self._learnt:
+            self.breakers.cool(key, (open_ones[key].until - now).total_seconds(), open_ones[key].why)
+        self._learnt = foreign
+
+    def _reset(self, rows: Sequence[Row]) -> None:
+        """Times are the database's rows', never compared with this machine's clock."""
+        stamps = [(row.reset_at, row.key) for row in rows if row.reset_at]
+        for stamp, key in stamps:
+            if self._since is not None and stamp > self._since:
+                self.breakers.reset(key)
+                self._published.pop(key, None)
+        self._since = max([stamp for stamp, _key in stamps] + [self._since or datetime.min.replace(tzinfo=UTC)])
+
+    def unpublished(self) -> None:
+        """The last rows could not be written: send all again."""
+        self._published = {}
+
+
+def _row(key: str, health: Health, now: datetime) -> Row:
+    return Row(key, now + timedelta(seconds=health.seconds), health.why[:500], None)
+
+
+def publish(news: Outgoing) -> None:
+    """Write what opened here and take away what closed here, and what a process left that ended. A reset that was not followed yet
+    is not written over."""
+    if news.opened:
+        Cooldown.objects.filter(until__lt=timezone.now() - RESETS_KEPT, reset_at=None).delete()
+    for row in news.opened:
+        ahead = {} if news.since is None else {"reset_at__gt": news.since}
+        if not Cooldown.objects.filter(key=row.key, reset_at__isnull=False, **ahead).exists():
+            Cooldown.objects.update_or_create(key=row.key, defaults={"until": row.until, "why": row.why, "reset_at": None})
+    if news.closed:
+        Cooldown.objects.filter(key__in=news.closed, reset_at=None).delete()
+
+
+def rows() -> list[Row]:
+    """All of them."""
+    return [Row(*values) for values in Cooldown.objects.values_list("key", "until", "why", "reset_at")]
+
+
+def reset(key: str) -> None:
+    """Have every process try a backend (with its models) again, from its next request on."""
+    now = timezone.now()
+    Cooldown.objects.filter(reset_at__lt=now - RESETS_KEPT).delete()
+    Cooldown.objects.filter(key__startswith=f"{key}/").update(until=now, reset_at=now)
+    Cooldown.objects.update_or_create(key=key, defaults={"until": now, "reset_at": now})
+
+
+def by_backend() -> dict[str, list[Row]]:
+    """What cools now, by the backend's name."""
+    found: dict[str, list[Row]] = {}
+    for row in rows():
+        if row.until > timezone.now():
+            found.setdefault(row.key.partition("/")[0], []).append(row)
+    return found

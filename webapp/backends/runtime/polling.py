@@ -1,0 +1,74 @@
+"""Asks backends without traffic for `GET /v1/models`, which costs nothing, so that their health is known before somebody needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from webapp.backends.models import Backend
+from webapp.backends.runtime import health, registry
+from webapp.core.background import run_tasks
+from webapp.core.database import in_database
+from webapp.patterns.errors import BackendError, PatternError, TimedOut
+
+WAKE_SECONDS = 5.0
+QUIET = timedelta(seconds=30)
+PATIENCE_SECONDS = 5.0
+
+
+@asynccontextmanager
+async def service() -> AsyncGenerator[None, None]:
+    """The background service."""
+    async with run_tasks(health=_forever):
+        yield
+
+
+async def _forever() -> None:
+    while True:
+        await poll(quiet=QUIET)
+        await asyncio.sleep(WAKE_SECONDS)
+
+
+async def poll(*, quiet: timedelta) -> None:
+    """Ask every backend that nothing was heard of for `quiet`, all at once."""
+    due = await in_database(health.claim_due, older_than=quiet)
+    await asyncio.gather(*(look_at(pk) for pk in due))
+
+
+async def look_at(pk: int) -> bool:
+    """Ask one backend for its models and keep what that says of its health; whether it is up."""
+    from webapp.patterns.openai.backend import warm_up
+
+    await warm_up()  # its first time takes long, and is not the server's fault
+    begun = time.monotonic()
+    error = await _ask(pk)
+    latency = (time.monotonic() - begun) * 1000
+    # A server without a list of models answers 404 or 501 there, and is up all the same.
+    up = error is None or not (error.counts or error.flag) or error.status == 501
+    await in_database(_keep, pk, up=up, error=error, latency=latency)
+    return up
+
+
+async def _ask(pk: int) -> BackendError | None:
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await (await registry.backend(pk)).models()
+    except TimeoutError:
+        return TimedOut(f"no answer within {PATIENCE_SECONDS:.0f} s")
+    except BackendError as error:
+        return error
+    except PatternError as error:
+        return BackendError(error.message)
+    return None
+
+
+def _keep(pk: int, *, up: bool, error: BackendError | None, latency: float) -> None:
+    backend = Backend.objects.filter(pk=pk).first()
+    if backend is None:
+        return
+    health.keep(backend=backend, up=up, why="" if up or error is None else error.message, latency_ms=latency if up else None)
+    if error is not None:  # an answer takes no flag off: many servers list their models to anybody
+        health.set_flag(backend=backend, error=type(error), why=error.message)

@@ -1,0 +1,287 @@
+"""From a model name to a live chain of backends, without a query on the way.
+
+Each process keeps one connection pool a backend for its life and a snapshot of the configuration. A change raises the configuration's
+version (signals.py); every process compares it each `CHECK_SECONDS`, so that a change is seen everywhere within 5 s, and at once where it
+was made. Connections belong to an event loop, so the state is kept by loop: the server has one, a command makes its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
+
+from django.db import Error
+
+from webapp.backends.config import snapshot
+from webapp.backends.config.snapshot import Person, RouteRow, Snapshot
+from webapp.backends.runtime import connection_pools, cooldowns
+from webapp.backends.runtime.attempt_recorder import Origin, Recorder
+from webapp.backends.runtime.budgets import spending
+from webapp.backends.runtime.cooldowns import Exchange, Outgoing, Row
+from webapp.core.background import run_tasks
+from webapp.core.database import in_database
+from webapp.patterns.errors import ModelNotFound
+from webapp.patterns.types import AttemptLog
+
+if TYPE_CHECKING:
+    from webapp.patterns.fallback.chain import Chain
+    from webapp.patterns.openai.backend import OpenAIBackend
+
+logger = logging.getLogger("patchbay.backends")
+CHECK_SECONDS = 2.0
+MAX_CHAINS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A model name that a user may pick. `window` in tokens where known; `up` by what is known of the health of its backends."""
+
+    name: str
+    kind: Literal["route", "model"]
+    description: str = ""
+    window: int | None = None
+    up: bool = True
+    chat: bool = True
+    embeddings: bool = False
+
+
+class Registry:
+    """The live state of one event loop."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+        self.health: dict[int, tuple[str, str]] = {}
+        self._snapshot: Snapshot | None = None
+        self._checked = float("-inf")
+        self._changes = 0
+        self._changes_seen = -1
+        self._serviced = False
+        self._pools = connection_pools.Pools()
+        self._chains: dict[tuple[str, Any, bool], Chain] = {}
+        self._exchange = Exchange(self._pools.breakers)
+        self._lock = asyncio.Lock()
+
+    def stale(self) -> None:
+        """Compare versions before the next use."""
+        self._changes += 1
+
+    async def snapshot(self) -> Snapshot:
+        """The configuration as of some `CHECK_SECONDS` ago. A database that is away leaves the last one in force.
+
+        Where the service runs, it does the comparing: no request waits for a slow database.
+        """
+        if self._serviced and self._snapshot is not None and self._changes_seen == self._changes:
+            return self._snapshot
+        return await self.refresh(max_age=CHECK_SECONDS)
+
+    async def refresh(self, *, max_age: float = 0.0) -> Snapshot:
+        """The configuration, compared with the database's unless that was done within `max_age` seconds."""
+        if self._snapshot is None or self._is_old(max_age):
+            async with self._lock:
+                if self._snapshot is None or self._is_old(max_age):
+                    self._snapshot = await self._check()
+        return self._snapshot
+
+    def _is_old(self, max_age: float) -> bool:
+        return self._changes_seen != self._changes or time.monotonic() - self._checked > max_age
+
+    async def _check(self) -> Snapshot:
+        begun, changes = time.monotonic(), self._changes
+        try:
+            fresh, self.health, cooling = await in_database(_read, self._snapshot, self._exchange.outgoing())
+            self._exchange.take(cooling)
+        except Error as error:
+            if self._snapshot is None:
+                raise
+            logger.error("The database is away, the configuration stays as it was: %s", error)  # noqa: TRY400 - every few seconds
+            self._exchange.unpublished()
+            fresh = self._snapshot
+        if fresh is not self._snapshot:
+            self._pools.adopt(fresh)
+            self._chains.clear()
+        self._checked, self._changes_seen = begun, changes  # a change meanwhile leaves it old
+        return fresh
+
+    async def resolve(self, model: str, user: Person | None) -> Chain:
+        """As `resolve` below, budgets aside. A chain has no state of its own: one serves all until the configuration changes."""
+        snapshot = await self.snapshot()
+        key = (model, user and user.pk, user is None or user.is_superuser)
+        chain = self._chains.get(key)
+        if chain is None:
+            chain = self._pools.chain(snapshot.plan(model, user), snapshot)
+            if len(self._chains) >= MAX_CHAINS:  # callers make up names
+                self._chains.clear()
+            self._chains[key] = chain
+        return chain
+
+    async def backend(self, key: int | str) -> OpenAIBackend:
+        current = await self.snapshot()
+        row = current.backends.get(key) if isinstance(key, int) else current.named(key)
+        if row is None:
+            raise ModelNotFound(f"There is no backend {key!r}.")
+        return self._pools.backend(row)
+
+    @asynccontextmanager
+    async def refresh_loop(self) -> AsyncGenerator[None, None]:
+        """Compare versions and write attempts behind until the end."""
+        async with run_tasks(configuration=self._keep_fresh), self.recorder.running():
+            yield
+
+    async def _keep_fresh(self) -> None:
+        self._serviced = True
+        try:
+            while True:
+                await self.refresh()
+                await asyncio.sleep(CHECK_SECONDS * 0.75)
+        finally:
+            self._serviced = False  # however it ends: requests compare for themselves from then on
+
+    async def aclose(self) -> None:
+        await self.recorder.flush()
+        await self._pools.aclose()
+
+
+def _read(known: Snapshot | None, news: Outgoing) -> tuple[Snapshot, dict[int, tuple[str, str]], list[Row]]:
+    """The snapshot, a new one where the version has changed, the health of all backends, and what cools in any process."""
+    cooldowns.publish(news)
+    same = known is not None and snapshot.version() == known.version
+    return (known if known is not None and same else snapshot.load()), snapshot.load_health(), cooldowns.rows()
+
+
+_registries: WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = WeakKeyDictionary()
+_registries_lock = threading.Lock()
+"""Loops come and go in threads of their own (jobs.py)."""
+
+
+def current() -> Registry:
+    """The registry of the running event loop."""
+    loop = asyncio.get_running_loop()
+    found = _registries.get(loop)
+    if found is None:
+        with _registries_lock:
+            found = _registries[loop] = Registry()
+    return found
+
+
+def stale() -> None:
+    """The configuration has changed here: look again before the next use. Safe from any thread."""
+    with _registries_lock:
+        registries = list(_registries.values())
+    for registry in registries:
+        registry.stale()
+
+
+async def resolve(model: str, *, user: Person | None) -> Chain:
+    """The chain that a model name stands for: a route, then `backend/model`, then a bare id that enabled backends offer.
+
+    `user` None is Patchbay itself, which may use all. Raises `ModelNotFound`, or `ModelForbidden` when the user may not use it by any name,
+    or `BudgetSpent`.
+    """
+    chain = await current().resolve(model, user)
+    if user is not None:
+        await spending.check(user.pk)
+    return chain
+
+
+async def backend(key: int | str) -> OpenAIBackend:
+    """The live backend of an id or a name, for what is no completion: models, files, batches, probes. Raises `ModelNotFound`,
+    or `Unreachable` when it is disabled or its key is lost."""
+    return await current().backend(key)
+
+
+async def offered(user: Person | None) -> list[Offered]:
+    """What the user may pick: routes in their order, then each usable backend's models as `backend/model`."""
+    registry = current()
+    known = await registry.snapshot()
+    routes = [_offered_route(registry, known, route) for route in known.routes.values() if route.enabled and route.allows(user)]
+    models = [
+        Offered(
+            name=f"{row.name}/{model.name}",
+            kind="model",
+            window=model.window,
+            up=_up(registry, row.id),
+            chat=model.capabilities.get("chat", True),
+            embeddings=model.capabilities.get("embeddings", False),
+        )
+        for row, model in known.direct(user)
+    ]
+    return routes + models
+
+
+def _offered_route(registry: Registry, known: Snapshot, route: RouteRow) -> Offered:
+    steps = [(step, known.backends[step.backend]) for step in route.steps]
+    models = [row.models.get(step.model) for step, row in steps]
+    windows = [step.window or (model.window if model else None) for (step, _), model in zip(steps, models, strict=True)]
+    return Offered(
+        name=route.name,
+        kind="route",
+        description=route.description,
+        window=max((window for window in windows if window), default=None),
+        up=any(not row.unusable and _up(registry, row.id) for _, row in steps),
+        chat=any(model is None or model.capabilities.get("chat", True) for model in models),
+        embeddings=any(model is not None and model.capabilities.get("embeddings", False) for model in models),
+    )
+
+
+def _up(registry: Registry, backend_id: int) -> bool:
+    return registry.health.get(backend_id, ("unknown", ""))[0] != "down"
+
+
+def record(
+    trail: AttemptLog,
+    *,
+    request_id: uuid.UUID | str,
+    source: str,
+    user_id: int | None,
+    token_id: int | None = None,
+    route: str,
+    endpoint: str = "chat/completions",
+) -> None:
+    """Keep the attempts of a finished request: queued here, written behind in bulk. Never blocks, never raises for the database."""
+    request_id = request_id if isinstance(request_id, uuid.UUID) else uuid.UUID(request_id)
+    recording(source=source, user_id=user_id, token_id=token_id, route=route, endpoint=endpoint)(trail, request_id)
+
+
+def recording(
+    *, source: str, user_id: int | None, token_id: int | None = None, route: str, endpoint: str
+) -> Callable[[AttemptLog, uuid.UUID], None]:
+    """`record` for the many requests of one origin on this event loop."""
+    return functools.partial(current().recorder.put, Origin.clean(source, user_id, token_id, route, endpoint))
+
+
+async def reset_breaker(name: str) -> None:
+    """Try a backend again with the next request, here at once and in other processes within seconds."""
+    await in_database(cooldowns.reset, name)
+    current().stale()
+
+
+async def flush() -> None:
+    """Write what `record` has queued: for processes that end (workers, commands)."""
+    await current().recorder.flush()
+
+
+async def aclose() -> None:
+    """Write what is queued and close all connections of this event loop."""
+    with _registries_lock:
+        registry = _registries.pop(asyncio.get_running_loop(), None)
+    if registry:
+        await registry.aclose()
+
+
+@asynccontextmanager
+async def service() -> AsyncGenerator[None, None]:
+    """The background service: keeps the snapshot fresh, so that no request waits for the check, and writes attempts behind."""
+    try:
+        async with current().refresh_loop():
+            yield
+    finally:
+        await aclose()

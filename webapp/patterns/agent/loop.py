@@ -1,0 +1,322 @@
+"""The multi-turn tool loop: ask, run the tools that the model calls, ask again, until it answers or a limit says stop.
+
+    async with aclosing(agent.run(backend, request, registry)) as events:
+        async for event in events: ...
+
+Each step is an event, so that a page can show it; the last one is `Finished`. Whatever ends the loop, the messages it made are a
+conversation that any server accepts: every tool call has its reply, right after it. Closing the generator closes the upstream and cancels
+the tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from webapp.patterns.agent.events import (
+    AgentResult,
+    ApprovalAsked,
+    Event,
+    Finished,
+    Limits,
+    Reason,
+    Text,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+)
+from webapp.patterns.agent.tools import ToolContext, ToolRegistry, ToolResult, parse_arguments
+from webapp.patterns.backend import Backend
+from webapp.patterns.context.history_repair import repair, reply, with_valid_calls
+from webapp.patterns.streaming import Accumulator
+from webapp.patterns.types import AttemptLog, Message, Request, ToolCall, Usage
+
+__all__ = [
+    "ApprovalAsked", "Event", "Finished", "Limits", "Reason", "AgentResult", "Text", "ToolFinished", "ToolStarted", "TurnFinished",
+    "complete", "repair", "run",
+]  # fmt: skip
+
+logger = logging.getLogger("patchbay.agent")
+
+T = TypeVar("T")
+Approve = Callable[[ToolCall], Awaitable[bool]]
+Fit = Callable[[list[Message]], Awaitable[list[Message]]]
+
+DECLINED = "The user declined this call. Do not make it again unless the user asks for it."
+UNDECIDED = "This call needs approval, and nobody gave it. Do not make it again unless the user asks for it."
+UNRUN: dict[str, str] = {
+    "length": "[This call was not run: the answer was cut off inside it (finish_reason: length).]",
+    "content_filter": "[This call was not run: the content filter ended the answer.]",
+    "turns": "[This call was not run: the limit of turns was reached.]",
+    "tokens": "[This call was not run: the limit of tokens was reached.]",
+}
+CHARS_A_TOKEN = 4
+"""A rough guess, used for the token limit alone, and only when a backend reports no usage."""
+
+
+async def run(
+    backend: Backend,
+    request: Request,
+    tools: ToolRegistry,
+    *,
+    limits: Limits | None = None,
+    approve: Approve | None = None,
+    trail: AttemptLog | None = None,
+    context: ToolContext | None = None,
+    fit: Fit | None = None,
+) -> AsyncGenerator[Event, None]:
+    """Hold the conversation of `request` until the model answers without calling a tool, or a limit is reached.
+
+    Args:
+        tools: the ones on offer, no others are run; give `registry.only(names)` where a user may not use all.
+        approve: asked before a tool that acts; without it such tools are declined.
+        fit: makes the conversation fit the window, before each turn.
+
+    Raises:
+        BackendError, ChainError: the backend failed; the turns before it were whole, as their `TurnFinished` said.
+    """
+    loop = _Loop(backend, request, tools, limits or Limits(), approve, trail or AttemptLog(), context or ToolContext(), fit)
+    with loop.deadline:
+        while not loop.reason:
+            async with aclosing(loop.turn()) as events:
+                async for event in events:
+                    yield event
+    yield Finished(loop.result())
+
+
+async def complete(backend: Backend, request: Request, tools: ToolRegistry, **options: Any) -> AgentResult:
+    """`run` for whoever wants the end alone."""
+    async with aclosing(run(backend, request, tools, **options)) as events:
+        async for event in events:
+            last = event
+    assert isinstance(last, Finished)
+    return last.result
+
+
+class _OutOfTimeError(Exception):
+    """The loop's wall clock ran out; never leaves this file."""
+
+
+class _Deadline:
+    """Ends whatever is in `wait` when the time is over. One timer for the whole loop, so that a packet costs next to nothing."""
+
+    def __init__(self, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._at = self._loop.time() + seconds
+        self._waiting: asyncio.Task[Any] | None = None
+        self._passed = False
+
+    def __enter__(self) -> None:
+        self._timer = self._loop.call_at(self._at, self._expire)
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    @property
+    def left(self) -> float:
+        return self._at - self._loop.time()
+
+    def check(self) -> None:
+        if self._passed:
+            raise _OutOfTimeError
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        task = asyncio.current_task()
+        assert task
+        others = task.cancelling()
+        self._waiting = task
+        try:
+            return await awaitable
+        except asyncio.CancelledError:
+            # Ours alone, or somebody else's as well: then theirs goes on.
+            if self._passed and task.uncancel() <= others:
+                raise _OutOfTimeError from None
+            raise
+        finally:
+            self._waiting = None
+
+    def _expire(self) -> None:
+        self._passed = True
+        if self._waiting:
+            self._waiting.cancel()
+
+
+@dataclass(slots=True)
+class _Loop:
+    """The state of one run."""
+
+    backend: Backend
+    request: Request
+    tools: ToolRegistry
+    limits: Limits
+    approve: Approve | None
+    trail: AttemptLog
+    context: ToolContext
+    fit: Fit | None
+    deadline: _Deadline = field(init=False)
+    parallel: asyncio.Semaphore = field(init=False)
+    reason: Reason | None = None
+    turns: int = 0
+    usage: Usage = field(default_factory=Usage)
+    finish_reason: str = ""
+    text: str = ""
+    history: list[Message] = field(init=False)
+    messages: list[Message] = field(default_factory=list)
+    seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.deadline = _Deadline(self.limits.max_seconds)
+        self.parallel = asyncio.Semaphore(self.limits.max_parallel)
+        self.history = repair(self.request.messages)
+        if len(self.tools):
+            self.request = self.request.with_options(tools=self.tools.schemas())
+
+    async def turn(self) -> AsyncGenerator[Event, None]:
+        """One answer of the model, and the tools it calls."""
+        self.turns += 1
+        said = Accumulator()
+        async with aclosing(self._listen(said)) as texts:
+            async for text in texts:
+                yield text
+        calls = said.tool_calls
+        self._note(said)
+        replies: list[Message] = []
+        if calls and self.reason in UNRUN:
+            replies = [reply(call.id, UNRUN[self.reason]) for call in calls]
+        elif calls and not self.reason:
+            async with aclosing(self._run_calls(calls, replies)) as events:
+                async for event in events:
+                    yield event
+        message = self._message(said, calls=bool(replies))
+        self.messages += [message, *replies]
+        yield TurnFinished(self.turns, message, tuple(replies), self.finish_reason, said.usage)
+
+    def result(self) -> AgentResult:
+        assert self.reason
+        return AgentResult(self.reason, self.text, self.messages, self.finish_reason, self.turns, self.usage, self.trail)
+
+    async def _listen(self, said: Accumulator) -> AsyncGenerator[Text, None]:
+        try:
+            self.deadline.check()
+            conversation = [*self.history, *self.messages]
+            if self.fit:
+                conversation = await self.deadline.wait(self.fit(conversation))
+            stream = self.backend.stream(self.request.with_messages(conversation), trail=self.trail)
+            async with aclosing(stream):
+                while packet := await self.deadline.wait(anext(stream, None)):
+                    said.add_packet(packet)
+                    yield Text(packet.deltas, packet.switch)
+                    self.deadline.check()
+        except _OutOfTimeError:
+            self.reason = "seconds"
+
+    def _note(self, said: Accumulator) -> None:
+        """Take down what a turn came to, and whether the loop ends with it."""
+        self.text, self.finish_reason = said.text, said.finish_reason
+        self.usage += said.usage or Usage()
+        if not self.reason:
+            self.reason = self._end(said)
+
+    def _end(self, said: Accumulator) -> Reason | None:
+        # finish_reason is believed where it says that the answer was cut, never where it says whether there are calls.
+        match said.finish_reason:
+            case "length":
+                return "length"
+            case "content_filter":
+                return "content_filter"
+        if said.tool_calls:
+            return self._limit(said)
+        if said.refusal:
+            return "refused"
+        return "answered" if said.text else "empty"
+
+    def _limit(self, said: Accumulator) -> Reason | None:
+        if self.turns >= self.limits.max_turns:
+            return "turns"
+        if self.limits.max_tokens is not None and self._tokens(said) >= self.limits.max_tokens:
+            return "tokens"
+        return None
+
+    def _tokens(self, said: Accumulator) -> int:
+        if said.usage is None:
+            read = sum(len(str(message.get("content") or "")) for message in [*self.history, *self.messages])
+            wrote = len(said.text) + sum(len(call.arguments) for call in said.tool_calls)
+            self.usage += Usage(read // CHARS_A_TOKEN, wrote // CHARS_A_TOKEN)
+        return self.usage.total_tokens
+
+    def _message(self, said: Accumulator, *, calls: bool) -> Message:
+        """The assistant's message, without calls that have no replies (those of an answer that ran out of time)."""
+        message = said.message()
+        if not calls and message.pop("tool_calls", None):
+            message["content"] = said.text  # null only stands beside calls
+        return with_valid_calls(message) if "tool_calls" in message else message
+
+    async def _run_calls(self, calls: Sequence[ToolCall], replies: list[Message]) -> AsyncGenerator[Event, None]:
+        """Run the calls side by side; events as they come, `replies` filled in the calls' order."""
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+        results = asyncio.gather(*(self._run_call(call, position, events.put_nowait) for position, call in enumerate(calls)))
+        results.add_done_callback(lambda _: events.put_nowait(None))
+        try:
+            while event := await events.get():
+                yield event
+        finally:
+            results.cancel()
+        for call, result in zip(calls, await results, strict=True):
+            replies.append(reply(call.id, self._with_warning(call, result.text)))
+        if self.deadline.left <= 0:
+            self.reason = "seconds"
+
+    async def _run_call(self, call: ToolCall, position: int, emit: Callable[[Event], None]) -> ToolResult:
+        started = asyncio.get_running_loop().time()
+        if position >= self.limits.max_calls:
+            result = ToolResult(f"[This call was not run: at most {self.limits.max_calls} run in one turn.]", "not_run")
+        else:
+            async with self.parallel:
+                declined = await self._declined(call, emit)
+                started = asyncio.get_running_loop().time()
+                result = declined or await self._called(call, emit)
+        emit(ToolFinished(call, result.text, result.fault, (asyncio.get_running_loop().time() - started) * 1000))
+        return result
+
+    async def _called(self, call: ToolCall, emit: Callable[[Event], None]) -> ToolResult:
+        emit(ToolStarted(call))
+        return await self.tools.call(call.name, call.arguments, self.context, seconds=self.deadline.left)
+
+    async def _declined(self, call: ToolCall, emit: Callable[[Event], None]) -> ToolResult | None:
+        """None when the call may run, else what the model is told."""
+        tool = self.tools.get(call.name)
+        if not tool or not tool.acts:
+            return None
+        if not self.approve:
+            return ToolResult(UNDECIDED, "declined")
+        emit(ApprovalAsked(call))
+        try:
+            async with asyncio.timeout(self.deadline.left):
+                return None if await self.approve(call) else ToolResult(DECLINED, "declined")
+        except TimeoutError:
+            return ToolResult(UNDECIDED, "declined")
+        except Exception as error:  # the caller's code; without a yes the tool does not run
+            logger.warning("the approval hook failed", exc_info=error)
+            return ToolResult(UNDECIDED, "declined")
+
+    def _with_warning(self, call: ToolCall, result: str) -> str:
+        """The result, with a word to a model that goes in circles; ends the loop when it does not listen."""
+        key = (call.name, _canonical(call.arguments), result)
+        self.seen[key] += 1
+        times = self.seen[key]
+        if times >= self.limits.max_repeats:
+            self.reason = "stuck"
+        if times == 1:
+            return result
+        return f"{result}\n\n[You have made this same call {times} times, with this same result. Do something else, or answer.]"
+
+
+def _canonical(arguments: str) -> str:
+    parsed = parse_arguments(arguments)
+    return json.dumps(parsed, sort_keys=True)

@@ -1,0 +1,110 @@
+"""Shorten messages that must be sent and are too long: the longest texts lose their middle, and say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from webapp.patterns.errors import InputError
+from webapp.patterns.tokens.counting import Counter, MessageCounter
+from webapp.patterns.types import Message
+
+MARKER = "\n[… {} tokens left out …]\n"
+MEDIA_MARKER = "left out: it does not fit into the context window]"
+_MARKER_TOKENS = 16
+_LEAST = 24
+"""Tokens of a text below which cutting it makes no sense."""
+_ENOUGH = 256
+"""Tokens that each text should keep; images, and then instructions, go before less is left."""
+
+
+def cut_text(text: str, limit: int, counter: Counter) -> str:
+    """`text` in at most `limit` tokens: two thirds from its beginning, one from its end, and a marker between them."""
+    tokens = counter.encode(text)
+    keep = limit - _MARKER_TOKENS
+    while len(tokens) > limit and keep > 0:
+        head = keep * 2 // 3
+        tail = keep - head
+        short = counter.decode(tokens[:head]) + MARKER.format(len(tokens) - keep) + counter.decode(tokens[len(tokens) - tail :])
+        over = len(counter.encode(short)) - limit
+        if over <= 0:
+            return short
+        keep -= over
+    return text if len(tokens) <= limit else counter.decode(tokens[: max(0, limit)])
+
+
+def cut_down(messages: Mapping[int, Message], allowed: int, counting: MessageCounter) -> tuple[dict[int, Message], list[int]]:
+    """The messages cut so that they take at most `allowed` tokens, and the keys of those that were cut.
+
+    Texts other than instructions go first, then images and files, then instructions; the longest texts always lose most.
+
+    Raises:
+        InputError: not even that is enough.
+    """
+    for least, prepare, instructions in ((_ENOUGH, _as_is, False), (_ENOUGH, _without_media, False), (_LEAST, _without_media, True)):
+        prepared = {key: prepare(message) for key, message in messages.items()}
+        lengths = [
+            counting.text(text) for message in prepared.values() if _may_cut(message, instructions=instructions) for text in _texts(message)
+        ]
+        total = sum(counting.messages(prepared.values()))
+        level = _level(lengths, allowed - total + sum(lengths))
+        if level >= least:
+            cut = {
+                key: _cut_message(message, level, counting.counter) if _may_cut(message, instructions=instructions) else message
+                for key, message in prepared.items()
+            }
+            return cut, [key for key, message in cut.items() if message != messages[key]]
+    raise InputError(
+        f"What must be sent does not fit: tools and messages that must stay leave {max(0, allowed)} tokens of the context window for the "
+        "conversation. Use a model with a larger window, fewer tools, or reserve less for the answer.",
+        param="messages",
+        code="context_length_exceeded",
+    )
+
+
+def _level(lengths: Sequence[int], room: int) -> int:
+    """The length to which texts must be cut so that together they take at most `room`: the shorter ones keep all they have.
+
+    Where all of them fit, no text is longer; -1 where there is no room at all.
+    """
+    for done, length in enumerate(sorted(lengths)):
+        share = room // (len(lengths) - done)
+        if length > share:
+            return share
+        room -= length
+    return max([_ENOUGH, *lengths]) if room >= 0 else -1
+
+
+def _may_cut(message: Message, *, instructions: bool) -> bool:
+    return instructions or message["role"] not in {"system", "developer"}
+
+
+def _texts(message: Message) -> list[str]:
+    content = message.get("content")
+    if isinstance(content, str):
+        return [content]
+    return [part["text"] for part in content or () if isinstance(part.get("text"), str)]
+
+
+def _as_is(message: Message) -> Message:
+    return message
+
+
+def _without_media(message: Message) -> Message:
+    content = message.get("content")
+    if not isinstance(content, list) or all("text" in part for part in content):
+        return message
+    return {**message, "content": [part if "text" in part else _placeholder(part) for part in content]}
+
+
+def _placeholder(part: Message) -> Message:
+    return {"type": "text", "text": f"[{str(part.get('type', 'part')).removesuffix('_url')} {MEDIA_MARKER}"}
+
+
+def _cut_message(message: Message, limit: int, counter: Counter) -> Message:
+    content = message.get("content")
+    if isinstance(content, str):
+        return {**message, "content": cut_text(content, limit, counter)}
+    if not content:
+        return message
+    parts = [{**part, "text": cut_text(part["text"], limit, counter)} if isinstance(part.get("text"), str) else part for part in content]
+    return {**message, "content": parts}

@@ -1,0 +1,235 @@
+"""Ordered backends that answer as one: what each failure leads to is the table below (and in docs).
+
+| failure                       | then                                                                                           |
+|-------------------------------|------------------------------------------------------------------------------------------------|
+| Unreachable                   | next step; counts against the backend                                                          |
+| TimedOut, ServerFailed, BadAnswer | next step; counts against backend and model                                                |
+| RateLimited                   | next step; the model cools for Retry-After; on the last step, wait where the budget allows     |
+| QuotaExhausted, AuthenticationFailed | next step; the whole backend cools long; flagged                                        |
+| ModelMissing                  | next step; the model cools                                                                     |
+| ContextOverflow               | next step with a larger window; else cut once and try again                                    |
+| CapabilityMissing             | next capable step                                                                              |
+| Conflict                      | once more, then next                                                                           |
+| RequestRejected               | to the caller                                                                                  |
+| StreamBroken                  | the mid-stream policy                                                                          |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
+from typing import Literal
+
+from webapp.patterns import errors
+from webapp.patterns.fallback.breakers import Breakers
+from webapp.patterns.fallback.execution import ChainExecution, Flag, Step, StepCall, Truncate
+from webapp.patterns.streaming import Accumulator
+from webapp.patterns.types import AttemptLog, ModelInfo, Request, Response, StreamChunk
+
+__all__ = ["Chain", "MidStream", "Step"]
+
+MidStream = Literal["stop", "restart", "continue"]
+RESERVE = 1024
+"""Tokens kept free for the answer where the request does not say how long it may be."""
+GO_ON = "Your answer was cut off. Continue it exactly where it stopped: repeat nothing, and do not comment on the interruption."
+
+
+async def cut_to_window(request: Request, window: int | None, model: str) -> Request | None:
+    """Leave out the oldest turns (`patterns.context`) so that a conversation that a server found too long fits.
+
+    A window that is unknown, or by our count already holds the conversation, is taken as three quarters of what was too long.
+    """
+    from webapp.patterns.context.fitting import afit
+
+    messages = request.messages
+    if not messages:
+        return None
+    tools = request.body.get("tools") or ()
+    before = (await afit(messages, window=None, model=model, tools=tools)).report.before
+    window = min(window or before, before) * 3 // 4 if not window or before <= window else window
+    wanted = request.body.get("max_completion_tokens") or request.body.get("max_tokens")
+    reserve = min(wanted if isinstance(wanted, int) and wanted > 0 else RESERVE, window // 2)
+    try:
+        fitted = await afit(messages, window=window, reserve=reserve, model=model, tools=tools)
+    except errors.InputError:
+        return None
+    return None if fitted.report.untouched else request.with_messages(fitted.messages)
+
+
+class Chain:
+    """A Backend over ordered steps, with one retry loop for all of them.
+
+    Args:
+        name: the model name that callers use.
+        steps: tried in order; at least one.
+        breakers: shared by all chains of the process.
+        mid_stream: what to do when a stream breaks after its first content: "stop" raises `StreamBroken`; "restart" begins anew on the next
+            step; "continue" has the next step go on from the partial answer (never once a tool call has begun). The consumer is told by
+            `Packet.switch`, once another step speaks: where none does, the partial answer stands and `StreamBroken` is raised.
+        hedge_ms: start the next step when no content came for so long; the first to speak wins, the others are closed.
+        budget_seconds: how long a request may wait for a step that is rate limited, in all.
+        truncate: cuts a request that is too long for every window (`steps.Truncate`).
+        on_flag: told of backends that an administrator must look at.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        steps: Sequence[Step],
+        *,
+        breakers: Breakers,
+        mid_stream: MidStream = "stop",
+        hedge_ms: float | None = None,
+        budget_seconds: float = 20.0,
+        truncate: Truncate | None = cut_to_window,
+        on_flag: Flag | None = None,
+    ) -> None:
+        if not steps:
+            raise ValueError(f"the chain {name!r} has no steps")
+        self.name = name
+        self.steps = tuple(steps)
+        self.mid_stream = mid_stream
+        self.hedge_ms = hedge_ms
+        self._new_walk: Callable[[Request, AttemptLog], ChainExecution] = lambda request, trail: ChainExecution(
+            name, self.steps, request, trail, breakers=breakers, budget=budget_seconds, truncate=truncate, on_flag=on_flag
+        )
+
+    @property
+    def window(self) -> int | None:
+        """The largest known window of the steps, in tokens."""
+        return max((step.window for step in self.steps if step.window), default=None)
+
+    @property
+    def primary_model(self) -> str:
+        """The first step's model id."""
+        return self.steps[0].model
+
+    async def models(self) -> list[ModelInfo]:
+        """The chain itself, under its name."""
+        return [ModelInfo(self.name, self.window, "patchbay")]
+
+    async def aclose(self) -> None:
+        """Nothing: the backends belong to whoever made them."""
+
+    async def send(self, request: Request, *, trail: AttemptLog | None = None) -> Response:
+        """The whole answer of the first step that gives one.
+
+        Raises:
+            AllFailed, AllCooling: no step gave one.
+            RequestRejected, ContextOverflow, CapabilityMissing: the request is at fault.
+        """
+        walk = self._new_walk(request, trail if trail is not None else AttemptLog())
+        while True:
+            async with await walk.next() as run:
+                try:
+                    answer = await run.send()
+                except errors.BackendError as error:
+                    run.failed(error)
+                else:
+                    run.succeeded()
+                    return answer
+
+    async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
+        """The stream of the first step that speaks. Raises as `send`, and `StreamBroken` after the first content."""
+        walk = self._new_walk(request, trail if trail is not None else AttemptLog())
+        partial = Accumulator() if self.mid_stream == "continue" else None
+        asked: Request | None = None
+        broken: errors.StreamBroken | None = None
+        while True:
+            try:
+                run, packet = await self._speaking(walk)
+            except errors.PatternError as error:
+                if broken is None:
+                    raise
+                raise broken from error
+            asked = asked or walk.request
+            async with run:
+                try:
+                    if broken:  # without any text so far, an answer can only begin anew
+                        yield StreamChunk(b"", (), switch="continue" if partial and partial.text else "restart")
+                    _note(partial, packet)
+                    yield packet
+                    async for packet in run.rest():
+                        _note(partial, packet)
+                        yield packet
+                    run.succeeded()
+                    return
+                except errors.StreamBroken as error:
+                    broken = error
+                    run.broke(broken)
+                    if self.mid_stream == "stop" or not walk.has_more or not _may_continue(partial):
+                        raise
+            if partial and partial.text:
+                walk.request = _continued(asked, partial.text)
+
+    async def _speaking(self, walk: ChainExecution) -> tuple[StepCall, StreamChunk]:
+        """The first run that has content, with its first packet."""
+        if self.hedge_ms is not None:
+            return await self._hedged(walk, self.hedge_ms / 1000)
+        while True:
+            run = await walk.next()
+            try:
+                return run, await run.first()
+            except errors.BackendError as error:
+                async with run:
+                    run.failed(error)
+            except BaseException:
+                async with run:
+                    raise
+
+    async def _hedged(self, walk: ChainExecution, delay: float) -> tuple[StepCall, StreamChunk]:
+        """As `_speaking`, with one more step started each time that nobody spoke for `delay` seconds."""
+        racing: dict[asyncio.Task[StreamChunk], StepCall] = {}
+        try:
+            while True:
+                run = walk.candidate() or (None if racing else await walk.next())
+                if run:
+                    racing[asyncio.ensure_future(run.first())] = run
+                done, _ = await asyncio.wait(racing, timeout=delay if walk.has_more else None, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    run = racing.pop(task)
+                    packet = await self._result(task, run)
+                    if packet:
+                        try:
+                            await _close(racing)
+                        except BaseException:  # cancelled meanwhile: nobody is left to take the winner over
+                            async with run:
+                                raise
+                        return run, packet
+        finally:
+            await _close(racing)
+
+    async def _result(self, task: asyncio.Task[StreamChunk], run: StepCall) -> StreamChunk | None:
+        """The first packet of a run that spoke; None for one that failed."""
+        try:
+            return await task
+        except errors.BackendError as error:
+            async with run:
+                run.failed(error)
+            return None
+
+
+async def _close(racing: MutableMapping[asyncio.Task[StreamChunk], StepCall]) -> None:
+    """End the runs that lost, and take them out."""
+    for task in racing:
+        task.cancel()
+    await asyncio.gather(*racing, return_exceptions=True)
+    while racing:
+        async with racing.popitem()[1] as run:
+            run.lost()
+
+
+def _note(partial: Accumulator | None, packet: StreamChunk) -> None:
+    if partial is not None:
+        partial.add_packet(packet)
+
+
+def _may_continue(partial: Accumulator | None) -> bool:
+    """Whether another step can go on (or begin anew): never once a tool call has begun under "continue"."""
+    return partial is None or not partial.tool_calls
+
+
+def _continued(request: Request, text: str) -> Request:
+    """The request to go on from a partial answer."""
+    said = [{"role": "assistant", "content": text}, {"role": "user", "content": GO_ON}]
+    return request.with_messages([*request.messages, *said])

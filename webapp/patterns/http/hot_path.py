@@ -1,0 +1,92 @@
+"""The hot call: one POST with a JSON body, made of the request that the openai package built once for its path.
+
+The package builds each request anew, and httpx2's client prepares it once more: three quarters of what a request costs (ADR 0007). Over
+our own connections its bytes go straight to the wire (ADR 0009); through a proxy, or to a server in this process, as a copy of httpx2's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import httpx2
+
+from webapp.patterns.http.connection import head_of
+from webapp.patterns.http.response import HttpResponse, Httpx2Reply
+from webapp.patterns.http.transport import Origin, PoolTransport, origin_of
+
+Send = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
+"""Sends a request; the response's body is unread. Raises httpx2's errors."""
+Make = Callable[[str], httpx2.Request]
+"""A POST to a path below the base URL, as the package makes it: address, authentication, headers."""
+
+
+class Poster(Protocol):
+    """POSTs to the few paths of one server."""
+
+    async def post(self, path: str, content: bytes, until: float) -> HttpResponse:
+        """The reply, whatever its status; redirects are not followed.
+
+        Raises:
+            TimeoutError: no head came until then, by the loop's clock.
+            httpx2.HTTPError, httpx2.InvalidURL: it could not be sent.
+        """
+        ...
+
+
+class HotPathClient:
+    """Over our own connections. `make` is called once for each path; `connect` in seconds."""
+
+    def __init__(self, make: Make, pool: PoolTransport, connect: float) -> None:
+        self._make = make
+        self._pool = pool
+        self._connect = connect
+        self._heads: dict[str, tuple[Origin, bytes]] = {}
+
+    async def post(self, path: str, content: bytes, until: float) -> HttpResponse:
+        origin, head = self._heads.get(path) or self._head(path)
+        request = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(content), content)
+        reply = await self._pool.post(origin, request, connect=self._connect, until=until)
+        packed = any(name.lower() == b"content-encoding" for name, _ in reply.headers)
+        return Httpx2Reply(reply.response()) if packed else reply
+
+    def _head(self, path: str) -> tuple[Origin, bytes]:
+        url, headers = _template(self._make(path))
+        self._heads[path] = origin_of(url), head_of("POST", url, headers)
+        return self._heads[path]
+
+
+class Httpx2Poster:
+    """By what httpx2 sends with.
+
+    Args:
+        make: called once for each path.
+        send: a transport's, or a client's; it must not follow redirects.
+        wait: of httpx2, for the transport.
+    """
+
+    def __init__(self, make: Make, send: Send, wait: httpx2.Timeout) -> None:
+        self._make = make
+        self._send = send
+        self._extensions = {"timeout": wait.as_dict()}
+        self._templates: dict[str, tuple[httpx2.URL, list[tuple[bytes, bytes]]]] = {}
+
+    async def post(self, path: str, content: bytes, until: float) -> HttpResponse:
+        if path not in self._templates:
+            self._templates[path] = _template(self._make(path))
+        url, headers = self._templates[path]
+        length = (b"Content-Length", b"%d" % len(content))
+        stream = httpx2.ByteStream(content)
+        request = httpx2.Request("POST", url, headers=[*headers, length], stream=stream, extensions=self._extensions)
+        async with asyncio.timeout_at(until):
+            response = await self._send(request)
+        response.request = request
+        return Httpx2Reply(response)
+
+
+def _template(request: httpx2.Request) -> tuple[httpx2.URL, list[tuple[bytes, bytes]]]:
+    """The address and the headers of a request, without its length."""
+    if request.url.userinfo:  # as httpx2's client does
+        request = next(httpx2.BasicAuth(request.url.username, request.url.password).auth_flow(request))
+    return request.url, [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]

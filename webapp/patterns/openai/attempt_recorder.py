@@ -1,0 +1,91 @@
+"""The attempt of one call, kept up to date while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from webapp.patterns.errors import BackendError, PatternError
+from webapp.patterns.openai import usage_estimate
+from webapp.patterns.openai.decoder import read_usage
+from webapp.patterns.types import NO_USAGE, Attempt, AttemptLog, Response, StreamChunk, Usage
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Per million tokens, in any currency; `cached` for prompt tokens read from the server's cache, None for the price of others."""
+
+    input: float = 0.0
+    output: float = 0.0
+    cached: float | None = None
+
+    def cost(self, usage: Usage) -> float:
+        """What these tokens cost."""
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        cached_price = self.input if self.cached is None else self.cached
+        return ((usage.prompt_tokens - cached) * self.input + cached * cached_price + usage.completion_tokens * self.output) / _MILLION
+
+
+PricesByModel = Mapping[str, Prices]
+
+
+class Recorder:
+    """A context around one call: notes first token, usage, cost, and how it ended."""
+
+    def __init__(self, attempt: Attempt, trail: AttemptLog | None, prices: Prices | None) -> None:
+        self.attempt = attempt
+        self._trail = trail or AttemptLog()
+        self._prices = prices
+        self._began = time.perf_counter()
+        self._said = usage_estimate.StreamUsageEstimator()
+        self.spoke = False
+
+    def __enter__(self) -> Self:
+        self._trail.add(self.attempt)
+        return self
+
+    def saw(self, packet: StreamChunk) -> None:
+        """Note what a packet tells: the first token's time, the usage."""
+        for delta in packet.deltas:
+            if delta.usage:
+                self.attempt.usage = delta.usage
+            self._said.add(delta)
+            if not self.spoke and delta.has_content:
+                self.first_token()
+
+    def whole(self, answer: Response) -> None:
+        """Note an answer that came at once: when its first token was made, nobody knows."""
+        self.attempt.usage = read_usage(answer.body) or usage_estimate.whole(self.attempt.request or {}, answer)
+        self.spoke = True
+
+    def first_token(self) -> None:
+        self.spoke = True
+        self.attempt.first_token_ms = self._elapsed()
+        self._trail.changed(self.attempt)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        attempt = self.attempt
+        attempt.duration_ms = self._elapsed()
+        if error is None:
+            attempt.outcome = "ok"
+        elif isinstance(error, GeneratorExit | asyncio.CancelledError):
+            attempt.outcome = "cancelled"
+        else:
+            attempt.outcome = "partial" if self.spoke else "failed"
+            attempt.error = type(error).__name__
+            attempt.why = error.message if isinstance(error, PatternError) else type(error).__name__
+            attempt.status = error.status if isinstance(error, BackendError) else None
+        if self.spoke and attempt.usage == NO_USAGE:
+            attempt.usage = usage_estimate.streamed(attempt.request or {}, self._said)
+        if self._prices and attempt.usage != NO_USAGE:
+            attempt.cost = self._prices.cost(attempt.usage)
+        self._trail.changed(attempt)
+
+    def _elapsed(self) -> float:
+        return round((time.perf_counter() - self._began) * 1000, 3)

@@ -1,0 +1,362 @@
+"""The one door to the openai package: a backend that is an OpenAI-compatible server.
+
+The package gives clients, authentication, headers, files and batches; the hot calls go out as copies of requests that it made (`posting`),
+and streams are read raw and decoded by `decoder`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import ssl
+import sys
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote
+
+import anyio
+import httpx2
+
+from webapp.patterns import errors
+from webapp.patterns.backend import Timeouts
+from webapp.patterns.http.addresses import check_base_url
+from webapp.patterns.http.hot_path import HotPathClient, Httpx2Poster, Poster, Send
+from webapp.patterns.http.response import HttpResponse, Httpx2Reply, rest
+from webapp.patterns.http.transport import PoolTransport, make_transport
+from webapp.patterns.openai import error_mapping, normalize
+from webapp.patterns.openai.attempt_recorder import Prices, PricesByModel, Recorder
+from webapp.patterns.openai.model_list import read_models
+from webapp.patterns.openai.response_reader import PacketReader, chunks, read_answer, read_object, unreachable
+from webapp.patterns.redaction import Redactor
+from webapp.patterns.types import Attempt, AttemptLog, Json, ModelInfo, Request, Response, StreamChunk
+
+if TYPE_CHECKING:
+    import openai
+
+_ANSWER_PATIENCE: Final = 10
+"""A whole answer may take this many times as long as a first token: most come in one piece, however long the model thinks."""
+
+
+class OpenAIBackend:
+    """One OpenAI-compatible server, with one connection pool for as long as it lives.
+
+    Args:
+        name: for trails and messages.
+        base_url: up to and including /v1.
+        api_key: sent as a bearer token; empty for none. It never shows in any error.
+        headers: sent with each request, as secret as the key.
+        timeouts: how long to wait (`base.Timeouts`).
+        max_concurrency: calls at once; more wait their turn.
+        prices: what tokens cost; `model_prices` for single models.
+        capabilities: what the server can do by name, where known; False changes or refuses requests (`prepare.prepared`, `fallback`).
+        http_client: in place of its own, for a server in this process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        api_key: str = "",
+        headers: Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        max_concurrency: int | None = None,
+        prices: Prices | None = None,
+        model_prices: PricesByModel | None = None,
+        capabilities: Mapping[str, bool] | None = None,
+        http_client: httpx2.AsyncClient | None = None,
+    ) -> None:
+        self.name = name
+        self.base_url = base_url.rstrip("/")
+        self.timeouts = timeouts or Timeouts()
+        self.capabilities: Mapping[str, bool] = capabilities or {}
+        self.redactor = Redactor([api_key.strip(), *(headers or {}).values()])
+        self._key = _header_safe(api_key.strip(), "API key")
+        self._headers = {key: _header_safe(value, f"header {key}") for key, value in (headers or {}).items()}
+        self._prices = prices
+        self._model_prices = model_prices or {}
+        self._slots = asyncio.Semaphore(max_concurrency) if max_concurrency else None
+        self._http = http_client
+        self._client: openai.AsyncOpenAI | None = None
+        self._poster: Poster | None = None
+
+    async def stream(
+        self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None
+    ) -> AsyncGenerator[StreamChunk, None]:
+        """The streamed answer (`base.Backend.stream`)."""
+        limits = timeouts or self.timeouts
+        body = normalize.normalize_request(request.body, stream=True, capabilities=self.capabilities)
+        hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
+        with self._recorded(body, trail) as record:
+            await self._ready()  # its first time takes long, and is not the server's fault
+            deadline = asyncio.get_running_loop().time() + limits.first_token
+            async with self._called("POST", request.path, deadline, body=body) as reply:
+                reader = PacketReader(reply, limits, deadline, self.redactor, hide_usage=hide_usage)
+                async for packet in reader.packets():
+                    record.saw(packet)
+                    yield packet
+
+    async def send(self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None) -> Response:
+        """The whole answer (`base.Backend.send`); it may take ten times as long as a first token, but no pause once it began."""
+        limits = timeouts or self.timeouts
+        body = normalize.normalize_request(request.body, stream=False, capabilities=self.capabilities)
+        with self._recorded(body, trail) as record:
+            await self._ready()  # its first time takes long, and is not the server's fault
+            deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
+            async with self._called("POST", request.path, deadline, body=body) as reply:
+                answer = await read_answer(reply, request.path, deadline, limits.idle, self.redactor)
+            record.whole(answer)
+            return answer
+
+    async def models(self) -> list[ModelInfo]:
+        """The models that the server lists, with their windows where it says them."""
+        return read_models(await self._object("GET", "models"))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    # --- files and batches: OpenAI's objects as plain JSON
+
+    async def upload_file(self, name: str, content: bytes | IO[bytes], *, purpose: str = "batch") -> Json:
+        """Upload a file; the file object."""
+        return await self._object("POST", "files", form={"purpose": purpose}, files={"file": (name, content)})
+
+    async def retrieve_file(self, file_id: str) -> Json:
+        """The file object."""
+        return await self._object("GET", f"files/{_segment(file_id)}")
+
+    async def delete_file(self, file_id: str) -> Json:
+        """Delete a file; `{"id", "object", "deleted"}`."""
+        return await self._object("DELETE", f"files/{_segment(file_id)}")
+
+    async def file_content(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        """The bytes of a file as they come."""
+        deadline = asyncio.get_running_loop().time() + self.timeouts.total
+        async with self._called("GET", f"files/{_segment(file_id)}/content", deadline) as reply:
+            async for data in chunks(reply, deadline, self.timeouts.idle, self.redactor):
+                yield data
+
+    async def create_batch(
+        self, input_file_id: str, endpoint: str, *, window: str = "24h", metadata: Mapping[str, str] | None = None
+    ) -> Json:
+        """Start a batch over an uploaded file; the batch object. `endpoint` as in `/v1/chat/completions`."""
+        body: Json = {"input_file_id": input_file_id, "endpoint": endpoint, "completion_window": window}
+        if metadata:
+            body["metadata"] = dict(metadata)
+        return await self._object("POST", "batches", content=normalize.encoded(body))
+
+    async def retrieve_batch(self, batch_id: str) -> Json:
+        """The batch object as it stands."""
+        return await self._object("GET", f"batches/{_segment(batch_id)}")
+
+    async def cancel_batch(self, batch_id: str) -> Json:
+        """Ask for a batch to be cancelled; the batch object."""
+        return await self._object("POST", f"batches/{_segment(batch_id)}/cancel", content=b"{}")
+
+    async def list_batches(self, *, limit: int = 20, after: str = "") -> list[Json]:
+        """Batch objects, newest first; `after` is the id that ended the page before."""
+        query = {"limit": limit, **({"after": after} if after else {})}
+        page = await self._object("GET", "batches", query=query)
+        return [batch for batch in page.get("data") or () if isinstance(batch, dict)]
+
+    # --- the calls
+
+    async def _object(self, method: str, path: str, **call: Any) -> Json:
+        """Call an endpoint that answers with one object."""
+        deadline = asyncio.get_running_loop().time() + self.timeouts.first_token
+        async with self._called(method, path, deadline, **call) as reply:
+            return await read_object(reply, deadline, self.redactor)
+
+    def _called(self, method: str, path: str, deadline: float, *, body: Json | None = None, **call: Any) -> _Called:
+        """A context: a successful reply with its body unread. Closed on the way out, with its connection where the body was not read to
+        its end."""
+        return _Called(self._slots, deadline, self._answered(method, path, deadline, body, call))
+
+    async def _answered(self, method: str, path: str, deadline: float, body: Json | None, call: dict[str, Any]) -> HttpResponse:
+        if body is None:
+            return Httpx2Reply(await self._request(method, path, deadline, **call))
+        try:
+            return await self._posted(path, deadline, normalize.encoded(body))
+        except (errors.RequestRejected, errors.CapabilityMissing) as error:
+            if not self._objects_to_usage(error, body):
+                raise
+        return await self._posted(path, deadline, normalize.encoded(body))
+
+    def _objects_to_usage(self, error: errors.BackendError, body: Json) -> bool:
+        """Whether a server refuses `stream_options`, which is ours more than the caller's; it is not asked again."""
+        said = f"{error.message} {(error.body or {}).get('param')}"
+        if "stream_options" not in said or body.pop("stream_options", None) is None:
+            return False
+        self.capabilities = {**self.capabilities, "stream_usage": False}
+        return True
+
+    async def _posted(self, path: str, deadline: float, content: bytes) -> HttpResponse:
+        """Send a hot call past the package; whoever calls waited for `_ready`."""
+        assert self._poster is not None, "it comes with the client"
+        failure: errors.BackendError
+        try:
+            reply = await self._poster.post(path, content, deadline)
+            if 200 <= reply.status < 300:
+                return reply
+            failure = error_mapping.refused(reply.status, await rest(reply, deadline), httpx2.Headers(reply.headers), self.redactor)
+        except TimeoutError:
+            failure = errors.TimedOut("No answer began in time.")
+        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:  # httpx2 lets the last two through
+            failure = unreachable(error, self.redactor)
+        raise failure  # here, not above: as in `_request`
+
+    async def _request(self, method: str, path: str, deadline: float, **call: Any) -> httpx2.Response:
+        client = await self._ready()
+        failure: errors.BackendError
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await _requested(client, method, path, **call)
+        except TimeoutError:
+            failure = errors.TimedOut("No answer began in time.")
+        except package().APIStatusError as error:
+            failure = error_mapping.refused(error.status_code, error.response.content, error.response.headers, self.redactor)
+        except (package().APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
+            failure = unreachable(error.__cause__ or error, self.redactor)
+        raise failure  # here, not above: the original holds what the redactor removed, and must not hang on as its context
+
+    async def _ready(self) -> openai.AsyncOpenAI:
+        if "openai" not in sys.modules:
+            await warm_up()  # many may wait here: the first to come back builds the client
+        if self._client is None:
+            wait = httpx2.Timeout(None, connect=self.timeouts.connect)
+            transport = None
+            if self._http is None:
+                transport = self._transport()
+                self._http = httpx2.AsyncClient(transport=transport, timeout=wait, follow_redirects=False, trust_env=False)
+            client = _client_class()(self.base_url, self._key, self._headers, self._http)
+            if isinstance(transport, PoolTransport):
+                self._poster = HotPathClient(client.template, transport, self.timeouts.connect)
+            else:  # a client that was given does whatever it does besides
+                given: Send = functools.partial(self._http.send, stream=True, follow_redirects=False)
+                self._poster = Httpx2Poster(client.template, transport.handle_async_request if transport else given, wait)
+            self._client = client
+        return self._client
+
+    def _transport(self) -> httpx2.AsyncBaseTransport:
+        try:
+            check_base_url(self.base_url)
+        except errors.InputError as error:
+            raise errors.Unreachable(error.message) from None
+        return make_transport(self.base_url)
+
+    def _recorded(self, body: Json, trail: AttemptLog | None) -> Recorder:
+        model = str(body.get("model") or "")
+        attempt = Attempt(self.name, model, request=body, base_url=self.base_url)
+        return Recorder(attempt, trail, self._model_prices.get(model, self._prices))
+
+
+class _Called:
+    """One call in one of its server's places. A class, since each hot call enters one: generators cost three times as much."""
+
+    __slots__ = ("_answered", "_deadline", "_reply", "_slots")
+
+    def __init__(self, slots: asyncio.Semaphore | None, deadline: float, answered: Coroutine[Any, Any, HttpResponse]) -> None:
+        self._slots = slots
+        self._deadline = deadline
+        self._answered = answered
+
+    async def __aenter__(self) -> HttpResponse:
+        if self._slots is not None:
+            await self._place(self._slots)
+        try:
+            self._reply = await self._answered
+        except BaseException:
+            self._leave()
+            raise
+        return self._reply
+
+    async def __aexit__(self, *_error: object) -> None:
+        try:
+            await self._reply.aclose()
+        finally:
+            self._leave()
+
+    async def _place(self, slots: asyncio.Semaphore) -> None:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                await slots.acquire()
+        except BaseException as error:
+            self._answered.close()
+            if isinstance(error, TimeoutError):
+                raise errors.RateLimited("All its places are taken by other requests.", retry_after=1.0) from None
+            raise
+
+    def _leave(self) -> None:
+        if self._slots is not None:
+            self._slots.release()
+
+
+async def warm_up() -> None:
+    """Import the openai package without holding up the event loop; the first request does it otherwise."""
+    await asyncio.to_thread(package)
+
+
+@functools.cache
+def package() -> Any:
+    """The openai package, imported at first use: that takes most of a second."""
+    return importlib.import_module("openai")
+
+
+async def _requested(
+    client: openai.AsyncOpenAI, method: str, path: str, *, query: Any = None, form: Any = None, files: Any = None, **call: Any
+) -> httpx2.Response:
+    """Send by the package's own request method: the typed ones check the whole body against their models, for milliseconds."""
+    options: Any = {"params": query} if query else {}
+    if form:
+        call = {"body": form, "files": files}
+        options["headers"] = {"Content-Type": "multipart/form-data"}
+    raw: Any = {"cast_to": httpx2.Response, "options": options, "stream": True, "stream_cls": package().AsyncStream}
+    if method == "GET":
+        response = await client.get(f"/{path}", **raw)
+    elif method == "DELETE":
+        response = await client.delete(f"/{path}", cast_to=httpx2.Response, options=options)
+    else:
+        response = await client.post(f"/{path}", **raw, **call)
+    return cast("httpx2.Response", response)
+
+
+@functools.cache
+def _client_class() -> Any:
+    """The package's client, without what it reads from the environment: another vendor's server must not get OpenAI's headers."""
+
+    class Client(package().AsyncOpenAI):  # type: ignore[misc]  # the package is loaded late
+        def __init__(self, base_url: str, key: str, headers: Mapping[str, str], http: httpx2.AsyncClient) -> None:
+            super().__init__(api_key=key or "none", base_url=base_url, http_client=http, max_retries=0, organization="", project="")
+            authorization = {"Authorization": f"Bearer {key}"} if key else {}
+            agent = {"User-Agent": self.user_agent, "Accept-Encoding": "identity", "Content-Type": "application/json"}
+            self._own_headers = {**agent, **authorization, **headers}
+
+        def _auth_headers(self, _security: Any) -> dict[str, str]:
+            return {}
+
+        @property
+        def default_headers(self) -> dict[str, str]:
+            return self._own_headers
+
+        def template(self, path: str) -> httpx2.Request:
+            """The request that it would send for a POST of JSON."""
+            options = importlib.import_module("openai._models").FinalRequestOptions(method="post", url=f"/{path}", content=b"")
+            return cast("httpx2.Request", self._build_request(options))
+
+        def _validate_headers(self, _headers: Any, _custom_headers: Any) -> None:
+            """A server without a key is none of the package's business."""
+
+    return Client
+
+
+def _header_safe(value: str, what: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise errors.InputError(f"The {what} holds characters that no HTTP header can carry.")
+    return value
+
+
+def _segment(identifier: str) -> str:
+    return quote(identifier, safe="")

@@ -1,0 +1,110 @@
+"""Requests and whole answers, adapted to what one server takes and gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from webapp.patterns.errors import InputError
+from webapp.patterns.openai.tool_calls import CallRepair
+from webapp.patterns.types import Json, Message
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+STREAMING = frozenset({"chat/completions", "completions"})
+
+
+def normalize_request(body: Mapping[str, Any], *, stream: bool, capabilities: Mapping[str, bool]) -> Json:
+    """The body to send: explicit nulls left out, roles and content parts as the server can take them, usage asked for in streams.
+
+    Capabilities that are False change the body: `developer_role`, `content_parts`, `stream_usage`, `parallel_tools`.
+    """
+    sent = {name: value for name, value in body.items() if value is not None}
+    messages = sent.get("messages")
+    if isinstance(messages, list):
+        sent["messages"] = [_message(message, capabilities) for message in messages]
+    if capabilities.get("parallel_tools") is False:
+        sent.pop("parallel_tool_calls", None)
+    if stream:
+        sent["stream"] = True
+        if capabilities.get("stream_usage") is False:
+            sent.pop("stream_options", None)
+        else:
+            sent["stream_options"] = {**(sent.get("stream_options") or {}), "include_usage": True}
+    else:
+        sent.pop("stream", None)
+        sent.pop("stream_options", None)
+    return sent
+
+
+def encoded(body: Json) -> bytes:
+    """The body as JSON bytes.
+
+    Raises:
+        InputError: a number that JSON does not have (NaN, Infinity).
+    """
+    try:
+        text = _encode(body)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"The request cannot be sent as JSON: {error}") from error
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate: valid as an escape only
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _message(message: Any, capabilities: Mapping[str, bool]) -> Any:
+    if not isinstance(message, dict):
+        return message
+    changed: Message | None = None
+    if None in message.values():
+        changed = {name: value for name, value in message.items() if value is not None or name == "content"}
+    if message.get("role") == "developer" and capabilities.get("developer_role") is False:
+        changed = {**(changed or message), "role": "system"}
+    if isinstance(message.get("content"), list) and capabilities.get("content_parts") is False:
+        changed = {**(changed or message), "content": _flat(message["content"])}
+    return message if changed is None else changed
+
+
+def _flat(parts: list[Any]) -> Any:
+    """Text parts as one text; as they came where one is no text."""
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
+    return parts if None in texts else "\n".join(str(text) for text in texts)
+
+
+def normalize_response(body: Json) -> bool:
+    """Repair the tool calls and finish reasons of a whole answer in place; whether that changed anything."""
+    mended = False
+    for choice in body.get("choices") or ():
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if isinstance(message, dict) and (message.get("tool_calls") or message.get("function_call")):
+            mended |= _mend_calls(message)
+            if choice.get("finish_reason") == "stop":
+                choice["finish_reason"] = "tool_calls"
+                mended = True
+        elif isinstance(choice, dict) and choice.get("finish_reason") == "tool_calls":
+            choice["finish_reason"] = "stop"
+            mended = True
+    return mended
+
+
+def _mend_calls(message: Message) -> bool:
+    before = message.get("tool_calls")
+    if isinstance(before, list):
+        message["tool_calls"] = [{**call, "index": number} for number, call in enumerate(before) if isinstance(call, dict)]
+    CallRepair().take(message)
+    for call in message["tool_calls"]:
+        call.pop("index", None)
+    return bool(message["tool_calls"] != before)
+
+
+def as_stream(body: Json) -> bytes:
+    """A whole answer as the events of a stream, for a server that did not stream though asked to."""
+    choices = [choice for choice in body.get("choices") or () if isinstance(choice, dict)]
+    chunk = {**body, "object": "chat.completion.chunk", "choices": [_as_delta(choice) for choice in choices]}
+    return b"data: " + encoded(chunk) + b"\n\ndata: [DONE]\n\n"
+
+
+def _as_delta(choice: Json) -> Json:
+    rest = {name: value for name, value in choice.items() if name != "message"}
+    return {**rest, "delta": choice["message"]} if isinstance(choice.get("message"), dict) else rest

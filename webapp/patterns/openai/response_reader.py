@@ -1,0 +1,271 @@
+"""Reading responses: streams into packets, bodies into answers, failures into the error tree; everything bounded in bytes and time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+import httpx2
+import jiter
+
+from webapp.patterns import errors
+from webapp.patterns.backend import Timeouts
+from webapp.patterns.http.response import HttpResponse
+from webapp.patterns.openai import error_mapping, normalize
+from webapp.patterns.openai.decoder import StreamDecoder, is_error
+from webapp.patterns.redaction import Redactor
+from webapp.patterns.types import Delta, Json, Response, StreamChunk
+
+LATE: Final = "The answer did not come in time."
+MAX_ANSWER: Final = 256 * 1024 * 1024
+"""Bytes of a whole answer; 2,048 embeddings of 3,072 dimensions are half of that."""
+MAX_STREAM: Final = 256 * 1024 * 1024
+"""Bytes of a whole stream."""
+MAX_SILENCE: Final = 1_048_576
+"""Bytes of a stream before its first content."""
+_AFTER_FINISH: Final = 5.0
+"""Seconds to wait for usage and `[DONE]` once the answer is finished."""
+_AFTER_DONE: Final = 0.05
+"""Seconds to wait for the end of the body after `[DONE]`, so that the connection can be used again."""
+_KEPT_HEADERS: Final = re.compile(rb"x-request-id$|x-ratelimit-|openai-", re.IGNORECASE)
+
+
+class PacketReader:
+    """Turns the body of a streamed response into packets.
+
+    Before the first content, events are held back: a failure up to there leaves the caller with nothing, and the next step of a chain can
+    be tried. Raises `StreamBroken` after it.
+    """
+
+    def __init__(
+        self,
+        reply: HttpResponse,
+        limits: Timeouts,
+        deadline: float,
+        redactor: Redactor,
+        *,
+        hide_usage: bool = False,
+        max_stream: int = MAX_STREAM,
+    ) -> None:
+        self._reply = reply
+        self._limits = limits
+        self._deadline = deadline
+        self._clock = asyncio.get_running_loop().time
+        self._end = self._clock() + limits.total
+        self._redactor = redactor
+        self._decoder = StreamDecoder(hide_usage=hide_usage)
+        self._left = max_stream
+        self._held: list[StreamChunk] = []
+        self._held_bytes = 0
+        self._spoke = False
+
+    async def packets(self) -> AsyncGenerator[StreamChunk, None]:
+        """The packets, the first with content; ends once the server ended a finished answer."""
+        try:
+            data = await self._first()
+            while data:
+                packet = self._take(data)
+                if packet:
+                    yield packet
+                if self._decoder.error is not None:
+                    raise error_mapping.reported(self._decoder.error, self._redactor)
+                if self._decoder.done:
+                    break
+                data = await self._more()
+            for packet in self._last():
+                yield packet
+            if self._decoder.done:
+                await self._drain()
+        except errors.BackendError as error:
+            if self._spoke:
+                raise errors.StreamBroken(error.message, status=error.status, body=error.body) from error
+            raise
+
+    async def _first(self) -> bytes:
+        """The first bytes; for a server that answered whole though asked to stream, all of it, as a stream."""
+        data = await self._read()
+        start = data.lstrip()[:1]
+        if start == b"<":
+            raise errors.BadAnswer("The server answered with an HTML page instead of a stream.", status=200)
+        if start not in {b"{", b"["}:
+            return data
+        parts = [data]
+        while data := await self._read():
+            parts.append(data)
+        body = read_json(b"".join(parts), self._redactor)
+        check_choices(body)
+        return normalize.as_stream(body)
+
+    async def _more(self) -> bytes:
+        try:
+            return await self._read()
+        except errors.BackendError:
+            if self._decoder.finished:  # the answer is whole: what fails now is only its end
+                return b""
+            raise
+
+    async def _read(self) -> bytes:
+        """The next bytes, empty at the end."""
+        try:
+            data = await self._reply.read(min(self._deadline, self._end))
+        except TimeoutError:
+            raise errors.TimedOut(self._late()) from None
+        except httpx2.HTTPError as error:
+            raise unreachable(error, self._redactor) from None
+        self._left -= len(data)
+        if self._left < 0:
+            raise errors.BadAnswer("The stream is longer than any answer may be.")
+        return data
+
+    def _late(self) -> str:
+        if self._clock() >= self._end:
+            return f"The answer took longer than {self._limits.total:g} s."
+        if self._spoke:
+            return f"Nothing came for {self._limits.idle:g} s in mid-stream."
+        return f"No content came within {self._limits.first_token:g} s."
+
+    def _take(self, data: bytes) -> StreamChunk | None:
+        packet = self._decoder.feed(data)
+        if packet is None:
+            return None
+        if packet.deltas:
+            self._deadline = self._clock() + (min(_AFTER_FINISH, self._limits.idle) if self._decoder.finished else self._limits.idle)
+        return packet if self._spoke else self._hold(packet)
+
+    def _hold(self, packet: StreamChunk) -> StreamChunk | None:
+        """Keep what comes before the first content; hand all of it over with the first."""
+        self._held.append(packet)
+        self._held_bytes += len(packet.raw)
+        if any(delta.has_content for delta in packet.deltas):
+            return self._release()
+        if self._held_bytes > MAX_SILENCE:
+            raise errors.BadAnswer(f"The stream brought {MAX_SILENCE} bytes and no content.")
+        return None
+
+    def _release(self) -> StreamChunk:
+        held, self._held, self._spoke = self._held, [], True
+        deltas: list[Delta] = [delta for packet in held for delta in packet.deltas]
+        return StreamChunk(b"".join(packet.raw for packet in held), tuple(deltas))
+
+    def _last(self) -> list[StreamChunk]:
+        """What is left at the end of a finished stream.
+
+        Raises:
+            BadAnswer: it is not finished.
+        """
+        last = self._decoder.close()
+        if last:
+            self._held.append(last)
+        if self._decoder.error is not None:
+            raise error_mapping.reported(self._decoder.error, self._redactor)
+        if not self._decoder.finished:
+            raise errors.BadAnswer("The stream ended before the answer was finished.", status=200)
+        return [self._release()] if self._held else []
+
+    async def _drain(self) -> None:
+        """Read the end of the body. What comes there, or does not, is of no interest: the answer is whole."""
+        self._deadline = min(self._end, self._clock() + _AFTER_DONE)
+        try:
+            while await self._read():
+                pass
+        except errors.BackendError:
+            return
+
+
+async def chunks(reply: HttpResponse, deadline: float, idle: float, redactor: Redactor) -> AsyncGenerator[bytes, None]:
+    """The body's bytes as they come, until the deadline (by the loop's clock), with at most `idle` seconds between two of them."""
+    clock = asyncio.get_running_loop().time
+    while data := await _next(reply, min(deadline, clock() + idle), redactor):
+        yield data
+
+
+async def read_whole(reply: HttpResponse, deadline: float, redactor: Redactor, *, idle: float = math.inf, limit: int = MAX_ANSWER) -> bytes:
+    """The whole body: its beginning until the deadline (by the loop's clock), then with at most `idle` seconds between two pieces."""
+    parts, size, until = [], 0, deadline
+    clock = asyncio.get_running_loop().time
+    while data := await _next(reply, until, redactor):
+        parts.append(data)
+        size += len(data)
+        if size > limit:
+            raise errors.BadAnswer("The answer is longer than any answer may be.")
+        until = min(deadline, clock() + idle)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _next(reply: HttpResponse, until: float, redactor: Redactor) -> bytes:
+    try:
+        return await reply.read(until)
+    except TimeoutError:
+        raise errors.TimedOut(LATE) from None
+    except httpx2.HTTPError as error:
+        raise unreachable(error, redactor) from None
+
+
+async def read_object(reply: HttpResponse, deadline: float, redactor: Redactor) -> Json:
+    """A JSON object that reports no error."""
+    return read_json(await read_whole(reply, deadline, redactor), redactor)
+
+
+async def read_answer(reply: HttpResponse, path: str, deadline: float, idle: float, redactor: Redactor) -> Response:
+    """A whole answer with something in it, its tool calls mended."""
+    raw = await read_whole(reply, deadline, redactor, idle=idle)
+    body = read_json(raw, redactor)
+    if path in normalize.STREAMING:
+        check_choices(body)
+        if normalize.normalize_response(body):
+            raw = normalize.encoded(body)
+    elif path == "embeddings" and not body.get("data"):
+        raise errors.BadAnswer("The answer holds no embeddings.", status=200)
+    return Response(raw, body, kept_headers(reply))
+
+
+def kept_headers(reply: HttpResponse) -> dict[str, str]:
+    """The headers that an answer keeps, names in lower case; the last of several of one name counts."""
+    kept = [(name, value) for name, value in reply.headers if _KEPT_HEADERS.match(name)]
+    return {name.decode("ascii").lower(): value.decode("latin-1") for name, value in kept}
+
+
+def read_json(raw: bytes, redactor: Redactor) -> Json:
+    """A JSON object that reports no error."""
+    if raw.lstrip()[:1] == b"<":
+        raise errors.BadAnswer("The server answered with an HTML page instead of JSON.", status=200)
+    try:
+        body: Any = jiter.from_json(raw)
+    except ValueError:
+        raise errors.BadAnswer("The server answered with broken JSON.", status=200) from None
+    if not isinstance(body, dict):
+        raise errors.BadAnswer("The server answered with JSON that is no object.", status=200)
+    if is_error(body, has_choices="choices" in body or "data" in body):
+        raise error_mapping.reported(body, redactor)
+    return body
+
+
+def check_choices(body: Json) -> None:
+    """Refuse an answer without choices."""
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise errors.BadAnswer("The answer holds no choices.", status=200)
+
+
+def unreachable(error: BaseException, redactor: Redactor) -> errors.BackendError:
+    """What a failure of the transport means."""
+    text = redactor.text(_reason(error))
+    if isinstance(error, httpx2.ConnectTimeout):
+        return errors.ConnectTimedOut("Could not connect in time.")
+    if isinstance(error, httpx2.TimeoutException):
+        return errors.TimedOut("The server did not answer in time.")
+    if isinstance(error, httpx2.ConnectError | httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.ProxyError):
+        return errors.Unreachable(f"Could not connect: {text}")
+    if isinstance(error, httpx2.DecodingError):
+        return errors.BadAnswer(f"The answer cannot be decompressed: {text}")
+    return errors.Unreachable(f"The connection broke: {text}")
+
+
+def _reason(error: BaseException) -> str:
+    """The outermost reason that says anything."""
+    while not str(error) and error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join((str(error) or type(error).__name__).split())[:300]

@@ -1,0 +1,89 @@
+"""The tools that the product offers to models. Apps add theirs in `AppConfig.ready()`: search its documents, batches their status."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from webapp.patterns.agent import builtin_tools
+from webapp.patterns.agent.tools import Tool, ToolContext, ToolError, ToolRegistry
+from webapp.patterns.backend import Backend
+from webapp.patterns.types import AttemptLog, Json, ModelInfo, Request, Response, StreamChunk
+
+if TYPE_CHECKING:
+    from webapp.accounts.models import User
+
+
+async def list_backends(me: ToolContext) -> list[Json]:
+    """The models that the user can talk to: routes first, then single backends, and whether they are up."""
+    from webapp.backends.runtime import registry
+
+    offered = await registry.offered(await _user(me))
+    return [{"model": each.name, "kind": each.kind, "up": each.up, "window": each.window} for each in offered]
+
+
+async def resolve(model: str, me: ToolContext) -> Backend:
+    """The chain for a model name, as the user may use it; what it does is recorded as theirs."""
+    from webapp.backends.runtime import registry
+
+    user = await _user(me)
+    return _Recorded(await registry.resolve(model, user=user), model, user.pk)
+
+
+async def _user(me: ToolContext) -> User:
+    from webapp.accounts.models import User
+
+    user = await User.objects.filter(pk=me.user_id, is_active=True).afirst() if me.user_id is not None else None
+    if user is None:
+        raise ToolError("This tool works only for a user who is signed in.")
+    return user
+
+
+class _Recorded:
+    """A backend whose calls are kept as attempts, so that what a tool spends counts."""
+
+    def __init__(self, backend: Backend, route: str, user_id: int) -> None:
+        self.name = backend.name
+        self._backend = backend
+        self._route = route
+        self._user_id = user_id
+
+    async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
+        trail = trail if trail is not None else AttemptLog()
+        try:
+            async with aclosing(self._backend.stream(request, trail=trail)) as packets:
+                async for packet in packets:
+                    yield packet
+        finally:
+            self._record(trail)
+
+    async def send(self, request: Request, *, trail: AttemptLog | None = None) -> Response:
+        trail = trail if trail is not None else AttemptLog()
+        try:
+            return await self._backend.send(request, trail=trail)
+        finally:
+            self._record(trail)
+
+    async def models(self) -> list[ModelInfo]:
+        return await self._backend.models()
+
+    async def aclose(self) -> None:
+        await self._backend.aclose()
+
+    def _record(self, trail: AttemptLog) -> None:
+        from webapp.backends.runtime import registry
+
+        registry.record(trail, request_id=uuid.uuid4(), source="test", user_id=self._user_id, route=self._route)
+
+
+toolbox = ToolRegistry(
+    [
+        builtin_tools.calculator(),
+        builtin_tools.current_time(),
+        Tool(builtin_tools.get_gpu_metrics),
+        Tool(list_backends),
+        builtin_tools.run_benchmark(resolve),
+    ]
+)

@@ -1,0 +1,99 @@
+"""The body cap: counted as it comes in, before anything is buffered, on every server and for every application; and a rate."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from webapp.server.asgi import Application, Receive, Scope, Send, send_json
+
+MAX_OPEN_FILES = 10_240
+"""More than one process can serve, and what any system lets a process ask for."""
+
+
+class BodyLimit:
+    """Answers 413 to a body over the limit of its address, from its Content-Length or as soon as that many bytes have come.
+
+    Args:
+        app: the application behind.
+        default: bytes allowed for most addresses.
+        below: bytes allowed below a path prefix.
+    """
+
+    def __init__(self, app: Application, *, default: int, below: Mapping[str, int]) -> None:
+        self.app, self.default, self.below = app, default, below
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limit = next((size for prefix, size in self.below.items() if scope["path"].startswith(prefix)), self.default)
+        if _declared_length(scope) > limit:
+            await _refuse(send, limit)
+            return
+        await self.app(scope, *_counted(receive, send, limit))
+
+
+def _counted(receive: Receive, send: Send, limit: int) -> tuple[Receive, Send]:
+    """The pair with a count: past the limit the client gets 413 and the application sees a disconnect."""
+    seen, started, refused = 0, False, False
+
+    async def counting() -> Mapping[str, Any]:
+        nonlocal seen, refused
+        if refused:
+            return {"type": "http.disconnect"}
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen <= limit:
+            return message
+        refused = True
+        if not started:
+            await _refuse(send, limit)
+        return {"type": "http.disconnect"}
+
+    async def guarded(message: Mapping[str, Any]) -> None:
+        nonlocal started
+        if refused:
+            return
+        started = True
+        await send(message)
+
+    return counting, guarded
+
+
+def _declared_length(scope: Scope) -> int:
+    value = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(value) if value.isdigit() else 0
+
+
+async def _refuse(send: Send, limit: int) -> None:
+    allowed = f"{limit // 1024**2} MB" if limit >= 1024**2 else f"{limit // 1024} KB"
+    message = f"The body is larger than the {allowed} allowed here."
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": "request_too_large"}
+    await send_json(send, 413, {"error": error}, headers=[(b"connection", b"close")])
+
+
+class Rate:
+    """At most `most` events a minute in this process; what was not used does not add up beyond that."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = most, clock
+        self._left, self._at = float(most), clock()
+
+    def take(self) -> bool:
+        """Whether one more may happen now."""
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._at) * self._most / 60)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def open_files() -> int:
+    """How many files and sockets this process may have open: from here on what the system grants, where most begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
