@@ -172,7 +172,7 @@ class Generation(models.Model):
 
 
 class LogRow(models.Model):
-    """What a generation wrote since its last row: events (`chat.streaming.answer`), numbered without gaps. Gone when the answer is whole."""
+    """Keep the events that a generation emitted since its last row, numbered without gaps. Rows go once the answer is complete."""
 
     generation = models.ForeignKey(Generation, on_delete=models.CASCADE, related_name="log")
     seq = models.PositiveIntegerField()

@@ -18,15 +18,34 @@ Message = dict[str, Any]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
+Protocol = Literal["", "messages", "responses"]
+"""The protocol of a request or an answer: chat completions where empty. The others are named after their path below `/v1`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A request as the caller wrote it in another protocol than chat completions. A server that speaks the protocol gets this body.
+
+    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked.
+    """
+
+    protocol: Protocol
+    body: Mapping[str, Any]
+    untranslatable: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One call to an OpenAI-compatible API, before a backend and a model are chosen.
 
     `path` is the endpoint below `/v1`. `body` is the JSON body as the caller wrote it; the step that sends it sets `model` and `stream`.
+    A caller of another protocol wrote `native`; `body` is then its translation to chat completions. A change of the body other than of
+    the model drops `native`, so that the change reaches every server.
     """
 
     body: Mapping[str, Any]
     path: str = "chat/completions"
+    native: Native | None = None
 
     @classmethod
     def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
@@ -57,7 +76,7 @@ class Request:
         for name, value in options.items():
             if value is None:
                 del body[name]
-        return Request(body, self.path)
+        return Request(body, self.path, self.native if options.keys() <= {"model"} else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +155,23 @@ class StreamChunk:
     """A piece of a stream as it came: whole server-sent events in `raw` for whoever relays, and what they mean in `deltas`.
 
     `switch` marks the point where a chain went on with another step in mid-stream (its packet holds nothing else): "restart" means that all
-    before it is void and the answer begins anew, "continue" that the rest comes from another step.
+    before it is void and the answer begins anew, "continue" that the rest comes from another step. `protocol` is that of `raw`.
     """
 
     raw: bytes
     deltas: tuple[Delta, ...]
     switch: Literal["", "restart", "continue"] = ""
+    protocol: Protocol = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer to a request that did not stream. `body` is the decoded `raw`."""
+    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`."""
 
     raw: bytes
     body: Json
     headers: Mapping[str, str] = field(default_factory=dict)
+    protocol: Protocol = ""
 
     @property
     def message(self) -> Message:

@@ -38,8 +38,19 @@ from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import AttemptLog, Message, Request, ToolCall, Usage
 
 __all__ = [
-    "ApprovalAsked", "Event", "Finished", "Limits", "Reason", "AgentResult", "Text", "ToolFinished", "ToolStarted", "TurnFinished",
-    "complete", "repair", "run",
+    "AgentResult",
+    "ApprovalAsked",
+    "Event",
+    "Finished",
+    "Limits",
+    "Reason",
+    "Text",
+    "ToolFinished",
+    "ToolStarted",
+    "TurnFinished",
+    "complete",
+    "repair",
+    "run",
 ]  # fmt: skip
 
 logger = logging.getLogger("patchbay.agent")

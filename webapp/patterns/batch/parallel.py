@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from webapp.patterns.errors import PatternError
 from webapp.patterns.fallback.throttle import NEVER, Clock, ConcurrencyLimiter, Retry, RetryDecision, retry_after_of, verdict_on
 
-__all__ = ["NEVER", "Progress", "ParallelResult", "Retry", "run"]
+__all__ = ["NEVER", "ParallelResult", "Progress", "Retry", "run"]
 
 T = TypeVar("T")
 R = TypeVar("R")

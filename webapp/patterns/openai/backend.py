@@ -89,6 +89,7 @@ class OpenAIBackend:
         body = normalize.normalize_request(request.body, stream=True, capabilities=self.capabilities)
         hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
         with self._recorded(body, trail) as record:
+            normalize.check_translated(request)
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token
             async with self._called("POST", request.path, deadline, body=body) as reply:
@@ -102,6 +103,7 @@ class OpenAIBackend:
         limits = timeouts or self.timeouts
         body = normalize.normalize_request(request.body, stream=False, capabilities=self.capabilities)
         with self._recorded(body, trail) as record:
+            normalize.check_translated(request)
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
             async with self._called("POST", request.path, deadline, body=body) as reply:
