@@ -216,7 +216,7 @@ class CapabilityMissing(BackendError):
 
     def __init__(self, message: str, *, lacks: str = "", **details: Any) -> None:
         super().__init__(message, **details)
-        self.missing_capabilities = lacks
+        self.lacks = lacks
 
 
 class ParameterRefused(CapabilityMissing):
@@ -289,8 +289,14 @@ class AllFailed(ChainError):
 
 
 class AllCooling(ChainError):
+    """Every step is paused; `limited` where each waits for a rate limit."""
+
     status = 503
     code = "all_backends_cooling_down"
+
+    def __init__(self, message: str, *, limited: bool = False, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.limited = limited
 
 
 class OutputError(PatternError):

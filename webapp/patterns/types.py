@@ -232,6 +232,7 @@ class AttemptLog:
 
     def __init__(self, on_change: Callable[[Attempt], None] | None = None) -> None:
         self.attempts: list[Attempt] = []
+        self.waiting = ""
         self._on_change = on_change
 
     def add(self, attempt: Attempt) -> Attempt:
@@ -242,6 +243,12 @@ class AttemptLog:
     def changed(self, attempt: Attempt) -> None:
         if self._on_change:
             self._on_change(attempt)
+
+    def wait(self, text: str) -> None:
+        """Say that the request waits, and for what; an empty text says that it goes on."""
+        self.waiting = text
+        if self.attempts:
+            self.changed(self.attempts[-1])
 
     @property
     def served_by(self) -> Attempt | None:

@@ -91,7 +91,7 @@ def classify(status: int, text: str, *, sent: str = "") -> Verdict:
     own = without_quotations(text, sent) if sent else text
     for rule in rules():
         if rule.fits(status, text if rule.about_request else own):
-            return Verdict(rule.means, rule.missing_capabilities)
+            return Verdict(rule.means, rule.lacks)
     return Verdict("bad_answer")
 
 

@@ -114,7 +114,7 @@ def _built(kind: type[errors.BackendError], verdict: Verdict, details: Details, 
     if issubclass(kind, errors.ContextOverflow):
         return kind(message, window=_window(details), **given)
     if issubclass(kind, errors.CapabilityMissing):
-        return kind(message, lacks=verdict.missing_capabilities, **given)
+        return kind(message, lacks=verdict.lacks, **given)
     return kind(message, **given)
 
 
