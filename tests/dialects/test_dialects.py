@@ -29,7 +29,15 @@ def cooling() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["account-in-arrears-400", "key-expired-400", "model-crashed-400", "model-load-failed-400", "tokens-per-minute-413", "loading-503", *OVERFLOWS],
+    [
+        "account-in-arrears-400",
+        "key-expired-400",
+        "model-crashed-400",
+        "model-load-failed-400",
+        "tokens-per-minute-413",
+        "loading-503",
+        *OVERFLOWS,
+    ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_the_fallback_answers(desk: Desk, name: str, streamed: bool) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from webapp.patterns.openai.thinking import split_parts, split_whole
+
 Json = dict[str, Any]
 Message = dict[str, Any]
 """A chat message as OpenAI's schema has it: `role`, `content`, and by role `tool_calls`, `tool_call_id`, `name`."""
@@ -143,6 +145,8 @@ class Delta:
     usage: Usage | None = None
     """Counts so far, not an increment: a later one replaces an earlier one."""
     choice: int = 0
+    was_reasoning: bool = False
+    """The text of this choice before this delta was reasoning: its closing tag came without an opening one."""
 
     @property
     def has_content(self) -> bool:
@@ -180,7 +184,11 @@ class Response:
 
     @property
     def text(self) -> str:
-        return str(self.message.get("content") or "")
+        """The answer of the first choice, without reasoning."""
+        content = self.message.get("content")
+        if isinstance(content, list):
+            return split_parts(content)[1]
+        return split_whole(content)[1] if isinstance(content, str) else ""
 
     @property
     def finish_reason(self) -> str:

@@ -473,7 +473,6 @@ async def test_redirects_are_not_followed(upstream: Upstream, backend: OpenAIBac
         pytest.param((CUT,), id="cut"),
         pytest.param((STALL,), id="stall"),
         pytest.param((), id="no finish reason"),
-        pytest.param(("data: [DONE]\n\n",), id="[DONE] without a finish reason"),
         pytest.param(({"error": {"message": "boom", "code": 429}},), id="error object"),
         pytest.param(("data: {\n\n",), id="broken event"),
         pytest.param((chunk(finish="abort"),), id="aborted"),

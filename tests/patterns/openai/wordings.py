@@ -1,3 +1,4 @@
+# ruff: noqa: E501, ISC004 - wordings stay in one piece
 """Refusals as real servers word them: (status, message or body, meaning, where it is from).
 
 A text is the `message` of an OpenAI error object; anything else is the whole body. Sources are public issue threads and the servers' code.

@@ -117,7 +117,7 @@ class Registry:
         key = (model, user and user.pk, user is None or user.is_superuser)
         chain = self._chains.get(key)
         if chain is None:
-            chain = self._pools.chain(snapshot.plan(model, user), snapshot)
+            chain = self._pools.chain(snapshot.plan(model, user), snapshot, caller="" if user is None else str(user.pk))
             if len(self._chains) >= MAX_CHAINS:  # callers make up names
                 self._chains.clear()
             self._chains[key] = chain

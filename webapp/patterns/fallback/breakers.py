@@ -3,9 +3,9 @@
 A key is a backend (`"ollama"`) or one of its models (`"ollama/llama3"`). State shared between processes implements the same `Breakers`
 protocol: its calls return at once, so a shared implementation keeps a local copy and exchanges changes in the background.
 
-An open breaker blocks the narrowest class of requests that explains the failures (`Origin`). Five failures of one request block that request.
-Failures of one caller's requests with images block that caller's requests with images. Only failures of different callers, with different
-requests, block everyone: one caller with a request that the server cannot take must not take the server from the others.
+An open breaker blocks the narrowest class of requests that explains the failures (`Origin`). Five failures of one request block that
+request. Failures of one caller's requests with images block that caller's requests with images. Only failures of different callers, with
+different requests, block everyone: one caller with a request that the server cannot take must not take the server from the others.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Health:
 
 
 class Breakers(Protocol):
-    """The state that a chain consults and reports to. One of `succeeded`, `failed` and `released` follows each `acquire` that returns None."""
+    """The state that a chain consults and reports to: one of `succeeded`, `failed`, `released` follows each `acquire` that returns None."""
 
     def acquire(self, key: str, origin: Origin = ANYONE) -> Health | None:
         """Return None where the call may be made; else the reason and the wait."""
@@ -95,7 +95,7 @@ class Breakers(Protocol):
         ...
 
     def close_account(self, backend: str, model: str, seconds: float, why: str = "") -> None:
-        """Note that a server refused the key or the account for a model: pause the model, and the backend once a second model was refused."""
+        """Note that a server refused the account for a model: pause the model, and the backend once a second model was refused."""
         ...
 
     def reset(self, key: str) -> None:
@@ -186,7 +186,9 @@ class MemoryBreakers:
         self.cool(model, seconds, why)
         self._circuits[model].account = True
         now = self._clock()
-        refused = [key for key, circuit in self._circuits.items() if circuit.account and circuit.cool_until > now and key.startswith(f"{backend}/")]
+        refused = [
+            key for key, circuit in self._circuits.items() if circuit.account and circuit.cool_until > now and key.startswith(f"{backend}/")
+        ]
         if len(refused) > 1:
             self.cool(backend, seconds, why)
 

@@ -1,6 +1,6 @@
 """One request on its way over the steps of a chain: the step to try next, the consequence of each failure, and the end.
 
-A failure's consequences follow from the attributes of its error alone (`errors.BackendError`): its scope, whether it counts, how long it pauses.
+The consequences of a failure follow from the attributes of its error alone (`errors.BackendError`): scope, count, pause.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class OpenAIBackend:
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token
             async with self._called("POST", request.path, deadline, body=body) as reply:
-                reader = PacketReader(reply, limits, deadline, self.redactor, hide_usage=hide_usage)
+                reader = PacketReader(reply, limits, deadline, self.redactor, hide_usage=hide_usage, legacy="functions" in request.body)
                 async for packet in reader.packets():
                     record.saw(packet)
                     yield packet
@@ -110,7 +110,7 @@ class OpenAIBackend:
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
             async with self._called("POST", request.path, deadline, body=body) as reply:
-                answer = await read_answer(reply, request.path, deadline, limits.idle, self.redactor)
+                answer = await read_answer(reply, request.path, deadline, limits.idle, self.redactor, legacy="functions" in request.body)
             record.whole(answer)
             return answer
 
@@ -183,7 +183,11 @@ class OpenAIBackend:
     async def _answered(self, method: str, path: str, deadline: float, body: Json | None, call: dict[str, Any]) -> HttpResponse:
         if body is None:
             return Httpx2Reply(await self._request(method, path, deadline, **call))
-        return await self._repaired(path, deadline, body) if path in repairs.PATHS else await self._posted(path, deadline, normalize.encoded(body))
+        return (
+            await self._repaired(path, deadline, body)
+            if path in repairs.PATHS
+            else await self._posted(path, deadline, normalize.encoded(body))
+        )
 
     async def _repaired(self, path: str, deadline: float, body: Json) -> HttpResponse:
         """Send a request, changed in place as its model is known to need it, and again where a change makes the server take it."""
@@ -212,7 +216,9 @@ class OpenAIBackend:
             reply = await self._poster.post(path, content, deadline)
             if 200 <= reply.status < 300:
                 return reply
-            failure = error_mapping.refused(reply.status, await rest(reply, deadline), httpx2.Headers(reply.headers), self.redactor, sent=content)
+            failure = error_mapping.refused(
+                reply.status, await rest(reply, deadline), httpx2.Headers(reply.headers), self.redactor, sent=content
+            )
         except TimeoutError:
             failure = errors.TimedOut("No answer began in time.")
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:  # httpx2 lets the last two through

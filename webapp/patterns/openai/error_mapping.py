@@ -50,7 +50,8 @@ _GENERIC: Final = re.compile(
     re.IGNORECASE,
 )
 _INTERNAL: Final = re.compile(
-    r"Traceback \(most recent call last\)|\bFile \"[^\"]+\", line \d+|^\s*at \S+ ?\(?\S+:\d+:\d+\)?|(?:^|[\s'\"=(:])/(?:[\w.@+-]+/){2,}[\w.@+-]*"
+    r"Traceback \(most recent call last\)|\bFile \"[^\"]+\", line \d+|^\s*at \S+ ?\(?\S+:\d+:\d+\)?"
+    r"|(?:^|[\s'\"=(:])/(?:[\w.@+-]+/){2,}[\w.@+-]*"
     r"|\b[A-Za-z]:\\(?:[\w .-]+\\)+|\b(?:postgres|mysql|redis|mongodb|amqp)\w*://|\b[A-Z][A-Z0-9_]{3,}=\S+",
     re.MULTILINE,
 )

@@ -1,7 +1,7 @@
 """Change a request that a model refuses into one that it takes, and remember the change for the model.
 
-A repair leaves the meaning of a request alone: it renames a limit, drops a sampling parameter that the model does not have, or says the same
-words in another role. Tools, images, stop words and the form of the answer stay: a caller who needs them must hear that they are missing.
+A repair leaves the meaning of a request alone: it renames a limit, drops a sampling parameter that the model does not have, or says the
+same words in another role. Tools, images, stop words and the form of the answer stay: a caller who needs them must hear that they are missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ MOST: Final = 4
 """Repairs of one request: some models refuse one parameter at a time."""
 WITHOUT: Final = "without "
 DROPPABLE: Final = frozenset({
-    "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed", "user", "store",
+    "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed", "user",
+    "store",
     "metadata", "parallel_tool_calls", "stream_options", "reasoning_effort", "verbosity", "service_tier", "prompt_cache_key",
     "prompt_cache_retention", "safety_identifier", "prediction", "reasoning", "thinking", "chat_template_kwargs",
 })  # fmt: skip
@@ -27,7 +28,9 @@ VALUED: Final = frozenset({"reasoning_effort", "verbosity", "service_tier", "pro
 """Of these a model may refuse one value and take another."""
 _KEPT_IN_MESSAGES: Final = ("role", "content", "tool_calls", "tool_call_id", "function_call")
 _MESSAGE_FIELDS: Final = re.compile(r"\b(name|refusal|reasoning|reasoning_content|annotations|audio|cache_control|prefix|partial)\b")
-_BAD_VALUE: Final = re.compile(r"unsupported[ _]value|invalid value|does not support '|must be one of|not one of|input should be", re.IGNORECASE)
+_BAD_VALUE: Final = re.compile(
+    r"unsupported[ _]value|invalid value|does not support '|must be one of|not one of|input should be", re.IGNORECASE
+)
 
 OnLearned = Callable[[str, str, str], None]
 """(model, repair, the refusal in words)."""
