@@ -143,7 +143,9 @@ class Conversation:
 
     async def last(self) -> Message:
         """Return the last message of the model."""
-        return await Message.objects.filter(conversation_id=self.id, role="assistant").order_by("created_at").alast()
+        found = await Message.objects.filter(conversation_id=self.id, role="assistant").order_by("created_at").alast()
+        assert found is not None
+        return found
 
     async def parts(self) -> list[tuple[str, str]]:
         """Return the kinds and texts of the last message's parts."""

@@ -6,8 +6,8 @@ free one.
 A file's `answers` are tried in order; the first whose `when` fits the request is given. `when` is {"field": NAME} (the body has the field),
 {"at_least": {NAME: NUMBER}} or {"text": TEXT} (the body contains the text); an answer without `when` fits every request. An answer has
 `status`, `headers` and a `body` (JSON, or a text that goes out as it is), or `events` for streams: each goes out as a `data:` line; a text
-goes out byte for byte (Latin-1), with `pause_s` after each. A request for a whole answer where only `events` fit gets `OK`. `models` replaces
-the list of models. `requests` holds the bodies received so far, by name.
+goes out byte for byte (Latin-1), with `pause_s` after each. A request for a whole answer where only `events` fit gets `OK`. `models`
+replaces the list of models. `requests` holds the bodies received so far, by name.
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ class Health(models.Model):
 class Cooldown(models.Model):
     """A breaker that is open in some process, so that the others know (runtime/cooldowns.py). `key` is a backend, or backend/model.
 
-    `caller` and `shape` name the requests that it blocks (`patterns.fallback.breakers.Origin`); empty for all. `limited` says that the pause
-    is the wait of a rate limit. `reset_at` is when an administrator asked for it to be tried again.
+    `caller` and `shape` name the requests that it blocks (`patterns.fallback.breakers.Origin`); empty for all. `limited` says that the
+    pause is the wait of a rate limit. `reset_at` is when an administrator asked for it to be tried again.
     """
 
     key = models.CharField(max_length=300, unique=True)

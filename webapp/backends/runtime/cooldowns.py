@@ -112,7 +112,8 @@ def publish(news: Outgoing) -> None:
 def rows() -> list[Row]:
     """Return all of them."""
     columns = ("key", "until", "why", "reset_at", "caller", "shape", "limited")
-    return [Row(*row[:4], Origin(row[4], row[5]), row[6]) for row in Cooldown.objects.values_list(*columns)]
+    found = Cooldown.objects.values_list(*columns)
+    return [Row(key, until, why, reset, Origin(caller, shape), limited) for key, until, why, reset, caller, shape, limited in found]
 
 
 def reset(key: str) -> None:

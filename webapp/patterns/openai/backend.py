@@ -200,8 +200,8 @@ class OpenAIBackend:
     async def _repaired(self, path: str, deadline: float, body: Json) -> HttpResponse:
         """Send a request, changed in place as its model is known to need it, and again where a change makes the server take it."""
         model = str(body.get("model") or "")
-        for repair in self.adaptations.of(model):
-            repairs.apply(repair, body)
+        for known in self.adaptations.of(model):
+            repairs.apply(known, body)
         tried: dict[str, str] = {}
         while True:
             try:
@@ -212,8 +212,8 @@ class OpenAIBackend:
                     raise
                 tried[repair] = error.message
                 continue
-            for repair, why in tried.items():
-                self.adaptations.learn(model, repair, why)
+            for needed, why in tried.items():
+                self.adaptations.learn(model, needed, why)
             return reply
 
     async def _posted(self, path: str, deadline: float, content: bytes) -> HttpResponse:

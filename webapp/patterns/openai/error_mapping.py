@@ -225,7 +225,8 @@ def _texts(error: Json) -> Iterator[str]:
         word = _word(error.get(name))
         if word:
             yield word
-    for violation in error.get("violations") if isinstance(error.get("violations"), list) else ():  # Google's QuotaFailure
+    violations = error.get("violations")
+    for violation in violations if isinstance(violations, list) else ():  # Google's QuotaFailure
         if isinstance(violation, dict):
             yield from filter(None, map(_word, violation.values()))
 

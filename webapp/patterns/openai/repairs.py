@@ -1,7 +1,8 @@
 """Change a request that a model refuses into one that it takes, and remember the change for the model.
 
 A repair leaves the meaning of a request alone: it renames a limit, drops a sampling parameter that the model does not have, or says the
-same words in another role. Tools, images, stop words and the form of the answer stay: a caller who needs them must hear that they are missing.
+same words in another role. Tools, images, stop words and the form of the answer stay: a caller who needs them must hear
+that they are missing.
 """
 
 from __future__ import annotations
