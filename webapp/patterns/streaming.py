@@ -17,7 +17,7 @@ class _Call:
 class Accumulator:
     """Adds up the deltas of one choice; those of others are left aside.
 
-    Text grows in amortised constant time a delta; the properties join what is there.
+    Text grows in amortized constant time a delta; the properties join what is there.
     """
 
     def __init__(self, choice: int = 0) -> None:

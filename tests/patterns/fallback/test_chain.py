@@ -230,7 +230,7 @@ async def test_what_will_not_mend_soon_cools_down(bench: Bench, reply: Reply, ke
     assert await hear(bench.chain()) == "Hello from a"
 
 
-async def test_a_model_that_is_missing_says_nothing_about_its_neighbours(bench: Bench) -> None:
+async def test_a_model_that_is_missing_says_nothing_about_its_neighbors(bench: Bench) -> None:
     bench.servers[0].script(status(404))
     await hear(bench.chain())
     assert await hear(bench.chain(steps=[Step(bench.backends[0], "other")])) == "Hello from a"
