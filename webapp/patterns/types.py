@@ -26,12 +26,14 @@ Protocol = Literal["", "messages", "responses"]
 class Native:
     """A request as the caller wrote it in another protocol than chat completions. A server that speaks the protocol gets this body.
 
-    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked.
+    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked. `headers` go
+    with the body to such servers, names in lower case.
     """
 
     protocol: Protocol
     body: Mapping[str, Any]
     untranslatable: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +168,16 @@ class StreamChunk:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`."""
+    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`.
+
+    `usage` is what a server of another protocol counted; chat completions have it in their body.
+    """
 
     raw: bytes
     body: Json
     headers: Mapping[str, str] = field(default_factory=dict)
     protocol: Protocol = ""
+    usage: Usage | None = None
 
     @property
     def message(self) -> Message:
