@@ -12,7 +12,7 @@ import importlib
 import ssl
 import sys
 from collections.abc import AsyncGenerator, Coroutine, Mapping
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
 from urllib.parse import quote
 
 import anyio
@@ -116,9 +116,17 @@ class OpenAIBackend:
         return read_models(await self._object("GET", "models"))
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections. Closing twice does nothing."""
         if self._http is not None:
             await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Return the backend, for `async with OpenAIBackend(...) as backend`."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections."""
+        await self.aclose()
 
     # --- files and batches: OpenAI's objects as plain JSON
 
