@@ -226,6 +226,8 @@ class Attempt:
     """In the currency of the backend's prices; None where it has none."""
     request: Json | None = None
     """The very body that was sent, for "copy as curl"."""
+    path: str = "chat/completions"
+    """Where it was sent, below the base URL."""
     base_url: str = ""
 
 

@@ -46,6 +46,24 @@ class PassedMessages:
         return Response(response.raw, response.body, response.headers, "messages", read_usage(response.body))
 
 
+class CountExchange(PassedMessages):
+    """A request to count the tokens of a prompt."""
+
+    path = "messages/count_tokens"
+
+    def __init__(self, request: Request) -> None:
+        native = request.native or Native("messages", from_chat(request.body))
+        super().__init__(native, model=str(request.body.get("model") or ""), stream=False)
+        self.body.pop("max_tokens", None)
+
+    def count(self, body: Json) -> int:
+        """Return the number in the server's answer. Raise `BadAnswer`."""
+        tokens = body.get("input_tokens")
+        if not isinstance(tokens, int):
+            raise BadAnswer("The answer holds no count of tokens.", status=200)
+        return tokens
+
+
 class MessagesExchange:
     """A chat completion by a server that speaks Messages only."""
 

@@ -60,7 +60,7 @@ def _sampling(body: Mapping[str, Any]) -> Json:
 
 
 def _thinking(body: Mapping[str, Any], limit: int, messages: Sequence[Json]) -> Json:
-    """Return the budget for thinking, within the limit of the answer. A conversation that waits for a tool's result cannot begin to think."""
+    """Return the budget for thinking, within the limit of the answer. A turn that goes on after a tool's result cannot begin to think."""
     budget = min(BUDGETS.get(str(body.get("reasoning_effort")), 0), limit - 1)
     if budget < BUDGETS["minimal"] or _has_result(messages[-1:]):
         return {}
