@@ -63,15 +63,15 @@ def message(blocks: Sequence[Json], stop: str, usage: Json) -> Reply:
 
 
 def _block(index: int, block: Mapping[str, Any]) -> list[bytes]:
-    kind = block["type"]
+    kind, start = block["type"], dict(block)
     if kind == "text":
-        start, deltas = {"type": "text", "text": ""}, [{"type": "text_delta", "text": word} for word in words(block["text"])]
+        start["text"], deltas = "", [{"type": "text_delta", "text": word} for word in words(block["text"])]
     elif kind == "thinking":
-        start = {"type": "thinking", "thinking": "", "signature": ""}
+        start.update(thinking="", signature="")
         deltas = [{"type": "thinking_delta", "thinking": word} for word in words(block["thinking"])]
         deltas.append({"type": "signature_delta", "signature": block["signature"]})
     else:
-        start = {**block, "input": {}}
+        start["input"] = {}
         text = json.dumps(block["input"])
         deltas = [{"type": "input_json_delta", "partial_json": text[at : at + 5]} for at in range(0, len(text), 5)]
     return [
