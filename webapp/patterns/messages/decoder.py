@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import jiter
-
 from webapp.patterns.messages.completions import FINISH_REASONS, ChunkWriter, read_usage
+from webapp.patterns.openai.choices import decode, encode
 from webapp.patterns.types import Delta, Json, StreamChunk, ToolCallDelta, Usage
 
 MAX_EVENT: Final = 4_194_304
@@ -61,10 +60,10 @@ class EventDecoder:
         for event in head.split(b"\n\n"):
             if not event.strip():
                 continue
-            self._event(event, deltas)
+            raw = self._event(event, deltas)
             if self.error is not None:
                 break
-            kept.append(event + b"\n\n")
+            kept.append(raw + b"\n\n")
             if self.done:
                 break
         if self._writer is not None:
@@ -72,21 +71,23 @@ class EventDecoder:
             return StreamChunk(raw, tuple(deltas)) if raw or deltas else None
         return StreamChunk(b"".join(kept), tuple(deltas), protocol="messages") if kept else None
 
-    def _event(self, event: bytes, deltas: list[Delta]) -> None:
+    def _event(self, event: bytes, deltas: list[Delta]) -> bytes:
+        """Add what an event means to the deltas; return its bytes, written anew where they would break clients."""
         data = b"\n".join(line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
         if not data:
-            return
+            return event
         try:
-            body: Any = jiter.from_json(data)
-        except ValueError:
+            body, odd = decode(data)
+        except (ValueError, RecursionError):
             self._fail("The stream holds broken JSON.")
-            return
+            return b""
         if not isinstance(body, dict):
             self._fail("The stream holds JSON that is not an object.")
-            return
+            return b""
         delta = self._read(body)
         if delta is not None:
             deltas.append(delta)
+        return b"event: %b\ndata: %b" % (str(body.get("type")).encode("utf-8", "replace"), encode(body)) if odd else event
 
     def _read(self, body: Json) -> Delta | None:
         match body.get("type"):

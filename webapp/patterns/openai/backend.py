@@ -25,7 +25,7 @@ from webapp.patterns.http.hot_path import HotPathClient, Httpx2Poster, Poster, S
 from webapp.patterns.http.response import HttpResponse, Httpx2Reply, rest
 from webapp.patterns.http.transport import PoolTransport, make_transport
 from webapp.patterns.messages.exchange import CountExchange
-from webapp.patterns.openai import error_mapping, normalize
+from webapp.patterns.openai import error_mapping, normalize, repairs
 from webapp.patterns.openai.attempt_recorder import Prices, PricesByModel, Recorder
 from webapp.patterns.openai.exchange import Exchange, choose_exchange
 from webapp.patterns.openai.model_list import read_models
@@ -68,6 +68,7 @@ class OpenAIBackend:
         max_concurrency: calls at once; more wait their turn.
         prices: what tokens cost; `model_prices` for single models.
         capabilities: what the server can do by name, where known; False changes or refuses requests (`prepare.prepared`, `fallback`).
+        adaptations: the repairs that its models need (`openai.repairs`).
         http_client: in place of its own, for a server in this process.
     """
 
@@ -83,12 +84,14 @@ class OpenAIBackend:
         prices: Prices | None = None,
         model_prices: PricesByModel | None = None,
         capabilities: Mapping[str, bool] | None = None,
+        adaptations: repairs.Adaptations | None = None,
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         self.name = name
         self.base_url = base_url.rstrip("/")
         self.timeouts = timeouts or Timeouts()
         self.capabilities: Mapping[str, bool] = capabilities or {}
+        self.adaptations = adaptations or repairs.Adaptations()
         self.redactor = Redactor([api_key.strip(), *secret_values(headers or {})])
         self._key = _header_safe(api_key.strip(), "API key")
         self._headers = {key: _header_safe(value, f"header {key}") for key, value in (headers or {}).items()}
@@ -124,7 +127,9 @@ class OpenAIBackend:
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
             async with self._called("POST", exchange.path, deadline, exchange) as reply:
-                answer = exchange.read(await read_answer(reply, exchange.path, deadline, limits.idle, self.redactor))
+                legacy = "functions" in request.body
+                answer = await read_answer(reply, exchange.path, deadline, limits.idle, self.redactor, legacy=legacy)
+            answer = exchange.read(answer)
             record.whole(answer)
             return answer
 
@@ -218,14 +223,15 @@ class OpenAIBackend:
     async def _answered(self, method: str, path: str, deadline: float, exchange: Exchange | None, call: dict[str, Any]) -> HttpResponse:
         if exchange is None:
             return Httpx2Reply(await self._request(method, path, deadline, **call))
-        try:
+        if exchange.path not in repairs.PATHS and not exchange.protocol:
             return await self._posted(exchange, deadline)
+        try:
+            return await self._repaired(exchange, deadline)
         except errors.BackendError as error:
-            if self._lacks_protocol(exchange, error):
-                raise errors.Conflict(f"The server has no {exchange.path}: it is asked in chat completions from now on.") from None
-            if not self._objects_to_usage(error, exchange.body):
+            if not self._lacks_protocol(exchange, error):
                 raise
-        return await self._posted(exchange, deadline)
+            why = f"The server has no {exchange.path}: it is asked in chat completions from now on."
+        raise errors.Conflict(why)
 
     def _lacks_protocol(self, exchange: Exchange, error: errors.BackendError) -> bool:
         """Return whether the server does not know the path of the caller's protocol, as older versions of many servers do not.
@@ -239,25 +245,38 @@ class OpenAIBackend:
         self.capabilities = {**self.capabilities, exchange.protocol: False}
         return True
 
-    def _objects_to_usage(self, error: errors.BackendError, body: Json) -> bool:
-        """Whether a server refuses `stream_options`, which is ours more than the caller's; it is not asked again."""
-        if not isinstance(error, errors.RequestRejected | errors.CapabilityMissing):
-            return False
-        said = f"{error.message} {(error.body or {}).get('param')}"
-        if "stream_options" not in said or body.pop("stream_options", None) is None:
-            return False
-        self.capabilities = {**self.capabilities, "stream_usage": False}
-        return True
+    async def _repaired(self, exchange: Exchange, deadline: float) -> HttpResponse:
+        """Send a request, changed in place as its model is known to need it, and again where a change makes the server take it."""
+        body = exchange.body
+        model = str(body.get("model") or "")
+        for known in self.adaptations.of(model):
+            repairs.apply(known, body)
+        tried: dict[str, str] = {}
+        while True:
+            try:
+                reply = await self._posted(exchange, deadline)
+            except errors.BackendError as error:
+                repair = repairs.find_repair(error, body, tried) if len(tried) < repairs.MOST else None
+                if repair is None or not repairs.apply(repair, body):
+                    raise
+                tried[repair] = error.message
+                continue
+            for needed, why in tried.items():
+                self.adaptations.learn(model, needed, why)
+            return reply
 
     async def _posted(self, exchange: Exchange, deadline: float) -> HttpResponse:
         """Send a hot call past the package; whoever calls waited for `_ready`."""
         assert self._poster is not None, "it comes with the client"
         failure: errors.BackendError
         try:
-            reply = await self._poster.post(exchange.path, normalize.encoded(exchange.body), deadline, exchange.headers)
+            content = normalize.encoded(exchange.body)
+            reply = await self._poster.post(exchange.path, content, deadline, exchange.headers)
             if 200 <= reply.status < 300:
                 return reply
-            failure = error_mapping.refused(reply.status, await rest(reply, deadline), httpx2.Headers(reply.headers), self.redactor)
+            failure = error_mapping.refused(
+                reply.status, await rest(reply, deadline), httpx2.Headers(reply.headers), self.redactor, sent=content
+            )
         except TimeoutError:
             failure = errors.TimedOut("No answer began in time.")
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:  # httpx2 lets the last two through

@@ -68,10 +68,11 @@ class ChatExchange:
     def __init__(self, request: Request, *, stream: bool, capabilities: Mapping[str, bool]) -> None:
         self.path = request.path
         self.body = normalize.normalize_request(request.body, stream=stream, capabilities=capabilities)
+        self._legacy = "functions" in request.body
         self._hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
 
     def decoder(self) -> StreamDecoder:
-        return StreamDecoder(hide_usage=self._hide_usage)
+        return StreamDecoder(hide_usage=self._hide_usage, legacy=self._legacy)
 
     def as_events(self, body: Json) -> bytes:
         check_choices(body)
