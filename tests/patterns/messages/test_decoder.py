@@ -194,7 +194,8 @@ def test_the_events_become_chat_chunks(include_usage: bool) -> None:
         assert last["usage"]["total_tokens"] == 21
     deltas = [chunk["choices"][0]["delta"] for chunk in written]
     assert deltas == [
-        {"role": "assistant", "content": "", "reasoning_content": "Hm."},
+        {"role": "assistant", "content": ""},
+        {"reasoning_content": "Hm."},
         {"content": "I look."},
         {"tool_calls": [{"index": 0, "id": "toolu_1", "type": "function", "function": {"name": "add", "arguments": ""}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": '{"a":1}'}}]},
@@ -202,7 +203,7 @@ def test_the_events_become_chat_chunks(include_usage: bool) -> None:
         {"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]},
         {},
     ]
-    assert [chunk["choices"][0]["finish_reason"] for chunk in written] == [None] * 6 + ["tool_calls"]
+    assert [chunk["choices"][0]["finish_reason"] for chunk in written] == [None] * 7 + ["tool_calls"]
     assert {(chunk["object"], chunk["model"]) for chunk in written} == {("chat.completion.chunk", "m")}
 
 
