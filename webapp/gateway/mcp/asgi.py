@@ -46,7 +46,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         body = ApiError(503, "The database does not answer: try again in a moment.", type="server_error").as_json()
         await send_json(send, HTTPStatus.SERVICE_UNAVAILABLE, body, [(b"retry-after", b"5")])
         return
-    await manager.handle_request({**scope, "principal": principal}, receive, send)
+    await manager.handle_request({**scope, "principal": principal}, receive, send)  # type: ignore[arg-type]  # starlette's events are mutable
 
 
 def _check(call: Call, scope: Scope) -> None:
