@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from channels.db import database_sync_to_async
 from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.backends import selectors
 from webapp.backends.config.limits import Limit
 from webapp.backends.models import ApiToken, token_digest
+from webapp.core.database import in_database
 from webapp.gateway.http import Call
 from webapp.ports.files_and_batches import ApiError, Caller
 
@@ -84,7 +84,7 @@ class Tokens:
 
     async def _look_up(self, key: str, plaintext: str) -> Principal | None:
         asked = self._clock()
-        token = await database_sync_to_async(selectors.token_by_plaintext)(plaintext)
+        token = await in_database(selectors.token_by_plaintext, plaintext)
         principal = Principal.of(token) if token else None
         self._known[key] = (asked + FRESH_SECONDS, principal)
         self._known.move_to_end(key)
