@@ -60,7 +60,7 @@ class MarkdownView:
 
     def __init__(self, part: Part, anchor: str) -> None:
         self.kind = part.kind
-        self.markdown = GrowingMarkdown(anchor)
+        self.markdown = GrowingMarkdown(anchor=anchor)
         self._part = part
         self._is_final = False
 

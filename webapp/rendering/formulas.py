@@ -20,6 +20,7 @@ MAX_FORMULAS = 2000
 _TEX = re.compile(r"[\\^_={}+<>|*/≤≥≠±×÷∈∑∫√π-]|\d\s*[a-zA-Z]\b")
 _WORDS = re.compile(r"(?<![\\a-zA-Z])[^\W\d_]{2,}")
 _MONEY = re.compile(r"[\d.,]+\s*(?:[kKmMbB]n?|%)?(?:[\s,;:()/–—-]|$)")
+_VARIABLE = re.compile(r"\{[A-Za-z_]\w+\}")
 _BEFORE_DOLLAR = frozenset(" \t\n([{<\"'“‘«—–-:;,=>*_~.!?")
 _ENVIRONMENT = re.compile(r"\\begin\{((?:equation|align|alignat|gather|multline|eqnarray|flalign|split|aligned|gathered)\*?)\}")
 _AFTER_BLOCK = re.compile(r"[ \t]*[.,;:。，；：]?[ \t]*")
@@ -126,6 +127,8 @@ def _is_formula(content: str, after: str) -> bool:
         return False  # "$5-$6"
     if after.isalpha() and not is_unspaced(after) and not _is_symbol(content):
         return False  # "$HOME/$USER"
+    if _VARIABLE.match(content):
+        return False  # "${HOME}/bin:$PATH"
     if content[0] == "|" and content.count("|") % 2 and "\\" not in content:
         return False  # "$|[0-9]$"
     if _MONEY.match(content) and _WORDS.search(content) and "\\" not in content:
@@ -135,7 +138,7 @@ def _is_formula(content: str, after: str) -> bool:
 
 def _is_symbol(content: str) -> bool:
     r"""Return whether a formula may have a letter right after it, as in `$n$th` or `$x_i$s`."""
-    return len(content) == 1 or (any(mark in content for mark in "\\^_{") and " " not in content)
+    return len(content) == 1 or (any(mark in content for mark in "\\^_") and " " not in content)
 
 
 def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's signature
@@ -179,6 +182,8 @@ def _block_end(state: StateBlock, start: int, end: int, at: int, closer: str) ->
 
     The content is None where the end may still come; the result is None where this is no display formula on lines of its own.
     """
+    if not _may_close(state, at, closer):
+        return None
     pieces: list[str] = []
     left = MAX_MATH_CHARS
     for line in range(start, end):
@@ -197,6 +202,11 @@ def _block_end(state: StateBlock, start: int, end: int, at: int, closer: str) ->
             return None
     at_end = end >= len(state.bMarks) - 1
     return (end, None) if state.env.get("streaming") and at_end else None
+
+
+def _may_close(state: StateBlock, at: int, closer: str) -> bool:
+    """Return whether a closing mark comes within the longest formula, or may still come. It spares most openers the search by lines."""
+    return state.src.find(closer, at, at + MAX_MATH_CHARS) >= 0 or (state.env.get("streaming", False) and len(state.src) - at < MAX_MATH_CHARS)
 
 
 def _is_block(content: str, closer: str) -> bool:
@@ -228,9 +238,10 @@ def _math_paragraph(state: StateBlock, start: int, _end: int, silent: bool) -> b
 
 
 def _has_display_marks(src: str, start: int) -> bool:
-    """Return whether the lines up to the next empty one hold a mark of a display formula."""
-    end = src.find("\n\n", start)
-    end = len(src) if end < 0 else end
+    """Return whether a mark of a display formula comes before the next empty line."""
+    limit = start + 2 * MAX_MATH_CHARS
+    end = src.find("\n\n", start, limit)
+    end = limit if end < 0 else end
     return src.find("$$", start, end) >= 0 or src.find("\\[", start, end) >= 0
 
 
@@ -282,6 +293,8 @@ def _open_formula(text: str) -> str:
 
 def _closing_line(state: StateBlock, line: int, closer: str) -> int | None:
     """Return the line that closes a formula; the last line there is, where a stream may still bring it; None where it is not closed."""
+    if line < state.lineMax and not _may_close(state, state.bMarks[line], closer):
+        return None
     left = MAX_MATH_CHARS
     while line < state.lineMax and not state.isEmpty(line):
         if state.sCount[line] < state.blkIndent:

@@ -20,13 +20,17 @@ from markdown_it.token import Token
 
 from webapp.rendering.blocks import Block
 from webapp.rendering.code import code_block
-from webapp.rendering.markdown import MAX_CHARS, Env, html_of, parse, render_blocks
+from webapp.rendering.markdown import MAX_CHARS, Env, Group, html_of, parse, render_blocks
 from webapp.rendering.sanitize import clean
 
 # Text that cannot change how the text before it is read: no markup, no line break.
 _PLAIN = re.compile(r"[\w ,.;'\"?%()–—’“”…]*")
 _FENCE = re.compile(r"(`{3,}(?=[^`\n]*\n)|~{3,})([^\n]*)\n")
 _EMPTY_LINES = re.compile(r"(?:[ \t]*\n)*")
+_BLANK_END = re.compile(r"\n[ \t]*\n\Z")
+_CLOSED = frozenset({"heading_open", "hr", "fence", "math_block"})
+"""Blocks that end with their last line; a fence does where it has its closing line."""
+_CLOSED_BY_BLANK = frozenset({"paragraph_open", "table_open", "blockquote_open"})
 HEAVY_CHARS = 6000
 """An open block longer than this is to be rendered off the event loop."""
 _DUTY = 20
@@ -41,11 +45,11 @@ class GrowingMarkdown:
     `redraws` counts how often all blocks changed: a reader of an earlier count needs everything.
 
     Args:
-        anchor: makes the ids of footnotes unique on a page.
         clock: seconds, monotonic; it paces the renders of expensive blocks.
+        anchor: makes the ids of footnotes unique on a page.
     """
 
-    def __init__(self, anchor: str = "", clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, *, anchor: str = "") -> None:
         self.blocks: list[Block] = []
         self.due = 0.0
         self.redraws = 0
@@ -119,7 +123,7 @@ class GrowingMarkdown:
     def _render(self, new: str) -> None:
         began = self._clock()
         self._open += new
-        if "\n" in new:
+        if "\n" in new or self._open.endswith(f"\n{new}"):
             self._freeze()
         if self._is_stale:
             self._redraw()
@@ -134,17 +138,13 @@ class GrowingMarkdown:
         """Render the blocks that are finished, and leave the rest as the open text."""
         whole_lines = self._open[: self._open.rfind("\n") + 1]
         groups = parse(whole_lines, self._streaming_env())
-        # Without its end, a formula is text after all: it may continue the block before it.
-        finished = groups[: -2 if groups and groups[-1].tokens[0].type == "math_pending" else -1]
-        if not finished:
+        cut = _finished(whole_lines, groups, self._open[len(whole_lines) :])
+        if not cut:
             return
-        cut = _offset_of_line(whole_lines, finished[-1].end)
-        frozen = whole_lines[:cut]
-        self._draw_finished(frozen)
-        self._frozen.append(frozen)
+        self._draw_finished(whole_lines[:cut])
         blank = _EMPTY_LINES.match(self._open, cut)
         assert blank
-        self._frozen.append(blank[0])
+        self._frozen.append(self._open[: blank.end()])
         self._open = self._open[blank.end() :]
 
     def _draw_finished(self, text: str) -> None:
@@ -231,6 +231,30 @@ class GrowingMarkdown:
         cut = html.rindex("</code>")
         self.blocks[-1].replace_open(html[:cut], html[cut:], " code:last-child")
         self._highlighted = len(self._open)
+
+
+def _finished(text: str, groups: list[Group], begun: str) -> int:
+    """Return how many characters of whole lines make finished blocks; `begun` is the line after them, as far as it is written."""
+    after_blank = bool(_BLANK_END.search(text))
+    begins_paragraph = after_blank and begun[:1].isalpha()  # it continues no list and no note
+    if not groups:
+        return len(text) if begins_paragraph else 0
+    last = groups[-1]
+    kind = last.tokens[0].type
+    if kind == "math_pending":
+        # Without its end, it is text after all, which may continue the block before it.
+        return _offset_of_line(text, groups[-3].end) if len(groups) > 2 else 0
+    if kind != "fence" or _is_closed(text, last):
+        if begins_paragraph:
+            return len(text)
+        if kind in _CLOSED or (after_blank and kind in _CLOSED_BY_BLANK):
+            return _offset_of_line(text, last.end)
+    return _offset_of_line(text, groups[-2].end) if len(groups) > 1 else 0
+
+
+def _is_closed(text: str, fence: Group) -> bool:
+    lines = text.split("\n")[fence.start : fence.end]
+    return len(lines) > 1 and _closes(lines[-1], fence.tokens[0].markup)
 
 
 def _closes(line: str, fence: str) -> bool:

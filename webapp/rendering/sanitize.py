@@ -111,7 +111,7 @@ _MATH_ATTRIBUTES = {
 _CLASSES = re.compile(
     r"(?:code|code-head|code-language|code-buttons|image-link|link-host|math-source|task-list-item|contains-task-list|heading-[1-6]|"
     r"footnote|footnote-ref|footnote-backref|align-(?:left|right|center)|hl-[a-z0-9]+|"
-    r"mathcal|mathscr|upstrike|downstrike|sout|(?:tml|chr|wbk|ff)-[a-z0-9-]+)"
+    r"upstrike|downstrike|sout|tml-(?:left|right|jot|small|fbox|bold|wide|half|overline|underline|cancel|xcancel|tag|p[lr]-\d+|b[tblr]))"
 )
 _LINK = re.compile(r"(?:https?://[^\s/]|mailto:[^\s/])[^\x00-\x20]*", re.IGNORECASE)
 _DOCUMENT = re.compile(r"/search/documents/[0-9a-f-]{1,36}/(?:\?passage=\d{1,20})?(?:#passage)?")
@@ -132,7 +132,7 @@ _ATTRIBUTES: dict[str, set[str]] = {
     **{f"h{level}": {"class"} for level in range(1, 7)},
     **{tag: set(_MATH_ATTRIBUTES) for tag in MATHML},
 }
-_DIRECTED = ("p", "ul", "ol", "blockquote", "table", "th", "td", "h1", "h2", "h3", "h4", "h5", "h6")
+_DIRECTED = ("p", "ul", "ol", "blockquote", "table", "h1", "h2", "h3", "h4", "h5", "h6")
 
 
 def _filter(_tag: str, name: str, value: str) -> str | None:
