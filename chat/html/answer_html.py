@@ -1,12 +1,13 @@
 """A growing answer as HTML, and the frames that a reader of an earlier state lacks.
 
-No frames are queued for a reader: a frame is made from the reader's cursor and the present state at the moment it can be sent. A slow reader
-skips states, costs no memory, and gets each piece once.
+No frames are queued for a reader: a frame is made from the reader's cursor and the present state at the moment it can be sent. A slow
+reader skips states, costs no memory, and gets each piece once.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -14,6 +15,7 @@ from uuid import UUID
 from chat.html.json_view import value_card
 from chat.html.tool_cards import reasoning_title, tool_card
 from chat.streaming.answer import Answer, Event, Part
+from webapp.patterns.openai.thinking import split_whole
 from webapp.rendering.blocks import Block
 from webapp.rendering.growing import GrowingMarkdown
 
@@ -277,5 +279,20 @@ class AnswerView:
 def finished_html(message_id: UUID, parts: list[dict[str, Any]]) -> str:
     """Return the HTML of a whole answer, as the page shows it after a reload."""
     answer = Answer()
-    answer.parts = [Part.from_json(data) for data in parts]
+    answer.parts = [Part.from_json(data) for data in split_reasoning(parts)]
     return AnswerView(message_id, answer).final_html()
+
+
+def split_reasoning(parts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the parts of an answer with reasoning in `<think>` tags as parts of its own."""
+    result: list[dict[str, Any]] = []
+    for part in parts:
+        if part["kind"] != "text" or "value" in part:
+            result.append(part)
+            continue
+        reasoning, text = split_whole(part.get("text", ""))
+        if reasoning.strip():
+            result.append({"kind": "reasoning", "text": reasoning.strip()})
+        if text.strip() or not reasoning:
+            result.append({**part, "text": text})
+    return result

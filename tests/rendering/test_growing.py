@@ -158,7 +158,7 @@ def test_a_link_defined_after_its_use_changes_the_finished_block() -> None:
 
 
 def test_a_line_that_is_still_being_written_finishes_no_block() -> None:
-    """"#" may become "#hashtag", and "---" may become "--- and on"."""
+    """ "#" may become "#hashtag", and "---" may become "--- and on"."""
     for start, rest in (("words\n#", "hashtag"), ("words\n***", "bold***"), ("- item\n```", "code```")):
         growing = fed([start, rest])
         assert len(growing.blocks) == 1, start

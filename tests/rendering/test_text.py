@@ -79,7 +79,12 @@ def test_a_link_that_names_another_host_says_where_it_leads(text: str, host: str
 
 @pytest.mark.parametrize(
     "text",
-    ["[bank.example](https://www.bank.example/x)", "[bank.example](https://login.bank.example)", "[the bank](https://bank.example)", "https://a.example/b"],
+    [
+        "[bank.example](https://www.bank.example/x)",
+        "[bank.example](https://login.bank.example)",
+        "[the bank](https://bank.example)",
+        "https://a.example/b",
+    ],
 )
 def test_an_honest_link_has_no_mark(text: str) -> None:
     assert "link-host" not in render(text)
@@ -95,7 +100,14 @@ def test_a_citation_of_the_products_own_documents_is_a_link(address: str) -> Non
 
 @pytest.mark.parametrize(
     "address",
-    ["//evil.example/search/documents/1/", "/search/documents/../../admin/", f"{DOCUMENT}?next=//evil", "/admin/", "/accounts/logout/", "\\/evil"],
+    [
+        "//evil.example/search/documents/1/",
+        "/search/documents/../../admin/",
+        f"{DOCUMENT}?next=//evil",
+        "/admin/",
+        "/accounts/logout/",
+        "\\/evil",
+    ],
 )
 def test_no_other_address_of_the_product_is_a_link(address: str) -> None:
     assert "href" not in render(f"[x]({address})")

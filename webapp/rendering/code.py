@@ -19,6 +19,4 @@ def code_block(inner: str, language: str = "") -> str:
     kind = f' data-preview="{preview}"' if preview else ""
     name = escape(language[:40])
     head = f'<span class="code-language">{name}</span><span class="code-buttons">{_BUTTONS}</span>'
-    return (
-        f'<div class="code"{kind}><div class="code-head">{head}</div><pre tabindex="0" dir="ltr"><code>{inner}</code></pre></div>\n'
-    )
+    return f'<div class="code"{kind}><div class="code-head">{head}</div><pre tabindex="0" dir="ltr"><code>{inner}</code></pre></div>\n'

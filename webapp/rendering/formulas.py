@@ -7,6 +7,8 @@ In a stream (`env["streaming"]`), a display formula whose end has not come yet t
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
@@ -15,8 +17,11 @@ from markdown_it.rules_inline import StateInline
 from webapp.rendering.scripts import is_unspaced
 
 MAX_MATH_CHARS = 4000
+"""How far the end of a formula may be from its beginning."""
 MAX_FORMULAS = 2000
 """Formulas of one text that are converted; those beyond are shown as their source."""
+_SILENT = True
+_Rule = Callable[[StateBlock, int, int, bool], bool]
 _TEX = re.compile(r"[\\^_={}+<>|*/≤≥≠±×÷∈∑∫√π-]|\d\s*[a-zA-Z]\b")
 _WORDS = re.compile(r"(?<![\\a-zA-Z])[^\W\d_]{2,}")
 _MONEY = re.compile(r"[\d.,]+\s*(?:[kKmMbB]n?|%)?(?:[\s,;:()/–—-]|$)")
@@ -79,10 +84,10 @@ def _push_inline(state: StateInline, content: str, end: int, *, display: bool, s
     return True
 
 
-def _take(env: dict[str, int]) -> bool:
+def _take(env: MutableMapping[str, Any]) -> bool:
     """Count a formula; return whether it is to be converted."""
     env["formulas"] = env.get("formulas", 0) + 1
-    return env["formulas"] <= MAX_FORMULAS
+    return int(env["formulas"]) <= MAX_FORMULAS
 
 
 def _find_closer(src: str, closer: str, start: int, limit: int) -> int:
@@ -155,15 +160,15 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool: 
     if silent:
         return True
     last, content = found
-    closed = last < end and content is not None
-    environment = opener if opener.startswith("\\begin") else ""
-    lines = state.getLines(start, last + 1 if closed else end, state.sCount[start], False)
-    token = state.push("math_block" if closed else "math_pending", "math", 0)
+    state.line = end if content is None else last + 1
+    token = state.push("math_pending" if content is None else "math_block", "math", 0)
     token.block = True
-    token.content = (f"{opener}{content}{closer}" if environment else content or "").strip() if closed else lines
-    token.hidden = closed and not _take(state.env)
-    token.map = [start, last + 1 if closed else end]
-    state.line = last + 1 if closed else end
+    token.map = [start, state.line]
+    if content is None:
+        token.content = state.getLines(start, end, state.sCount[start], keepLastLF=False)
+    else:
+        token.content = f"{opener}{content}{closer}" if opener.startswith("\\begin") else content.strip()
+        token.hidden = not _take(state.env)
     return True
 
 
@@ -206,7 +211,9 @@ def _block_end(state: StateBlock, start: int, end: int, at: int, closer: str) ->
 
 def _may_close(state: StateBlock, at: int, closer: str) -> bool:
     """Return whether a closing mark comes within the longest formula, or may still come. It spares most openers the search by lines."""
-    return state.src.find(closer, at, at + MAX_MATH_CHARS) >= 0 or (state.env.get("streaming", False) and len(state.src) - at < MAX_MATH_CHARS)
+    return state.src.find(closer, at, at + MAX_MATH_CHARS) >= 0 or (
+        state.env.get("streaming", False) and len(state.src) - at < MAX_MATH_CHARS
+    )
 
 
 def _is_block(content: str, closer: str) -> bool:
@@ -230,7 +237,7 @@ def _math_paragraph(state: StateBlock, start: int, _end: int, silent: bool) -> b
     state.line = line
     state.push("paragraph_open", "p", 1).map = [start, line]
     token = state.push("inline", "", 0)
-    token.content = state.getLines(start, line, state.blkIndent, False).strip()
+    token.content = state.getLines(start, line, state.blkIndent, keepLastLF=False).strip()
     token.map = [start, line]
     token.children = []
     state.push("paragraph_close", "p", -1)
@@ -253,7 +260,7 @@ def _last_formula_line(state: StateBlock, start: int) -> int | None:
     while line < state.lineMax and not state.isEmpty(line):
         if line > start and _ends_paragraph(state, line, rules):
             break
-        content = state.getLines(line, line + 1, state.blkIndent, False)
+        content = state.getLines(line, line + 1, state.blkIndent, keepLastLF=False)
         if line > start and _SETEXT.match(content):
             break
         text += content + "\n"
@@ -268,10 +275,10 @@ def _last_formula_line(state: StateBlock, start: int) -> int | None:
     return found
 
 
-def _ends_paragraph(state: StateBlock, line: int, rules: list) -> bool:  # type: ignore[type-arg] # markdown-it's rules
+def _ends_paragraph(state: StateBlock, line: int, rules: list[_Rule]) -> bool:
     if state.sCount[line] - state.blkIndent > 3 or state.sCount[line] < 0:
         return False  # a lazy continuation
-    return any(rule(state, line, state.lineMax, True) for rule in rules)
+    return any(rule(state, line, state.lineMax, _SILENT) for rule in rules)
 
 
 def _open_formula(text: str) -> str:

@@ -6,9 +6,7 @@ from markdown_it.rules_core import StateCore
 
 TOP_LEVEL = 3
 """The level of the first heading of an answer: the page has a title (1), and each message a hidden heading (2)."""
-_DIRECTED = frozenset(
-    {"paragraph_open", "heading_open", "bullet_list_open", "ordered_list_open", "blockquote_open", "table_open"}
-)
+_DIRECTED = frozenset({"paragraph_open", "heading_open", "bullet_list_open", "ordered_list_open", "blockquote_open", "table_open"})
 
 
 def outline(state: StateCore) -> None:
