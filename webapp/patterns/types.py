@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from webapp.patterns.openai.thinking import split_parts, split_whole
+
 Json = dict[str, Any]
 Message = dict[str, Any]
 """A chat message as OpenAI's schema has it: `role`, `content`, and by role `tool_calls`, `tool_call_id`, `name`."""
@@ -26,12 +28,14 @@ Protocol = Literal["", "messages", "responses"]
 class Native:
     """A request as the caller wrote it in another protocol than chat completions. A server that speaks the protocol gets this body.
 
-    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked.
+    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked. `headers` go
+    with the body to such servers, names in lower case.
     """
 
     protocol: Protocol
     body: Mapping[str, Any]
     untranslatable: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,8 @@ class Delta:
     usage: Usage | None = None
     """Counts so far, not an increment: a later one replaces an earlier one."""
     choice: int = 0
+    was_reasoning: bool = False
+    """The text of this choice before this delta was reasoning: its closing tag came without an opening one."""
 
     @property
     def has_content(self) -> bool:
@@ -166,12 +172,16 @@ class StreamChunk:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`."""
+    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`.
+
+    `usage` is what a server of another protocol counted; chat completions have it in their body.
+    """
 
     raw: bytes
     body: Json
     headers: Mapping[str, str] = field(default_factory=dict)
     protocol: Protocol = ""
+    usage: Usage | None = None
 
     @property
     def message(self) -> Message:
@@ -180,7 +190,11 @@ class Response:
 
     @property
     def text(self) -> str:
-        return str(self.message.get("content") or "")
+        """The answer of the first choice, without reasoning."""
+        content = self.message.get("content")
+        if isinstance(content, list):
+            return split_parts(content)[1]
+        return split_whole(content)[1] if isinstance(content, str) else ""
 
     @property
     def finish_reason(self) -> str:
@@ -220,6 +234,8 @@ class Attempt:
     """In the currency of the backend's prices; None where it has none."""
     request: Json | None = None
     """The very body that was sent, for "copy as curl"."""
+    path: str = "chat/completions"
+    """Where it was sent, below the base URL."""
     base_url: str = ""
 
 
@@ -232,6 +248,7 @@ class AttemptLog:
 
     def __init__(self, on_change: Callable[[Attempt], None] | None = None) -> None:
         self.attempts: list[Attempt] = []
+        self.waiting = ""
         self._on_change = on_change
 
     def add(self, attempt: Attempt) -> Attempt:
@@ -242,6 +259,12 @@ class AttemptLog:
     def changed(self, attempt: Attempt) -> None:
         if self._on_change:
             self._on_change(attempt)
+
+    def wait(self, text: str) -> None:
+        """Say that the request waits, and for what; an empty text says that it goes on."""
+        self.waiting = text
+        if self.attempts:
+            self.changed(self.attempts[-1])
 
     @property
     def served_by(self) -> Attempt | None:
