@@ -177,8 +177,9 @@ def _checked(raw: bytes, encoding: str, *, guessed: bool = False) -> DecodedText
     """Decode, unify the line ends, replace NULs, and refuse binary data."""
     text = raw.decode(encoding, errors="replace")
     sample = text[:SAMPLE_BYTES]
-    strange = sum(1 for char in sample if (ord(char) < 32 and char not in "\t\n\r\f\x1b") or char == "\ufffd")
-    if strange > max(2, len(sample) * MAX_CONTROL_SHARE):
+    most = len(sample) * MAX_CONTROL_SHARE
+    controls = sum(1 for char in sample if ord(char) < 32 and char not in "\t\n\r\f\x1b")
+    if controls > most or sample.count("\ufffd") > max(2, most):
         raise BinaryDataError("It is binary data, not text")
     replaced = text.count("\ufffd") - (raw.count(b"\xef\xbf\xbd") if encoding.startswith("utf-8") else 0)
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
