@@ -1,7 +1,8 @@
 """The hot call: one POST with a JSON body, made of the request that the openai package built once for its path.
 
-The package builds every request from scratch and httpx2's client prepares it again: three quarters of the cost of a request (ADR 0020). Over
-our own connections the bytes go directly to the socket. Through a proxy, or to a server in this process, a copy of httpx2's request goes out.
+The package builds every request from scratch and httpx2's client prepares it again: three quarters of the cost of a request (ADR 0020).
+Over our own connections the bytes go directly to the socket. Through a proxy, or to a server in this process, a copy of httpx2's request
+goes out.
 """
 
 from __future__ import annotations
