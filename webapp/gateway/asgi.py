@@ -8,7 +8,7 @@ from django.db import Error
 
 from webapp.core.disk import is_disk_full
 from webapp.gateway.auth import authenticate
-from webapp.gateway.endpoints import completions, embeddings, files_and_batches, messages, model_list
+from webapp.gateway.endpoints import completions, embeddings, files_and_batches, messages, model_list, relays
 from webapp.gateway.errors import api_error, unavailable
 from webapp.gateway.http import Call, ClientGone
 from webapp.gateway.routing import Endpoint, Routes
@@ -26,6 +26,14 @@ ROUTES = Routes(
         ("POST", "embeddings", Endpoint("embeddings", embeddings.embeddings)),
         ("POST", "messages", Endpoint("chat", messages.create_message)),
         ("POST", "messages/count_tokens", Endpoint("chat", messages.count_tokens)),
+        ("POST", "moderations", Endpoint("chat", relays.relay_json)),
+        ("POST", "rerank", Endpoint("embeddings", relays.relay_json)),
+        ("POST", "audio/speech", Endpoint("chat", relays.relay_json)),
+        ("POST", "audio/transcriptions", Endpoint("chat", relays.relay_form)),
+        ("POST", "audio/translations", Endpoint("chat", relays.relay_form)),
+        ("POST", "images/generations", Endpoint("chat", relays.relay_json)),
+        ("POST", "images/edits", Endpoint("chat", relays.relay_form)),
+        ("POST", "images/variations", Endpoint("chat", relays.relay_form)),
         ("GET", "models", Endpoint("models", model_list.list_models)),
         ("GET", "models/{name}", Endpoint("models", model_list.retrieve_model)),
         ("POST", "files", Endpoint("files", files_and_batches.create_file)),
