@@ -70,6 +70,8 @@ class Request:
     path: str = "chat/completions"
     native: Native | None = None
     form: Form | None = None
+    session: str = ""
+    """What ties the request to earlier ones, e.g. a conversation: a sticky chain keeps it on one server. It is not sent."""
 
     @classmethod
     def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
@@ -92,7 +94,7 @@ class Request:
 
     def with_messages(self, messages: Sequence[Message]) -> Request:
         """The same request over another conversation."""
-        return Request({**self.body, "messages": list(messages)}, self.path)
+        return Request({**self.body, "messages": list(messages)}, self.path, session=self.session)
 
     def with_options(self, **options: Any) -> Request:
         """The same request with fields of the body set, or removed where None."""
@@ -100,7 +102,7 @@ class Request:
         for name, value in options.items():
             if value is None:
                 del body[name]
-        return Request(body, self.path, self.native if options.keys() <= {"model"} else None, self.form)
+        return Request(body, self.path, self.native if options.keys() <= {"model"} else None, self.form, self.session)
 
 
 @dataclass(frozen=True, slots=True)
