@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TypeVar
 
-from channels.db import database_sync_to_async
 from django.db.models import Q, QuerySet
 
 from batches import selectors, services
@@ -15,6 +14,7 @@ from batches.input import files
 from batches.models import Batch, File
 from batches.results import outputs
 from batches.results.downloads import in_thread
+from webapp.core.database import in_database
 from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
 from webapp.ports.files_and_batches import ApiError, Caller, Content, Page, Upload, listing, not_found
@@ -93,15 +93,15 @@ class Files:
     async def create(self, caller: Caller, upload: Upload, *, purpose: str, fields: Mapping[str, str]) -> Json:
         expires_after = _expires_after(fields)
         try:
-            file = await database_sync_to_async(files.adopt)(
-                user=caller.user, path=upload.path, filename=upload.filename, purpose=purpose, expires_after=expires_after
+            file = await in_database(
+                files.adopt, user=caller.user, path=upload.path, filename=upload.filename, purpose=purpose, expires_after=expires_after
             )
         except files.StorageFull as error:  # the server's failure, not the caller's
             raise ApiError(507, error.message, type="server_error", code="storage_full") from error
         return file_object(file)
 
     async def list(self, caller: Caller, page: Page) -> Json:
-        found: Json = await database_sync_to_async(self._list)(caller, page)
+        found: Json = await in_database(self._list, caller, page)
         return found
 
     def _list(self, caller: Caller, page: Page) -> Json:
@@ -113,18 +113,18 @@ class Files:
         return listing([file_object(file) for file in rows], has_more=more)
 
     async def retrieve(self, caller: Caller, file_id: str) -> Json:
-        return file_object(await database_sync_to_async(_file)(caller, file_id))
+        return file_object(await in_database(_file, caller, file_id))
 
     async def content(self, caller: Caller, file_id: str) -> Content:
-        file = await database_sync_to_async(_file)(caller, file_id)
+        file = await in_database(_file, caller, file_id)
         if file.content == File.Content.STORED and not file.path.exists():
             raise not_found("file", file_id)
         return Content(in_thread(outputs.content(file)), file.filename, file.bytes, "application/jsonl")
 
     async def delete(self, caller: Caller, file_id: str) -> Json:
-        file = await database_sync_to_async(_file)(caller, file_id)
+        file = await in_database(_file, caller, file_id)
         api_id = file.api_id
-        await database_sync_to_async(files.delete)(file=file)
+        await in_database(files.delete, file=file)
         return {"id": api_id, "object": "file", "deleted": True}
 
 
@@ -151,7 +151,7 @@ class Batches:
     """`/v1/batches`."""
 
     async def create(self, caller: Caller, body: Json) -> Json:
-        batch = await database_sync_to_async(self._create)(caller, body)
+        batch = await in_database(self._create, caller, body)
         runner.wake()
         return batch_object(batch)
 
@@ -168,7 +168,7 @@ class Batches:
         )
 
     async def list(self, caller: Caller, page: Page) -> Json:
-        found: Json = await database_sync_to_async(self._list)(caller, page)
+        found: Json = await in_database(self._list, caller, page)
         return found
 
     def _list(self, caller: Caller, page: Page) -> Json:
@@ -177,11 +177,11 @@ class Batches:
         return listing([batch_object(batch) for batch in rows], has_more=more)
 
     async def retrieve(self, caller: Caller, batch_id: str) -> Json:
-        return batch_object(await database_sync_to_async(_batch)(caller, batch_id))
+        return batch_object(await in_database(_batch, caller, batch_id))
 
     async def cancel(self, caller: Caller, batch_id: str) -> Json:
-        batch = await database_sync_to_async(_batch)(caller, batch_id)
-        cancelled = await database_sync_to_async(services.cancel_batch)(batch=batch)
+        batch = await in_database(_batch, caller, batch_id)
+        cancelled = await in_database(services.cancel_batch, batch=batch)
         runner.wake()
         return batch_object(cancelled)
 

@@ -14,7 +14,7 @@ class BatchesConfig(AppConfig):
         from batches.models import File
         from webapp.core import background
         from webapp.ports import files_and_batches
-        from webapp.ports.tools import toolbox
+        from webapp.ports.toolbox import toolbox
 
         post_delete.connect(files.forget_bytes, sender=File, dispatch_uid="batches.File")
         background.register("batches", runner.service)

@@ -7,11 +7,13 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 
-from batches.execution import chunks, leases, runner
-from batches.execution.database import Database
+from batches.execution import chunks
+from batches.execution.row_executor import make_executor
 from batches.models import Batch, BatchChunk
 from webapp.backends.runtime import registry
 from webapp.celery import app
+from webapp.core import leases
+from webapp.core.database import DatabaseThread
 
 CHUNKS_A_TASK = 8
 """A task goes on with as many chunks, so that its concurrency seldom runs dry; then it is the turn of what waits in the queue."""
@@ -30,14 +32,16 @@ def work_on(batch_id: str, chunk_id: int) -> None:
 
 
 async def _work(batch_id: uuid.UUID, chunk_id: int) -> None:
-    database = Database()
+    database = DatabaseThread("batches")
     try:
         batch = await database.run(_batch, batch_id)
         if batch is None:
             return
         owner = leases.this_worker()
         claims = _claims(batch, chunk_id, owner)
-        await chunks.work_through(batch, lambda: next(claims, None), chunks.Work(database=database, sender=runner.sender, owner=owner))
+        await chunks.work_through(
+            batch, lambda: next(claims, None), chunks.Work(database=database, make_executor=make_executor, owner=owner)
+        )
         await registry.flush()
     finally:
         await database.aclose()

@@ -13,9 +13,9 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from batches.execution.database import Database
 from batches.models import Batch
 from webapp.accounts.models import User
+from webapp.core.database import DatabaseThread
 
 logger = logging.getLogger("patchbay.batches")
 TIMEOUT_SECONDS = 10.0
@@ -48,7 +48,7 @@ def message(batch: Batch) -> bytes:
     return json.dumps(event).encode()
 
 
-async def deliver_due(database: Database) -> None:
+async def deliver_due(database: DatabaseThread) -> None:
     """Deliver what is due; a failed delivery is due again later."""
     for batch in await database.run(_due):
         note = await _post(batch)

@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.instant import instant_upstream
+from webapp.core.database import in_database
 from webapp.patterns.types import Json
 
 AT_ONCE = 64
@@ -168,9 +169,8 @@ async def ours(base_url: str, count: int) -> float:
 
 async def _run(base_url: str, rows: int) -> Any:
     """The batch, once it has ended."""
-    from channels.db import database_sync_to_async
 
-    batch: Any = await database_sync_to_async(_batch)(base_url, rows)
+    batch: Any = await in_database(_batch, base_url, rows)
     while batch.is_active:
         await asyncio.sleep(1)
         await batch.arefresh_from_db()

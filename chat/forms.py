@@ -12,7 +12,7 @@ from chat.models import Conversation, Prompt
 from chat.prompts import COMMANDS
 from webapp.accounts.models import User
 from webapp.patterns.sanitize import parse_object
-from webapp.ports.tools import toolbox
+from webapp.ports.toolbox import toolbox
 
 
 class SettingsForm(forms.Form):

@@ -11,7 +11,7 @@ class SearchConfig(AppConfig):
         from search.text_collections import collect
         from webapp.core import background
         from webapp.ports import conversation_documents, text_collections
-        from webapp.ports.tools import toolbox
+        from webapp.ports.toolbox import toolbox
 
         signals.connect()
         background.register("search", worker.service)

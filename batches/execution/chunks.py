@@ -16,12 +16,11 @@ from django.db import Error
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from batches.execution import leases
-from batches.execution.database import Database
 from batches.execution.result_writer import ResultWriter
 from batches.execution.row_executor import RowExecutor, RowTask
 from batches.models import Batch, BatchChunk, BatchRow
-from webapp.core import bulk
+from webapp.core import bulk, leases
+from webapp.core.database import DatabaseThread
 from webapp.patterns.batch import parallel
 from webapp.patterns.errors import LimitReached
 from webapp.patterns.fallback.throttle import Clock, Retry
@@ -39,8 +38,8 @@ Claim = Callable[[], BatchChunk | None]
 class Work:
     """What working through chunks needs; clocks replaceable in tests."""
 
-    database: Database
-    sender: Callable[[Batch], RowExecutor]
+    database: DatabaseThread
+    make_executor: Callable[[Batch], RowExecutor]
     owner: str = field(default_factory=leases.this_worker)
     clock: Clock = field(default_factory=Clock)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -68,9 +67,9 @@ def open_rows(chunk: BatchChunk) -> list[tuple[int, str, int, int]]:
 
 async def work_through(batch: Batch, claim: Claim, work: Work) -> None:
     """Claim chunks until there are none, send their open rows, and keep the answers; stops when the batch is cancelled or expires."""
-    sender = work.sender(batch)
+    executor = work.make_executor(batch)
     keeper = ResultWriter(batch, work.database, sleep=work.sleep)
-    running = asyncio.ensure_future(_send_all(batch, claim, work, sender, keeper))
+    running = asyncio.ensure_future(_send_all(batch, claim, work, executor, keeper))
     watching = asyncio.ensure_future(_until_it_stops(batch, work))
     keeping = asyncio.ensure_future(keeper.run())
     try:
@@ -78,7 +77,7 @@ async def work_through(batch: Batch, claim: Claim, work: Work) -> None:
     finally:
         await _end(running, watching, keeping)
         await keeper.give_back()
-        sender.close()
+        executor.close()
     for task in (running, watching, keeping):
         if not task.cancelled() and (error := task.exception()):
             raise error
@@ -90,13 +89,13 @@ async def _end(*tasks: asyncio.Future[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _send_all(batch: Batch, claim: Claim, work: Work, sender: RowExecutor, keeper: ResultWriter) -> None:
+async def _send_all(batch: Batch, claim: Claim, work: Work, executor: RowExecutor, keeper: ResultWriter) -> None:
     jobs = _jobs(claim, work, keeper)
-    outcomes = parallel.run(jobs, _Worker(sender, keeper), concurrency=batch.concurrency, ordered=False, retry=RETRY, clock=work.clock)
+    outcomes = parallel.run(jobs, _Worker(executor, keeper), concurrency=batch.concurrency, ordered=False, retry=RETRY, clock=work.clock)
     async with contextlib.aclosing(outcomes):
         async for outcome in outcomes:
             if not isinstance(outcome.error, _NotOurs):
-                await keeper.keep(outcome.item.chunk_id, sender.result(outcome))
+                await keeper.keep(outcome.item.chunk_id, executor.result(outcome))
     await keeper.flush()
 
 
@@ -106,14 +105,14 @@ class _NotOurs(Exception):
 
 @dataclass(frozen=True)
 class _Worker:
-    sender: RowExecutor
+    executor: RowExecutor
     keeper: ResultWriter
 
     async def __call__(self, job: RowTask) -> Response:
         if not self.keeper.holds(job.chunk_id):
             raise _NotOurs
         try:
-            return await self.sender(job)
+            return await self.executor(job)
         except LimitReached as error:
             self.keeper.waits(error)
             raise

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from django.db.models import F
 from django.utils import timezone
 
-from batches.execution.leases import durable, renew
 from batches.models import Batch, BatchChunk, BatchRow, File
 from batches.results import outputs
+from webapp.core.leases import durable, renew
 
 State, Status = BatchRow.State, Batch.Status
 

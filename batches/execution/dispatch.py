@@ -9,8 +9,8 @@ from django.db.models import F, Max, Q
 from django.utils import timezone
 
 from batches.execution.completion import has_workers
-from batches.execution.leases import free
 from batches.models import Batch, BatchChunk
+from webapp.core.leases import free
 
 logger = logging.getLogger("patchbay.batches")
 AGAIN = timedelta(seconds=60)

@@ -9,8 +9,8 @@ from uuid import UUID
 from django.db import Error
 from django.utils import timezone
 
-from batches.execution.database import Database
 from batches.models import Batch
+from webapp.core.database import DatabaseThread
 
 logger = logging.getLogger("patchbay.batches")
 _here: dict[UUID, str] = {}
@@ -31,7 +31,7 @@ def text(error: Error) -> str:
     return "The database is away. The batch goes on by itself when it is back."
 
 
-async def pause(database: Database, batch: Batch, error: Error) -> None:
+async def pause(database: DatabaseThread, batch: Batch, error: Error) -> None:
     """Say that nothing can be written, here at once and in the database if it can take that."""
     why = text(error)
     if _here.get(batch.pk) != why:

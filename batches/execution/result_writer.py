@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from django.db import Error
 
 from batches.execution import pause_reasons, results
-from batches.execution.database import Database
-from batches.execution.leases import HEARTBEAT_SECONDS, LEASE, LeaseLost, release
 from batches.execution.results import RowResult
 from batches.models import Batch, BatchChunk
+from webapp.core.database import DatabaseThread
+from webapp.core.leases import HEARTBEAT_SECONDS, LEASE, LeaseLost, release
 from webapp.patterns.errors import LimitReached
 
 logger = logging.getLogger("patchbay.batches")
@@ -44,7 +44,7 @@ class Held:
 class ResultWriter:
     """Keeps the results of the chunks that one process works on, for one batch."""
 
-    def __init__(self, batch: Batch, database: Database, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(self, batch: Batch, database: DatabaseThread, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._batch = batch
         self._database = database
         self._sleep = sleep
@@ -136,5 +136,5 @@ class ResultWriter:
             async with asyncio.timeout(LAST_SECONDS):
                 await self.flush()
                 for held in self._held.values():
-                    await self._database.run(release, held.chunk)
+                    await self._database.run(release, held.chunk, sent_at=None)
         self._held.clear()

@@ -13,8 +13,8 @@ from uuid import UUID
 from django.utils import timezone
 
 from batches.execution import bulk_sql
-from batches.execution.leases import durable, renew
 from batches.models import Batch, BatchChunk, BatchRow
+from webapp.core.leases import durable, renew
 from webapp.patterns import sanitize
 from webapp.patterns.types import Usage
 

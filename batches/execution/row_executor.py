@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from json.encoder import encode_basestring
 
 import jiter
@@ -214,3 +215,10 @@ def _attempt(attempt: Attempt) -> str:
 
 def _string(text: str) -> str:
     return encode_basestring(sanitize.clean(text))
+
+
+def make_executor(batch: Batch) -> RowExecutor:
+    """Return an executor that sends a batch's rows through the routes of its user and records the attempts."""
+    from webapp.backends.runtime import registry
+
+    return RowExecutor(batch, resolve=partial(registry.resolve, user=batch.user), record=recording(batch))

@@ -20,13 +20,14 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from batches import services, webhooks
-from batches.execution import chunks, completion, dispatch, leases
-from batches.execution.database import Database
-from batches.execution.row_executor import RowExecutor, recording
+from batches.execution import chunks, completion, dispatch
+from batches.execution.row_executor import make_executor
 from batches.input import execution_plan, files, validation
-from batches.models import Batch, BatchRow
+from batches.models import Batch, BatchChunk, BatchRow
 from batches.remote import remote_batches
+from webapp.core import leases
 from webapp.core.background import run_tasks
+from webapp.core.database import DatabaseThread
 
 logger = logging.getLogger("patchbay.batches")
 STEP_SECONDS = 1.0
@@ -39,7 +40,7 @@ class Runner:
     """One process's share of the work."""
 
     def __init__(self) -> None:
-        self.database = Database("batches-write")
+        self.database = DatabaseThread("batches-write")
         self.owner = leases.this_worker()
         self._tasks: dict[uuid.UUID, asyncio.Task[None]] = {}
         self._telling: asyncio.Task[None] | None = None
@@ -54,7 +55,7 @@ class Runner:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._guarded(partial(self.database.run, leases.release_the_dead))
+        await self._guarded(partial(self.database.run, _release_dead))
         while True:
             self._awake.clear()
             await self._guarded(self.step)
@@ -95,7 +96,7 @@ class Runner:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._guarded(partial(self.database.run, leases.release_all, self.owner))
+        await self._guarded(partial(self.database.run, _release_all, self.owner))
         await self.database.aclose()
 
     async def _advance(self, batch: Batch) -> None:
@@ -166,7 +167,7 @@ class Runner:
             await self._alone(batch, partial(self._finish, status=Status.COMPLETED))
 
     def _tools(self) -> chunks.Work:
-        return chunks.Work(database=self.database, sender=sender, owner=self.owner)
+        return chunks.Work(database=self.database, make_executor=make_executor, owner=self.owner)
 
     async def _stop(self, batch: Batch, status: Batch.Status) -> None:
         """End a batch early: wait a little for those who still work on it, then settle what was not sent."""
@@ -198,13 +199,6 @@ def later(batch: Batch, wait: timedelta) -> None:
     Batch.objects.filter(pk=batch.pk).update(due_at=timezone.now() + wait)
 
 
-def sender(batch: Batch) -> RowExecutor:
-    """Sends a batch's rows through the routes that its user may use, and records the attempts."""
-    from webapp.backends.runtime import registry
-
-    return RowExecutor(batch, resolve=partial(registry.resolve, user=batch.user), record=recording(batch))
-
-
 _here: Runner | None = None
 
 
@@ -225,3 +219,14 @@ async def service() -> AsyncGenerator[None, None]:
     finally:
         _here = None
         await runner.aclose()
+
+
+def _release_dead() -> int:
+    """Free the batches and chunks of killed processes of this machine."""
+    return leases.release_dead(Batch.objects.all()) + leases.release_dead(BatchChunk.objects.all(), sent_at=None)
+
+
+def _release_all(owner: str) -> None:
+    """Give back the batches and chunks of a runner that stops."""
+    leases.release_all(Batch.objects.all(), owner=owner)
+    leases.release_all(BatchChunk.objects.all(), owner=owner, sent_at=None)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from channels.db import database_sync_to_async
-
 from batches.input import estimates
 from batches.input.tables import Survey
 from batches.models import Batch, File
 from webapp.accounts.models import User
 from webapp.backends.runtime import registry
+from webapp.core.database import in_database
 from webapp.patterns.batch.input_file import LineError, Validated
 from webapp.patterns.errors import BudgetSpent, ModelForbidden, ModelNotFound, PatternError
 from webapp.patterns.types import Json
@@ -79,9 +78,7 @@ async def _plan(
     chosen = await _executor(Batch.Executor(executor), first.backend.name, structured=structured)
     if chosen is None:
         return None
-    known = await database_sync_to_async(estimate, thread_sensitive=False)(
-        backend=first.backend.name, model=first.model, concurrency=concurrency
-    )
+    known = await in_database(estimate, backend=first.backend.name, model=first.model, concurrency=concurrency)
     return Plan(chosen, first.backend.name, first.model, known.as_json())
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from django.utils import timezone
 
 from batches.execution import bulk_sql
-from batches.execution.leases import durable, renew
 from batches.input.execution_plan import Plan
 from batches.models import Batch, BatchChunk, File
+from webapp.core.leases import durable, renew
 from webapp.patterns.batch import input_file as jsonl
 from webapp.patterns.batch.input_file import LineError, Validated
 from webapp.patterns.types import Json

@@ -16,14 +16,14 @@ from django.conf import settings
 from django.utils import timezone
 
 from batches.execution import completion, results
-from batches.execution.database import Database
-from batches.execution.leases import durable, renew
 from batches.execution.results import RowResult
 from batches.execution.row_executor import recording
 from batches.input import estimates, validation
 from batches.models import Batch, BatchRow
 from batches.remote import remote_jobs
 from webapp.backends.runtime import registry
+from webapp.core.database import DatabaseThread
+from webapp.core.leases import durable, renew
 from webapp.patterns.batch import remote
 from webapp.patterns.batch.input_file import REMOTE_DISCOUNT, LineError, with_model
 from webapp.patterns.batch.results import BatchResult
@@ -41,7 +41,7 @@ OVERDUE = timedelta(hours=2)
 ENDS = {"completed": Status.COMPLETED, "expired": Status.EXPIRED, "cancelled": Status.CANCELLED}
 
 
-async def advance(batch: Batch, *, database: Database) -> None:
+async def advance(batch: Batch, *, database: DatabaseThread) -> None:
     """One step of a remote batch whose lease is held: submit it, look at it, or bring its results home."""
     try:
         server = await registry.backend(batch.backend)
@@ -53,7 +53,7 @@ async def advance(batch: Batch, *, database: Database) -> None:
         await database.run(_note, batch, f"{batch.backend}: {error.message} It is tried again.", _next_look(batch))
 
 
-async def _step(batch: Batch, server: OpenAIBackend, database: Database) -> None:
+async def _step(batch: Batch, server: OpenAIBackend, database: DatabaseThread) -> None:
     if batch.status == Status.CANCELLING and (batch.followed or not batch.remote_file_id):
         await _end(batch, Status.CANCELLED, database)
         return
@@ -69,7 +69,7 @@ async def _step(batch: Batch, server: OpenAIBackend, database: Database) -> None
     await _look(batch, job, server, database)
 
 
-async def _submit(batch: Batch, server: OpenAIBackend, database: Database) -> None:
+async def _submit(batch: Batch, server: OpenAIBackend, database: DatabaseThread) -> None:
     tried_before = batch.remote_status == "submitting"
     if not batch.remote_file_id:
         with await sync_to_async(_rewritten, thread_sensitive=False)(batch) as file:
@@ -115,7 +115,7 @@ def _next_look(batch: Batch) -> datetime:
     return now + timedelta(seconds=remote.pause(age))
 
 
-async def _look(batch: Batch, job: Json, server: OpenAIBackend, database: Database) -> None:
+async def _look(batch: Batch, job: Json, server: OpenAIBackend, database: DatabaseThread) -> None:
     """Take over what the job says of itself; when it has ended, its results."""
     status = str(job.get("status") or "")
     if batch.followed:
@@ -154,7 +154,7 @@ def _failed(batch: Batch, job: Json) -> None:
         )
 
 
-async def _bring_home(batch: Batch, job: Json, server: OpenAIBackend, database: Database) -> None:
+async def _bring_home(batch: Batch, job: Json, server: OpenAIBackend, database: DatabaseThread) -> None:
     """Keep all results, joined to their rows by custom_id; rows that have one already stay as they are."""
     if batch.followed:
         await remote_jobs.put_up_rows(batch, job, server, database)
@@ -174,7 +174,7 @@ async def _bring_home(batch: Batch, job: Json, server: OpenAIBackend, database: 
         await _keep(batch, part, database)
 
 
-async def _keep(batch: Batch, rows: list[RowResult], database: Database) -> None:
+async def _keep(batch: Batch, rows: list[RowResult], database: DatabaseThread) -> None:
     """Commit results; what their rows used stands in the attempt log, for usage and budgets, unless others created the job."""
     await database.run(results.commit, work=batch, results=rows)
     record = recording(batch)
@@ -231,7 +231,7 @@ def _missing(number: int) -> RowResult:
     return RowResult(number=number, state=State.FAILED, error_code="no_result", error_message=message)
 
 
-async def _end(batch: Batch, status: Batch.Status, database: Database) -> None:
+async def _end(batch: Batch, status: Batch.Status, database: DatabaseThread) -> None:
     if status != Status.COMPLETED:
         state = State.CANCELLED if status == Status.CANCELLED else State.EXPIRED
         await database.run(completion.settle_open, batch=batch, state=state)

@@ -17,15 +17,14 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from batches.execution import bulk_sql
-from batches.execution.database import Database
-from batches.execution.leases import durable, renew
 from batches.input import files, validation
 from batches.input.execution_plan import has_batch_api
 from batches.models import Batch, File
 from batches.services import WINDOW
 from webapp.accounts.models import User
 from webapp.backends.runtime import registry
-from webapp.core.database import in_database
+from webapp.core.database import DatabaseThread, in_database
+from webapp.core.leases import durable, renew
 from webapp.patterns import sanitize
 from webapp.patterns.batch import remote
 from webapp.patterns.batch.input_file import Validated
@@ -168,7 +167,7 @@ def _batch(user: User, backend: str, job: Json) -> Batch:
     return batch
 
 
-async def take_input(batch: Batch, server: OpenAIBackend, database: Database) -> None:
+async def take_input(batch: Batch, server: OpenAIBackend, database: DatabaseThread) -> None:
     """Bring the job's requests home, once, so that its rows can be looked at; where they are gone, the results alone must do.
 
     Raises:
@@ -187,7 +186,7 @@ async def take_input(batch: Batch, server: OpenAIBackend, database: Database) ->
     await database.run(_take, batch, file, checked)
 
 
-async def _downloaded(batch: Batch, server: OpenAIBackend, database: Database) -> File:
+async def _downloaded(batch: Batch, server: OpenAIBackend, database: DatabaseThread) -> File:
     with files.Upload() as upload:
         async for piece in server.file_content(batch.remote_file_id):
             await asyncio.to_thread(upload.write, piece)
@@ -212,7 +211,7 @@ def _store(batch: Batch, **fields: Any) -> None:
         setattr(batch, name, value)
 
 
-async def put_up_rows(batch: Batch, job: Json, server: OpenAIBackend, database: Database) -> None:
+async def put_up_rows(batch: Batch, job: Json, server: OpenAIBackend, database: DatabaseThread) -> None:
     """A row for each result, where the requests themselves are gone."""
     if batch.input_file_id is None:
         ids = [result.custom_id async for result in remote.results(server, job)]

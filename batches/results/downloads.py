@@ -1,17 +1,17 @@
-"""Long answers, a piece at a time: generators that use the database, for asynchronous servers."""
+"""Send long files piece by piece from generators that use the database."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterator
 
-from channels.db import database_sync_to_async
+from webapp.core.database import in_database
 
 
 async def in_thread(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The pieces of a synchronous generator, each made in a thread, when the one before was sent."""
+    """Yield the pieces of a synchronous generator, making each in a thread after the previous one was sent."""
     try:
-        while (piece := await database_sync_to_async(next)(pieces, None)) is not None:
+        while (piece := await in_database(next, pieces, None)) is not None:
             yield piece
     finally:
         if isinstance(pieces, Generator):
-            await database_sync_to_async(pieces.close)()
+            await in_database(pieces.close)

@@ -15,7 +15,7 @@ from webapp.core.database import in_database
 from webapp.patterns.errors import ChainError
 from webapp.patterns.tokens import counting
 from webapp.patterns.types import Message as ApiMessage
-from webapp.ports.tools import toolbox
+from webapp.ports.toolbox import toolbox
 
 
 @dataclass(frozen=True, slots=True)

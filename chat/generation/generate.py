@@ -22,7 +22,7 @@ from webapp.patterns.agent.tools import ToolContext, ToolRegistry
 from webapp.patterns.errors import CapabilityMissing
 from webapp.patterns.fallback.chain import Chain
 from webapp.patterns.types import Attempt, AttemptLog, Message, ModelInfo, Request, Response, StreamChunk, ToolCall
-from webapp.ports.tools import toolbox
+from webapp.ports.toolbox import toolbox
 
 OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
 MAX_KEPT_REQUEST = 300_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 from uuid import UUID
 
 from chat import selectors
@@ -15,11 +15,22 @@ from chat.streaming.generation_state import GenerationState
 from webapp.accounts.models import User
 from webapp.core.database import in_database
 
-if TYPE_CHECKING:
-    from chat.streaming.hub import Hub
-
 MAX_WAITING = 64
 """Frames kept for a socket that is slow; with more, it gets the whole state instead."""
+
+
+class Hub(Protocol):
+    """Name what an attachment needs of the hub of its process."""
+
+    def attach(self, attachment: Attachment) -> None:
+        """Register a reader of its conversation."""
+
+    def detach(self, attachment: Attachment) -> None:
+        """Forget a reader."""
+
+    async def lives_of(self, conversation_id: UUID) -> list[GenerationState]:
+        """Return the running generations of a conversation."""
+        ...
 
 
 class Attachment:

@@ -11,11 +11,12 @@ from tests.backends.conftest import add, route
 from tests.users import Users, make_users
 from webapp.backends.models import Attempt
 from webapp.backends.runtime import registry
+from webapp.backends.runtime.tools import resolve
 from webapp.patterns.agent import loop
 from webapp.patterns.agent.tools import ToolContext
 from webapp.patterns.errors import ModelForbidden
 from webapp.patterns.types import Request
-from webapp.ports.tools import resolve, toolbox
+from webapp.ports.toolbox import toolbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -80,6 +80,7 @@ def test_upload_create_poll_and_download(client: openai.OpenAI) -> None:
     )
     fits("Batch", raw(created))
     batch = ended(client, created.parse().id)
+    assert batch.errors is None, batch.errors
     assert (batch.status, batch.metadata, batch.model) == ("completed", {"for": "tests"}, "up/m")
     assert (batch.request_counts.total, batch.request_counts.completed + batch.request_counts.failed) == (5, 5)
     output = [json.loads(text) for text in client.files.content(batch.output_file_id).text.splitlines()]

@@ -8,7 +8,7 @@ from tests.batches.conftest import in_thread, line, make_batch
 from tests.upstream import Upstream
 from webapp.accounts.models import User
 from webapp.patterns.agent.tools import ToolContext
-from webapp.ports.tools import toolbox
+from webapp.ports.toolbox import toolbox
 
 
 async def call(user: User | None, **arguments: str) -> str:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from django.db import InterfaceError, OperationalError, connection
 
-from batches.execution import chunks, leases, pause_reasons, row_executor
+from batches.execution import chunks, pause_reasons, row_executor
 from batches.execution.chunks import Work
-from batches.execution.database import Database
 from batches.execution.row_executor import RowExecutor, RowTask
 from batches.input import files
 from batches.models import Batch, BatchRow
@@ -22,6 +21,8 @@ from webapp.accounts.models import Budget, User
 from webapp.backends.models import Allowance
 from webapp.backends.runtime import allowances
 from webapp.backends.runtime.allowances import Taken
+from webapp.core import leases
+from webapp.core.database import DatabaseThread
 from webapp.patterns.fallback.throttle import Clock
 from webapp.patterns.openai.backend import OpenAIBackend
 from webapp.patterns.types import Response
@@ -78,10 +79,10 @@ async def test_a_ten_minute_storm_of_429_loses_nothing_and_costs_few_calls(owner
             finally:
                 under_way -= 1
 
-    database = Database()
+    database = DatabaseThread("batches")
     work = Work(
         database=database,
-        sender=lambda batch: Counting(batch, resolve=resolve, record=lambda _trail, _request_id: None),
+        make_executor=lambda batch: Counting(batch, resolve=resolve, record=lambda _trail, _request_id: None),
         clock=Clock(now=lambda: now, sleep=sleep, chance=lambda: 0.5),
     )
     await chunks.work_through(batch, partial(chunks.claim_next, batch, work.owner), work)
@@ -132,7 +133,7 @@ async def test_a_full_disk_pauses_the_batch_with_the_reason_and_room_resumes_it(
     assert pause_reasons.reason(batch) == ""
 
 
-class FullDatabase(Database):
+class FullDatabase(DatabaseThread):
     """Takes nothing, not even a reason."""
 
     async def run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
@@ -142,7 +143,7 @@ class FullDatabase(Database):
 async def test_the_reason_is_said_where_the_database_cannot_even_take_that(owner: User) -> None:
     """FAULTS 45."""
     batch = await prepared(owner, 1)
-    await pause_reasons.pause(FullDatabase(), batch, OperationalError("database or disk is full"))
+    await pause_reasons.pause(FullDatabase("test"), batch, OperationalError("database or disk is full"))
     assert pause_reasons.reason(batch) == "The disk is full. Make room: the batch goes on by itself, and no answer is lost."
     pause_reasons.over(batch)
     assert pause_reasons.reason(batch) == ""
@@ -152,13 +153,13 @@ async def test_a_lost_lease_leaves_the_rows_to_the_other_worker(owner: User, ups
     """FAULTS 42: a worker that was stopped for longer than its lease."""
     upstream.default = says("ok", first=0.3)
     batch = await prepared(owner, 64, concurrency=4)
-    database = Database()
+    database = DatabaseThread("batches")
     backend = OpenAIBackend("up", upstream.base_url)
 
     async def resolve(_model: str) -> OpenAIBackend:
         return backend
 
-    work = Work(database=database, sender=lambda b: RowExecutor(b, resolve=resolve, record=lambda _trail, _request_id: None))
+    work = Work(database=database, make_executor=lambda b: RowExecutor(b, resolve=resolve, record=lambda _trail, _request_id: None))
     task = asyncio.create_task(chunks.work_through(batch, partial(chunks.claim_this, batch, await first_chunk(batch), "slow"), work))
     await asyncio.to_thread(upstream.wait_for, 4)
     await in_thread(take_over)(batch)

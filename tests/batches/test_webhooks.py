@@ -12,11 +12,11 @@ import pytest
 from django.utils import timezone
 
 from batches import webhooks
-from batches.execution.database import Database
 from batches.models import Batch
 from tests.batches.conftest import in_thread, line, make_batch, running, until
 from tests.upstream import Upstream, status
 from webapp.accounts.models import User
+from webapp.core.database import DatabaseThread
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ async def test_a_delivery_that_fails_is_tried_again_later_and_given_up_at_last(o
     assert batch.webhook_due_at is not None
     assert batch.webhook_due_at > timezone.now()
     assert batch.webhook_note == "It answered 500."
-    database = Database()
+    database = DatabaseThread("batches")
     for _ in webhooks.WAITS:
         await Batch.objects.filter(pk=batch.pk).aupdate(webhook_due_at=timezone.now())
         await webhooks.deliver_due(database)

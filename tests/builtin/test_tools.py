@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from tests.builtin.talk import CALCULATOR, MODEL, REPORT, SEARCH, say, text_of
-from webapp.ports.tools import toolbox
+from webapp.ports.toolbox import toolbox
 
 
 class TestTools:

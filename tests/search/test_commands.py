@@ -20,7 +20,7 @@ from tests.search.conftest import CATS, ENGINES, Ingest
 from tests.users import Users
 from webapp.backends.runtime import registry
 from webapp.patterns.agent.tools import ToolContext
-from webapp.ports.tools import toolbox
+from webapp.ports.toolbox import toolbox
 
 
 def call_tool(arguments: dict[str, Any], user_id: int | None) -> tuple[str, str]:

@@ -7,12 +7,12 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from batches import webhooks
-from batches.execution.database import Database
 from batches.models import Batch
 from tests.batches.conftest import in_thread, line, make_batch
 from tests.upstream import Upstream
 from tests.users import Users
 from webapp.backends.models import Backend
+from webapp.core.database import DatabaseThread
 from webapp.patterns.errors import InputError
 
 METADATA = (
@@ -97,4 +97,4 @@ async def test_a_name_that_leads_inside_is_not_called(cast: Users, upstream: Ups
     note = await webhooks._post(await Batch.objects.select_related("user").aget(pk=batch.pk))
     assert note == "It could not be reached (ForbiddenAddress)."
     assert upstream.requests == []
-    await Database().aclose()
+    await DatabaseThread("batches").aclose()

@@ -11,6 +11,7 @@ import pytest
 from django.db import OperationalError
 
 from tests.live import Live
+from webapp.patterns.redaction import redact_log
 from webapp.server.logs import (
     REPEAT_SECONDS,
     DropDatabaseTracebacks,
@@ -18,7 +19,15 @@ from webapp.server.logs import (
     RateLimitFilter,
     SecretFilter,
     request_id,
-    without_secrets,
+)
+
+SECRETS = (
+    "pb-0123456789abcdef",
+    "sk-proj-abcdefghijklmnop",
+    "very-secret-value",
+    "hunter2hunter2",
+    "abcdefghijkl",
+    "Abcdefghijklmnop",
 )
 
 
@@ -30,18 +39,28 @@ from webapp.server.logs import (
         '{"api_key": "very-secret-value"}',
         "password=hunter2hunter2",
         "api-key: 'abcdefghijkl'",
+        "failed with xai-Abcdefghijklmnopqrstuvwx12",
+        "nvapi-Abcdefghijklmnopqrstuvwx12 was refused",
+        "the restricted key rk_live_Abcdefghijklmnop",
     ],
 )
 def test_secrets_are_masked(text: str) -> None:
-    masked = without_secrets(text)
-    assert "[secret]" in masked
-    for secret in ("pb-0123456789abcdef", "sk-proj-abcdefghijklmnop", "very-secret-value", "hunter2hunter2", "abcdefghijkl"):
+    masked = redact_log(text)
+    assert "[redacted]" in masked
+    for secret in (
+        "pb-0123456789abcdef",
+        "sk-proj-abcdefghijklmnop",
+        "very-secret-value",
+        "hunter2hunter2",
+        "abcdefghijkl",
+        "Abcdefghijklmnop",
+    ):
         assert secret not in masked
 
 
 def test_ordinary_text_is_left_alone() -> None:
     text = "Not Found: /search/ in task-list after 3 tokens"
-    assert without_secrets(text) == text
+    assert redact_log(text) == text
 
 
 def test_a_line_is_json_with_the_request_and_the_exception() -> None:
@@ -61,7 +80,7 @@ def test_a_line_is_json_with_the_request_and_the_exception() -> None:
         request_id.reset(token)
     line = json.loads(stream.getvalue())
     assert line["request_id"] == "r-1"
-    assert line["message"] == "It broke for [secret]"
+    assert line["message"] == "It broke for [redacted]"
     assert "ValueError" in line["exception"]
     assert "sk-abcdefghijklmnop" not in stream.getvalue()
 

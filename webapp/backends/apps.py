@@ -13,10 +13,12 @@ class BackendsConfig(AppConfig):
     def ready(self) -> None:
         from webapp.backends import signals
         from webapp.backends.reporting import retention
-        from webapp.backends.runtime import polling, registry
+        from webapp.backends.runtime import polling, registry, tools
         from webapp.core import background
+        from webapp.ports.toolbox import toolbox
 
         signals.connect()
+        tools.register(toolbox)
         background.register("backends", registry.service)
         background.register("health", polling.service)
         background.register("retention", retention.service)

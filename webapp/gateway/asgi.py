@@ -7,7 +7,7 @@ import logging
 from django.db import Error
 
 from webapp.gateway.auth import authenticate
-from webapp.gateway.endpoints import completions, embeddings, files_and_batches, model_list
+from webapp.gateway.endpoints import completions, embeddings, files_and_batches, messages, model_list
 from webapp.gateway.errors import api_error, unavailable
 from webapp.gateway.http import Call, ClientGone
 from webapp.gateway.routing import Endpoint, Routes
@@ -23,6 +23,8 @@ ROUTES = Routes(
         ("POST", "chat/completions", Endpoint("chat", completions.completions)),
         ("POST", "completions", Endpoint("chat", completions.completions)),
         ("POST", "embeddings", Endpoint("embeddings", embeddings.embeddings)),
+        ("POST", "messages", Endpoint("chat", messages.create_message)),
+        ("POST", "messages/count_tokens", Endpoint("chat", messages.count_tokens)),
         ("GET", "models", Endpoint("models", model_list.list_models)),
         ("GET", "models/{name}", Endpoint("models", model_list.retrieve_model)),
         ("POST", "files", Endpoint("files", files_and_batches.create_file)),

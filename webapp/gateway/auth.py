@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from channels.db import database_sync_to_async
 from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.backends import selectors
 from webapp.backends.config.limits import Limit
 from webapp.backends.models import ApiToken, token_digest
+from webapp.core.database import in_database
 from webapp.gateway.http import Call
 from webapp.ports.files_and_batches import ApiError, Caller
 
@@ -84,7 +84,7 @@ class Tokens:
 
     async def _look_up(self, key: str, plaintext: str) -> Principal | None:
         asked = self._clock()
-        token = await database_sync_to_async(selectors.token_by_plaintext)(plaintext)
+        token = await in_database(selectors.token_by_plaintext, plaintext)
         principal = Principal.of(token) if token else None
         self._known[key] = (asked + FRESH_SECONDS, principal)
         self._known.move_to_end(key)
@@ -101,16 +101,25 @@ tokens = Tokens()
 
 
 async def authenticate(call: Call) -> Principal:
-    """The principal of the call's `Authorization`; raises a 401. Reads nothing of the body."""
-    scheme, _, plaintext = call.header("authorization").partition(" ")
-    plaintext = plaintext.strip()
-    if not plaintext or scheme.lower() != "bearer":
-        raise unauthorized("You didn't provide an API key: send it as 'Authorization: Bearer YOUR_KEY'.")
+    """Return the principal of the call's bearer token, or of its `x-api-key`. Nothing of the body is read.
+
+    Raises:
+        ApiError: 401, there is no good token.
+    """
+    plaintext = _token(call)
+    if not plaintext:
+        raise unauthorized("You didn't provide an API key: send it as 'Authorization: Bearer YOUR_KEY' or 'x-api-key: YOUR_KEY'.")
     readable = len(plaintext) <= MAX_TOKEN_CHARS and plaintext.isascii() and plaintext.isprintable()
     principal = await tokens.find(plaintext) if readable else None
     if principal is None:
         raise unauthorized("Incorrect API key provided: it is unknown, revoked or expired.")
     return principal
+
+
+def _token(call: Call) -> str:
+    """Return the token as OpenAI's clients send it, else as Anthropic's do; empty for none."""
+    scheme, _, token = call.header("authorization").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else call.header("x-api-key")
 
 
 def unauthorized(message: str) -> ApiError:

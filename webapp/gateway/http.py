@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
+from webapp.patterns.messages.errors import error_body
 from webapp.ports.files_and_batches import ApiError
 from webapp.server.asgi import Receive, Scope, Send
 
 ROOT = "/v1"
 JSON_TYPE = "application/json"
-ERROR_EVENT_END = b"\n\n"
+ERROR_EVENT = b"event: error\n"
+EVENT_END = b"\n\n"
 
 
 class ClientGone(Exception):
@@ -29,10 +31,11 @@ class Call:
         path: what follows `/v1/`, decoded: "chat/completions".
         headers: names in lower case; the last of several counts.
         id: of this request; goes out as `x-request-id` and into the attempt log.
+        anthropic: whether the caller speaks Anthropic's protocol, by the path or the header that its clients send.
         started: whether the status has been sent: from then on an error can only be told inside the body.
     """
 
-    __slots__ = ("_receive", "_send", "extra_headers", "headers", "id", "method", "path", "query_string", "started")
+    __slots__ = ("_receive", "_send", "anthropic", "extra_headers", "headers", "id", "method", "path", "query_string", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -40,8 +43,9 @@ class Call:
         self.query_string: bytes = scope.get("query_string", b"")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.id = uuid.uuid4()
+        self.anthropic = self.path.split("/")[0] == "messages" or b"anthropic-version" in self.headers
         self.started = False
-        self.extra_headers: dict[str, str] = {}
+        self.extra_headers: dict[str, str] = {"request-id": str(self.id)} if self.anthropic else {}
         self._receive = receive
         self._send = send
 
@@ -126,11 +130,17 @@ class Call:
         await self.respond(status, dump(body), headers)
 
     async def fail(self, error: ApiError) -> None:
-        """Tell the error: as the answer, or inside the stream where one has begun, as OpenAI does."""
+        """Send the error as the answer, or as an event where a stream has begun, in the shape of the caller's protocol."""
+        body = dump(self._error_body(error))
         if not self.started:
-            await self.respond(error.status, dump(error.as_json()), error.headers)
+            await self.respond(error.status, body, error.headers)
             return
-        await self.end(b"data: " + dump(error.as_json()) + ERROR_EVENT_END)
+        await self.end((ERROR_EVENT if self.anthropic else b"") + b"data: " + body + EVENT_END)
+
+    def _error_body(self, error: ApiError) -> Any:
+        if self.anthropic:
+            return error_body(error.status, error.message, code=error.code, request_id=str(self.id))
+        return error.as_json()
 
 
 def dump(body: Any) -> bytes:

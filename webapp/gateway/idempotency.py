@@ -8,10 +8,10 @@ from datetime import timedelta
 from http import HTTPStatus
 
 import jiter
-from channels.db import database_sync_to_async
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from webapp.core.database import in_database
 from webapp.gateway.auth import Principal
 from webapp.gateway.http import Call, dump
 from webapp.gateway.models import IdempotentReply
@@ -31,17 +31,17 @@ async def once(call: Call, principal: Principal, fingerprint: str, work: Callabl
         return await work()
     if len(key) > MAX_KEY_CHARS:
         raise ApiError(400, f"An Idempotency-Key has at most {MAX_KEY_CHARS} characters.", code="invalid_idempotency_key")
-    row = await database_sync_to_async(_claim)(principal.user.pk, call.path, key, fingerprint)
+    row = await in_database(_claim, principal.user.pk, call.path, key, fingerprint)
     if row.status is not None:
         call.extra_headers["idempotent-replayed"] = "true"
         return dict(jiter.from_json(row.body.encode()))
     try:
         body = await work()
     except BaseException:
-        await database_sync_to_async(row.delete)()
+        await in_database(row.delete)
         raise
     row.status, row.body = HTTPStatus.OK, dump(body).decode()
-    await database_sync_to_async(row.save)()
+    await in_database(row.save)
     return body
 
 

@@ -7,10 +7,9 @@ import itertools
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from channels.db import database_sync_to_async
-
 from webapp.backends.services import touch_tokens
 from webapp.core.background import run_tasks
+from webapp.core.database import in_database
 from webapp.gateway import idempotency, uploads
 from webapp.gateway.auth import Principal
 
@@ -29,7 +28,7 @@ async def flush() -> None:
     if _used:
         ids = list(_used)
         _used.clear()
-        await database_sync_to_async(touch_tokens)(token_ids=ids)
+        await in_database(touch_tokens, token_ids=ids)
 
 
 @asynccontextmanager
@@ -44,6 +43,6 @@ async def _run() -> None:
     for turn in itertools.count():
         await flush()
         if turn % PURGE_EVERY == 0:
-            await database_sync_to_async(idempotency.purge)()
+            await in_database(idempotency.purge)
             await asyncio.to_thread(uploads.sweep)
         await asyncio.sleep(FLUSH_SECONDS)

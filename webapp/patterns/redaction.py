@@ -1,4 +1,4 @@
-"""Secrets taken out of what servers say, before anybody sees it."""
+"""Mask API keys, tokens and passwords in texts that people or logs will see."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from urllib.parse import quote
 
 MASK: Final = "[redacted]"
 _SHORTEST: Final = 4
-"""A shorter secret is no secret, and masking it would eat ordinary words."""
-_KEYLIKE: Final = re.compile(r"\b(?:sk|pk|rk|gsk|hf|xai|nvapi|pb)[-_][A-Za-z0-9_\-*.]{12,}|(?i:\bbearer\s+)[^\s\"',;}]{8,}")
+"""Secrets shorter than this are not masked: masking them would remove ordinary words."""
+_KEY_PREFIXES: Final = "sk|pk|rk|gsk|hf|xai|nvapi|pb"
+"""The prefixes of the keys that providers issue, and of Patchbay's own tokens."""
+_KEYLIKE: Final = re.compile(rf"(?<![\w-])(?:{_KEY_PREFIXES})[-_][A-Za-z0-9_\-*.]{{8,}}|(?i:\bbearer\s+)[^\s\"',;}}]{{6,}}")
+_ASSIGNED: Final = re.compile(
+    r"(?P<name>(?:api[_-]?key|token|password|secret)[\"']?\s*[:=]\s*[\"']?)(?P<secret>[^\s\"',;&]{6,})",
+    re.IGNORECASE,
+)
 
 
 class Redactor:
-    """Removes the given secrets, as they are and URL-encoded, and anything that looks like an API key."""
+    """Mask the given secrets, plain and URL-encoded, and everything that looks like an API key."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = {form for secret in secrets if len(secret) >= _SHORTEST for form in (secret, quote(secret, safe=""))}
@@ -22,13 +28,13 @@ class Redactor:
         self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
+        """Return the text with its secrets masked."""
         if self._known:
             text = self._known.sub(MASK, text)
         return _KEYLIKE.sub(MASK, text)
 
     def json(self, value: Any, depth: int = 20) -> Any:
-        """A copy of a JSON value without secrets, keys of objects included; what lies deeper than `depth` is left out."""
+        """Return a copy of a JSON value with masked secrets, in object keys too. Levels below `depth` are dropped."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -39,5 +45,10 @@ class Redactor:
 
 
 def redact(text: str, *secrets: str) -> str:
-    """The text without the given secrets and without anything that looks like an API key."""
+    """Return the text with the given secrets and everything that looks like an API key masked."""
     return Redactor(secrets).text(text)
+
+
+def redact_log(text: str) -> str:
+    """Return a log line with masked keys, and with masked values of names such as `password=` and `api_key:`."""
+    return _ASSIGNED.sub(lambda found: f"{found['name']}{MASK}", redact(text))

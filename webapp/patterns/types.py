@@ -24,10 +24,14 @@ Protocol = Literal["", "messages", "responses"]
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """A request as the caller wrote it in another protocol than chat completions. A server that speaks the protocol gets this body."""
+    """A request as the caller wrote it in another protocol than chat completions. A server that speaks the protocol gets this body.
+
+    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked.
+    """
 
     protocol: Protocol
     body: Mapping[str, Any]
+    untranslatable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from batches.execution import leases, results
-from batches.execution.leases import LeaseLost
+from batches.execution import results
 from batches.execution.results import RowResult
 from batches.models import Batch, BatchChunk, BatchRow, BatchTick
 from tests.batches.conftest import line, make_batch
 from tests.users import Users
+from webapp.core import leases
+from webapp.core.leases import LeaseLost
 from webapp.patterns.types import Usage
 
 
@@ -102,9 +103,9 @@ def test_the_work_of_dead_processes_of_this_machine_is_freed_at_once(batch: Batc
     assert leases.is_dead(f"{host}/4194305/5/x")
     assert not leases.is_dead(f"elsewhere/{os.getpid()}/5/x")
     claim(batch, f"{host}/4194305/5/x")
-    assert leases.release_the_dead() == 1
+    assert leases.release_dead(BatchChunk.objects.all()) == 1
     assert claim(batch, alive) is not None
-    assert leases.release_the_dead() == 0
+    assert leases.release_dead(BatchChunk.objects.all()) == 0
 
 
 def test_all_that_one_holds_is_given_back_and_nothing_of_others(batch: Batch) -> None:
@@ -113,7 +114,8 @@ def test_all_that_one_holds_is_given_back_and_nothing_of_others(batch: Batch) ->
     claim(batch, "one")
     claim(batch, "two")
     assert leases.claim(Batch.objects.all(), owner="one") is not None
-    leases.release_all("one")
+    leases.release_all(BatchChunk.objects.all(), owner="one")
+    leases.release_all(Batch.objects.all(), owner="one")
     assert list(BatchChunk.objects.values_list("owner", flat=True)) == ["", "two"]
     again = leases.claim(Batch.objects.all(), owner="three")
     assert again is not None

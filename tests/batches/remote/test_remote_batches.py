@@ -10,8 +10,6 @@ import pytest
 from django.utils import timezone
 
 from batches import services
-from batches.execution import leases
-from batches.execution.database import Database
 from batches.models import Batch, BatchRow
 from batches.remote import remote_batches
 from tests.batches.conftest import in_thread, line, lines, make_batch, rows_of, run, running, until
@@ -20,6 +18,8 @@ from webapp.accounts.models import Budget, User
 from webapp.backends.models import Attempt
 from webapp.backends.runtime import registry
 from webapp.backends.runtime.budgets import Spending
+from webapp.core import leases
+from webapp.core.database import DatabaseThread
 from webapp.patterns.batch import remote
 
 
@@ -172,7 +172,7 @@ async def test_a_server_that_is_away_pauses_the_batch_with_the_reason(owner: Use
         await until(lambda b: bool(b.remote_id), batch)
     upstream.stop()
     held = await in_thread(lambda: leases.claim(Batch.objects.select_related("input_file", "user").filter(pk=batch.pk), owner="t"))()
-    database = Database()
+    database = DatabaseThread("batches")
     await remote_batches.advance(held, database=database)
     await database.aclose()
     await batch.arefresh_from_db()

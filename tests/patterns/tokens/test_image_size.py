@@ -17,15 +17,15 @@ EXIF = b"\xff\xe1" + struct.pack(">H", 60_002) + bytes(60_000)
 
 
 def png(width: int, height: int) -> bytes:
-    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", width, height)
+    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", width, height) + b"\x08\x06\0\0\0" + bytes(40)
 
 
 def jpeg(width: int, height: int) -> bytes:
-    return b"\xff\xd8" + EXIF + b"\xff\xc2" + struct.pack(">HBHH", 17, 8, height, width)
+    return b"\xff\xd8" + EXIF + b"\xff\xc2" + struct.pack(">HBHH", 17, 8, height, width) + bytes(40)
 
 
 def webp(kind: bytes, rest: bytes) -> bytes:
-    return b"RIFF\0\0\0\0WEBP" + kind + b"\0\0\0\0" + rest
+    return b"RIFF\0\0\0\0WEBP" + kind + b"\0\0\0\0" + rest + bytes(40)
 
 
 def data_url(data: bytes) -> str:
@@ -36,7 +36,7 @@ def data_url(data: bytes) -> str:
     ("data", "size"),
     [
         (png(640, 480), (640, 480)),
-        (b"GIF89a" + struct.pack("<HH", 32, 16), (32, 16)),
+        (b"GIF89a" + struct.pack("<HH", 32, 16) + bytes(40), (32, 16)),
         (jpeg(1024, 768), (1024, 768)),
         (webp(b"VP8X", bytes(4) + (799).to_bytes(3, "little") + (599).to_bytes(3, "little")), (800, 600)),
         (webp(b"VP8L", b"\x2f" + struct.pack("<I", 399 | 299 << 14)), (400, 300)),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from django.db.models import Q
 from django.utils import timezone
@@ -12,14 +12,28 @@ from django.utils import timezone
 from webapp.backends.models import Backend, Health
 from webapp.patterns import errors
 
-if TYPE_CHECKING:
-    from webapp.backends.runtime.attempt_recorder import Row
-
 WRITE_EVERY = timedelta(seconds=5)
 TRIED = frozenset({"ok", "partial", "failed"})
 
 
-def learn(attempts: Iterable[Row]) -> None:
+class RecordedAttempt(Protocol):
+    """Name the columns of an attempt that health is learned from."""
+
+    @property
+    def backend(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+    @property
+    def first_token_ms(self) -> float | None: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
+def learn(attempts: Iterable[RecordedAttempt]) -> None:
     """Take each backend's newest attempt as its state, and flag those that an administrator must look at."""
     newest = {row.backend: row for row in sorted(attempts, key=lambda row: row.created_at) if row.outcome in TRIED}
     if not newest:

@@ -9,8 +9,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser, SystemCheckError
 from django.db import Error, connections
 
+from webapp.patterns.redaction import redact_log
 from webapp.server import database_copy, startup
-from webapp.server.logs import without_secrets
 
 TARGET = "copy_target"
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         except BlockingIOError as error:
             raise CommandError("A server is running here: stop it first, with its workers.") from error
         except (database_copy.NotEmpty, SystemCheckError, Error) as error:
-            raise CommandError(f"Nothing was copied: {without_secrets(str(error).strip())}") from error
+            raise CommandError(f"Nothing was copied: {redact_log(str(error).strip())}") from error
 
     def _copy(self, to: str) -> None:
         connections.databases[TARGET] = {**connections.databases["default"], "TEST": {}, "OPTIONS": {}, **dj_database_url.parse(to)}

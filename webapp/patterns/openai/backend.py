@@ -12,7 +12,7 @@ import importlib
 import ssl
 import sys
 from collections.abc import AsyncGenerator, Coroutine, Mapping
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
 from urllib.parse import quote
 
 import anyio
@@ -89,6 +89,7 @@ class OpenAIBackend:
         body = normalize.normalize_request(request.body, stream=True, capabilities=self.capabilities)
         hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
         with self._recorded(body, trail) as record:
+            normalize.check_translated(request)
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token
             async with self._called("POST", request.path, deadline, body=body) as reply:
@@ -102,6 +103,7 @@ class OpenAIBackend:
         limits = timeouts or self.timeouts
         body = normalize.normalize_request(request.body, stream=False, capabilities=self.capabilities)
         with self._recorded(body, trail) as record:
+            normalize.check_translated(request)
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
             async with self._called("POST", request.path, deadline, body=body) as reply:
@@ -114,9 +116,17 @@ class OpenAIBackend:
         return read_models(await self._object("GET", "models"))
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections. Closing twice does nothing."""
         if self._http is not None:
             await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Return the backend, for `async with OpenAIBackend(...) as backend`."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections."""
+        await self.aclose()
 
     # --- files and batches: OpenAI's objects as plain JSON
 

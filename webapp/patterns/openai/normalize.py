@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from webapp.patterns.errors import InputError
+from webapp.patterns.errors import CapabilityMissing, InputError
 from webapp.patterns.openai.tool_calls import CallRepair
-from webapp.patterns.types import Json, Message
+from webapp.patterns.types import Json, Message, Request
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 STREAMING = frozenset({"chat/completions", "completions"})
@@ -35,6 +35,16 @@ def normalize_request(body: Mapping[str, Any], *, stream: bool, capabilities: Ma
         sent.pop("stream", None)
         sent.pop("stream_options", None)
     return sent
+
+
+def check_translated(request: Request) -> None:
+    """Refuse a request of another protocol that no chat completion can stand for.
+
+    Raises:
+        CapabilityMissing: with the reason.
+    """
+    if request.native is not None and request.native.untranslatable:
+        raise CapabilityMissing(request.native.untranslatable, status=400)
 
 
 def encoded(body: Json) -> bytes:

@@ -191,6 +191,11 @@ SCHEMAS = {"chat/completions": CHAT, "completions": COMPLETION, "embeddings": EM
 
 def check_body(body: Any, path: str) -> None:
     """Check the decoded JSON body of a POST to `path` ("chat/completions"); raises `InputError` with `param` and `code`."""
+    check_object(body, SCHEMAS[path])
+
+
+def check_object(body: Any, rule: Rule) -> None:
+    """Check that a decoded body is an object that obeys the rule and does not say where the request goes. Raise as `check_body`."""
     if not isinstance(body, dict):
         raise InputError("The body must be a JSON object.", code="invalid_type")
     for name in RESERVED:
@@ -200,4 +205,4 @@ def check_body(body: Any, path: str) -> None:
                 param=name,
                 code="unknown_parameter",
             )
-    SCHEMAS[path].check(body, "")
+    rule.check(body, "")

@@ -1,4 +1,4 @@
-"""The tools that the product offers to models. Apps add theirs in `AppConfig.ready()`: search its documents, batches their status."""
+"""Tools that ask the backends: which models are there, and how fast one is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from webapp.backends.runtime import registry
 from webapp.patterns.agent import builtin_tools
 from webapp.patterns.agent.tools import Tool, ToolContext, ToolError, ToolRegistry
 from webapp.patterns.backend import Backend
@@ -17,17 +18,13 @@ if TYPE_CHECKING:
 
 
 async def list_backends(me: ToolContext) -> list[Json]:
-    """The models that the user can talk to: routes first, then single backends, and whether they are up."""
-    from webapp.backends.runtime import registry
-
+    """List the models that the user can talk to: routes first, then single backends, and whether they are up."""
     offered = await registry.offered(await _user(me))
     return [{"model": each.name, "kind": each.kind, "up": each.up, "window": each.window} for each in offered]
 
 
 async def resolve(model: str, me: ToolContext) -> Backend:
-    """The chain for a model name, as the user may use it; what it does is recorded as theirs."""
-    from webapp.backends.runtime import registry
-
+    """Return the chain for a model name that the user may use. Its attempts are recorded as the user's."""
     user = await _user(me)
     return _Recorded(await registry.resolve(model, user=user), model, user.pk)
 
@@ -42,7 +39,7 @@ async def _user(me: ToolContext) -> User:
 
 
 class _Recorded:
-    """A backend whose calls are kept as attempts, so that what a tool spends counts."""
+    """Record the attempts of a backend, so that the spending of a tool counts against the user."""
 
     def __init__(self, backend: Backend, route: str, user_id: int) -> None:
         self.name = backend.name
@@ -73,17 +70,10 @@ class _Recorded:
         await self._backend.aclose()
 
     def _record(self, trail: AttemptLog) -> None:
-        from webapp.backends.runtime import registry
-
         registry.record(trail, request_id=uuid.uuid4(), source="test", user_id=self._user_id, route=self._route)
 
 
-toolbox = ToolRegistry(
-    [
-        builtin_tools.calculator(),
-        builtin_tools.current_time(),
-        Tool(builtin_tools.get_gpu_metrics),
-        Tool(list_backends),
-        builtin_tools.run_benchmark(resolve),
-    ]
-)
+def register(toolbox: ToolRegistry) -> None:
+    """Add the tools that ask backends."""
+    toolbox.register(Tool(list_backends))
+    toolbox.register(builtin_tools.run_benchmark(resolve))
