@@ -9,5 +9,7 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         from webapp.gateway import usage
+        from webapp.gateway.responses import jobs
 
         background.register("gateway", usage.service)
+        background.register("responses", jobs.service)
