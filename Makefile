@@ -7,7 +7,7 @@ PORT ?= 8000
 # Where the environment forbids it, every process would compile the code again: the server at each start, the tests a hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test coverage check bench soak audit lock format
+.PHONY: run test test-fast coverage check bench soak audit lock format
 
 # Installed once, and again when a lock changes: the stamp names what is in the environment.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
@@ -23,10 +23,13 @@ $(VENV)/dev.stamp: $(VENV)/base.stamp requirements/dev.txt
 run: $(VENV)/base.stamp
 	exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
 
-# Real processes and a browser on a busy machine may be late: what failed is run once more, alone, and shown. It must pass then.
+# Tests that failed run once more, alone: on a busy machine, real processes and a browser may be late. Each that passes only then is counted and named.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow" || \
-	  { echo "Once more, one at a time:"; $(BIN)/python -m pytest -m "not slow" --last-failed --last-failed-no-failures none; }
+	$(BIN)/python .ci/run_tests.py -n 3 --dist worksteal -m "not slow"
+
+# The tests without server processes, a browser, Redis or PostgreSQL.
+test-fast: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not process"
 
 # The patterns' own tests reach every branch of theirs.
 coverage: $(VENV)/dev.stamp
@@ -36,6 +39,9 @@ coverage: $(VENV)/dev.stamp
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/djlint --check --quiet templates
+	$(BIN)/python .ci/format_static.py
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
@@ -54,6 +60,8 @@ audit:
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/djlint --reformat --quiet templates
+	$(BIN)/python .ci/format_static.py --write
 
 lock:
 	for set in base scale oidc otel dev audit; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done

@@ -39,7 +39,7 @@ def main() -> int:
 def run(folder: str, *module: str) -> str:
     """What a module of the environment prints; pip-audit exits 1 where it finds something."""
     command = [f"{folder}/bin/python", "-m", *module]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)  # noqa: S603 - our own command
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     if done.returncode and not done.stdout:
         raise subprocess.CalledProcessError(done.returncode, module[0], stderr=done.stderr)
     return done.stdout

@@ -25,7 +25,7 @@ CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 class OptionsForm(forms.Form):
     """What every new batch may say."""
 
-    name = forms.CharField(max_length=200, required=False, label="Name", help_text="For you to recognise it by.")
+    name = forms.CharField(max_length=200, required=False, label="Name", help_text="For you to recognize it by.")
     executor = forms.ChoiceField(choices=EXECUTORS, initial=Batch.Executor.AUTO, required=False, label="Where it runs")
     concurrency = forms.IntegerField(
         min_value=1,

@@ -189,7 +189,7 @@ class Batch(Leased):
 
 
 class BatchChunk(Leased):
-    """A run of neighbouring rows, leased to one worker at a time."""
+    """A run of neighboring rows, leased to one worker at a time."""
 
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="chunks")
     first = models.PositiveIntegerField(help_text="Number of the first row.")

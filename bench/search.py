@@ -58,11 +58,11 @@ def timed(run: Callable[[], object], times: int = 30) -> float:
 def clustered(count: int) -> Matrix:
     """Vectors in clumps of unequal size, as texts have them: of length one, (count, 384)."""
     rng = np.random.default_rng(3)
-    centres = rng.standard_normal((500, DIMENSION), np.float32)
+    centers = rng.standard_normal((500, DIMENSION), np.float32)
     matrix = np.empty((count, DIMENSION), np.float32)
     for start in range(0, count, 50_000):
         size = min(50_000, count - start)
-        matrix[start : start + size] = centres[rng.zipf(1.3, size) % 500] + 0.9 * rng.standard_normal((size, DIMENSION), np.float32)
+        matrix[start : start + size] = centers[rng.zipf(1.3, size) % 500] + 0.9 * rng.standard_normal((size, DIMENSION), np.float32)
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     return matrix
 

@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 
-from webapp.patterns.embeddings.similarity import SignIndex, normalised, top_k
+from webapp.patterns.embeddings.similarity import SignIndex, normalized, top_k
 
 DIMENSION = 384
 
@@ -31,10 +31,10 @@ def milliseconds(*ways: Callable[[], object], times: int = 25) -> list[float]:
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     chance = np.random.default_rng(1)
-    centres = chance.normal(size=(2000, DIMENSION)).astype(np.float32)
+    centers = chance.normal(size=(2000, DIMENSION)).astype(np.float32)
     noise = chance.normal(size=(rows, DIMENSION)).astype(np.float32)
-    matrix = normalised(centres[chance.integers(0, 2000, rows)] + noise, copy=False)
-    queries = normalised(matrix[:64] + 0.05 * chance.normal(size=(64, DIMENSION)).astype(np.float32))
+    matrix = normalized(centers[chance.integers(0, 2000, rows)] + noise, copy=False)
+    queries = normalized(matrix[:64] + 0.05 * chance.normal(size=(64, DIMENSION)).astype(np.float32))
     query, index = queries[0], SignIndex(matrix)
     few, most = chance.random(rows) < 0.1, chance.random(rows) < 0.9
     floor, exact, signs, filtered, filtered_most = milliseconds(

@@ -39,7 +39,7 @@ ACTIONS = [
     Option("Attach files", "upload", run="#chat-file"),
     Option("Rename this conversation", "edit", run="#rename"),
     Option("Move this conversation to a folder", "folder", run="#folder"),
-    Option("Analyse this conversation", "usage", run="#chat-menu [hx-get$='/analysis/']"),
+    Option("Analyze this conversation", "usage", run="#chat-menu [hx-get$='/analysis/']"),
     Option("Pin or unpin this conversation", "pin", run="#chat-menu [hx-post$='/pin/']"),
     Option("Archive this conversation, or take it out", "archive", run="#chat-menu [hx-post$='/archive/']"),
     Option("Export as Markdown", "download", run="#chat-menu [href$='/export.md']"),

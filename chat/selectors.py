@@ -44,7 +44,7 @@ class Turn:
     beside: list[Message] = field(default_factory=list)
     """The answers that it is to be compared with."""
     fate: str = ""
-    """"left out" or "summarised", for what no longer fits into the window."""
+    """"left out" or "summarized", for what no longer fits into the window."""
     kept: bool = False
     """It was to be asked differently and is not: its Edit button takes the focus back."""
 
@@ -154,7 +154,7 @@ def fates(conversation: Conversation) -> dict[str, str]:
 def _fates(reports: Iterable[dict[str, Any]]) -> dict[str, str]:
     """The same from the reports of the last messages, the latest first."""
     report = next(filter(None, reports), {})
-    fate = "summarised" if report.get("summary") else "left out"
+    fate = "summarized" if report.get("summary") else "left out"
     return dict.fromkeys(report.get("left_out", ()), fate)
 
 

@@ -125,7 +125,7 @@ def _split(text: str, start: int, end: int, depth: int) -> Iterator[tuple[int, i
 
 
 def _pack(spans: Iterator[_Span], target: int) -> Iterator[_Span]:
-    """Neighbouring pieces joined while they fit."""
+    """Neighboring pieces joined while they fit."""
     held: _Span | None = None
     for span in spans:
         if held and held.tokens + span.tokens <= target:

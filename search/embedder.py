@@ -23,7 +23,7 @@ KEPT_QUERIES = 512
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """(n, d) normalised rows, and the model that made them."""
+    """(n, d) normalized rows, and the model that made them."""
 
     matrix: Matrix
     answered_by: str

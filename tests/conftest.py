@@ -22,6 +22,17 @@ settings.load_profile("patchbay")
 __all__ = ["browser", "browser_page", "chromium", "live", "new_live", "populated_home", "postgres", "prepared_home", "redis"]
 
 
+PROCESSES = {"live", "new_live", "browser", "browser_page", "chromium", "postgres", "redis", "installation"}
+"""Fixtures that start a process beside the tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need another process, so that `make test-fast` can leave them out."""
+    for item in items:
+        if PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+
+
 @pytest.fixture
 def cast(db: None) -> Users:
     """The three people, in a fresh database."""

@@ -17,7 +17,7 @@ from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
 
 Row = Mapping[str, Any]
-PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")  # no neighbours that match the same: it must not go back and forth
+PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")  # no neighbors that match the same: it must not go back and forth
 ID_COLUMNS = ("custom_id", "id")
 MAX_CELL_CHARS = 1_000_000
 SNIFF_CHARS = 8192

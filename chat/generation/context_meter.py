@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chat.generation import history
-from chat.generation.context_window import RESERVE, SUMMARISE, calibration, key_of, window_of
+from chat.generation.context_window import RESERVE, SUMMARIZE, calibration, key_of, window_of
 from chat.generation.structured import schema_of
 from chat.models import Conversation, Message
 from webapp.accounts.models import User
@@ -30,7 +30,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """`window` in tokens, None where unknown; `over`: older messages will be left out, or summarised.
+    """`window` in tokens, None where unknown; `over`: older messages will be left out, or summarized.
 
     `truncates_at`: the tokens to which the server cuts longer prompts without saying so.
     """
@@ -40,7 +40,7 @@ class Meter:
     window: int | None
     exact: bool
     truncates_at: int | None = None
-    summarises: bool = False
+    summarizes: bool = False
 
     @property
     def over(self) -> bool:
@@ -74,8 +74,8 @@ async def measure(conversation: Conversation, user: User, draft: str) -> Meter |
         last = await counting.acount_messages(rest[-1:], model)
         counts["History"] = max(0, reported + round(last.tokens * scale) - counts["System"] - counts["Tools"])
     meter = _meter(counts, window_of(chain), exact=counted.exact or bool(reported))
-    summarises = conversation.options.get("overflow") == SUMMARISE
-    return replace(meter, truncates_at=calibration.truncates_at(key), summarises=summarises)
+    summarizes = conversation.options.get("overflow") == SUMMARIZE
+    return replace(meter, truncates_at=calibration.truncates_at(key), summarizes=summarizes)
 
 
 def _tools(options: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A conversation fitted into its window: what is too much is left out or summarised, and counting learns from what servers report."""
+"""A conversation fitted into its window: what is too much is left out or summarized, and counting learns from what servers report."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from webapp.patterns.types import Attempt, AttemptLog, Message
 
 RESERVE = 1024
 """Tokens kept free for the answer where the user set no limit."""
-LEAVE_OUT, SUMMARISE = "leave_out", "summarise"
-OVERFLOW = [(LEAVE_OUT, "Leave them out"), (SUMMARISE, "Summarise them")]
+LEAVE_OUT, SUMMARIZE = "leave_out", "summarise"  # as conversations store it
+OVERFLOW = [(LEAVE_OUT, "Leave them out"), (SUMMARIZE, "Summarize them")]
 calibration = Calibration()
 """What this process knows of how servers count."""
 
@@ -56,16 +56,16 @@ class ContextFitter:
             "tools": tools,
             "scale": calibration.factor(key_of(self.chain)),
         }
-        if self.conversation.options.get("overflow") != SUMMARISE:
+        if self.conversation.options.get("overflow") != SUMMARIZE:
             fitted = await fitting.afit(messages, **options)
             self._note(fitted.report, None)
             return fitted.messages
-        summarised = await fit_with_summary(messages, backend=self.chain, previous=self.summary, trail=self.trail, **options)
-        self.summary = summarised.summary or self.summary
-        self._note(summarised.report, summarised.summary)
-        if summarised.error:
-            self.report["unsummarised"] = summarised.error.message
-        return summarised.messages
+        summarized = await fit_with_summary(messages, backend=self.chain, previous=self.summary, trail=self.trail, **options)
+        self.summary = summarized.summary or self.summary
+        self._note(summarized.report, summarized.summary)
+        if summarized.error:
+            self.report["unsummarised"] = summarized.error.message
+        return summarized.messages
 
     def _note(self, report: fitting.Report, summary: Summary | None) -> None:
         self.report = {

@@ -146,7 +146,7 @@ class Answer:
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
-    """The same events with neighbours of one kind of text made one."""
+    """The same events with neighbors of one kind of text made one."""
     result: list[Event] = []
     pieces: list[str] = []
     for event in events:

@@ -133,7 +133,7 @@ class Hub:
             outcome.status = Status.INTERRUPTED if live.stopped_by == "shutdown" else Status.STOPPED
         except PatternError as error:
             outcome.fail(error)
-        except Exception:  # the last line of defence: an answer must not stay "streaming" for ever
+        except Exception:  # the last line of defense: an answer must not stay "streaming" for ever
             logger.exception("A generation failed")
             outcome.status, outcome.error = Status.FAILED, "Something broke on our side. Try again; the server's log has the details."
         live.ending = True

@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
 from chat import selectors, services
-from chat.generation.analysis import analyse
+from chat.generation.analysis import analyze
 from chat.views.common import owned, who
 
 
@@ -22,7 +22,7 @@ def panel(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     problem = ""
     if request.method == "POST":
         try:
-            found = async_to_sync(analyse)(shown, who(request), selectors.branch(shown))
+            found = async_to_sync(analyze)(shown, who(request), selectors.branch(shown))
             services.change_conversation(conversation=shown, analysis=found.model_dump())
         except services.Refused as refusal:
             problem = str(refusal)

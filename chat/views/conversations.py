@@ -15,7 +15,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from chat import search, selectors, services
 from chat.forms import SettingsForm
 from chat.generation.context_meter import measure
-from chat.generation.context_window import OVERFLOW, SUMMARISE
+from chat.generation.context_window import OVERFLOW, SUMMARIZE
 from chat.html.answer_html import finished_html
 from chat.models import Conversation, Message
 from chat.streaming import hub
@@ -75,7 +75,7 @@ def overflow(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     if how not in dict(OVERFLOW):
         return HttpResponse(status=400)
     services.change_conversation(conversation=shown, options={**shown.options, "overflow": how})
-    chosen = "summarised" if how == SUMMARISE else "left out"
+    chosen = "summarized" if how == SUMMARIZE else "left out"
     return HttpResponse(f'<span role="status">From the next question on they are {chosen}.</span>')
 
 

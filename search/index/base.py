@@ -66,7 +66,7 @@ class Engine(Protocol):
     """Keeps the vectors of `Index` rows and ranks by them; ranks passages by their words. Used from any number of threads.
 
     Whoever finds that vectors are lost makes the index an empty one, to be built again.
-    Vectors are normalised float32. `within` limits a ranking to these passages; None means all of the index or the scopes.
+    Vectors are normalized float32. `within` limits a ranking to these passages; None means all of the index or the scopes.
     """
 
     def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:

@@ -17,7 +17,7 @@ MAX_LINE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The stretch as HTML, the passage if one was asked for, and where the neighbouring stretches begin."""
+    """The stretch as HTML, the passage if one was asked for, and where the neighboring stretches begin."""
 
     html: SafeString
     chunk: Chunk | None

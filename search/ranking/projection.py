@@ -10,19 +10,19 @@ from search.models import Chunk, Collection
 
 MAX_POINTS = 1500
 WIDTH, HEIGHT, MARGIN = 1000, 620, 24
-COLOURS = 8
+COLORS = 8
 BASIS, ITERATIONS = 10, 8
 LABELS, LABEL_CHARS, LABEL_CHAR_WIDTH, LABEL_HEIGHT = 12, 32, 8, 18
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A passage at x, y of the drawing; `colour` is that of its document."""
+    """A passage at x, y of the drawing; `color` is that of its document."""
 
     chunk: Chunk
     x: float
     y: float
-    colour: int
+    color: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Label:
     text: str
     x: float
     y: float
-    colour: int
+    color: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ def draw(collection: Collection) -> Map:
     chunks = list(ready.filter(pk__in=list(vectors)).select_related("document").defer("document__text"))
     if len(chunks) < 3:
         return Map([], [], total)
-    colours = {pk: number % COLOURS for number, pk in enumerate(dict.fromkeys(chunk.document_id for chunk in chunks))}
+    colors = {pk: number % COLORS for number, pk in enumerate(dict.fromkeys(chunk.document_id for chunk in chunks))}
     places = _plane([vectors[chunk.pk] for chunk in chunks])
-    points = [Point(chunk, x, y, colours[chunk.document_id]) for chunk, (x, y) in zip(chunks, places, strict=True)]
+    points = [Point(chunk, x, y, colors[chunk.document_id]) for chunk, (x, y) in zip(chunks, places, strict=True)]
     return Map(points, _labels(points), total)
 
 
@@ -91,7 +91,7 @@ def _labels(points: Sequence[Point]) -> list[Label]:
         text = name if len(name) <= LABEL_CHARS else "…" + name[1 - LABEL_CHARS :]
         half = len(text) / 2 * LABEL_CHAR_WIDTH  # a label stays inside of the drawing
         x = min(max(sum(point.x for point in group) / len(group), half), WIDTH - half)
-        label = Label(text, round(x, 1), round(sum(point.y for point in group) / len(group), 1), group[0].colour)
+        label = Label(text, round(x, 1), round(sum(point.y for point in group) / len(group), 1), group[0].color)
         if not any(_overlap(label, other) for other in labels):
             labels.append(label)
     return labels[:LABELS]

@@ -53,7 +53,7 @@ def passage_url(chunk: Chunk) -> str:
 
 @register.filter
 def badge(state: str) -> str:
-    """The badge's colour for a state."""
+    """The badge's color for a state."""
     return BADGES.get(state, "")
 
 

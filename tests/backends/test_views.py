@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
+from pytest_django.asserts import assertContains
 
 from tests.users import Users
 from webapp.accounts.models import Budget, User
@@ -124,6 +125,6 @@ def test_people_see_their_own_usage_only(as_other: Client, cast: Users) -> None:
 def test_filters_narrow_and_nonsense_is_ignored(as_administrator: Client, cast: Users) -> None:
     attempt(cast.owner, backend="a", prompt_tokens=11)
     attempt(cast.owner, backend="b", prompt_tokens=31)
-    assert "<dd>31</dd>" in as_administrator.get("/usage/?backend=b").content.decode()
-    assert "<dd>42</dd>" in as_administrator.get("/usage/?period=nonsense&nothing=1").content.decode()
+    assertContains(as_administrator.get("/usage/?backend=b"), "<dd>31</dd>", html=True)
+    assertContains(as_administrator.get("/usage/?period=nonsense&nothing=1"), "<dd>42</dd>", html=True)
     assert as_administrator.get("/usage/?backend=%00&model=" + "x" * 5000).status_code == 200

@@ -39,15 +39,15 @@ class TestFirstMinute:
             ("bye", "Goodbye"),
             ("What is the capital of France?", "I cannot answer that"),
             ("2026-11-22", "I cannot answer that"),
-            ("summarise", "after a colon"),
+            ("summarize", "after a colon"),
             ("Write a title for this chat: How to bake bread in a wood oven", "Bake bread wood oven"),
         ],
     )
     async def test_it_answers_sensibly(self, client: openai.AsyncOpenAI, question: str, answer: str) -> None:
         assert answer in await text_of(client, question)
 
-    async def test_it_summarises_by_quoting(self, client: openai.AsyncOpenAI) -> None:
-        answer = await text_of(client, f"Summarise in two sentences: {REPORT}")
+    async def test_it_summarizes_by_quoting(self, client: openai.AsyncOpenAI) -> None:
+        answer = await text_of(client, f"Summarize in two sentences: {REPORT}")
         quoted = [line[2:] for line in answer.splitlines() if line.startswith("- ")]
         assert len(quoted) == 2
         assert all(sentence in REPORT for sentence in quoted)
@@ -144,7 +144,7 @@ class TestOtherEndpoints:
 
 class TestAnyText:
     @settings(max_examples=200, deadline=None)
-    @given(st.text(max_size=400) | st.text(alphabet="1+= x.,!?()[]>#:-\n%of and summarise title", max_size=1500))
+    @given(st.text(max_size=400) | st.text(alphabet="1+= x.,!?()[]>#:-\n%of and summarize title", max_size=1500))
     def test_any_message_has_an_answer(self, text: str) -> None:
         ask = read_chat({"model": MODEL, "messages": [{"role": "user", "content": text}], "tools": [SEARCH, CALCULATOR]})
         reply = respond(ask)
@@ -163,7 +163,7 @@ class TestAnyText:
             "what is " * 3000,
             "add " * 6000,
             "title " * 6000,
-            "summarise: " * 3000,
+            "summarize: " * 3000,
             "\"'" * 15_000,
             "\n " * 9000 + "x",
             "[1] (" * 4000,

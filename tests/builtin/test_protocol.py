@@ -24,7 +24,7 @@ class Analysis(pydantic.BaseModel):
 class TestFormats:
     async def test_a_schema_is_met(self, client: openai.AsyncOpenAI) -> None:
         answer = await client.chat.completions.parse(
-            model=MODEL, messages=[{"role": "user", "content": f"Analyse this report: {REPORT}"}], response_format=Analysis
+            model=MODEL, messages=[{"role": "user", "content": f"Analyze this report: {REPORT}"}], response_format=Analysis
         )
         parsed = answer.choices[0].message.parsed
         assert parsed

@@ -60,7 +60,7 @@ class _Refuse:
 async def test_a_wrong_parameter_is_named_and_nothing_is_sent(api: Api, upstream: Upstream) -> None:
     """FAULTS 13."""
     await api.serve(upstream)
-    response = await api.chat(temperature=9)
+    response = await api.chat(temperature="hot")
     assert (response.status_code, response.json()["error"]["param"]) == (400, "temperature")
     for name in ("api_base", "api_key", "base_url"):
         response = await api.chat(**{name: "http://169.254.169.254/"})

@@ -20,7 +20,7 @@ from webapp.patterns import errors
         (error("This model's maximum context length is 10 tokens", code=400, type="x"), openai.BadRequestError, 400),
         (status(401), openai.InternalServerError, 502),
         (status(402), openai.RateLimitError, 429),
-        (status(403), openai.InternalServerError, 502),
+        (status(403), openai.PermissionDeniedError, 403),
         (error("The model `m` does not exist", code=404), openai.NotFoundError, 404),
         (status(409), openai.ConflictError, 409),
         (status(413), openai.APIStatusError, 413),

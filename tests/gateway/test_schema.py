@@ -141,7 +141,7 @@ async def test_errors(served: Api, upstream: Upstream) -> None:
         served.http.get("models/nothing"),
         served.http.get("files/file-nothing"),
         served.post("batches", {}),
-        served.chat(temperature=9),
+        served.chat(temperature="hot"),
         served.chat(model="nothing"),
         served.post("chat/completions", content=b"{"),
     ]

@@ -83,12 +83,12 @@ def test_a_stream_of_openers_stays_quick() -> None:
     assert time.thread_time() - began < SECONDS
 
 
-def test_colours_end_with_their_budget() -> None:
+def test_colors_end_with_their_budget() -> None:
     budget = Budget(seconds=0.0)
     assert highlight("x = 1", "python", budget) == "x = 1"
     assert '<span class="hl-' in highlight("x = 1", "python", Budget())
 
 
-def test_a_long_line_has_no_colours_and_is_whole() -> None:
+def test_a_long_line_has_no_colors_and_is_whole() -> None:
     line = "x = " + "1 + " * 1000
     assert highlight(line, "python") == line

@@ -102,14 +102,18 @@ class Health(models.Model):
 
 
 class Cooldown(models.Model):
-    """A breaker that is open in some process, so that the others know (cooldowns.py). `key` is a backend, or backend/model.
+    """A breaker that is open in some process, so that the others know (runtime/cooldowns.py). `key` is a backend, or backend/model.
 
-    `reset_at` is when an administrator asked for it to be tried again.
+    `caller` and `shape` name the requests that it blocks (`patterns.fallback.breakers.Origin`); empty for all. `limited` says that the
+    pause is the wait of a rate limit. `reset_at` is when an administrator asked for it to be tried again.
     """
 
     key = models.CharField(max_length=300, unique=True)
     until = models.DateTimeField()
     why = models.CharField(max_length=500, blank=True)
+    caller = models.CharField(max_length=64, blank=True)
+    shape = models.CharField(max_length=100, blank=True)
+    limited = models.BooleanField(default=False)
     reset_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
@@ -133,6 +137,38 @@ class BackendModel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.backend.name}/{self.name}"
+
+
+class Learned(models.Model):
+    """A fact about a model that its answers showed, so that the next request is right at once. An administrator can have it forgotten.
+
+    A repair is a change that every request to the model needs (`patterns.openai.repairs`). A window is the number of tokens that a server
+    reads of a longer prompt without saying so. A count is the number of tokens that it counts for each one counted here.
+    """
+
+    class Kind(models.TextChoices):
+        REPAIR = "repair", "Repair"
+        WINDOW = "window", "Window"
+        COUNT = "count", "Token count"
+
+    backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="learned")
+    model = models.CharField(max_length=200)
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    name = models.CharField(max_length=100, blank=True, help_text="Of a repair.")
+    value = models.FloatField(null=True, blank=True)
+    observations = models.PositiveIntegerField(default=1)
+    read_up_to = models.PositiveIntegerField(default=0, help_text="The longest prompt in tokens that the server reported to have read.")
+    why = models.CharField(max_length=500, blank=True)
+    first_seen_at = models.DateTimeField(auto_now_add=True)
+    last_seen_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["model", "kind", "name"]
+        verbose_name = "learned fact"
+        constraints = [models.UniqueConstraint(fields=["backend", "model", "kind", "name"], name="one_row_a_fact")]
+
+    def __str__(self) -> str:
+        return f"{self.backend.name}/{self.model}: {self.kind} {self.name or self.value}"
 
 
 class Route(models.Model):

@@ -78,7 +78,7 @@ class _Norm:
     bias: Floats
 
     def __call__(self, x: Floats) -> Floats:
-        """Normalise the rows of `x`, in place."""
+        """Normalize the rows of `x`, in place."""
         x -= x.mean(axis=1, keepdims=True)
         scale = np.einsum("ij,ij->i", x, x)
         x *= (1.0 / np.sqrt(scale / DIMENSION + EPSILON))[:, None]

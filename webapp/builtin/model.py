@@ -145,7 +145,7 @@ def _said(messages: list[Message], question: str) -> str:
     if cited := tool_results.from_citations(question):
         return cited
     if SUMMARY.search(question[:300]) or SUMMARY.search(question[-200:]):
-        return _summarised(messages, question)
+        return _summarized(messages, question)
     said = _own_words(question)
     if said:
         return said()
@@ -157,7 +157,7 @@ def _said(messages: list[Message], question: str) -> str:
 def _own_words(question: str) -> Callable[[], str] | None:
     """What this model can say of itself and of Patchbay."""
     if SUMMARY.search(question[:300]):
-        return lambda: _summarised([], question)
+        return lambda: _summarized([], question)
     if len(question) > 300:
         return None
     if HELLO.search(question):
@@ -187,10 +187,10 @@ def _title(messages: list[Message], question: str) -> str:
     return " ".join(extraction.keywords(source or question, 5)).capitalize() or "Conversation"
 
 
-def _summarised(messages: list[Message], question: str) -> str:
+def _summarized(messages: list[Message], question: str) -> str:
     source = _source(messages, question)
     if not source:
-        return phrases.NOTHING_TO_SUMMARISE
+        return phrases.NOTHING_TO_SUMMARIZE
     asked = COUNT.search(question[:300])
     total = len(extraction.sentences(source))
     count = (NUMBERS.get(asked.group(1).lower()) or int(asked.group(1))) if asked else min(5, max(1, round(total / 4)))
@@ -202,7 +202,7 @@ def _summarised(messages: list[Message], question: str) -> str:
 
 
 def _source(messages: list[Message], question: str) -> str:
-    """The text to summarise: what follows the instruction, what precedes it, or else the longest message before."""
+    """The text to summarize: what follows the instruction, what precedes it, or else the longest message before."""
     lines = question.splitlines()
     around = [re.split(r":\s", question, maxsplit=1)[-1] if re.search(r"^[^\n.]{0,120}:\s", question) else ""]
     around += ["\n".join(lines[1:])] if lines and SUMMARY.search(lines[0]) and len(lines[0]) < 200 else []
@@ -226,7 +226,7 @@ def _read(question: str) -> str:
         found = extraction.passages(asked, rest, 3)
         if found:
             return tool_results.quoted(found)
-    return _summarised([], question)
+    return _summarized([], question)
 
 
 def _from_conversation(messages: list[Message], question: str) -> str:

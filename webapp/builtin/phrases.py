@@ -9,7 +9,7 @@ HELLO = """Hello! I am **patchbay-builtin**, the small model that comes with Pat
 but without any key or network I can:
 
 - **do arithmetic**: *What is 17\\*23?*
-- **summarise** a text that you paste: *Summarise: …*
+- **summarize** a text that you paste: *Summarize: …*
 - **answer from your documents**, with the passages quoted: index some on the **Search** page, then ask
 - **help you connect a real model**: *How do I connect Ollama?*
 """
@@ -28,7 +28,7 @@ GOODBYE = "Goodbye. Your conversations are kept here."
 
 NO_ANSWER = """I cannot answer that: I am **patchbay-builtin**, an extractive model and not a language model.
 
-What I can do: arithmetic (*What is 17\\*23?*), summaries of text you paste (*Summarise: …*), and answers quoted from documents that you \
+What I can do: arithmetic (*What is 17\\*23?*), summaries of text you paste (*Summarize: …*), and answers quoted from documents that you \
 index on the **Search** page. For everything else connect a language model: *How do I connect Ollama?*
 """
 
@@ -37,9 +37,9 @@ NOTHING_FOUND = """I found no passage in the indexed documents that answers this
 Add documents on the **Search** page (PDF, DOCX, HTML, Markdown, text or code), or connect a language model: *How do I connect Ollama?*
 """
 
-NOTHING_TO_SUMMARISE = """Paste the text after a colon, and I will pick its most telling sentences:
+NOTHING_TO_SUMMARIZE = """Paste the text after a colon, and I will pick its most telling sentences:
 
-> Summarise: *your text here*
+> Summarize: *your text here*
 """
 
 

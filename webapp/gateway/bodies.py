@@ -17,6 +17,14 @@ from webapp.ports.files_and_batches import ApiError
 HUGE_NUMBER = re.compile(rb"[\d.][eE]\+?\d{3}|\d{300}")
 """What a number beyond the range of a double looks like: jiter reads it as infinity, which JSON cannot say."""
 
+LONE_HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+"""A surrogate; most come in pairs."""
+ESCAPE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL)
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape[1] else escape[0]
+
 
 async def read_json(call: Call) -> Json:
     """The body of a POST to `call.path`, checked against OpenAI's schema; raises `ApiError` or `InputError`."""
@@ -26,7 +34,12 @@ async def read_json(call: Call) -> Json:
 
 
 def parse(raw: bytes) -> Any:
-    """Decode strictly: no NaN, no duplicate keys, no deep nesting (200 levels), UTF-8 only."""
+    """Decode strictly: no NaN, no duplicate keys, no deep nesting (200 levels), UTF-8 only.
+
+    U+FFFD stands for half a character (`\\ud800`), which clients send that cut texts at a number of UTF-16 units.
+    """
+    if LONE_HALF.search(raw):
+        raw = ESCAPE.sub(_whole, raw)
     try:
         body = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What went wrong, as an OpenAI client expects to be told: status, type, code and param decide which exception an SDK raises."""
+"""Errors as OpenAI clients expect them: status, type, code and param decide which exception an SDK raises."""
 
 from __future__ import annotations
 
@@ -15,6 +15,23 @@ TYPES = {
     429: "rate_limit_error",
 }
 QUOTED_CHARS = 2000
+ANSWERS: Mapping[type[errors.BackendError], tuple[int, str, str | None]] = {
+    errors.ContextOverflow: (400, "context_length_exceeded", "messages"),
+    errors.CapabilityMissing: (400, "unsupported_parameter", None),
+    errors.ModelMissing: (404, "model_not_found", "model"),
+    errors.PathMissing: (404, "unknown_url", None),
+    errors.Forbidden: (403, "upstream_refused", None),
+    errors.Unaffordable: (402, "insufficient_credits", "max_tokens"),
+    errors.Conflict: (409, "conflict", None),
+    errors.RateLimited: (429, "rate_limit_exceeded", None),
+    errors.QuotaExhausted: (429, "insufficient_quota", None),
+    errors.Loading: (503, "model_loading", None),
+    errors.AuthenticationFailed: (502, "upstream_authentication_failed", None),
+    errors.TimedOut: (504, "upstream_timeout", None),
+    errors.StreamBroken: (502, "stream_interrupted", None),
+    errors.BackendError: (502, "upstream_unavailable", None),
+}
+"""Status, code and param of the answer to each error."""
 
 
 def api_error(error: errors.PatternError) -> ApiError:
@@ -22,11 +39,11 @@ def api_error(error: errors.PatternError) -> ApiError:
     match error:
         case errors.AllFailed(cause=errors.BackendError() as cause):
             return _all_failed(error, cause)
-        case errors.AllCooling(__cause__=errors.RateLimited()):
+        case errors.AllCooling(__cause__=errors.RateLimited(), limited=True):
             return _error(429, error.message, code="rate_limit_exceeded", retry_after=error.retry_after)
         case errors.BudgetSpent():
             told = _error(error.status, error.message, code=error.code, retry_after=error.retry_after)
-            told.headers["x-should-retry"] = "false"  # nobody waits for weeks
+            told.headers["x-should-retry"] = "false"  # the wait is weeks long
             return told
         case errors.ChainError():
             param = "model" if error.status in {403, 404} else None
@@ -40,7 +57,7 @@ def api_error(error: errors.PatternError) -> ApiError:
 
 
 def _all_failed(error: errors.AllFailed, cause: errors.BackendError) -> ApiError:
-    """The last backend's error, told with the story of all that were tried."""
+    """Return the last backend's error, with the story of all attempts."""
     told = _backend_error(cause)
     if len(error.attempts) > 1:
         told.message = error.message
@@ -50,34 +67,23 @@ def _all_failed(error: errors.AllFailed, cause: errors.BackendError) -> ApiError
 
 
 def _backend_error(error: errors.BackendError) -> ApiError:
-    """Status by class: a backend's own 401 is a fault of the configuration, and must not read as the caller's wrong key."""
-    match error:
-        case errors.RequestRejected():
-            return _rejected(error)
-        case errors.ContextOverflow():
-            return ApiError(400, error.message, code="context_length_exceeded", param="messages")
-        case errors.CapabilityMissing():
-            return ApiError(400, error.message, code="unsupported_parameter")
-        case errors.ModelMissing():
-            return ApiError(404, error.message, code="model_not_found", param="model")
-        case errors.Conflict():
-            return ApiError(409, error.message, code="conflict")
-        case errors.RateLimited():
-            return _error(429, error.message, code="rate_limit_exceeded", retry_after=error.retry_after)
-        case errors.QuotaExhausted():
-            return _error(429, error.message, code="insufficient_quota", retry_after=error.retry_after)
-        case errors.AuthenticationFailed():
-            return _error(502, error.message, code="upstream_authentication_failed")
-        case errors.TimedOut():
-            return _error(504, error.message, code="upstream_timeout")
-        case errors.StreamBroken():
-            return _error(502, error.message, code="stream_interrupted")
-        case _:
-            return _error(502, error.message, code="upstream_unavailable")
+    """Choose the status by class: a backend's 401 is a fault of the configuration, and must not read as a wrong key of the caller."""
+    if isinstance(error, errors.RequestRejected):
+        return _rejected(error)
+    kind = next((kind for kind in type(error).__mro__ if kind in ANSWERS), errors.BackendError)
+    status, code, param = ANSWERS[kind]
+    message = error.message
+    if isinstance(error, errors.PathMissing):
+        message = f"{message} (The backend has no such endpoint. Its base URL may be wrong.)"
+    wait = None if isinstance(error, errors.RequestOverRate) else error.wait or error.retry_after
+    told = _error(status, message, code=code, param=param, retry_after=wait if status in {429, 503} else None)
+    if isinstance(error, errors.RequestOverRate):
+        told.headers["x-should-retry"] = "false"  # the same request never fits
+    return told
 
 
 def _rejected(error: errors.RequestRejected) -> ApiError:
-    """The backend's own words, in the shape that it may not have kept."""
+    """Pass on the backend's own words, in OpenAI's shape."""
     body = error.body or {}
     said = body.get("error")
     fields: Mapping[str, object] = said if isinstance(said, dict) else body
@@ -91,7 +97,7 @@ def _rejected(error: errors.RequestRejected) -> ApiError:
 
 
 def _text(value: object) -> str | None:
-    """A field of a stranger's error as text; servers put numbers and worse where the schema has strings."""
+    """Return a field of an error as text; servers put numbers where the schema has strings."""
     return None if value is None or isinstance(value, dict | list) else str(value)[:QUOTED_CHARS]
 
 
@@ -101,12 +107,12 @@ def _error(status: int, message: str, *, code: str | None, param: str | None = N
 
 
 def _retry_after(seconds: float | None) -> dict[str, str]:
-    """Retry-After in whole seconds, and the milliseconds that OpenAI's SDKs read first."""
+    """Return Retry-After in whole seconds, and the milliseconds that OpenAI's SDKs read first."""
     if seconds is None:
         return {}
     return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(max(1, math.ceil(seconds * 1000)))}
 
 
 def unavailable(message: str, *, retry_after: float = 5) -> ApiError:
-    """Something that the gateway itself needs is away."""
+    """Return the error for a service that the gateway needs and that is away."""
     return _error(503, message, code="service_unavailable", retry_after=retry_after)

@@ -1,28 +1,35 @@
-"""The error tree. Errors are raised low, say what to do, and are handled in one place.
+"""The error tree. Code that talks to a server raises these errors; a chain decides by their attributes, and one place shows them.
 
     PatternError
-    ├── BackendError                 a server did not do its part; says whether the next step may be tried
-    │   ├── Unreachable              refused, DNS, TLS                                next, counts
-    │   ├── TimedOut                 connect, first token, between tokens             next, counts
+    ├── BackendError                 a server did not do its part
+    │   ├── Unreachable              refused connection, DNS, TLS
+    │   ├── TimedOut                 connect, first token, between tokens
     │   │   └── ConnectTimedOut      no connection in time
-    │   ├── ServerFailed             408, 5xx, 529                                    next, counts
-    │   ├── BadAnswer                200 with HTML, broken JSON, no choices           next, counts
-    │   ├── RateLimited              429                                              next, cools for Retry-After
-    │   ├── QuotaExhausted           429 insufficient_quota, 402                      next, cools long, flagged
-    │   ├── AuthenticationFailed     401, 403                                         next, flagged
-    │   ├── ModelMissing             404 for the model                                next for that model
-    │   ├── ContextOverflow          400 in every dialect                             next with a larger window, else cut once
-    │   ├── CapabilityMissing        400 "does not support tools"                     next capable step
-    │   ├── Conflict                 409                                              once more, then next
-    │   ├── RequestRejected          other 400, 413, 422                              to the caller at once
-    │   └── StreamBroken             cut, stalled or error after the first content    the route's mid-stream policy
+    │   ├── ServerFailed             408, 5xx, 529, a crashed model
+    │   ├── BadAnswer                200 with HTML, broken JSON, no choices
+    │   ├── Loading                  the model is being loaded
+    │   ├── RateLimited              429
+    │   │   └── RequestOverRate      one request larger than a minute's allowance
+    │   ├── QuotaExhausted           the account has no quota or credit
+    │   ├── AuthenticationFailed     the key is wrong, expired or not allowed here
+    │   ├── Unaffordable             the credit suffices for a shorter answer only
+    │   ├── Forbidden                403 for an unknown reason
+    │   ├── ModelMissing             the server does not offer the model with this key
+    │   ├── PathMissing              the server has no such endpoint: perhaps the base URL is wrong
+    │   ├── ContextOverflow          the request is longer than the model's window
+    │   ├── CapabilityMissing        the model cannot do what the request needs
+    │   │   └── ParameterRefused     the model does not take a parameter, a role or an encoding
+    │   ├── Conflict                 409, 424, 425
+    │   ├── RequestRejected          other 4xx: the request itself is wrong
+    │   │   └── ContentRefused       a content filter refused the request
+    │   └── StreamBroken             cut, stalled or failed after the first content
     ├── ChainError
     │   ├── ModelNotFound            no route, backend or model of that name
     │   ├── ModelForbidden           the user may not use it
-    │   ├── BudgetSpent              the user's or the group's budget of the month is spent
+    │   ├── BudgetSpent              the monthly budget of the user or the group is spent
     │   ├── LimitReached             requests or tokens a minute are used up; carries retry_after
-    │   ├── AllFailed                every step was tried in vain
-    │   └── AllCooling               no step may be tried yet; carries retry_after
+    │   ├── AllFailed                every step failed
+    │   └── AllCooling               every step is paused; carries retry_after
     ├── OutputError                  structured output; keeps the raw text and the usage
     │   ├── OutputInvalid            still invalid after the last try
     │   ├── OutputRefused            the model refused
@@ -31,14 +38,30 @@
     ├── InputError                   the caller's input is wrong: says what, where, and what to do
     └── EmbeddingError               wrong dimension, NaN, count or order
 
-Messages are for people and never hold a secret: `redact` is applied where text from a server enters.
+Messages are for people and hold no secret: `redact` removes secrets where text from a server enters.
 """
 
 from __future__ import annotations
 
+import enum
 from typing import Any, ClassVar
 
 from webapp.patterns.types import Attempt, Usage
+
+
+class Scope(enum.Enum):
+    """The reach of a failure. Its consequences never go further."""
+
+    REQUEST = "request"
+    """This request alone: its content, its parameters, its size."""
+    MOMENT = "moment"
+    """This model for a short time: a rate limit, a model that loads."""
+    MODEL = "model"
+    """This model on this backend."""
+    ACCOUNT = "account"
+    """The backend's key or account."""
+    BACKEND = "backend"
+    """The server itself."""
 
 
 class PatternError(Exception):
@@ -52,18 +75,25 @@ class PatternError(Exception):
 class BackendError(PatternError):
     """A backend did not answer as asked.
 
+    A chain acts on the class attributes alone:
+
     Attributes:
-        try_next: whether the next step of a chain may be tried.
-        counts: whether it counts against the backend's circuit breaker.
+        scope: the reach of the failure.
+        try_next: whether the chain may try its next step.
+        counts: whether the failure counts against the circuit breaker.
         flag: whether an administrator must act.
+        pause: seconds without calls to the model or account where the server states no wait; 0 for no pause.
         status: the HTTP status, where there was one.
-        retry_after: seconds after which the server says it may be asked again.
-        body: the error object as the server sent it, secrets removed; what a caller gets for `RequestRejected`.
+        retry_after: seconds until the server may be asked again, where it says so.
+        body: the error object as the server sent it, without secrets.
+        detail: the server's full text for the attempt log, where `message` leaves parts of it out.
     """
 
+    scope: ClassVar[Scope] = Scope.REQUEST
     try_next: ClassVar[bool] = True
     counts: ClassVar[bool] = False
     flag: ClassVar[bool] = False
+    pause: ClassVar[float] = 0.0
 
     def __init__(
         self,
@@ -72,47 +102,105 @@ class BackendError(PatternError):
         status: int | None = None,
         retry_after: float | None = None,
         body: dict[str, Any] | None = None,
+        detail: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
         self.body = body
+        self.detail = detail
+
+    @property
+    def wait(self) -> float:
+        """Seconds without calls after this failure."""
+        return self.pause if self.retry_after is None else self.retry_after
 
 
 class Unreachable(BackendError):
+    scope = Scope.BACKEND
     counts = True
 
 
 class TimedOut(BackendError):
+    scope = Scope.MODEL
     counts = True
 
 
 class ConnectTimedOut(TimedOut):
-    pass
+    scope = Scope.BACKEND
 
 
 class ServerFailed(BackendError):
+    scope = Scope.MODEL
     counts = True
 
 
 class BadAnswer(BackendError):
+    scope = Scope.MODEL
     counts = True
 
 
+class Loading(BackendError):
+    """The server is loading the model."""
+
+    scope = Scope.MOMENT
+    pause = 5.0
+
+
 class RateLimited(BackendError):
-    pass
+    scope = Scope.MOMENT
+    pause = 5.0
+
+
+class RequestOverRate(RateLimited):
+    """One request needs more tokens than the account may use in a minute. Smaller requests pass."""
+
+    scope = Scope.REQUEST
+    pause = 0.0
 
 
 class QuotaExhausted(BackendError):
+    scope = Scope.ACCOUNT
     flag = True
+    pause = 1800.0
+
+    @property
+    def wait(self) -> float:
+        """Seconds without calls: quotas do not come back within minutes."""
+        return max(self.pause, self.retry_after or 0.0)
 
 
 class AuthenticationFailed(BackendError):
+    scope = Scope.ACCOUNT
     flag = True
+    pause = 300.0
+
+    @property
+    def wait(self) -> float:
+        """Seconds without calls."""
+        return self.pause
+
+
+class Unaffordable(BackendError):
+    """The account's credit is too low for an answer of the length that the request allows."""
+
+
+class Forbidden(BackendError):
+    """403 without a reason that is known. The list of models tells whether the key is at fault."""
 
 
 class ModelMissing(BackendError):
-    pass
+    scope = Scope.MODEL
+    pause = 300.0
+
+    @property
+    def wait(self) -> float:
+        """Seconds without calls."""
+        return self.pause
+
+
+class PathMissing(BackendError):
+    """The server does not know the endpoint. Another endpoint of the same server may work."""
 
 
 class ContextOverflow(BackendError):
@@ -124,20 +212,33 @@ class ContextOverflow(BackendError):
 
 
 class CapabilityMissing(BackendError):
-    pass
+    """The model cannot do what the request needs; `lacks` names it where it is known (`steps.needs`)."""
+
+    def __init__(self, message: str, *, lacks: str = "", **details: Any) -> None:
+        super().__init__(message, **details)
+        self.lacks = lacks
+
+
+class ParameterRefused(CapabilityMissing):
+    """The model does not take a parameter, a role or an encoding; `openai.repairs` changes requests that it can do without."""
 
 
 class Conflict(BackendError):
-    pass
+    scope = Scope.MOMENT
 
 
 class RequestRejected(BackendError):
     try_next = False
 
 
+class ContentRefused(RequestRejected):
+    """A content filter refused the request."""
+
+
 class StreamBroken(BackendError):
     """A stream failed after its first content."""
 
+    scope = Scope.MODEL
     counts = True
 
 
@@ -188,8 +289,14 @@ class AllFailed(ChainError):
 
 
 class AllCooling(ChainError):
+    """Every step is paused; `limited` where each waits for a rate limit."""
+
     status = 503
     code = "all_backends_cooling_down"
+
+    def __init__(self, message: str, *, limited: bool = False, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.limited = limited
 
 
 class OutputError(PatternError):

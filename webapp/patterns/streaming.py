@@ -17,7 +17,7 @@ class _Call:
 class Accumulator:
     """Adds up the deltas of one choice; those of others are left aside.
 
-    Text grows in amortised constant time a delta; the properties join what is there.
+    Text grows in amortized constant time a delta; the properties join what is there.
     """
 
     def __init__(self, choice: int = 0) -> None:
@@ -35,6 +35,8 @@ class Accumulator:
             self.usage = delta.usage
         if delta.choice != self._choice:
             return
+        if delta.was_reasoning:
+            self._reasoning, self._text = [*self._reasoning, *self._text], []
         if delta.text:
             self._text.append(delta.text)
         if delta.reasoning:
@@ -91,7 +93,7 @@ class Accumulator:
     def _add_call(self, delta: ToolCallDelta) -> None:
         call = self._calls.setdefault(delta.index, _Call())
         call.id = call.id or delta.id
-        call.name = call.name or delta.name
+        call.name += delta.name
         if delta.arguments:
             call.arguments.append(delta.arguments)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from webapp.patterns.openai.thinking import split_parts, split_whole
+
 Json = dict[str, Any]
 Message = dict[str, Any]
 """A chat message as OpenAI's schema has it: `role`, `content`, and by role `tool_calls`, `tool_call_id`, `name`."""
@@ -145,6 +147,8 @@ class Delta:
     usage: Usage | None = None
     """Counts so far, not an increment: a later one replaces an earlier one."""
     choice: int = 0
+    was_reasoning: bool = False
+    """The text of this choice before this delta was reasoning: its closing tag came without an opening one."""
 
     @property
     def has_content(self) -> bool:
@@ -182,7 +186,11 @@ class Response:
 
     @property
     def text(self) -> str:
-        return str(self.message.get("content") or "")
+        """The answer of the first choice, without reasoning."""
+        content = self.message.get("content")
+        if isinstance(content, list):
+            return split_parts(content)[1]
+        return split_whole(content)[1] if isinstance(content, str) else ""
 
     @property
     def finish_reason(self) -> str:
@@ -234,6 +242,7 @@ class AttemptLog:
 
     def __init__(self, on_change: Callable[[Attempt], None] | None = None) -> None:
         self.attempts: list[Attempt] = []
+        self.waiting = ""
         self._on_change = on_change
 
     def add(self, attempt: Attempt) -> Attempt:
@@ -244,6 +253,12 @@ class AttemptLog:
     def changed(self, attempt: Attempt) -> None:
         if self._on_change:
             self._on_change(attempt)
+
+    def wait(self, text: str) -> None:
+        """Say that the request waits, and for what; an empty text says that it goes on."""
+        self.waiting = text
+        if self.attempts:
+            self.changed(self.attempts[-1])
 
     @property
     def served_by(self) -> Attempt | None:

@@ -198,7 +198,7 @@ class GrowingMarkdown:
             self._highlight_fence()
 
     def _highlight_fence(self) -> None:
-        """Draw the open code block with colours; between two such draws, lines are appended without."""
+        """Draw the open code block with colors; between two such draws, lines are appended without."""
         from webapp.rendering.highlight import highlight
 
         opened = _FENCE.match(self._open)

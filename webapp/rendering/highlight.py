@@ -1,4 +1,4 @@
-"""Highlighted code, as spans with short classes (`hl-k`, `hl-s`, …); the colours are in static/css/prose.css."""
+"""Highlighted code, as spans with short classes (`hl-k`, `hl-s`, …); the colors are in static/css/prose.css."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 MAX_CHARS = 100_000
 MAX_LINE = 2000
-"""Lexers look for the end of what they recognise in the line: some take its length squared."""
+"""Lexers look for the end of what they recognize in the line: some take its length squared."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of the time that the colours of one text may take, in seconds."""
+    """What is left of the time that the colors of one text may take, in seconds."""
 
     seconds: float = 0.5
 
@@ -39,14 +39,14 @@ def _formatter() -> Any:
 
 
 def highlight(code: str, language: str, budget: Budget | None = None) -> str:
-    """`code` as escaped HTML, with spans where the language is known and the colours take neither too much space nor too much time."""
+    """`code` as escaped HTML, with spans where the language is known and the colors take neither too much space nor too much time."""
     modest = len(code) <= MAX_CHARS and max(map(len, code.split("\n"))) <= MAX_LINE
     lexer = _lexer(language.lower()) if language and modest else None
-    colours = _colours(code, lexer, budget or Budget()) if lexer else None
-    return escape(code, quote=False) if colours is None else colours
+    colors = _colors(code, lexer, budget or Budget()) if lexer else None
+    return escape(code, quote=False) if colors is None else colors
 
 
-def _colours(code: str, lexer: Any, budget: Budget) -> str | None:
+def _colors(code: str, lexer: Any, budget: Budget) -> str | None:
     """The HTML, or None when the budget ran out first."""
     import pygments
 

@@ -75,7 +75,7 @@ def _bracket_math(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - m
 def _fence(_self: RendererHTML, tokens: Sequence[Token], index: int, _options: OptionsDict, env: Any) -> str:
     token = tokens[index]
     language = token.info.strip().split(maxsplit=1)[0] if token.info.strip() else ""
-    return code_block(highlight(token.content, language, env.setdefault("colours", Budget())), language)
+    return code_block(highlight(token.content, language, env.setdefault("colors", Budget())), language)
 
 
 def code_block(inner: str, language: str = "") -> str:

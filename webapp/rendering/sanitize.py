@@ -1,4 +1,4 @@
-"""The sanitiser: an allow-list of what our Markdown renderer can write, and nothing else."""
+"""The sanitizer: an allow-list of what our Markdown renderer can write, and nothing else."""
 
 from __future__ import annotations
 

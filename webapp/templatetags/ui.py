@@ -14,7 +14,7 @@ from django.utils.timesince import timesince
 
 register = template.Library()
 
-# 24-unit grid, stroked with the text's colour.
+# 24-unit grid, stroked with the text's color.
 ICONS = {
     "chat": '<path d="M4 5h16v11H9l-5 4z"/>',
     "batches": '<path d="M4 6h16M4 12h16M4 18h10"/>',

@@ -169,5 +169,4 @@ async def test_requests_that_cannot_be_had_for_a_while_are_waited_for(owner: Use
     assert batch.remote_file_id
     await Batch.objects.filter(pk=batch.pk).aupdate(due_at=batch.created_at)
     async with running():
-        await until(lambda b: b.input_file_id is not None, batch)
-    assert not batch.paused
+        await until(lambda b: b.input_file_id is not None and not b.paused, batch)

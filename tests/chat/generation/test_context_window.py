@@ -52,7 +52,7 @@ async def test_what_does_not_fit_is_left_out_and_named(make_upstream: Callable[.
     assert job.report["left_out"] == [str(id_) for id_ in origins[: len(messages) - len(sent)]]
 
 
-async def test_it_is_summarised_on_demand_and_the_summary_serves_again(make_upstream: Callable[..., Upstream]) -> None:
+async def test_it_is_summarized_on_demand_and_the_summary_serves_again(make_upstream: Callable[..., Upstream]) -> None:
     upstream = make_upstream()
     upstream.default = says("They spoke of words.")
     messages, origins = long_talk(21)
@@ -105,5 +105,5 @@ def test_the_transcript_marks_what_is_left_out_and_offers_the_choice(cast: Users
     choice = f"/chat/{send['conversation_id']}/overflow/"
     assert as_other.post(choice, {"how": "summarise"}).status_code == 404
     assert as_owner.post(choice, {"how": "nonsense"}).status_code == 400
-    assert "summarised" in as_owner.post(choice, {"how": "summarise"}).content.decode()
+    assert "summarized" in as_owner.post(choice, {"how": "summarise"}).content.decode()
     assert Conversation.objects.get().options["overflow"] == "summarise"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.patterns.backends import Scripted, says
-from webapp.patterns.context.summary import Summarised, Summary, fit_with_summary
+from webapp.patterns.context.summary import Summarized, Summary, fit_with_summary
 from webapp.patterns.errors import InputError, ServerFailed
 from webapp.patterns.tokens.counting import count_text
 from webapp.patterns.types import AttemptLog, Json, Message, Request
@@ -24,7 +24,7 @@ def conversation(turns: int, words: int = 40) -> list[Message]:
 
 
 def summariser() -> Scripted:
-    """Says which questions it was given, so that a test sees what was summarised and how often."""
+    """Says which questions it was given, so that a test sees what was summarized and how often."""
 
     async def answer(request: Request) -> Json:
         prompt = request.messages[0]["content"]
@@ -34,7 +34,7 @@ def summariser() -> Scripted:
     return Scripted(answer)
 
 
-async def fitted(messages: list[Message], backend: Scripted, **options: Any) -> Summarised:
+async def fitted(messages: list[Message], backend: Scripted, **options: Any) -> Summarized:
     return await fit_with_summary(messages, backend=backend, **{"window": 1000, "reserve": 100, "model": MODEL, **options})
 
 
@@ -45,7 +45,7 @@ async def test_what_fits_needs_no_summary() -> None:
     assert (await fitted(conversation(30), backend, window=None)).summary is None
 
 
-async def test_what_is_left_out_is_summarised_in_its_place() -> None:
+async def test_what_is_left_out_is_summarized_in_its_place() -> None:
     backend, messages = summariser(), conversation(30)
     trail = AttemptLog()
     result = await fitted(messages, backend, trail=trail)
@@ -62,21 +62,21 @@ async def test_what_is_left_out_is_summarised_in_its_place() -> None:
     assert len(trail.attempts) == 1
 
 
-async def test_a_message_is_summarised_once_and_room_is_made_for_several_turns() -> None:
+async def test_a_message_is_summarized_once_and_room_is_made_for_several_turns() -> None:
     backend = summariser()
     previous: Summary | None = None
-    summarised: list[str] = []
+    summarized: list[str] = []
     for turns in range(5, 60):
         result = await fitted(conversation(turns), backend, previous=previous)
         if result.summary is not previous:
             assert result.summary is not None
-            summarised.append(result.summary.text)
+            summarized.append(result.summary.text)
         previous = result.summary
     assert len(backend.requests) <= 55 / 3
-    numbers = [number for text in summarised for number in eval(text.split(" of ")[1].split(";")[0])]
+    numbers = [number for text in summarized for number in eval(text.split(" of ")[1].split(";")[0])]
     assert numbers == list(range(len(numbers)))
-    assert summarised[0].endswith("before: False")
-    assert all(text.endswith("before: True") for text in summarised[1:])
+    assert summarized[0].endswith("before: False")
+    assert all(text.endswith("before: True") for text in summarized[1:])
 
 
 async def test_a_summary_of_messages_that_were_edited_since_is_not_used() -> None:
@@ -125,7 +125,7 @@ async def test_pins_and_tool_calls_keep_their_places_and_indexes() -> None:
     assert "tool: found\n[image_url]" in prompt
 
 
-async def test_a_summary_and_what_is_summarised_are_bounded() -> None:
+async def test_a_summary_and_what_is_summarized_are_bounded() -> None:
     async def talks(request: Request) -> Json:
         assert count_text(request.messages[0]["content"], MODEL) <= 1000 - 60, "the prompt and the answer fit into the window"
         return says("talk " * 5000)

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webapp.patterns.embeddings import similarity
-from webapp.patterns.embeddings.similarity import Hits, Mask, Matrix, SignIndex, from_bytes, joined, normalised, top_k, vector_of
+from webapp.patterns.embeddings.similarity import Hits, Mask, Matrix, SignIndex, from_bytes, joined, normalized, top_k, vector_of
 from webapp.patterns.errors import EmbeddingError
 
 
 def vectors(count: int, dimension: int = 32, seed: int = 1) -> Matrix:
-    return normalised(np.random.default_rng(seed).normal(size=(count, dimension)))
+    return normalized(np.random.default_rng(seed).normal(size=(count, dimension)))
 
 
 def sorted_out(matrix: Matrix, query: Matrix, k: int, mask: Mask | None = None) -> list[int]:
@@ -30,8 +30,8 @@ def sorted_out(matrix: Matrix, query: Matrix, k: int, mask: Mask | None = None) 
 
 
 @given(st.integers(1, 8), st.integers(1, 8), st.floats(1e-10, 1e10))
-def test_normalised_vectors_are_float32_of_length_one(count: int, dimension: int, scale: float) -> None:
-    matrix = normalised((np.random.default_rng(3).random((count, dimension)) + 0.1) * scale)
+def test_normalized_vectors_are_float32_of_length_one(count: int, dimension: int, scale: float) -> None:
+    matrix = normalized((np.random.default_rng(3).random((count, dimension)) + 0.1) * scale)
     assert matrix.dtype == np.float32
     assert matrix.flags.c_contiguous
     assert np.allclose(np.linalg.norm(matrix, axis=1), 1, atol=1e-5)
@@ -39,9 +39,9 @@ def test_normalised_vectors_are_float32_of_length_one(count: int, dimension: int
 
 def test_normalising_leaves_its_input_alone_unless_told() -> None:
     given_vectors = np.array([[3, 4]], dtype=np.float32)
-    assert normalised(given_vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
+    assert normalized(given_vectors).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
     assert given_vectors.tolist() == [[3, 4]]
-    assert normalised(given_vectors, copy=False) is given_vectors
+    assert normalized(given_vectors, copy=False) is given_vectors
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_normalising_leaves_its_input_alone_unless_told() -> None:
 )
 def test_what_is_no_vector_is_an_error(bad: Any) -> None:
     with pytest.raises(EmbeddingError):
-        normalised(bad)
+        normalized(bad)
 
 
 def test_vectors_are_read_in_every_dialect() -> None:
@@ -94,9 +94,9 @@ def test_top_k_is_what_sorting_all_cosines_gives(count: int, k: int, share: floa
 
 
 def test_equal_scores_come_in_the_order_of_their_rows() -> None:
-    matrix = normalised([[1.0, 0.0]] * 5)
+    matrix = normalized([[1.0, 0.0]] * 5)
     assert top_k(matrix, matrix[0], 5).indices.tolist() == [0, 1, 2, 3, 4]
-    many = normalised([[1.0, 0.0]] * 5000)
+    many = normalized([[1.0, 0.0]] * 5000)
     assert top_k(many, many[0], 5).scores.tolist() == [1.0] * 5
 
 
@@ -141,8 +141,8 @@ def recall(found: Hits, wanted: Hits) -> float:
 def clustered(count: int, dimension: int = 96) -> Matrix:
     """Vectors in clouds, as embeddings of documents are."""
     random = np.random.default_rng(2)
-    centres = random.normal(size=(200, dimension))
-    return normalised(centres[random.integers(0, 200, count)] + random.normal(size=(count, dimension)) * 0.8)
+    centers = random.normal(size=(200, dimension))
+    return normalized(centers[random.integers(0, 200, count)] + random.normal(size=(count, dimension)) * 0.8)
 
 
 @pytest.mark.parametrize("dimension", [96, 70])
@@ -152,7 +152,7 @@ def test_a_scan_of_signs_finds_nearly_all_and_scores_them_exactly(dimension: int
     random = np.random.default_rng(3)
     recalls = []
     for row in random.integers(0, 20_000, 20):
-        query = normalised(matrix[row] + random.normal(size=dimension).astype(np.float32) * 0.05)[0]
+        query = normalized(matrix[row] + random.normal(size=dimension).astype(np.float32) * 0.05)[0]
         found = index.top_k(query, 10)
         assert np.allclose(found.scores, (matrix @ query)[found.indices], atol=1e-6)
         assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
@@ -177,8 +177,8 @@ def test_a_small_index_is_searched_exactly() -> None:
 
 
 def test_vectors_that_are_all_alike_do_not_make_the_scan_slow_or_wrong() -> None:
-    matrix = normalised(np.ones((20_000, 64), dtype=np.float32))
-    matrix[777] = normalised([[1.0] * 32 + [2.0] * 32])
+    matrix = normalized(np.ones((20_000, 64), dtype=np.float32))
+    matrix[777] = normalized([[1.0] * 32 + [2.0] * 32])
     query = matrix[777].copy()
     assert np.allclose(SignIndex(matrix).top_k(query, 5).scores[1:], matrix[0] @ query)
     assert len(SignIndex(matrix).top_k(query, 5).indices) == 5

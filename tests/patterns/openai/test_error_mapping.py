@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from webapp.patterns import errors
-from webapp.patterns.openai.error_mapping import LONGEST_WAIT, read_error, refused, reported, retry_after
+from webapp.patterns.openai.error_mapping import read_error, refused, reported
+from webapp.patterns.openai.waits import LONGEST_WAIT, retry_after
 from webapp.patterns.redaction import Redactor
 
 PLAIN = Redactor()
@@ -24,12 +25,13 @@ def refusal(status: int, /, message: str = "no", **fields: Any) -> errors.Backen
     ("code", "kind"),
     [
         *((code, errors.RequestRejected) for code in (400, 413, 418, 422)),
-        *((code, errors.AuthenticationFailed) for code in (401, 403)),
+        *((code, errors.AuthenticationFailed) for code in (401, 407)),
+        (403, errors.Forbidden),
         *((code, errors.ModelMissing) for code in (404, 410)),
         *((code, errors.CapabilityMissing) for code in (405, 501)),
         *((code, errors.ServerFailed) for code in (408, 500, 502, 503, 504, 520, 529)),
         (402, errors.QuotaExhausted),
-        (409, errors.Conflict),
+        *((code, errors.Conflict) for code in (409, 424, 425)),
         (429, errors.RateLimited),
         (307, errors.BadAnswer),
     ],
@@ -50,7 +52,7 @@ def test_each_status_has_its_error(code: int, kind: type[errors.BackendError]) -
                "param": "input_tokens", "code": 400}, 4096),
         (400, {"message": "the request exceeds the available context size, try increasing it", "type": "exceed_context_size_error",
                "n_prompt_tokens": 5000, "n_ctx": 2048}, 2048),
-        (400, {"message": "prompt is too long: 250000 tokens > 200000 maximum"}, None),
+        (400, {"message": "prompt is too long: 250000 tokens > 200000 maximum"}, 200000),
         (400, {"message": "Requested tokens (600) exceed context window of 512"}, 512),
         (500, {"message": "Requested tokens (600) exceed context window of 512"}, 512),
         (413, {"message": "Input is too long for requested model."}, None),
@@ -71,7 +73,7 @@ def test_a_context_overflow_is_known_in_every_dialect(code: int, fields: dict[st
         (400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set', errors.CapabilityMissing),
         (400, "response_format.type json_schema is not supported", errors.CapabilityMissing),
         (422, "This model doesn't support image input", errors.CapabilityMissing),
-        (400, "Unsupported value: 'temperature' is not supported with this model", errors.RequestRejected),
+        (400, "Unsupported value: 'temperature' is not supported with this model", errors.ParameterRefused),
         (400, "model 'nope' not found, try pulling it first", errors.ModelMissing),
         (400, "The model `gpt-9` does not exist or you do not have access to it.", errors.ModelMissing),
         (400, "API key not valid. Please pass a valid API key.", errors.AuthenticationFailed),

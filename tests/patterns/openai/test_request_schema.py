@@ -26,31 +26,19 @@ def refused(body: Any, path: str = "chat/completions") -> InputError:
     ("fields", "param", "code"),
     [
         ({"temperature": "hot"}, "temperature", "invalid_type"),
-        ({"temperature": 2.5}, "temperature", "decimal_above_max_value"),
-        ({"temperature": -0.1}, "temperature", "decimal_below_min_value"),
         ({"temperature": True}, "temperature", "invalid_type"),
-        ({"temperature": float("inf")}, "temperature", "decimal_above_max_value"),
-        ({"top_p": 1.1}, "top_p", "decimal_above_max_value"),
         ({"n": 0}, "n", "integer_below_min_value"),
-        ({"n": 129}, "n", "integer_above_max_value"),
         ({"n": 1.5}, "n", "invalid_type"),
-        ({"max_tokens": -5}, "max_tokens", "integer_below_min_value"),
         ({"max_completion_tokens": "many"}, "max_completion_tokens", "invalid_type"),
-        ({"presence_penalty": 3}, "presence_penalty", "decimal_above_max_value"),
         ({"stream": "yes"}, "stream", "invalid_type"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage", "invalid_type"),
-        ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "array_above_max_length"),
         ({"stop": [1]}, "stop", "invalid_type"),
-        ({"logit_bias": {"50256": 101}}, "logit_bias.50256", "decimal_above_max_value"),
-        ({"top_logprobs": 21}, "top_logprobs", "integer_above_max_value"),
         ({"messages": []}, "messages", "empty_array"),
         ({"messages": "hi"}, "messages", "invalid_type"),
         ({"messages": None}, "messages", "invalid_type"),
         ({"messages": ["hi"]}, "messages[0]", "invalid_type"),
         ({"messages": [USER, {"content": "x"}]}, "messages[1].role", "missing_required_parameter"),
-        ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
-        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content", "invalid_type"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content", "invalid_type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text", "missing_required_parameter"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id", "missing_required_parameter"),
@@ -58,17 +46,11 @@ def refused(body: Any, path: str = "chat/completions") -> InputError:
         ({"model": None}, "model", "invalid_type"),
         ({"tools": [{"type": "function"}]}, "tools[0].function", "missing_required_parameter"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name", "missing_required_parameter"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}] * 129}, "tools", "array_above_max_length"),
-        ({"tool_choice": "perhaps"}, "tool_choice", "invalid_value"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing_required_parameter"),
-        ({"response_format": {"type": "poem"}}, "response_format.type", "invalid_value"),
         ({"response_format": "json_object"}, "response_format", "invalid_type"),
-        ({"metadata": {"a": 1}}, "metadata.a", "invalid_type"),
-        ({"metadata": {str(number): "" for number in range(17)}}, "metadata", "object_above_max_length"),
-        ({"reasoning_effort": "maximal"}, "reasoning_effort", "invalid_value"),
     ],
 )
-def test_a_known_parameter_of_wrong_type_or_range_is_refused_by_name(fields: dict[str, Any], param: str, code: str) -> None:
+def test_a_known_parameter_of_wrong_type_is_refused_by_name(fields: dict[str, Any], param: str, code: str) -> None:
     error = refused(chat(**fields))
     assert (error.param, error.code) == (param, code)
     assert f"'{param}'" in error.message
@@ -85,6 +67,15 @@ def test_a_known_parameter_of_wrong_type_or_range_is_refused_by_name(fields: dic
         {"guided_regex": "[a-z]+", "top_k": -1, "chat_template_kwargs": {"enable_thinking": False}},
         {"tool_choice": {"type": "function", "function": {"name": "f"}}, "tools": []},
         {"messages": [{"role": "user", "content": "{{7*7}} {0.__class__}"}]},
+        {"temperature": 2.5, "top_p": 1.1, "presence_penalty": 3, "n": 200, "top_logprobs": 40, "logprobs": 5},
+        {"max_tokens": -1, "max_completion_tokens": 0, "seed": -1},
+        {"stop": ["a", "b", "c", "d", "e"], "tools": [{"type": "function", "function": {"name": "f"}}] * 200, "tool_choice": "any"},
+        {"logit_bias": [[50256, False]], "metadata": {"a": 1}, "reasoning_effort": "maximal", "user": 7},
+        {"tools": None, "tool_choice": None, "response_format": None, "user": None, "parallel_tool_calls": None, "functions": None},
+        {"response_format": {"type": "grammar", "grammar": "root ::= x"}},
+        {"messages": [{"role": "ipython", "content": "x"}, {"role": "user", "content": None, "name": None}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png;base64,AA=="}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x", "detail": None}}]}]},
     ],
 )
 def test_what_the_schema_allows_and_what_it_does_not_know_passes(fields: dict[str, Any]) -> None:
@@ -109,20 +100,19 @@ def test_a_body_may_not_say_where_it_goes_or_with_which_key(name: str) -> None:
         ({"input": []}, "input"),
         ({"input": ""}, "input"),
         ({"input": ["a", 1]}, "input[1]"),
-        ({"input": ["a"] * 2049}, "input"),
         ({"input": {"text": "a"}}, "input"),
         ({"input": None}, "input"),
         ({"input": "a", "dimensions": 0}, "dimensions"),
-        ({"input": "a", "encoding_format": "hex"}, "encoding_format"),
     ],
 )
 def test_a_wrong_embedding_request_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
     assert refused({"model": "m", **fields}, "embeddings").param == param
 
 
-@pytest.mark.parametrize("value", ["a", ["a", "b"], [1, 2], [[1], [2, 3]]])
+@pytest.mark.parametrize("value", ["a", ["a", "b"], [1, 2], [[1], [2, 3]], ["a"] * 5000, list(range(5000))])
 def test_every_shape_of_embedding_input_passes(value: Any) -> None:
-    check_body({"model": "m", "input": value}, "embeddings")
+    check_body({"model": "m", "input": value, "encoding_format": None}, "embeddings")
+    check_body({"model": "m", "input": value, "encoding_format": "int8"}, "embeddings")
 
 
 def test_what_is_missing_is_named() -> None:

@@ -60,12 +60,12 @@ class RouteAdmin(admin.ModelAdmin):
     search_fields = ["name", "description"]
     fieldsets = [
         (None, {"fields": [("name", "position"), "description", "enabled"]}),
-        ("Behaviour", {"fields": [("mid_stream", "hedge_ms")]}),
+        ("Behavior", {"fields": [("mid_stream", "hedge_ms")]}),
         ("Who may use it", {"fields": ["restricted", "allowed_users", "allowed_groups"], "classes": ["collapse"]}),
     ]
 
     class Media:
-        js = [Script("js/steps.js", defer=True)]
+        js = [Script("js/route-steps.js", defer=True)]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         rows: QuerySet[Route] = super().get_queryset(request)

@@ -13,6 +13,7 @@ from webapp.patterns.fallback.breakers import Breakers, MemoryBreakers
 
 if TYPE_CHECKING:
     from webapp.patterns.fallback.chain import Chain, Step
+    from webapp.patterns.fallback.execution import Flag
     from webapp.patterns.openai.backend import OpenAIBackend
 
 RETIRE_SECONDS = 900.0
@@ -22,8 +23,9 @@ RETIRE_SECONDS = 900.0
 class Pools:
     """The live backends of one event loop, by the row they were built from."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_flag: Flag | None = None) -> None:
         self.breakers: Breakers = MemoryBreakers()
+        self._on_flag = on_flag
         self._live: dict[int, tuple[BackendRow, OpenAIBackend]] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -55,8 +57,8 @@ class Pools:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    def chain(self, plan: RouteRow, snapshot: Snapshot) -> Chain:
-        """The steps of a plan as a chain; steps whose backend may not be used are passed over, with the reason in the trail."""
+    def chain(self, plan: RouteRow, snapshot: Snapshot, *, caller: str = "") -> Chain:
+        """Return the steps of a plan as a chain; it passes over steps whose backend may not be used, with the reason in the attempt log."""
         from webapp.patterns.fallback.chain import Chain
 
         if not plan.steps:
@@ -67,6 +69,8 @@ class Pools:
             mid_stream=plan.mid_stream,
             hedge_ms=plan.hedge_ms,
             breakers=self.breakers,
+            on_flag=self._on_flag,
+            caller=caller,
         )
 
     def _step(self, step: StepRow, row: BackendRow) -> Step:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from django.utils import timezone
 
 from webapp.backends.models import Cooldown
-from webapp.patterns.fallback.breakers import Breakers, Health
+from webapp.patterns.fallback.breakers import ANYONE, Breakers, Health, Origin
 
 SLACK = timedelta(seconds=2)
 RESETS_KEPT = timedelta(minutes=1)
@@ -23,7 +23,9 @@ class Row:
     key: str
     until: datetime
     why: str
-    reset_at: datetime | None
+    reset_at: datetime | None = None
+    only: Origin = ANYONE
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Exchange:
         own = {
             key: health
             for key, health in self.breakers.snapshot().items()
-            if key not in self._learnt and health.seconds > 0 and len(key) <= MAX_KEY
+            if key not in self._learnt and health.seconds > 0 and len(key) <= MAX_KEY and not health.only.digest
         }
         changed = {key: _row(key, health, now) for key, health in own.items() if not self._knows(key, health, now)}
         gone = set(self._published) - set(own)
@@ -71,7 +73,8 @@ class Exchange:
             self.breakers.reset(key)
         foreign = {key for key in open_ones if key not in self._published}
         for key in foreign - self._learnt:
-            self.breakers.cool(key, (open_ones[key].until - now).total_seconds(), open_ones[key].why)
+            row = open_ones[key]
+            self.breakers.cool(key, (row.until - now).total_seconds(), row.why, only=row.only, limited=row.limited)
         self._learnt = foreign
 
     def _reset(self, rows: Sequence[Row]) -> None:
@@ -89,7 +92,7 @@ class Exchange:
 
 
 def _row(key: str, health: Health, now: datetime) -> Row:
-    return Row(key, now + timedelta(seconds=health.seconds), health.why[:500], None)
+    return Row(key, now + timedelta(seconds=health.seconds), health.why[:500], None, health.only, health.limited)
 
 
 def publish(news: Outgoing) -> None:
@@ -100,14 +103,17 @@ def publish(news: Outgoing) -> None:
     for row in news.opened:
         ahead = {} if news.since is None else {"reset_at__gt": news.since}
         if not Cooldown.objects.filter(key=row.key, reset_at__isnull=False, **ahead).exists():
-            Cooldown.objects.update_or_create(key=row.key, defaults={"until": row.until, "why": row.why, "reset_at": None})
+            fields = {"caller": row.only.caller[:64], "shape": row.only.shape[:100], "limited": row.limited}
+            Cooldown.objects.update_or_create(key=row.key, defaults={"until": row.until, "why": row.why, "reset_at": None, **fields})
     if news.closed:
         Cooldown.objects.filter(key__in=news.closed, reset_at=None).delete()
 
 
 def rows() -> list[Row]:
-    """All of them."""
-    return [Row(*values) for values in Cooldown.objects.values_list("key", "until", "why", "reset_at")]
+    """Return all of them."""
+    columns = ("key", "until", "why", "reset_at", "caller", "shape", "limited")
+    found = Cooldown.objects.values_list(*columns)
+    return [Row(key, until, why, reset, Origin(caller, shape), limited) for key, until, why, reset, caller, shape, limited in found]
 
 
 def reset(key: str) -> None:

@@ -49,6 +49,10 @@ async def look_at(pk: int) -> bool:
     # A server without a list of models answers 404 or 501 there, and is up all the same.
     up = error is None or not (error.counts or error.flag) or error.status == 501
     await in_database(_keep, pk, up=up, error=error, latency=latency)
+    if error is not None:
+        row = (await registry.current().snapshot()).backends.get(pk)
+        if row is not None:
+            registry.current().close_account(row.name, error)
     return up
 
 

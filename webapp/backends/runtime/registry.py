@@ -29,7 +29,7 @@ from webapp.backends.runtime.budgets import spending
 from webapp.backends.runtime.cooldowns import Exchange, Outgoing, Row
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
-from webapp.patterns.errors import ModelNotFound
+from webapp.patterns.errors import BackendError, Forbidden, ModelNotFound, PatternError, Scope
 from webapp.patterns.types import AttemptLog
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("patchbay.backends")
 CHECK_SECONDS = 2.0
+CHECK_ACCOUNT_SECONDS = 5.0
+REFUSED_SECONDS = 300.0
+"""The pause of a backend that refuses its list of models for a reason of its own."""
 MAX_CHAINS = 1000
 
 
@@ -65,7 +68,8 @@ class Registry:
         self._changes = 0
         self._changes_seen = -1
         self._serviced = False
-        self._pools = connection_pools.Pools()
+        self._pools = connection_pools.Pools(on_flag=self._account_refused)
+        self._account_checks: dict[str, asyncio.Task[None]] = {}
         self._chains: dict[tuple[str, Any, bool], Chain] = {}
         self._exchange = Exchange(self._pools.breakers)
         self._lock = asyncio.Lock()
@@ -117,7 +121,7 @@ class Registry:
         key = (model, user and user.pk, user is None or user.is_superuser)
         chain = self._chains.get(key)
         if chain is None:
-            chain = self._pools.chain(snapshot.plan(model, user), snapshot)
+            chain = self._pools.chain(snapshot.plan(model, user), snapshot, caller="" if user is None else str(user.pk))
             if len(self._chains) >= MAX_CHAINS:  # callers make up names
                 self._chains.clear()
             self._chains[key] = chain
@@ -129,6 +133,25 @@ class Registry:
         if row is None:
             raise ModelNotFound(f"There is no backend {key!r}.")
         return self._pools.backend(row)
+
+    def _account_refused(self, name: str, _error: BackendError) -> None:
+        """Ask the backend's list of models whether its key or account is refused altogether: then all its models pause."""
+        if name not in self._account_checks:
+            task = self._account_checks[name] = asyncio.get_running_loop().create_task(self._check_account(name))
+            task.add_done_callback(lambda _: self._account_checks.pop(name, None))
+
+    async def _check_account(self, name: str) -> None:
+        try:
+            async with asyncio.timeout(CHECK_ACCOUNT_SECONDS):
+                await (await self.backend(name)).models()
+        except (PatternError, TimeoutError) as error:
+            if isinstance(error, BackendError):
+                self.close_account(name, error)
+
+    def close_account(self, name: str, error: BackendError) -> None:
+        """Pause a backend whose list of models refuses the key. The list does not depend on any user's request."""
+        if error.scope is Scope.ACCOUNT or isinstance(error, Forbidden):
+            self._pools.breakers.cool(name, error.wait or REFUSED_SECONDS, error.message)
 
     @asynccontextmanager
     async def refresh_loop(self) -> AsyncGenerator[None, None]:
@@ -146,6 +169,9 @@ class Registry:
             self._serviced = False  # however it ends: requests compare for themselves from then on
 
     async def aclose(self) -> None:
+        for check in list(self._account_checks.values()):
+            check.cancel()
+        await asyncio.gather(*self._account_checks.values(), return_exceptions=True)
         await self.recorder.flush()
         await self._pools.aclose()
 

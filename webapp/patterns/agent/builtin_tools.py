@@ -65,7 +65,7 @@ def get_gpu_metrics() -> Json:
 
 
 def _gpu(nvml: Any, handle: Any) -> Json:
-    """One GPU; what it does not support (passively cooled cards have no fan, MIG slices no utilisation) is null."""
+    """One GPU; what it does not support (passively cooled cards have no fan, MIG slices no utilization) is null."""
 
     def read(name: str, *arguments: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Embed any number of texts through a Backend: batched, in order, checked, normalised.
+"""Embed any number of texts through a Backend: batched, in order, checked, normalized.
 
     vectors = await embed(backend, ["a text", "another"])    # float32, shape (2, d), each of length one
 
@@ -198,7 +198,7 @@ def _check_same(parts: Sequence[Matrix], models: frozenset[str], dimensions: int
 
 
 def vectors_of(body: Json, count: int) -> Matrix:
-    """The vectors of an answer's body, normalised, in the order of the texts: shape (count, d).
+    """The vectors of an answer's body, normalized, in the order of the texts: shape (count, d).
 
     Raises:
         EmbeddingError: not `count` vectors, an index twice, or vectors that are none.
@@ -216,4 +216,4 @@ def vectors_of(body: Json, count: int) -> Matrix:
         found[index if isinstance(index, int) else -1] = item.get("embedding")
     if found.keys() != set(range(count)):
         raise EmbeddingError("The indexes of the answer's vectors are not those of the texts")
-    return similarity.normalised([similarity.vector_of(found[index]) for index in range(count)])
+    return similarity.normalized([similarity.vector_of(found[index]) for index in range(count)])

@@ -4,7 +4,7 @@
     hits = top_k(matrix, query, 10, mask=allowed)  # mask (n,) of bool
     hits.indices, hits.scores                      # (10,) each, best first
 
-Vectors are float32 and of length one (`normalised`), so that a product is a cosine. The exact search costs one pass over the matrix, at the
+Vectors are float32 and of length one (`normalized`), so that a product is a cosine. The exact search costs one pass over the matrix, at the
 speed of memory. `SignIndex` makes that pass over one bit a dimension and rescores the best candidates exactly: about eight times faster, at
 a recall of 0.93-0.98. It carries to a million vectors.
 """
@@ -40,7 +40,7 @@ class Hits:
     scores: Matrix
 
 
-def normalised(vectors: Sequence[Sequence[float]] | Sequence[Matrix] | NDArray[Any], *, copy: bool = True) -> Matrix:
+def normalized(vectors: Sequence[Sequence[float]] | Sequence[Matrix] | NDArray[Any], *, copy: bool = True) -> Matrix:
     """The vectors as float32 of length one, shape (n, d).
 
     Raises:
@@ -182,7 +182,7 @@ class SignIndex:
     """A matrix (n, d) with one bit a dimension beside it: scanned by bits, rescored exactly. Adds 1/32 of the matrix's memory.
 
     Args:
-        matrix: normalised vectors; kept, not copied, and not to be changed.
+        matrix: normalized vectors; kept, not copied, and not to be changed.
     """
 
     def __init__(self, matrix: Matrix) -> None:

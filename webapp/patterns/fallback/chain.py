@@ -1,17 +1,19 @@
-"""Ordered backends that answer as one: what each failure leads to is the table below (and in docs).
+"""Ordered backends that answer as one. Each failure leads to the action below (`errors.BackendError`, docs/fallback.md):
 
-| failure                       | then                                                                                           |
-|-------------------------------|------------------------------------------------------------------------------------------------|
-| Unreachable                   | next step; counts against the backend                                                          |
-| TimedOut, ServerFailed, BadAnswer | next step; counts against backend and model                                                |
-| RateLimited                   | next step; the model cools for Retry-After; on the last step, wait where the budget allows     |
-| QuotaExhausted, AuthenticationFailed | next step; the whole backend cools long; flagged                                        |
-| ModelMissing                  | next step; the model cools                                                                     |
-| ContextOverflow               | next step with a larger window; else cut once and try again                                    |
-| CapabilityMissing             | next capable step                                                                              |
-| Conflict                      | once more, then next                                                                           |
-| RequestRejected               | to the caller                                                                                  |
-| StreamBroken                  | the mid-stream policy                                                                          |
+| failure                                       | scope   | action                                                                     |
+|-----------------------------------------------|---------|----------------------------------------------------------------------------|
+| Unreachable, ConnectTimedOut                  | backend | next step; counts against the backend                                      |
+| TimedOut, ServerFailed, BadAnswer             | model   | next step; counts against the model                                        |
+| Loading                                       | moment  | next step; the model waits for Retry-After                                 |
+| RateLimited                                   | moment  | next step; the model waits; on the last step, wait once where time allows  |
+| QuotaExhausted, AuthenticationFailed          | account | next step; the model pauses, with a second model the backend; flagged      |
+| ModelMissing                                  | model   | next step; the model pauses                                                |
+| ContextOverflow                               | request | next step with a larger window; else cut once and try again                |
+| CapabilityMissing, ParameterRefused           | request | next capable step                                                          |
+| Unaffordable, RequestOverRate, PathMissing, Forbidden | request | next step; no pause                                                |
+| Conflict                                      | moment  | once more, then the next step                                              |
+| RequestRejected, ContentRefused               | request | to the caller                                                              |
+| StreamBroken                                  | model   | the mid-stream policy                                                      |
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ class Chain:
         budget_seconds: how long a request may wait for a step that is rate limited, in all.
         truncate: cuts a request that is too long for every window (`steps.Truncate`).
         on_flag: told of backends that an administrator must look at.
+        caller: the user who asks; failures that only one caller sees open no breaker for the others. Empty for Patchbay itself.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Chain:
         budget_seconds: float = 20.0,
         truncate: Truncate | None = cut_to_window,
         on_flag: Flag | None = None,
+        caller: str = "",
     ) -> None:
         if not steps:
             raise ValueError(f"the chain {name!r} has no steps")
@@ -91,7 +95,7 @@ class Chain:
         self.mid_stream = mid_stream
         self.hedge_ms = hedge_ms
         self._new_walk: Callable[[Request, AttemptLog], ChainExecution] = lambda request, trail: ChainExecution(
-            name, self.steps, request, trail, breakers=breakers, budget=budget_seconds, truncate=truncate, on_flag=on_flag
+            name, self.steps, request, trail, breakers=breakers, budget=budget_seconds, truncate=truncate, on_flag=on_flag, caller=caller
         )
 
     @property

@@ -1,8 +1,12 @@
-"""One request's walk over the steps of a chain: whom to try next, what each failure means, and when to give up."""
+"""One request on its way over the steps of a chain: the step to try next, the consequence of each failure, and the end.
+
+The consequences of a failure follow from the attributes of its error alone (`errors.BackendError`): scope, count, pause.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,19 +15,16 @@ from typing import Any, Final, Self
 
 from webapp.patterns import errors
 from webapp.patterns.backend import Server, Timeouts
-from webapp.patterns.fallback.breakers import Breakers
+from webapp.patterns.fallback.breakers import Breakers, Origin
 from webapp.patterns.types import Attempt, AttemptLog, Request, Response, StreamChunk
 
 Truncate = Callable[[Request, int | None, str], Awaitable[Request | None]]
 """(request, window in tokens or None for unknown, model) -> the request cut to fit, or None where it cannot be cut."""
 Flag = Callable[[str, errors.BackendError], None]
-"""(backend's name, what is wrong with it)."""
+"""(backend's name, the error that an administrator must know of)."""
 
-MISCONFIGURED_PAUSE: Final = 300.0
-"""Seconds that a backend with a wrong key, or a model that is not there, is left alone."""
-QUOTA_PAUSE: Final = 1800.0
-RATE_PAUSE: Final = 5.0
-"""Where a 429 does not say how long."""
+_LONG_TEXT: Final = 16_000
+"""Characters of a request from which on it counts as a long one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +61,10 @@ class Step:
 
 
 class ChainExecution:
-    """The state of one request on its way over the steps. Arguments as in `fallback.Chain`; `request` may be replaced between runs."""
+    """The state of one request on its way over the steps.
+
+    Arguments as in `fallback.Chain`; `request` may be replaced between calls.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class ChainExecution:
         budget: float,
         truncate: Truncate | None,
         on_flag: Flag | None,
+        caller: str = "",
     ) -> None:
         self.request = request
         self.trail = trail
@@ -81,11 +86,16 @@ class ChainExecution:
         self.alone = len(steps) == 1
         self._name = name
         self._queue = deque(steps)
+        self._caller = caller
+        self._origin: Origin | None = None
         self._budget = budget
+        self._waited = False
         self._truncate = truncate
         self._needed = needs(request)
         self._failures: list[tuple[Step, errors.BackendError]] = []
         self._waits: dict[Step, float] = {}
+        self._limited: set[Step] = set()
+        """The steps whose wait is that of a rate limit."""
         self._incapable: list[str] = []
         self._overflowed: Step | None = None
         self._window: int | None = None
@@ -95,8 +105,15 @@ class ChainExecution:
         """Whether steps are left."""
         return bool(self._queue)
 
+    @property
+    def origin(self) -> Origin:
+        """The class of requests that the breakers count this one to. It is computed when a breaker needs it: most requests never do."""
+        if self._origin is None:
+            self._origin = Origin(self._caller, shape_of(self.request, self._needed), digest_of(self.request))
+        return self._origin
+
     def candidate(self) -> StepCall | None:
-        """The next step that may be called now; those passed over are noted in the trail."""
+        """Return the next step that may be called now; note those passed over in the attempt log."""
         while self._queue:
             step = self._queue.popleft()
             why = self._objection(step)
@@ -107,10 +124,10 @@ class ChainExecution:
         return None
 
     async def next(self) -> StepCall:
-        """The next step that may be called, after a cut or a wait where these help.
+        """Return the next step that may be called, after a cut or a wait where these help.
 
         Raises:
-            PatternError: nothing is left to try.
+            PatternError: no step is left.
         """
         while True:
             run = self.candidate()
@@ -120,12 +137,14 @@ class ChainExecution:
                 raise self._verdict() from (self._failures[-1][1] if self._failures else None)
 
     def failed(self, step: Step, error: errors.BackendError) -> None:
-        """Note a failure; a request that is itself at fault ends the walk here."""
+        """Note a failure. Raise it where the request itself is wrong."""
         if not error.try_next:
             raise error
         self._failures.append((step, error))
-        if isinstance(error, errors.RateLimited):
-            self._waits[step] = RATE_PAUSE if error.retry_after is None else error.retry_after
+        if error.scope is errors.Scope.MOMENT and error.wait:
+            self._waits[step] = error.wait
+            if isinstance(error, errors.RateLimited):
+                self._limited.add(step)
         elif isinstance(error, errors.Conflict) and not self._conflicted_before(step):
             self._queue.appendleft(step)
         elif isinstance(error, errors.ContextOverflow):
@@ -140,7 +159,7 @@ class ChainExecution:
             self._overflowed, self._window = step, window
 
     def _objection(self, step: Step) -> str | None:
-        """Why the step is passed over; None where it may be called, and then its breakers are acquired."""
+        """Return why the step is passed over; None where it may be called, with its breakers acquired."""
         if step.unusable:
             return step.unusable
         lacking = step.missing_capabilities(self._needed)
@@ -151,11 +170,13 @@ class ChainExecution:
             return f"Its window of {step.window} tokens is too small as well."
         acquired: list[str] = []
         for key in step.keys:
-            health = self.breakers.acquire(key)
+            health = self.breakers.acquire(key, self.origin) if self.breakers.health(key).state != "closed" else None
             if health is not None:
                 for held in acquired:
                     self.breakers.released(held)
                 self._waits[step] = health.seconds
+                if health.limited:
+                    self._limited.add(step)
                 return f"Not called for another {health.seconds:.0f} s: {health.why or health.state}"
             acquired.append(key)
         return None
@@ -174,42 +195,54 @@ class ChainExecution:
         return True
 
     async def _wait(self) -> bool:
-        """Wait for the step that may be called first, where the budget allows."""
-        limited = {step: seconds for step, seconds in self._waits.items() if self._is_rate_limited(step)}
-        if not limited:
+        """Wait once for the step whose pause ends first, where the time allows; say so in the attempt log meanwhile."""
+        limited = {step: self._waits[step] for step in self._limited if step in self._waits and self._only_paused(step)}
+        if self._waited or not limited:
             return False
         step = min(limited, key=lambda step: limited[step])
         seconds = limited[step]
         if seconds > self._budget:
             return False
-        self._budget -= max(seconds, 0.05)
-        await asyncio.sleep(seconds + 0.001)
+        self._waited = True
+        self.trail.wait(f"{step.backend.name} · {step.model} is rate limited. Asking again in {seconds:.0f} s")
+        try:
+            await asyncio.sleep(seconds + 0.001)
+        finally:
+            self.trail.wait("")
         self._waits.pop(step)
         self._queue.append(step)
         return True
 
-    def _is_rate_limited(self, step: Step) -> bool:
+    def _only_paused(self, step: Step) -> bool:
         return all(self.breakers.health(key).state in {"closed", "cooling"} for key in step.keys)
 
     def _verdict(self) -> errors.PatternError:
-        """The error for the caller, once nothing is left to try."""
-        kinds = {type(error) for _, error in self._failures}
-        if self._waits and kinds <= {errors.RateLimited}:
-            wait = min(self._waits.values())
-            message = f"No backend of {self._name!r} may be called now; the first may again in {wait:.0f} s. {self._told()}"
-            return errors.AllCooling(message.strip(), attempts=self.trail.attempts, retry_after=wait)
-        if kinds and kinds <= {errors.ContextOverflow, errors.CapabilityMissing} and not self._waits:
-            return self._failures[-1][1]
-        if not kinds and self._incapable:
+        """Return the error for the caller, once no step is left."""
+        failures = [error for _, error in self._failures]
+        if self._waits and all(error.scope is errors.Scope.MOMENT for error in failures):
+            return self._all_paused(failures)
+        if failures and not self._waits and all(error.scope is errors.Scope.REQUEST for error in failures):
+            return failures[-1]
+        if not failures and self._incapable:
             return errors.CapabilityMissing(f"No backend of {self._name!r} can do this. {'; '.join(self._incapable)}", status=400)
-        cause = self._failures[-1][1] if self._failures else None
         wait_or_none = min(self._waits.values(), default=None)
         message = f"No backend of {self._name!r} could answer. {self._told()}"
-        return errors.AllFailed(message, cause=cause, attempts=self.trail.attempts, retry_after=wait_or_none)
+        return errors.AllFailed(message, cause=failures[-1] if failures else None, attempts=self.trail.attempts, retry_after=wait_or_none)
+
+    def _all_paused(self, failures: Sequence[errors.BackendError]) -> errors.AllCooling:
+        wait = min(self._waits.values())
+        limited = self._limited >= self._waits.keys()
+        loading = bool(failures) and all(isinstance(error, errors.Loading) for error in failures)
+        message = f"No backend of {self._name!r} may be called now; the first may again in {wait:.0f} s. {self._told()}"
+        if loading:
+            message = f"A backend of {self._name!r} is loading the model; ask again in {wait:.0f} s. {self._told()}"
+        return errors.AllCooling(message.strip(), attempts=self.trail.attempts, retry_after=wait, limited=limited)
 
     def _told(self) -> str:
+        """Return what each step said, the latest eight, each text once."""
         tried = [a for a in self.trail.attempts if a.outcome in {"failed", "skipped", "partial"}]
-        return "; ".join(f"{a.backend}/{a.model}: {a.why}" for a in tried[-8:])
+        texts = dict.fromkeys(f"{a.backend}/{a.model}: {a.why}" for a in tried)
+        return "; ".join(list(texts)[-8:])
 
 
 class StepCall:
@@ -271,31 +304,28 @@ class StepCall:
             self._walk.trail.changed(attempt)
 
     def _tell(self, error: errors.BackendError) -> None:
+        """Report a failure to the breakers, as far as its scope reaches."""
         self._told = True
         breakers, (backend, model) = self._walk.breakers, self.step.keys
-        if isinstance(error, errors.Unreachable | errors.ConnectTimedOut):
+        if error.counts and error.scope is errors.Scope.BACKEND:
             breakers.released(model)
             breakers.failed(backend, error.message)
-            return
-        if error.counts:
+        elif error.counts:
             breakers.succeeded(backend)
-            breakers.failed(model, error.message)
-            return
-        self._release()
-        self._cool(error)
+            breakers.failed(model, error.message, self._walk.origin)
+        else:
+            self._release()
+            self._pause(error)
 
-    def _cool(self, error: errors.BackendError) -> None:
+    def _pause(self, error: errors.BackendError) -> None:
         breakers, (backend, model) = self._walk.breakers, self.step.keys
-        if isinstance(error, errors.RateLimited):
-            breakers.cool(model, RATE_PAUSE if error.retry_after is None else error.retry_after, error.message)
-        elif isinstance(error, errors.QuotaExhausted):
-            breakers.cool(backend, max(QUOTA_PAUSE, error.retry_after or 0), error.message)
-        elif isinstance(error, errors.AuthenticationFailed):
-            breakers.cool(backend, MISCONFIGURED_PAUSE, error.message)
-        elif isinstance(error, errors.ModelMissing) and not self._walk.alone:
-            # Where there is no other step, asking again costs nothing and "no such model" says more than "not now".
-            breakers.cool(model, MISCONFIGURED_PAUSE, error.message)
-        if error.flag and self._walk.on_flag:
+        # Where there is no other step, asking again costs little, and the server's own words say more than "not now".
+        useless = self._walk.alone and isinstance(error, errors.ModelMissing | errors.Loading)
+        if error.scope is errors.Scope.ACCOUNT:
+            breakers.close_account(backend, model, error.wait, error.message)
+        elif error.scope in {errors.Scope.MOMENT, errors.Scope.MODEL} and error.wait and not useless:
+            breakers.cool(model, error.wait, error.message, limited=isinstance(error, errors.RateLimited))
+        if (error.flag or isinstance(error, errors.Forbidden)) and self._walk.on_flag:
             self._walk.on_flag(backend, error)
 
     def _release(self) -> None:
@@ -340,3 +370,18 @@ def needs(request: Request) -> set[str]:
 def _media(content: list[Any]) -> set[str]:
     kinds = {part.get("type") for part in content if isinstance(part, dict)}
     return {need for kind, need in (("image_url", "vision"), ("input_audio", "audio")) if kind in kinds}
+
+
+def shape_of(request: Request, needed: set[str]) -> str:
+    """Return the features of a request that a server may fail at, where it answers plain requests: "tools, vision"; empty for none."""
+    features = needed - {"chat", "completions", "embeddings"}
+    content = request.body.get("messages") or request.body.get("input") or request.body.get("prompt")
+    if len(str(content)) > _LONG_TEXT:
+        features = features | {"long"}
+    return ", ".join(sorted(features)) or "plain"
+
+
+def digest_of(request: Request) -> str:
+    """Return what tells a request from others, whatever model it is sent to."""
+    body = {name: value for name, value in request.body.items() if name not in {"model", "stream", "stream_options"}}
+    return hashlib.blake2b(repr(body).encode("utf-8", "replace"), digest_size=8).hexdigest()

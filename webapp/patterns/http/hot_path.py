@@ -1,7 +1,7 @@
 """The hot call: one POST with a JSON body, made of the request that the openai package built once for its path.
 
-The package builds each request anew, and httpx2's client prepares it once more: three quarters of what a request costs (ADR 0007). Over
-our own connections its bytes go straight to the wire (ADR 0009); through a proxy, or to a server in this process, as a copy of httpx2's.
+The package builds every request from scratch and httpx2's client prepares it again: three quarters of the cost of a request (ADR 0020). Over
+our own connections the bytes go directly to the socket. Through a proxy, or to a server in this process, a copy of httpx2's request goes out.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from webapp.patterns.http.addresses import check_base_url
 from webapp.patterns.http.hot_path import HotPathClient, Httpx2Poster, Poster, Send
 from webapp.patterns.http.response import HttpResponse, Httpx2Reply, rest
 from webapp.patterns.http.transport import PoolTransport, make_transport
-from webapp.patterns.openai import error_mapping, normalize
+from webapp.patterns.openai import error_mapping, normalize, repairs
 from webapp.patterns.openai.attempt_recorder import Prices, PricesByModel, Recorder
 from webapp.patterns.openai.model_list import read_models
 from webapp.patterns.openai.response_reader import PacketReader, chunks, read_answer, read_object, unreachable
@@ -50,6 +50,7 @@ class OpenAIBackend:
         max_concurrency: calls at once; more wait their turn.
         prices: what tokens cost; `model_prices` for single models.
         capabilities: what the server can do by name, where known; False changes or refuses requests (`prepare.prepared`, `fallback`).
+        adaptations: the repairs that its models need (`openai.repairs`).
         http_client: in place of its own, for a server in this process.
     """
 
@@ -65,12 +66,14 @@ class OpenAIBackend:
         prices: Prices | None = None,
         model_prices: PricesByModel | None = None,
         capabilities: Mapping[str, bool] | None = None,
+        adaptations: repairs.Adaptations | None = None,
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         self.name = name
         self.base_url = base_url.rstrip("/")
         self.timeouts = timeouts or Timeouts()
         self.capabilities: Mapping[str, bool] = capabilities or {}
+        self.adaptations = adaptations or repairs.Adaptations()
         self.redactor = Redactor([api_key.strip(), *(headers or {}).values()])
         self._key = _header_safe(api_key.strip(), "API key")
         self._headers = {key: _header_safe(value, f"header {key}") for key, value in (headers or {}).items()}
@@ -93,7 +96,7 @@ class OpenAIBackend:
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token
             async with self._called("POST", request.path, deadline, body=body) as reply:
-                reader = PacketReader(reply, limits, deadline, self.redactor, hide_usage=hide_usage)
+                reader = PacketReader(reply, limits, deadline, self.redactor, hide_usage=hide_usage, legacy="functions" in request.body)
                 async for packet in reader.packets():
                     record.saw(packet)
                     yield packet
@@ -107,7 +110,7 @@ class OpenAIBackend:
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
             async with self._called("POST", request.path, deadline, body=body) as reply:
-                answer = await read_answer(reply, request.path, deadline, limits.idle, self.redactor)
+                answer = await read_answer(reply, request.path, deadline, limits.idle, self.redactor, legacy="functions" in request.body)
             record.whole(answer)
             return answer
 
@@ -188,20 +191,30 @@ class OpenAIBackend:
     async def _answered(self, method: str, path: str, deadline: float, body: Json | None, call: dict[str, Any]) -> HttpResponse:
         if body is None:
             return Httpx2Reply(await self._request(method, path, deadline, **call))
-        try:
-            return await self._posted(path, deadline, normalize.encoded(body))
-        except (errors.RequestRejected, errors.CapabilityMissing) as error:
-            if not self._objects_to_usage(error, body):
-                raise
-        return await self._posted(path, deadline, normalize.encoded(body))
+        return (
+            await self._repaired(path, deadline, body)
+            if path in repairs.PATHS
+            else await self._posted(path, deadline, normalize.encoded(body))
+        )
 
-    def _objects_to_usage(self, error: errors.BackendError, body: Json) -> bool:
-        """Whether a server refuses `stream_options`, which is ours more than the caller's; it is not asked again."""
-        said = f"{error.message} {(error.body or {}).get('param')}"
-        if "stream_options" not in said or body.pop("stream_options", None) is None:
-            return False
-        self.capabilities = {**self.capabilities, "stream_usage": False}
-        return True
+    async def _repaired(self, path: str, deadline: float, body: Json) -> HttpResponse:
+        """Send a request, changed in place as its model is known to need it, and again where a change makes the server take it."""
+        model = str(body.get("model") or "")
+        for known in self.adaptations.of(model):
+            repairs.apply(known, body)
+        tried: dict[str, str] = {}
+        while True:
+            try:
+                reply = await self._posted(path, deadline, normalize.encoded(body))
+            except errors.BackendError as error:
+                repair = repairs.find_repair(error, body, tried) if len(tried) < repairs.MOST else None
+                if repair is None or not repairs.apply(repair, body):
+                    raise
+                tried[repair] = error.message
+                continue
+            for needed, why in tried.items():
+                self.adaptations.learn(model, needed, why)
+            return reply
 
     async def _posted(self, path: str, deadline: float, content: bytes) -> HttpResponse:
         """Send a hot call past the package; whoever calls waited for `_ready`."""
@@ -211,7 +224,9 @@ class OpenAIBackend:
             reply = await self._poster.post(path, content, deadline)
             if 200 <= reply.status < 300:
                 return reply
-            failure = error_mapping.refused(reply.status, await rest(reply, deadline), httpx2.Headers(reply.headers), self.redactor)
+            failure = error_mapping.refused(
+                reply.status, await rest(reply, deadline), httpx2.Headers(reply.headers), self.redactor, sent=content
+            )
         except TimeoutError:
             failure = errors.TimedOut("No answer began in time.")
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:  # httpx2 lets the last two through

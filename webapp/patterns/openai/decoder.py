@@ -7,31 +7,24 @@ as they came, with `\\n` for line ends.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import jiter
 
-from webapp.patterns.openai.tool_calls import CallRepair, new_call_id
-from webapp.patterns.types import Delta, Json, StreamChunk, ToolCallDelta, Usage
+from webapp.patterns.openai.choices import ChoiceReader, Failure, decode, encode
+from webapp.patterns.openai.tool_calls import new_call_id
+from webapp.patterns.types import Delta, Json, StreamChunk, Usage
 
 MAX_EVENT: Final = 1_048_576
 """Bytes of one event, line ends included; a longer one is an error."""
 DONE: Final = b"[DONE]"
 
-_FINISH: Final = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "content_filter": "content_filter",
-    "function_call": "tool_calls",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_length": "length",
-}
-_ABORTED: Final = frozenset({"error", "abort"})
-"""Finish reasons that mean failure."""
+_PLAIN_CHUNK: Final = frozenset({
+    "id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "x_groq", "obfuscation", "provider",
+})  # fmt: skip
+"""Fields of a chunk that holds nothing but usage. Others (citations, timings) are passed on."""
 
 
 class StreamDecoder:
@@ -40,6 +33,7 @@ class StreamDecoder:
     Args:
         hide_usage: leave chunks that hold nothing but usage out of `raw`: the caller did not ask for them.
         make_id: names tool calls that came without an id.
+        legacy: the request asked with `functions`.
 
     Attributes:
         done: `[DONE]` was seen; what comes later is ignored.
@@ -47,7 +41,9 @@ class StreamDecoder:
         error: the error object that the server sent in the stream, or one that says why it cannot be read; nothing is decoded after it.
     """
 
-    def __init__(self, *, hide_usage: bool = False, max_event: int = MAX_EVENT, make_id: Callable[[], str] = new_call_id) -> None:
+    def __init__(
+        self, *, hide_usage: bool = False, max_event: int = MAX_EVENT, make_id: Callable[[], str] = new_call_id, legacy: bool = False
+    ) -> None:
         self.done = False
         self.error: Json | None = None
         self._hide_usage = hide_usage
@@ -55,7 +51,9 @@ class StreamDecoder:
         self._make_id = make_id
         self._pending = bytearray()
         self._open: dict[int, bool] = {}
-        self._repairs: dict[int, CallRepair] = {}
+        self._legacy = legacy
+        self._choices: dict[int, ChoiceReader] = {}
+        self._last_chunk: Json = {}
         self._deltas: list[Delta] = []
         self._started = False
 
@@ -142,19 +140,19 @@ class StreamDecoder:
                 return event
             if data.strip() == DONE:
                 self.done = True
-                return event
+                return b"\n\n".join([*self._missing_ends(), event])
         return self._object(data, event)
 
     def _object(self, data: bytes, event: bytes) -> bytes:
         """Decode the data of an event; the event, or what is to be relayed in its place."""
         try:
-            chunk = jiter.from_json(data)
-        except ValueError:
+            chunk, odd = decode(data)
+        except (ValueError, RecursionError):
             return self._unreadable(data)
         if type(chunk) is not dict:
             self._fail("The stream holds JSON that is no object.")
             return b""
-        return self._chunk(chunk, event)
+        return self._chunk(chunk, event, odd=odd)
 
     def _unreadable(self, data: bytes) -> bytes:
         """Several whole objects in one event (a server that forgets empty lines), or broken JSON."""
@@ -165,7 +163,8 @@ class StreamDecoder:
         kept = (self._event(b"data: " + line) for line in lines if not self.done and self.error is None)
         return b"\n\n".join(filter(None, kept))
 
-    def _chunk(self, chunk: Json, event: bytes) -> bytes:
+    def _chunk(self, chunk: Json, event: bytes, *, odd: bool) -> bytes:
+        """Take in a chunk; `odd` where its JSON must be written anew."""
         choices = chunk.get("choices")
         if choices.__class__ is not list:
             choices = None
@@ -173,64 +172,86 @@ class StreamDecoder:
             self.error = chunk
             return b""
         usage = read_usage(chunk) if chunk.get("usage") or "x_groq" in chunk else None
-        repaired = False
-        for number, choice in enumerate(choices or ()):
-            if type(choice) is dict:
-                repaired |= self._choice(choice, usage if number == 0 else None)
-        if not choices and usage:
+        try:
+            for number, choice in enumerate(choices or ()):
+                if type(choice) is dict:
+                    odd |= self._choice(choice, usage if number == 0 else None, odd=odd)
+        except Failure as failure:
+            self._fail_for(failure.error)
+            return b""
+        if choices:
+            self._last_chunk = chunk
+        elif usage:
             self._deltas.append(Delta(usage=usage))
             if self._hide_usage:
-                return b""
-        return b"data: " + json.dumps(chunk, ensure_ascii=False).encode("utf-8", "replace") if repaired else event
+                return self._without_usage(chunk)
+        if choices is None:
+            chunk["choices"] = []
+            odd = True
+        return b"data: " + encode(chunk) if odd else event
 
-    def _choice(self, choice: Json, usage: Usage | None) -> bool:
-        """Take in one choice; whether it had to be repaired in place."""
+    def _without_usage(self, chunk: Json) -> bytes:
+        """Return what a chunk of usage holds besides, for a caller who did not ask for usage; clients expect a choice in each chunk."""
+        if chunk.keys() <= _PLAIN_CHUNK:
+            return b""
+        rest = {name: value for name, value in chunk.items() if name != "usage"}
+        return b"data: " + encode({**rest, "choices": [{"index": 0, "delta": {}, "finish_reason": None}]})
+
+    def _choice(self, choice: Json, usage: Usage | None, *, odd: bool) -> bool:
+        """Take in one choice; return whether it had to be repaired in place."""
         index = choice.get("index")
         if index.__class__ is not int:
             index = 0
-        if index not in self._open:
+        reader = self._choices.get(index)
+        if reader is None:
+            reader = self._choices[index] = ChoiceReader(self._make_id, legacy=self._legacy)
             self._open[index] = True
-        body = choice.get("delta") or choice.get("message")
-        if body.__class__ is not dict:
-            body = {}
-        text = body.get("content")
-        if text and len(body) == 1 and text.__class__ is str and not choice.get("finish_reason"):
-            self._deltas.append(Delta(text, "", "", (), "", usage, index))  # nothing but text, as most chunks are
-            return False
-        if text.__class__ is not str:
-            text = _text(choice.get("text") if text is None else text)
-        reasoning = body.get("reasoning_content") or body.get("reasoning") or ""
-        if reasoning.__class__ is not str:
-            reasoning = _text(reasoning)
-        refusal = body.get("refusal") or ""
-        calls: tuple[ToolCallDelta, ...] = ()
+        body = choice.get("delta")
         repaired = False
-        if body.get("tool_calls") or body.get("function_call"):
-            calls, repaired = self._repair(index).take(body)
+        if body.__class__ is not dict:
+            body, repaired = _delta(choice)
+        text = body.get("content")
         finish = choice.get("finish_reason")
+        if text and len(body) == 1 and text.__class__ is str and not finish and not odd and reader.is_plain:
+            reasoning, text, was_reasoning = reader.content(text)  # nothing but text, as most chunks are
+            if text or reasoning or usage or was_reasoning:
+                self._deltas.append(Delta(text, reasoning, "", (), "", usage, index, was_reasoning))
+            return repaired
+        if choice.get("error"):
+            raise Failure(choice["error"])
+        delta, mended = reader.read(choice, body, last=bool(finish))
+        reason = ""
         if finish:
-            finish, mended = self._finish(index, str(finish))
-            repaired |= mended
-            choice["finish_reason"] = finish
-        if text or reasoning or refusal or calls or finish or usage:
-            self._deltas.append(Delta(text, reasoning, str(refusal), calls, finish or "", usage, index))
-        return repaired
+            reason, changed = reader.finish(choice, str(finish))
+            mended |= changed
+            self._open[index] = False
+        elif finish is not None:
+            choice["finish_reason"] = None
+            mended = True
+        if delta.has_content or reason or usage or delta.was_reasoning:
+            self._deltas.append(replace(delta, finish_reason=reason, usage=usage, choice=index))
+        return repaired or mended
 
-    def _repair(self, index: int) -> CallRepair:
-        if index not in self._repairs:
-            self._repairs[index] = CallRepair(self._make_id)
-        return self._repairs[index]
+    def _missing_ends(self) -> list[bytes]:
+        """Return a last chunk for each choice that has content and no finish reason: some servers send `[DONE]` alone."""
+        ends = []
+        for index in [index for index, is_open in self._open.items() if is_open and self._choices[index].spoke]:
+            delta, _ = self._choices[index].read({}, {}, last=True)
+            reason = "tool_calls" if self._choices[index].called else "stop"
+            shown = "function_call" if self._legacy and reason == "tool_calls" else reason
+            body: Json = {"text": ""} if self._last_chunk.get("object") == "text_completion" else {"delta": {}}
+            chunk = {name: value for name, value in self._last_chunk.items() if name not in {"choices", "usage"}}
+            ends.append(b"data: " + encode({**chunk, "choices": [{"index": index, **body, "finish_reason": shown}]}))
+            self._deltas.append(replace(delta, finish_reason=reason, choice=index))
+            self._open[index] = False
+        return ends
 
-    def _finish(self, index: int, reason: str) -> tuple[str, bool]:
-        """The finish reason in OpenAI's words, true to whether there are calls; and whether that changed it."""
-        if reason in _ABORTED:
-            self._fail(f"The server ended the answer with {reason!r}.")
-            return reason, False
-        self._open[index] = False
-        known = _FINISH.get(reason, "stop")
-        if known in {"stop", "tool_calls"}:
-            known = "tool_calls" if index in self._repairs else "stop"
-        return known, known != reason
+    def _fail_for(self, error: Any) -> None:
+        """End with the error object of a choice, or with a message."""
+        if isinstance(error, dict):
+            self.error = self.error or {"error": error}
+        else:
+            self._fail(str(error))
 
     def _fail_with(self, data: bytes) -> None:
         try:
@@ -277,13 +298,16 @@ def _count(value: Any) -> int:
     return int(value) if isinstance(value, int | float) and value is not True and 0 < value < 1e15 else 0
 
 
-def _text(value: Any) -> str:
-    """Content that came as a list of parts, or not as text at all."""
-    if isinstance(value, list):
-        return "".join(_text(part) for part in value)
-    if isinstance(value, dict):
-        return _text(value.get("text"))
-    return value if isinstance(value, str) else ""
+def _delta(choice: Json) -> tuple[Json, bool]:
+    """Return the delta of a choice that has none, or null, or a message in its place; and whether the choice was changed for it."""
+    message = choice.get("message")
+    if isinstance(message, dict):
+        choice["delta"] = choice.pop("message")
+        return message, True
+    if "delta" not in choice:
+        return {}, False
+    choice["delta"] = {}
+    return choice["delta"], True
 
 
 def _is_json(line: bytes) -> bool:

@@ -1,188 +1,263 @@
-"""What a server's refusal means: every status and every dialect of error body, mapped to the error tree."""
+"""Turn a server's refusal into an error: read the body in any shape, classify it (`openai.classification`), and choose its class."""
 
 from __future__ import annotations
 
-import email.utils
+import ast
 import json
-import math
 import re
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from webapp.patterns import errors
+from webapp.patterns.openai.classification import Verdict, classify, window_in
+from webapp.patterns.openai.waits import retry_after
 from webapp.patterns.redaction import Redactor
 from webapp.patterns.types import Json
 
-LONGEST_WAIT: Final = 86_400.0
-_LONGEST_MESSAGE: Final = 500
+MEANINGS: Final[Mapping[str, type[errors.BackendError]]] = {
+    "bad_answer": errors.BadAnswer,
+    "capability": errors.CapabilityMissing,
+    "conflict": errors.Conflict,
+    "content": errors.ContentRefused,
+    "forbidden": errors.Forbidden,
+    "key": errors.AuthenticationFailed,
+    "loading": errors.Loading,
+    "model_missing": errors.ModelMissing,
+    "overflow": errors.ContextOverflow,
+    "parameter": errors.ParameterRefused,
+    "path_missing": errors.PathMissing,
+    "quota": errors.QuotaExhausted,
+    "rate_limit": errors.RateLimited,
+    "rejected": errors.RequestRejected,
+    "request_over_rate": errors.RequestOverRate,
+    "server_failed": errors.ServerFailed,
+    "unaffordable": errors.Unaffordable,
+}
+"""The error of each outcome that `refusal_rules.toml` names."""
 
-_OVERFLOW: Final = re.compile(
-    r"context_length_exceeded|exceed_context_size|context_window_exceeded|string_above_max_length|context (?:length|window|size)"
-    r"|\binput_tokens\b|maximum (?:prompt|sequence|input|model) length|max_model_len|prompt is too long|too many (?:input )?tokens"
-    r"|input (?:is )?too long|exceeds? the (?:available|maximum) (?:context|number of tokens)"
-    r"|reduce the length of the (?:messages|prompt|input)",
+_LONGEST_MESSAGE: Final = 500
+"""Characters of a message that callers see."""
+_LONGEST_READ: Final = 8000
+"""Characters of a message that the rules look at: a template's trace stands before its reason."""
+_DEEPEST: Final = 6
+"""Errors nested in errors that are looked into."""
+_MESSAGE_NAMES: Final = ("message", "detail", "msg", "error", "error_msg", "errorMessage", "Message", "title", "reason", "errors")
+_EMBEDDED: Final = re.compile(r"[{\[].*[}\]]", re.DOTALL)
+_GENERIC: Final = re.compile(
+    r"^(?:provider returned error|error from provider.{0,60}|bad request|upstream (?:request )?(?:error|failed)\.?|openai_error"
+    r"|invalid_request_error|an error occurred\.?|request failed\.?|no reason given.*)$",
     re.IGNORECASE,
 )
-_WINDOW: Final = re.compile(
-    r"(?:maximum context length|context (?:window|length|size)|max_model_len|n_ctx|maximum (?:model|sequence) length|limit)"
-    r"[^\d]{0,24}?(\d{3,8})",
-    re.IGNORECASE,
+_INTERNAL: Final = re.compile(
+    r"Traceback \(most recent call last\)|\bFile \"[^\"]+\", line \d+|^\s*at \S+ ?\(?\S+:\d+:\d+\)?"
+    r"|(?:^|[\s'\"=(:])/(?:[\w.@+-]+/){2,}[\w.@+-]*"
+    r"|\b[A-Za-z]:\\(?:[\w .-]+\\)+|\b(?:postgres|mysql|redis|mongodb|amqp)\w*://|\b[A-Z][A-Z0-9_]{3,}=\S+",
+    re.MULTILINE,
 )
-_CAPABILITY: Final = re.compile(
-    r"(?:does not|doesn't|do not|don't|not|isn't|un)[ -]?(?:yet )?(?:currently )?support(?:ed|s|ing)?\b|requires? --enable|--jinja"
-    r"|not (?:implemented|available) (?:for|in|on|with) this model|no (?:tool|function)[- ]call(?:ing)? support"
-    r"|unsupported_(?:parameter|value)|image input is not|is not a (?:chat|multimodal|vision) model",
-    re.IGNORECASE,
-)
-_WHAT: Final = re.compile(
-    r"tool|function|image|vision|multimodal|multi-modal|audio|response_format|json_schema|json_object|json mode|structured|grammar|guided"
-    r"|logprobs|stream|system|developer|role|parallel|reasoning|embedding|chat|content part|array|modalit|\bn\b",
-    re.IGNORECASE,
-)
-_NO_MODEL: Final = re.compile(
-    r"model_not_found|no such model|unknown model|invalid model"
-    r"|\bmodel\b.{0,120}?(?:not found|does not exist|not exist|is not (?:loaded|available|found))",
-    re.IGNORECASE,
-)
-_QUOTA: Final = re.compile(
-    r"insufficient_quota|insufficient[_ ](?:funds|credit|balance)|billing|quota_exceeded|exceeded your current quota|payment",
-    re.IGNORECASE,
-)
-_WRONG_KEY: Final = re.compile(
-    r"invalid_api_key|api[_ ]key (?:not valid|invalid|is invalid)|(?:incorrect|invalid) api[_ ]key|unauthori[sz]ed", re.IGNORECASE
-)
-_AGAIN_IN: Final = re.compile(
-    r"(?:try again|retry|wait)[^.\d]{0,20}(?:(\d+)h)?(?:(\d+)m(?!s))?(\d+(?:\.\d+)?)?\s*(ms|s|sec|seconds?)?\b", re.IGNORECASE
-)
-_DURATION: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|s)?$")
+"""File paths, stack traces, connection strings and environment variables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """An error body in OpenAI's four words; `raw` is the error object itself, secrets removed."""
+    """An error body in OpenAI's four words; `raw` is the error object itself, without secrets.
+
+    `nested` holds the texts of errors inside it: an aggregator puts a provider's error into a field of its own.
+    """
 
     message: str
     type: str
     param: str | None
     code: str | None
     raw: Json
+    nested: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
-        """All that may be searched for what the error means."""
-        return " ".join(filter(None, [self.message, self.type, self.param, self.code]))
+        """All texts that say what the error means, one a line."""
+        return "\n".join(filter(None, [self.message, self.type, self.param, self.code, *self.nested]))
 
 
-def refused(status: int, raw: bytes, headers: Mapping[str, str], redactor: Redactor) -> errors.BackendError:
-    """The error for an HTTP status that is no success."""
+def refused(status: int, raw: bytes, headers: Mapping[str, str], redactor: Redactor, *, sent: bytes = b"") -> errors.BackendError:
+    """Return the error for a response whose status is not a success; `sent` is the body of the request."""
     details = read_error(_decoded(raw), redactor)
-    wait = retry_after(headers, details)
     text = details.message or f"no reason given ({_phrase(status)})"
-    return _make(status, details, f"HTTP {status}: {text}", wait)
+    wait = retry_after(headers, details.raw)
+    return _make(status, details, f"HTTP {status}: ", text, wait, sent)
 
 
-def reported(body: Any, redactor: Redactor) -> errors.BackendError:
-    """The error for an error object that came with status 200, in a stream or alone."""
+def reported(body: Any, redactor: Redactor, *, sent: bytes = b"") -> errors.BackendError:
+    """Return the error for an error object that came with status 200, in a stream or alone."""
     details = read_error(body, redactor)
-    status = int(details.code) if details.code and details.code.isdecimal() and 400 <= int(details.code) < 600 else 0
-    kind = details.words.lower()
     if details.type == "unreadable_stream":
         return errors.BadAnswer(details.message, body=details.raw)
-    if not status and "rate_limit" in kind:
-        status = 429
-    return _make(status or 0, details, details.message or "The server reported an error without a reason.", retry_after({}, details))
+    status = int(details.code) if details.code and details.code.isdecimal() and 400 <= int(details.code) < 600 else 0
+    text = details.message or "The server reported an error without a reason."
+    return _make(status, details, "", text, retry_after({}, details.raw), sent)
 
 
-def _make(status: int, details: Details, message: str, wait: float | None) -> errors.BackendError:
-    kind = _kind(status, details.words)
-    given: dict[str, Any] = {"status": status or None, "retry_after": wait, "body": details.raw}
-    if kind is errors.ContextOverflow:
-        return errors.ContextOverflow(message, window=_window(details), **given)
+def _make(status: int, details: Details, prefix: str, text: str, wait: float | None, sent: bytes) -> errors.BackendError:
+    words = details.words if details.message else f"{text}\n{details.words}"
+    verdict = classify(status, words, sent=sent.decode("utf-8", "replace"))
+    kind = MEANINGS[verdict.means]
+    public = shortened(presentable(text))
+    given: dict[str, Any] = {
+        "status": status or None,
+        "retry_after": wait,
+        "body": {**details.raw, "message": public if details.message else ""},
+    }
+    if public != text:
+        given["detail"] = prefix + shortened(text, _LONGEST_READ)
+    return _built(kind, verdict, details, prefix + public, given)
+
+
+def _built(kind: type[errors.BackendError], verdict: Verdict, details: Details, message: str, given: dict[str, Any]) -> errors.BackendError:
+    if issubclass(kind, errors.ContextOverflow):
+        return kind(message, window=_window(details), **given)
+    if issubclass(kind, errors.CapabilityMissing):
+        return kind(message, lacks=verdict.lacks, **given)
     return kind(message, **given)
 
 
-def _kind(status: int, words: str) -> type[errors.BackendError]:
-    if status in {0, 400, 413, 422, 500} and _OVERFLOW.search(words):
-        return errors.ContextOverflow
-    if status in _PLAIN:
-        return _PLAIN[status]
-    if status == 429:
-        return errors.QuotaExhausted if _QUOTA.search(words) else errors.RateLimited
-    if status in {0, 400, 422}:
-        return _refusal_of_request(status, words)
-    if status >= 500:
-        return errors.ServerFailed
-    return errors.RequestRejected if status >= 400 else errors.BadAnswer
-
-
-def _refusal_of_request(status: int, words: str) -> type[errors.BackendError]:
-    if _NO_MODEL.search(words):
-        return errors.ModelMissing
-    if _WRONG_KEY.search(words):
-        return errors.AuthenticationFailed
-    if _QUOTA.search(words):
-        return errors.QuotaExhausted
-    if _CAPABILITY.search(words) and _WHAT.search(words):
-        return errors.CapabilityMissing
-    return errors.RequestRejected if status else errors.ServerFailed
-
-
-_PLAIN: Final[dict[int, type[errors.BackendError]]] = {
-    401: errors.AuthenticationFailed,
-    402: errors.QuotaExhausted,
-    403: errors.AuthenticationFailed,
-    404: errors.ModelMissing,
-    405: errors.CapabilityMissing,
-    408: errors.ServerFailed,
-    409: errors.Conflict,
-    410: errors.ModelMissing,
-    413: errors.RequestRejected,
-    501: errors.CapabilityMissing,
-}
+def presentable(text: str) -> str:
+    """Return a server's text for callers: up to the first path, stack trace, connection string or environment variable in it."""
+    found = _INTERNAL.search(text)
+    if not found:
+        return text
+    start = text[: found.start()].rstrip(" \n\t:,;-('\"")
+    note = "The rest of the server's message is in the attempt log."
+    return f"{start} … ({note})" if len(start) > 12 else f"The server reported an internal error. ({note})"
 
 
 def read_error(body: Any, redactor: Redactor) -> Details:
-    """Find message, type, param and code in an error body of any shape: object, list, text, or nested."""
+    """Find message, type, param and code in an error body of any shape: object, list, text, or nested in another error's text."""
     if isinstance(body, list):
         body = body[0] if body else {}
     found = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(found, list):
+        found = {"message": found}
     if isinstance(found, str):
-        found = {**({k: v for k, v in body.items() if k != "error"} if isinstance(body, dict) else {}), "message": found}
+        beside = {name: value for name, value in body.items() if name != "error"} if isinstance(body, dict) else {}
+        found = {**beside, "message": found}
     if not isinstance(found, dict):
         found = {}
     found = redactor.json(found)
+    inner = list(_inner_errors(found, _DEEPEST))
     message = _message(found)
-    code = found.get("code")
+    told = next((text for text in (_message(error) for error in reversed(inner)) if text), "")
+    if told and (not message or _GENERIC.match(message) or "{" in message):
+        message = told
     return Details(
         message=message,
-        type=_word(found.get("type")) or _word(found.get("status")) or "",
+        type=_word(found.get("type")) or _word(found.get("status")) or _word(found.get("error_type")) or "",
         param=_word(found.get("param")),
-        code=_word(code),
+        code=_word(found.get("code")),
         raw={"type": None, "param": None, "code": None, **found, "message": message},
+        nested=tuple(text for error in inner for text in _texts(error)),
     )
 
 
+def _inner_errors(error: Any, depth: int) -> Iterator[Json]:
+    """Yield the errors inside an error, the outer ones first: as fields, and as JSON or a Python literal inside its texts."""
+    if not depth:
+        return
+    if isinstance(error, str):
+        decoded = _embedded(error)
+        if decoded is not None:
+            yield from _self_and_inner(decoded, depth - 1)
+        return
+    if not isinstance(error, dict):
+        return
+    for name in (
+        "error",
+        "innererror",
+        "inner_error",
+        "metadata",
+        "raw",
+        "detail",
+        "message",
+        "body",
+        "response",
+        "cause",
+        "details",
+        "errors",
+    ):
+        value = error.get(name)
+        if isinstance(value, dict):
+            yield from _self_and_inner(value, depth - 1)
+        elif isinstance(value, str):
+            yield from _inner_errors(value, depth)
+            if name == "raw" and _embedded(value) is None and value.strip():
+                yield {"message": value}
+        elif isinstance(value, list):
+            for item in value[:5]:
+                yield from _self_and_inner(item, depth - 1)
+
+
+def _self_and_inner(value: Any, depth: int) -> Iterator[Json]:
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if isinstance(value, dict):
+        yield value
+    yield from _inner_errors(value, depth)
+
+
+def _embedded(text: str) -> Any:
+    """Return the JSON object or Python literal that a text holds; None where it holds none."""
+    found = _EMBEDDED.search(text) if len(text) < 100_000 and ("{" in text or "[{" in text) else None
+    if not found:
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(found[0])
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return value if isinstance(value, dict | list) else None
+    return None
+
+
+def _texts(error: Json) -> Iterator[str]:
+    """Yield the words of a nested error."""
+    message = _message(error)
+    if message:
+        yield message
+    for name in ("type", "code", "status", "param", "quotaId", "reason"):
+        word = _word(error.get(name))
+        if word:
+            yield word
+    violations = error.get("violations")
+    for violation in violations if isinstance(violations, list) else ():  # Google's QuotaFailure
+        if isinstance(violation, dict):
+            yield from filter(None, map(_word, violation.values()))
+
+
 def _message(error: Json) -> str:
-    for name in ("message", "detail", "msg", "error", "title"):
+    for name in _MESSAGE_NAMES:
         value = error.get(name)
         if isinstance(value, list):
-            value = "; ".join(_validation(item) for item in value[:5])
+            value = "; ".join(filter(None, (_validation(item) for item in value[:5])))
         if isinstance(value, dict):
             value = _message(value)
         if isinstance(value, str) and value.strip():
-            text = " ".join(value.split())
-            return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
+            return " ".join(value[: 2 * _LONGEST_READ].split())[:_LONGEST_READ]
     return ""
 
 
+def shortened(text: str, limit: int = _LONGEST_MESSAGE) -> str:
+    """Return the text, cut after `limit` characters."""
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
 def _validation(item: Any) -> str:
-    """One entry of FastAPI's `detail` list."""
+    """Return one entry of FastAPI's `detail` list, or of a list of errors, as text."""
     if not isinstance(item, dict):
         return str(item)
     where = ".".join(str(part) for part in item["loc"]) if isinstance(item.get("loc"), list) else ""
-    return f"{where}: {item.get('msg', '')}" if where else str(item.get("msg", ""))
+    said = str(item.get("msg") or item.get("message") or "")
+    got = item.get("input")
+    if where and isinstance(got, str) and len(got) < 40:
+        said = f"{said} (got '{got}')"
+    return f"{where}: {said}" if where else said
 
 
 def _word(value: Any) -> str | None:
@@ -190,7 +265,7 @@ def _word(value: Any) -> str | None:
 
 
 def _decoded(raw: bytes) -> Any:
-    text = raw.decode("utf-8", "replace")
+    text = raw.decode("utf-8", "replace").lstrip("\ufeff")
     if text.lstrip()[:1] == "<":
         return {"message": _title(text)}
     try:
@@ -200,7 +275,7 @@ def _decoded(raw: bytes) -> Any:
 
 
 def _title(page: str) -> str:
-    """What an HTML error page says, in a few words."""
+    """Return what an HTML error page says, in a few words."""
     found = re.search(r"<(?:title|h1)[^>]{0,200}>([^<]{1,200})", page, re.IGNORECASE)
     return f"an HTML page: {found[1].strip()}" if found else "an HTML page"
 
@@ -212,69 +287,7 @@ def _phrase(status: int) -> str:
 
 
 def _window(details: Details) -> int | None:
-    for name in ("n_ctx", "max_model_len", "context_window"):
+    for name in ("n_ctx", "max_model_len", "context_window", "max_context_length"):
         if isinstance(details.raw.get(name), int):
             return int(details.raw[name])
-    found = _WINDOW.search(details.message.replace(",", ""))
-    return int(found[1]) if found else None
-
-
-def retry_after(headers: Mapping[str, str], details: Details | None = None, *, now: float | None = None) -> float | None:
-    """Seconds to wait, from `retry-after-ms`, `retry-after` (seconds or HTTP date) or the error body; at most a day."""
-    for seconds in (_from_ms(headers), _from_header(headers, time.time() if now is None else now), _from_body(details)):
-        if seconds is not None and math.isfinite(seconds):
-            return min(max(seconds, 0.0), LONGEST_WAIT)
-    return None
-
-
-def _from_ms(headers: Mapping[str, str]) -> float | None:
-    value = _number(headers.get("retry-after-ms"))
-    return None if value is None else value / 1000
-
-
-def _from_header(headers: Mapping[str, str], now: float) -> float | None:
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    seconds = _number(value)
-    if seconds is not None:
-        return seconds
-    try:
-        return email.utils.parsedate_to_datetime(value).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
-
-
-def _from_body(details: Details | None) -> float | None:
-    if details is None:
-        return None
-    for name, scale in (("retry_after_ms", 0.001), ("retry_after", 1.0), ("retry_after_seconds", 1.0)):
-        seconds = _number(details.raw.get(name))
-        if seconds is not None:
-            return seconds * scale
-    return _from_delay(details.raw.get("details")) or _from_message(details.message)
-
-
-def _from_delay(parts: Any) -> float | None:
-    """Google's `details: [{"retryDelay": "17s"}]`."""
-    for part in parts if isinstance(parts, list) else ():
-        found = _DURATION.match(str(part.get("retryDelay", ""))) if isinstance(part, dict) else None
-        if found:
-            return float(found[1]) * (0.001 if found[2] == "ms" else 1.0)
-    return None
-
-
-def _from_message(message: str) -> float | None:
-    """OpenAI's "Please try again in 6m1.2s" and the like."""
-    found = _AGAIN_IN.search(message)
-    if not found or not any(found.group(1, 2, 3)):
-        return None
-    hours, minutes, amount = (float(part or 0) for part in found.group(1, 2, 3))
-    return hours * 3600 + minutes * 60 + amount * (0.001 if found[4] == "ms" else 1.0)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
+    return window_in(details.message) or next(filter(None, map(window_in, details.nested)), None)

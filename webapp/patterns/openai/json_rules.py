@@ -181,7 +181,8 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object whose known `fields` obey their rules, with none of `required` missing. Other fields pass."""
+    """An object whose known `fields` obey their rules, with none of `required` missing. Other fields pass, and so does null for one that is
+    not required: clients write out what they leave to the server."""
 
     fields: Mapping[str, Rule] = field(default_factory=dict)
     required: tuple[str, ...] = ()
@@ -197,7 +198,7 @@ class Object:
                 missing = _below(path, name)
                 _refuse(missing, "missing_required_parameter", f"Missing required parameter: '{missing}'.")
         for name, rule in self.fields.items():
-            if name in value:
+            if name in value and (value[name] is not None or name in self.required):
                 rule.check(value[name], _below(path, name))
 
 

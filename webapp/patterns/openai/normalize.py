@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from webapp.patterns.errors import CapabilityMissing, InputError
-from webapp.patterns.openai.tool_calls import CallRepair
+from webapp.patterns.openai.choices import repair_whole
+from webapp.patterns.openai.tool_calls import new_call_id
 from webapp.patterns.types import Json, Message, Request
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -69,11 +70,26 @@ def _message(message: Any, capabilities: Mapping[str, bool]) -> Any:
     changed: Message | None = None
     if None in message.values():
         changed = {name: value for name, value in message.items() if value is not None or name == "content"}
+    content = message.get("content")
+    if isinstance(content, list) and any(_has_null(part) for part in content):
+        changed = {**(changed or message), "content": [_without_nulls(part) for part in content]}
     if message.get("role") == "developer" and capabilities.get("developer_role") is False:
         changed = {**(changed or message), "role": "system"}
     if isinstance(message.get("content"), list) and capabilities.get("content_parts") is False:
         changed = {**(changed or message), "content": _flat(message["content"])}
     return message if changed is None else changed
+
+
+def _has_null(part: Any) -> bool:
+    """Return whether a content part, or the object in it (`image_url`), has a field that is null."""
+    return isinstance(part, dict) and any(value is None or (isinstance(value, dict) and None in value.values()) for value in part.values())
+
+
+def _without_nulls(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    inner = {name: _without_nulls(value) if isinstance(value, dict) else value for name, value in part.items()}
+    return {name: value for name, value in inner.items() if value is not None}
 
 
 def _flat(parts: list[Any]) -> Any:
@@ -82,30 +98,17 @@ def _flat(parts: list[Any]) -> Any:
     return parts if None in texts else "\n".join(str(text) for text in texts)
 
 
-def normalize_response(body: Json) -> bool:
-    """Repair the tool calls and finish reasons of a whole answer in place; whether that changed anything."""
-    mended = False
+def normalize_response(body: Json, *, legacy: bool = False) -> bool:
+    """Repair the choices of a whole answer in place (`choices.repair_whole`); return whether that changed anything.
+
+    Raises:
+        Failure: a choice says that the answer failed.
+    """
+    changed = False
     for choice in body.get("choices") or ():
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if isinstance(message, dict) and (message.get("tool_calls") or message.get("function_call")):
-            mended |= _mend_calls(message)
-            if choice.get("finish_reason") == "stop":
-                choice["finish_reason"] = "tool_calls"
-                mended = True
-        elif isinstance(choice, dict) and choice.get("finish_reason") == "tool_calls":
-            choice["finish_reason"] = "stop"
-            mended = True
-    return mended
-
-
-def _mend_calls(message: Message) -> bool:
-    before = message.get("tool_calls")
-    if isinstance(before, list):
-        message["tool_calls"] = [{**call, "index": number} for number, call in enumerate(before) if isinstance(call, dict)]
-    CallRepair().take(message)
-    for call in message["tool_calls"]:
-        call.pop("index", None)
-    return bool(message["tool_calls"] != before)
+        if isinstance(choice, dict):
+            changed |= repair_whole(choice, new_call_id, legacy=legacy)
+    return changed
 
 
 def as_stream(body: Json) -> bytes:

@@ -6,15 +6,15 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncGenerator
-from typing import Any, Final
+from typing import Final
 
 import httpx2
-import jiter
 
 from webapp.patterns import errors
 from webapp.patterns.backend import Timeouts
 from webapp.patterns.http.response import HttpResponse
 from webapp.patterns.openai import error_mapping, normalize
+from webapp.patterns.openai.choices import Failure, decode, encode
 from webapp.patterns.openai.decoder import StreamDecoder, is_error
 from webapp.patterns.redaction import Redactor
 from webapp.patterns.types import Delta, Json, Response, StreamChunk
@@ -48,6 +48,7 @@ class PacketReader:
         redactor: Redactor,
         *,
         hide_usage: bool = False,
+        legacy: bool = False,
         max_stream: int = MAX_STREAM,
     ) -> None:
         self._reply = reply
@@ -56,7 +57,7 @@ class PacketReader:
         self._clock = asyncio.get_running_loop().time
         self._end = self._clock() + limits.total
         self._redactor = redactor
-        self._decoder = StreamDecoder(hide_usage=hide_usage)
+        self._decoder = StreamDecoder(hide_usage=hide_usage, legacy=legacy)
         self._left = max_stream
         self._held: list[StreamChunk] = []
         self._held_bytes = 0
@@ -95,7 +96,7 @@ class PacketReader:
         parts = [data]
         while data := await self._read():
             parts.append(data)
-        body = read_json(b"".join(parts), self._redactor)
+        body, _ = read_json(b"".join(parts), self._redactor)
         check_choices(body)
         return normalize.as_stream(body)
 
@@ -205,21 +206,35 @@ async def _next(reply: HttpResponse, until: float, redactor: Redactor) -> bytes:
 
 
 async def read_object(reply: HttpResponse, deadline: float, redactor: Redactor) -> Json:
-    """A JSON object that reports no error."""
-    return read_json(await read_whole(reply, deadline, redactor), redactor)
+    """Read a JSON object that reports no error; a bare list becomes its `data`."""
+    return read_json(await read_whole(reply, deadline, redactor), redactor)[0]
 
 
-async def read_answer(reply: HttpResponse, path: str, deadline: float, idle: float, redactor: Redactor) -> Response:
-    """A whole answer with something in it, its tool calls mended."""
+async def read_answer(
+    reply: HttpResponse, path: str, deadline: float, idle: float, redactor: Redactor, *, legacy: bool = False
+) -> Response:
+    """Read a whole answer with something in it, repaired as streams are (`choices`).
+
+    Args:
+        legacy: the request asked with `functions`.
+    """
     raw = await read_whole(reply, deadline, redactor, idle=idle)
-    body = read_json(raw, redactor)
+    body, odd = read_json(raw, redactor)
     if path in normalize.STREAMING:
         check_choices(body)
-        if normalize.normalize_response(body):
-            raw = normalize.encoded(body)
+        try:
+            odd |= normalize.normalize_response(body, legacy=legacy)
+        except Failure as failure:
+            raise _failed(failure, redactor) from None
     elif path == "embeddings" and not body.get("data"):
         raise errors.BadAnswer("The answer holds no embeddings.", status=200)
-    return Response(raw, body, kept_headers(reply))
+    return Response(encode(body) if odd else raw, body, kept_headers(reply))
+
+
+def _failed(failure: Failure, redactor: Redactor) -> errors.BackendError:
+    if isinstance(failure.error, dict):
+        return error_mapping.reported({"error": failure.error}, redactor)
+    return errors.BadAnswer(redactor.text(str(failure.error)), status=200)
 
 
 def kept_headers(reply: HttpResponse) -> dict[str, str]:
@@ -228,19 +243,21 @@ def kept_headers(reply: HttpResponse) -> dict[str, str]:
     return {name.decode("ascii").lower(): value.decode("latin-1") for name, value in kept}
 
 
-def read_json(raw: bytes, redactor: Redactor) -> Json:
-    """A JSON object that reports no error."""
+def read_json(raw: bytes, redactor: Redactor) -> tuple[Json, bool]:
+    """Return a JSON object that reports no error, and whether it has to be written anew for clients."""
     if raw.lstrip()[:1] == b"<":
         raise errors.BadAnswer("The server answered with an HTML page instead of JSON.", status=200)
     try:
-        body: Any = jiter.from_json(raw)
-    except ValueError:
+        body, odd = decode(raw)
+    except (ValueError, RecursionError):
         raise errors.BadAnswer("The server answered with broken JSON.", status=200) from None
+    if isinstance(body, list):
+        body, odd = {"object": "list", "data": body}, True
     if not isinstance(body, dict):
         raise errors.BadAnswer("The server answered with JSON that is no object.", status=200)
     if is_error(body, has_choices="choices" in body or "data" in body):
         raise error_mapping.reported(body, redactor)
-    return body
+    return body, odd
 
 
 def check_choices(body: Json) -> None:

@@ -31,7 +31,8 @@ class CallRepair:
     """The calls of one choice, as their fragments arrive.
 
     A fragment belongs to the call with its id; else, by its index, to the last call that came under it; else to the last call. It begins a
-    new call instead where it carries a name and that call cannot take it: another id, another name, or arguments that are already whole.
+    new call instead where it carries a name and that call cannot take it: another id, another name once arguments came, or arguments that
+    are already whole. A name may come in pieces, and the last fragment may hold the whole call once more.
     """
 
     def __init__(self, make_id: Callable[[], str] = new_call_id) -> None:
@@ -60,11 +61,12 @@ class CallRepair:
         call = self._owner(raw.get("index"), identifier, name)
         if call is None:
             return self._begin(raw.get("index"), identifier, name, text)
+        text = "" if _is_repeated(call.arguments, text) else text
+        new_name = _new_name(call, name)
+        call.name += new_name
         call.arguments.append(text)
         if identifier:
             call.ids.add(identifier)
-        new_name = "" if call.name else name
-        call.name = call.name or name
         return ToolCallDelta(call.index, name=new_name, arguments=text)
 
     def _begin(self, sent_index: Any, identifier: str, name: str, arguments: str) -> ToolCallDelta:
@@ -82,7 +84,7 @@ class CallRepair:
             call: _Call | None = self._calls[-1]
         else:
             call = self._last(call for call in self._calls if call.sent_index == sent_index)
-        if call is None or (name and _is_another(call, identifier, name)):
+        if call is None or (name and _is_another(call, identifier, name, by_index=sent_index is not None)):
             return None
         return call
 
@@ -93,10 +95,31 @@ class CallRepair:
         return found
 
 
-def _is_another(call: _Call, identifier: str, name: str) -> bool:
+def _is_another(call: _Call, identifier: str, name: str, *, by_index: bool) -> bool:
+    """Return whether a fragment with a name begins a call of its own rather than going on with `call`."""
     if not call.name:
         return False
-    return bool(identifier and call.ids) or name != call.name or _is_whole(call.arguments)
+    if identifier and call.ids:
+        return True
+    if not any(call.arguments) and not identifier and by_index:
+        return False  # the name goes on, or comes again
+    return name != call.name or _is_whole(call.arguments)
+
+
+def _new_name(call: _Call, name: str) -> str:
+    """Return what a fragment adds to the name: all of it, the next piece, or nothing where the name comes again."""
+    if not call.name:
+        return name
+    if any(call.arguments) or name == call.name:
+        return ""
+    return name.removeprefix(call.name)
+
+
+def _is_repeated(sent: list[str], text: str) -> bool:
+    """Return whether a fragment holds the arguments, which are whole, once more."""
+    if not text.startswith("{") or not text.endswith("}") or not _is_whole(sent):
+        return False
+    return text == "".join(sent) or (_is_whole([text]) and json.loads(text) == json.loads("".join(sent)))
 
 
 def _is_whole(arguments: list[str]) -> bool:

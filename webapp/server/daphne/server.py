@@ -233,7 +233,7 @@ class WebSocket(WebSocketProtocol):
                 raise ConnectionResetError("the client closed the socket") from gone  # what ASGI promises to who sends then
 
     def _plain(self) -> bool:
-        """Whether a frame may go straight to the socket: autobahn colours a log line for each that it sends, read or not."""
+        """Whether a frame may go straight to the socket: autobahn colors a log line for each that it sends, read or not."""
         return self.state == self.STATE_OPEN and not self.send_queue and self._perMessageCompress is None
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:  # noqa: N802 - autobahn's name

@@ -49,7 +49,8 @@ chat.addEventListener("dragover", (event) => event.preventDefault());
 chat.addEventListener("drop", (event) => take(event, event.dataTransfer));
 
 // The log follows its end only while the reader is there.
-let end = true, top = 0;
+let end = true,
+  top = 0;
 const toEnd = () => end && (scroll.scrollTop = scroll.scrollHeight);
 scroll.addEventListener("scroll", () => {
   const left = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight;

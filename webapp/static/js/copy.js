@@ -4,7 +4,7 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy], [data-copy-url]");
   if (!button) return;
   const { copy, copyUrl } = button.dataset;
-  const around = { code: ".code", text: ".message" }[copy];
+  const around = { code: ".code", text: ".message" } [copy];
   const source = around ? button.closest(around).querySelector("pre, .bubble") : document.getElementById(copy);
   const label = button.querySelector("[data-copy-label]") ?? (button.querySelector("svg") ? null : button);
   const before = label?.textContent;

@@ -7,9 +7,13 @@ const send = (form, found) => {
   form.requestSubmit();
 };
 const within = async (entry) => {
-  if (entry.isFile) return [[await new Promise((ok, no) => entry.file(ok, no)), entry.fullPath.slice(1)]];
-  const reader = entry.createReader(), found = [];
-  for (let some; (some = await new Promise((ok, no) => reader.readEntries(ok, no))).length; )
+  if (entry.isFile) return [
+    [await new Promise((ok, no) => entry.file(ok, no)), entry.fullPath.slice(1)]
+  ];
+  const reader = entry.createReader(),
+    found = [];
+  for (let some;
+    (some = await new Promise((ok, no) => reader.readEntries(ok, no))).length;)
     for (const each of some) found.push(...(each.name.startsWith(".") ? [] : await within(each)));
   return found;
 };

@@ -27,7 +27,7 @@ document.addEventListener("htmx:after:swap", (event) => {
 document.addEventListener("keydown", (event) => {
   const field = event.target.dataset?.picks && !event.isComposing && listOf(event.target).checkVisibility() ? event.target : null;
   const all = field ? options(field) : [];
-  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const by = { ArrowDown: 1, ArrowUp: -1 } [event.key];
   if (!all.length || !(by || event.key === "Enter")) return;
   event.preventDefault();
   event.stopPropagation();

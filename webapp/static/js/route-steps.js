@@ -5,7 +5,8 @@
   const rows = () => [...body.querySelectorAll("tr.form-row:not(.empty-form)")];
   const number = () => rows().forEach((row, place) => (row.querySelector("[name$=-position]").value = place));
   const move = (row, by) => {
-    const all = rows(), other = all[all.indexOf(row) + by];
+    const all = rows(),
+      other = all[all.indexOf(row) + by];
     if (!other) return;
     by < 0 ? other.before(row) : other.after(row);
     number();
@@ -25,14 +26,15 @@
     cell.prepend(handle, button("↑", "Move this step up", -1), button("↓", "Move this step down", 1));
   };
   body.addEventListener("dragover", (event) => {
-    const dragged = body.querySelector(".dragging"), over = event.target.closest("tr.form-row");
+    const dragged = body.querySelector(".dragging"),
+      over = event.target.closest("tr.form-row");
     if (!dragged || !over || over === dragged) return;
     event.preventDefault();
     const { top, height } = over.getBoundingClientRect();
     event.clientY < top + height / 2 ? over.before(dragged) : over.after(dragged);
   });
   body.addEventListener("keydown", (event) => {
-    const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    const by = { ArrowUp: -1, ArrowDown: 1 } [event.key];
     if (!event.altKey || !by) return;
     event.preventDefault();
     move(event.target.closest("tr"), by);

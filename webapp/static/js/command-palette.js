@@ -17,7 +17,8 @@ document.addEventListener("click", (event) => {
   if (by) run(by.dataset.run);
 });
 document.addEventListener("keydown", (event) => {
-  const key = event.key.toLowerCase(), mod = event.ctrlKey || event.metaKey;
+  const key = event.key.toLowerCase(),
+    mod = event.ctrlKey || event.metaKey;
   if (event.isComposing || (!mod && key.length === 1 && event.target.closest("input, textarea, select"))) return;
   const shift = event.shiftKey && key !== event.key.toUpperCase();
   const by = document.querySelector(`[data-key="${CSS.escape((mod ? "mod+" : "") + (shift ? "shift+" : "") + key)}"]`);
