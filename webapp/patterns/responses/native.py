@@ -195,7 +195,7 @@ def complete_item(item: Json) -> None:
 def adopt(response: Json, answer: Json) -> None:
     """Take a server's whole response over into ours, in place."""
     complete_response(answer)
-    kept = {name: response[name] for name in OWN_FIELDS if name in response}
+    kept: Json = {name: response[name] for name in OWN_FIELDS if name in response}
     response.update({**answer, **kept})
 
 

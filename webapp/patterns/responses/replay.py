@@ -35,11 +35,12 @@ def replay(response: Json, *, after: int = -1) -> bytes:
 
 def _opened(item: Json) -> Json:
     """Return an item as it was when it began."""
-    empty = {name: value for name, value in (("content", []), ("arguments", ""), ("status", "in_progress")) if name in item}
+    empty: Json = {name: value for name, value in (("content", []), ("arguments", ""), ("status", "in_progress")) if name in item}
     return {**item, **empty}
 
 
 def _replay_part(emit: Any, part: Json, place: Json) -> None:
+    further: Json
     match part.get("type"):
         case "output_text":
             kind, name, further = "output_text", "text", {"logprobs": []}

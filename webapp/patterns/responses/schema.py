@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from webapp.patterns.openai.json_rules import Array, Boolean, Choice, Discriminated, Integer, Nullable, Number, Object, OneOf, String
-from webapp.patterns.openai.request_schema import MAX_TOOLS, METADATA
+from webapp.patterns.openai.request_schema import METADATA
 
 ITEM: Final = Object({"type": Nullable(String()), "id": Nullable(String())})
 INPUT: Final = Nullable(OneOf((String(), Array(ITEM))))
@@ -43,7 +43,7 @@ _ASKED: Final = {
     "reasoning": Nullable(Object({"effort": Nullable(String()), "summary": Nullable(String())})),
     "text": Nullable(Object({"format": Nullable(FORMAT), "verbosity": Nullable(String())})),
     "tool_choice": Nullable(OneOf((Choice(("none", "auto", "required")), Object({"type": String()}, required=("type",))))),
-    "tools": Nullable(Array(TOOL, most=MAX_TOOLS)),
+    "tools": Nullable(Array(TOOL)),
     "truncation": Nullable(Choice(("auto", "disabled"))),
 }
 RESPONSE: Final = Object(
