@@ -34,7 +34,7 @@ from webapp.patterns.responses.replay import replay
 from webapp.patterns.responses.request import ResponsesRequest, to_chat
 from webapp.patterns.responses.tools import ToolSet
 from webapp.patterns.types import Json
-from webapp.ports.files_and_batches import ApiError, listing
+from webapp.ports.files_and_batches import ApiError, Caller, listing
 
 POLL_SECONDS: Final = 0.1
 """Between two looks at the log of a response that runs in another process."""
@@ -105,10 +105,11 @@ async def _create_in_background(call: Call, principal: Principal, asked: Respons
     await registry.resolve(body["model"], user=principal.user)
     await limits.admit(call, principal)
 
-    async def work() -> Json:
+    async def work(caller: Caller) -> Json:
         response = new_response(body, response_id=new_id("resp_"), status="queued")
         events = EventEncoder(response, ToolSet()).queued()
-        await in_database(records.store_response, _row(call, principal, asked, response), events)
+        row = _row(call, principal, asked, response)
+        await in_database(records.store_response, row, events, record=lambda: caller.record(response))
         return response
 
     response = await once(call, principal, fingerprint_of(body), work)

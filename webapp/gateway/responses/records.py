@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,13 +22,16 @@ BATCH = 500
 """Rows that retention deletes at a time."""
 
 
-def store_response(row: StoredResponse, events: bytes = b"", *, owner: str = "") -> StoredResponse:
+def store_response(
+    row: StoredResponse, events: bytes = b"", *, owner: str = "", record: Callable[[], None] = lambda: None
+) -> StoredResponse:
     """Insert a response.
 
     Args:
         row: the new row; what no database can hold is taken out of its JSON.
         events: the first events of its log.
         owner: the process that runs it; empty for a queued one, which any process may claim.
+        record: called in the same transaction: it keeps the answer to a request with an `Idempotency-Key`.
     """
     _clean(row)
     if owner:
@@ -38,6 +41,7 @@ def store_response(row: StoredResponse, events: bytes = b"", *, owner: str = "")
         if events:
             row.events = append_events(row.pk, 0, events)
             row.save(update_fields=["events"])
+        record()
         if row.status in TERMINAL and row.conversation_id:
             add_items(row.conversation_id, [*row.input, *row.response["output"]])
     return row
