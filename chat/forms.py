@@ -21,19 +21,18 @@ class SettingsForm(forms.Form):
     system_prompt = forms.CharField(required=False, max_length=100_000, widget=forms.Textarea(attrs={"rows": 4}))
     temperature = forms.FloatField(required=False, min_value=0, max_value=2, widget=forms.NumberInput(attrs={"step": "0.1"}))
     top_p = forms.FloatField(required=False, min_value=0, max_value=1, widget=forms.NumberInput(attrs={"step": "0.05"}))
-    max_tokens = forms.IntegerField(required=False, min_value=1, max_value=1_000_000, label="Longest answer, in tokens")
-    overflow = forms.ChoiceField(
-        required=False, choices=context_window.OVERFLOW, label="Messages that no longer fit into the model's window"
-    )
+    max_tokens = forms.IntegerField(required=False, min_value=1, max_value=1_000_000, label="Max tokens")
+    overflow = forms.ChoiceField(required=False, choices=context_window.OVERFLOW, label="Messages that no longer fit the context window")
     tools = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, help_text="Tools that change something ask before they run."
+        required=False, widget=forms.CheckboxSelectMultiple, help_text="A tool that changes something asks for approval before it runs."
     )
     json_schema = forms.CharField(
         required=False,
         max_length=50_000,
         label="JSON schema of the answer",
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
-        help_text="Empty for text. Answers that do not fit are asked for again, at most three times; tools are not used.",
+        help_text="Leave empty for plain text. An answer that does not match is retried up to three times. "
+        "Tools are off while a schema is set.",
     )
 
     def __init__(self, data: Any = None, *, conversation: Conversation) -> None:
@@ -63,7 +62,7 @@ class SettingsForm(forms.Form):
         try:
             Draft202012Validator.check_schema(schema)
         except SchemaError as error:
-            raise forms.ValidationError(f"This is no JSON schema: {error.message}") from None
+            raise forms.ValidationError(f"This is not a JSON schema: {error.message}") from None
         return schema
 
     def options(self) -> dict[str, Any]:
@@ -82,13 +81,15 @@ class SettingsForm(forms.Form):
 class PromptForm(forms.Form):
     """A prompt of the library."""
 
-    name = forms.RegexField(r"^[a-z0-9][a-z0-9_-]*$", max_length=40, help_text="What follows the slash: small letters, digits, - and _.")
+    name = forms.RegexField(
+        r"^[a-z0-9][a-z0-9_-]*$", max_length=40, help_text="What you type after the slash: lowercase letters, digits, - and _."
+    )
     text = forms.CharField(
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 8}),
-        help_text="{{name}} is asked for each time the prompt is used.",
+        help_text="You are asked for {{name}} each time you use the prompt.",
     )
-    shared = forms.BooleanField(required=False, label="Everybody here may use it")
+    shared = forms.BooleanField(required=False, label="Share with everyone")
 
     def __init__(self, data: Any = None, *, user: User, prompt: Prompt | None) -> None:
         initial = {"name": prompt.name, "text": prompt.text, "shared": prompt.shared} if prompt else {}
@@ -99,7 +100,7 @@ class PromptForm(forms.Form):
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"])
         if name in COMMANDS:
-            raise forms.ValidationError(f"/{name} is a command of the composer.")
+            raise forms.ValidationError(f"/{name} is a built-in command.")
         if self._others.filter(name=name).exists():
-            raise forms.ValidationError("You have a prompt of this name.")
+            raise forms.ValidationError("You already have a prompt with this name.")
         return name

@@ -41,11 +41,11 @@ def kind_of(path: Path, name: str) -> str:
     if head.startswith(b"PK\x03\x04"):
         return "docx"
     if head.startswith(b"\xd0\xcf\x11\xe0"):
-        raise Unreadable("It is an old Office file, or an encrypted one: save it as DOCX without a password")
+        raise Unreadable("It is an old or encrypted Office file. Save it as DOCX without a password")
     suffix = Path(name).suffix.lower()
     kind = next((kind for kind, suffixes in TYPES.items() if suffix in suffixes), "text")
     if kind in {"pdf", "docx"}:
-        raise Unreadable(f"It is named {suffix}, but is not one")
+        raise Unreadable(f"Its name ends in {suffix}, but its content is something else")
     return "html" if kind == "text" and head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")) else kind
 
 
@@ -65,7 +65,7 @@ def parse(path: Path, name: str) -> Parsed:
     }
     parsed = by_path[kind](path) if kind in by_path else by_bytes[kind](path.read_bytes())
     if not parsed.text.strip():
-        raise Unreadable("It holds no text; scanned pages need text recognition (OCR) first" if kind == "pdf" else "It holds no text")
+        raise Unreadable("It contains no text. Scanned pages need text recognition (OCR) first" if kind == "pdf" else "It contains no text")
     return parsed
 
 

@@ -26,7 +26,7 @@ def parse(raw: bytes) -> Parsed:
     try:
         root = html.document_fromstring(_text(raw), parser=html.HTMLParser(huge_tree=False, remove_comments=True, remove_pis=True))
     except (etree.LxmlError, ValueError) as error:
-        raise Unreadable("It holds no HTML") from error
+        raise Unreadable("It contains no HTML") from error
     reader = _Reader()
     mains = root.xpath(MAIN)
     reader.read(mains[0] if len(mains) == 1 else root)

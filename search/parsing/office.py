@@ -21,7 +21,7 @@ def pdf(path: Path) -> Parsed:
     try:
         reader = PdfReader(path)
         if reader.is_encrypted and not reader.decrypt(""):
-            raise Unreadable("It is encrypted: remove its password")
+            raise Unreadable("It is encrypted. Remove its password")
         writer = Writer()
         titles = _outline(reader)
         for number, page in enumerate(reader.pages, 1):
@@ -83,4 +83,4 @@ def _check_zip(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > MAX_UNPACKED or unpacked > max(path.stat().st_size * MAX_RATIO, 1024 * 1024):
-        raise Unreadable(f"It would unpack to {unpacked // 1024 // 1024} MB: that is no ordinary document")
+        raise Unreadable(f"It would unpack to {unpacked // 1024 // 1024} MB, which is too large")

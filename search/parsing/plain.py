@@ -56,7 +56,7 @@ def _checked(text: str) -> str:
     if strange > len(sample) * MAX_CONTROL_SHARE:
         raise Unreadable("It is binary data, not text")
     if len(text) > MAX_CHARS:
-        raise Unreadable(f"It holds more than {MAX_CHARS // 1_000_000} million characters: split it")
+        raise Unreadable(f"It contains more than {MAX_CHARS // 1_000_000} million characters. Split it")
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
 
 

@@ -58,7 +58,7 @@ def test_a_manager_sets_limits_and_the_history_says_to_what(cast: Users, as_owne
     assert added.change_message == "Set to user other: 20 requests a minute, 9000 tokens a minute."
     assert (changed.change_message, changed.user_id) == ("Set to user other: 30 requests a minute, 9000 tokens a minute.", cast.owner.pk)
     nothing = as_owner.post(f"/admin/accounts/budget/{budget.pk}/change/", {"user": cast.other.pk})
-    assert b"Set a budget, requests a minute or tokens a minute." in nothing.content
+    assert b"Set a budget, requests per minute or tokens per minute." in nothing.content
 
 
 def test_the_last_administrator_stays_one(cast: Users, as_administrator: Client) -> None:

@@ -144,7 +144,7 @@ async def test_the_reason_is_said_where_the_database_cannot_even_take_that(owner
     """FAULTS 45."""
     batch = await prepared(owner, 1)
     await pause_reasons.pause(FullDatabase("test"), batch, OperationalError("database or disk is full"))
-    assert pause_reasons.reason(batch) == "The disk is full. Make room: the batch goes on by itself, and no answer is lost."
+    assert pause_reasons.reason(batch) == "The disk is full. Free some space: the batch then continues by itself, and no answer is lost."
     pause_reasons.over(batch)
     assert pause_reasons.reason(batch) == ""
 

@@ -12,6 +12,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
+from webapp.patterns.units import duration
+
 register = template.Library()
 
 # 24-unit grid, stroked with the text's color.
@@ -79,6 +81,12 @@ def milliseconds(value: float | None) -> str:
         return f"{value:.0f} ms"
     seconds = value / 1000
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+@register.filter
+def wait(seconds: float) -> str:
+    """Return a waiting time in its largest unit: 30 seconds, 5 minutes."""
+    return duration(seconds)
 
 
 @register.filter

@@ -18,9 +18,10 @@ from webapp.accounts.models import User
 from webapp.backends.config.limits import Limit
 from webapp.backends.models import Allowance
 from webapp.backends.runtime import allowances
-from webapp.backends.runtime.allowances import Standing, Taken, duration
+from webapp.backends.runtime.allowances import Standing, Taken
 from webapp.backends.services import create_token
 from webapp.patterns.errors import BudgetSpent, ChainError, LimitReached
+from webapp.patterns.units import duration
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
 

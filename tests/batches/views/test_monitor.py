@@ -234,7 +234,7 @@ def test_a_table_is_counted_and_priced_before_anything_is_sent(as_owner: Client,
     page = as_owner.post("/batches/new/preview/?source=table", {**posted, "max_tokens": "50"}).content.decode()
     assert "Who is Ada 0?" in page
     assert "400 to /v1/chat/completions" in page
-    assert "20\u2009000 (the rows' own limits)" in html.unescape(page)
+    assert "20\u2009000 (the limits set in the rows)" in html.unescape(page)
     assert "at the backend's Batch API" in html.unescape(page)
     page = as_owner.post("/batches/new/preview/?source=table", {**posted, "file": upload(b"other\nx\n", name="t.csv")}).content.decode()
     assert "The template names" in page

@@ -36,7 +36,7 @@ class AttemptAdmin(admin.ModelAdmin):
     list_display = ["when", "result", "asked", "tried", "first_token", "duration", "tokens", "cost"]
     list_filter = ["outcome", "backend", "route", "source", ErrorFilter, ("user", admin.RelatedOnlyFieldListFilter)]
     search_fields = ["request_id", "model", "route", "why"]
-    search_help_text = "A request id, a model, a route, or words of the reason."
+    search_help_text = "Search by request id, model, route or words of the reason."
     date_hierarchy = "created_at"
     list_per_page = 50
     list_select_related = ["user"]
