@@ -372,7 +372,7 @@ def test_screen_readers_hear_finished_paragraphs_and_no_tokens(live: Live, route
     page.goto("/chat/")
     expect(page.get_by_test_id("chat-log")).to_have_attribute("aria-live", "off")
     ask(page, "Go")
-    heard = page.locator("#chat-said > p")
+    heard = page.locator("#chat-announcements > p")
     expect(heard.first).to_have_text("First one here.")
     answer(page)
     expect(heard).to_have_text(["First one here.", "Second of them.", "And the last."])

@@ -42,6 +42,8 @@ ICONS = {
     "more": '<path stroke-width="3" d="M5 12h.01M12 12h.01M19 12h.01"/>',
     "download": '<path d="M12 4v11M7 11l5 5 5-5M5 20h14"/>',
     "upload": '<path d="M12 16V5M7 9l5-5 5 5M5 20h14"/>',
+    "paperclip": '<path d="m20 11-8.5 8.5a5 5 0 0 1-7-7L13 4a3.3 3.3 0 0 1 4.7 4.7l-8.5 8.5a1.7 1.7 0 0 1-2.4-2.4L14.5 7"/>',
+    "command": '<path d="M9 6a3 3 0 1 0-3 3h12a3 3 0 1 0-3-3v12a3 3 0 1 0 3-3H6a3 3 0 1 0 3 3z"/>',
     "file": '<path d="M6 3h8l4 4v14H6zM14 3v4h4"/>',
     "folder": '<path d="M3 6h7l2 2h9v11H3z"/>',
     "pin": '<path d="M9 4h6l-1 7 3 3H7l3-3zM12 14v6"/>',
