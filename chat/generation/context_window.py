@@ -85,7 +85,8 @@ class ContextFitter:
     async def learn(self) -> None:
         """Take in what the servers reported of the prompts that they were sent."""
         for attempt in self.trail.attempts:
-            if attempt.outcome == "ok" and attempt.request and attempt.usage.prompt_tokens and not attempt.usage.estimated:
+            chat = attempt.path == "chat/completions"
+            if chat and attempt.outcome == "ok" and attempt.request and attempt.usage.prompt_tokens and not attempt.usage.estimated:
                 await self._observe(attempt, attempt.request)
 
     async def _observe(self, attempt: Attempt, sent: dict[str, Any]) -> None:

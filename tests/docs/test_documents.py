@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import types
 from pathlib import Path
+from typing import Any
+
+from webapp.patterns.agent import builtin_tools
+from webapp.patterns.agent.tools import Tool, ToolRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -101,3 +107,20 @@ def test_no_committed_file_names_a_package_registry() -> None:
     registries = re.compile(r"://(?:[\w.-]+\.)?(?:pypi\.org|pythonhosted\.org|npmjs\.org|debian\.org)")
     locks = [path for path in (ROOT / "requirements").iterdir() if registries.search(path.read_text())]
     assert locks == []
+
+
+def test_the_files_that_the_architecture_names_exist() -> None:
+    named = set(re.findall(r"`((?:webapp|chat|batches|search|tests|docs|bench)/[\w/.-]*)`", (DOCS / "architecture.md").read_text()))
+    assert len(named) > 50
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+async def test_the_first_change_works_as_printed() -> None:
+    section = (DOCS / "architecture.md").read_text().split("\n## Your first change\n")[1]
+    tool, test = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    extended = types.ModuleType("builtin_tools")
+    extended.__dict__.update(vars(builtin_tools))
+    exec(compile(tool, "first_change.py", "exec"), extended.__dict__)
+    names: dict[str, Any] = {"builtin_tools": extended, "json": json, "Tool": Tool, "ToolRegistry": ToolRegistry}
+    exec(compile(test, "test_first_change.py", "exec"), names)
+    await names["test_words_and_characters_are_counted"]()

@@ -16,6 +16,7 @@ SCOPES = {
     "models": "List models",
     "files": "Files",
     "batches": "Batches",
+    "search": "Search documents (at /mcp)",
 }
 LIFETIMES = {"": "Never", "7": "In 7 days", "30": "In 30 days", "90": "In 90 days", "365": "In a year"}
 

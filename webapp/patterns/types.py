@@ -28,12 +28,14 @@ Protocol = Literal["", "messages", "responses"]
 class Native:
     """A request as the caller wrote it in another protocol than chat completions. A server that speaks the protocol gets this body.
 
-    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked.
+    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked. `headers` go
+    with the body to such servers, names in lower case.
     """
 
     protocol: Protocol
     body: Mapping[str, Any]
     untranslatable: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +172,16 @@ class StreamChunk:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`."""
+    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`.
+
+    `usage` is what a server of another protocol counted; chat completions have it in their body.
+    """
 
     raw: bytes
     body: Json
     headers: Mapping[str, str] = field(default_factory=dict)
     protocol: Protocol = ""
+    usage: Usage | None = None
 
     @property
     def message(self) -> Message:
@@ -228,6 +234,8 @@ class Attempt:
     """In the currency of the backend's prices; None where it has none."""
     request: Json | None = None
     """The very body that was sent, for "copy as curl"."""
+    path: str = "chat/completions"
+    """Where it was sent, below the base URL."""
     base_url: str = ""
 
 

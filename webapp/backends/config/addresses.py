@@ -23,7 +23,7 @@ OWN_VARIABLES = ("PATCHBAY_", "DJANGO_", "DATABASE_URL", "REDIS_URL")
 def clean_base_url(text: str) -> str:
     """`text` as a base URL without its trailing slash or endpoint; raises `ValidationError` saying what to write instead."""
     url = text.strip().rstrip("/")
-    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/models"):
+    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages", "/models"):
         url = url.removesuffix(endpoint)
     validate_base_url(url)
     return url

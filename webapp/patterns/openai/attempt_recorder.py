@@ -61,7 +61,7 @@ class Recorder:
 
     def whole(self, answer: Response) -> None:
         """Note an answer that came at once: when its first token was made, nobody knows."""
-        self.attempt.usage = read_usage(answer.body) or usage_estimate.whole(self.attempt.request or {}, answer)
+        self.attempt.usage = answer.usage or read_usage(answer.body) or usage_estimate.whole(self.attempt.request or {}, answer)
         self.spoke = True
 
     def first_token(self) -> None:

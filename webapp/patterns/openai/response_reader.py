@@ -15,7 +15,8 @@ from webapp.patterns.backend import Timeouts
 from webapp.patterns.http.response import HttpResponse
 from webapp.patterns.openai import error_mapping, normalize
 from webapp.patterns.openai.choices import Failure, decode, encode
-from webapp.patterns.openai.decoder import StreamDecoder, is_error
+from webapp.patterns.openai.decoder import is_error
+from webapp.patterns.openai.exchange import Exchange, check_choices
 from webapp.patterns.redaction import Redactor
 from webapp.patterns.types import Delta, Json, Response, StreamChunk
 
@@ -46,9 +47,8 @@ class PacketReader:
         limits: Timeouts,
         deadline: float,
         redactor: Redactor,
+        exchange: Exchange,
         *,
-        hide_usage: bool = False,
-        legacy: bool = False,
         max_stream: int = MAX_STREAM,
     ) -> None:
         self._reply = reply
@@ -57,7 +57,8 @@ class PacketReader:
         self._clock = asyncio.get_running_loop().time
         self._end = self._clock() + limits.total
         self._redactor = redactor
-        self._decoder = StreamDecoder(hide_usage=hide_usage, legacy=legacy)
+        self._exchange = exchange
+        self._decoder = exchange.decoder()
         self._left = max_stream
         self._held: list[StreamChunk] = []
         self._held_bytes = 0
@@ -97,8 +98,7 @@ class PacketReader:
         while data := await self._read():
             parts.append(data)
         body, _ = read_json(b"".join(parts), self._redactor)
-        check_choices(body)
-        return normalize.as_stream(body)
+        return self._exchange.as_events(body)
 
     async def _more(self) -> bytes:
         try:
@@ -149,7 +149,7 @@ class PacketReader:
     def _release(self) -> StreamChunk:
         held, self._held, self._spoke = self._held, [], True
         deltas: list[Delta] = [delta for packet in held for delta in packet.deltas]
-        return StreamChunk(b"".join(packet.raw for packet in held), tuple(deltas))
+        return StreamChunk(b"".join(packet.raw for packet in held), tuple(deltas), protocol=held[-1].protocol)
 
     def _last(self) -> list[StreamChunk]:
         """What is left at the end of a finished stream.
@@ -258,13 +258,6 @@ def read_json(raw: bytes, redactor: Redactor) -> tuple[Json, bool]:
     if is_error(body, has_choices="choices" in body or "data" in body):
         raise error_mapping.reported(body, redactor)
     return body, odd
-
-
-def check_choices(body: Json) -> None:
-    """Refuse an answer without choices."""
-    choices = body.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise errors.BadAnswer("The answer holds no choices.", status=200)
 
 
 def unreachable(error: BaseException, redactor: Redactor) -> errors.BackendError:

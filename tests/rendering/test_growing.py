@@ -1,4 +1,4 @@
-"""Markdown that grows. The clock stands in most of these: a slow machine would have a dear block rest."""
+"""Markdown that grows. The clock stands still in most of these: on a slow machine an expensive block would rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from webapp.rendering.blocks import GrowingMarkdown
+from webapp.rendering.growing import GrowingMarkdown
 from webapp.rendering.markdown import render
 
 SAMPLE = """# Title here
@@ -52,7 +52,7 @@ def normal(html: str) -> str:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_however_the_text_is_cut_the_end_is_the_whole_rendering(seed: int) -> None:
+def test_the_end_is_the_whole_rendering_however_the_text_is_cut(seed: int) -> None:
     source = random.Random(seed)
     growing, at = GrowingMarkdown(clock=lambda: 0.0), 0
     while at < len(SAMPLE):
@@ -87,7 +87,7 @@ def test_plain_words_are_appended() -> None:
     growing.update()
     assert growing.blocks[0].since(seen) == ' then words, and "more"'
     assert growing.blocks[0].tail_selector == ">p:last-child"
-    assert growing.blocks[0].html.strip().startswith("<p>A <strong>bold</strong> start and then")
+    assert growing.blocks[0].html.strip().startswith('<p dir="auto">A <strong>bold</strong> start and then')
 
 
 def test_a_reader_from_before_a_redraw_gets_the_whole_block() -> None:
@@ -107,10 +107,10 @@ def test_words_at_the_end_of_a_list_go_into_its_last_item() -> None:
     growing.feed(" five")
     growing.update()
     assert growing.blocks[0].tail_selector == ">ul:last-child>li:last-child"
-    assert normal(growing.blocks[0].html) == "<ul><li>one two</li><li>three four five</li></ul>"
+    assert normal(growing.blocks[0].html) == '<ul dir="auto"><li>one two</li><li>three four five</li></ul>'
 
 
-def test_a_dear_block_is_drawn_less_often() -> None:
+def test_an_expensive_block_is_drawn_less_often() -> None:
     now = [0.0]
 
     def clock() -> float:
@@ -148,4 +148,37 @@ def test_the_space_between_two_words_is_kept_where_one_is_appended_to_the_other(
     for word in ("word0 ", "word1 ", "word2 ", "word3"):
         growing.feed(word)
         growing.update()
-    assert growing.blocks[-1].html.strip() == "<p>word0 word1 word2 word3</p>"
+    assert growing.blocks[-1].html.strip() == '<p dir="auto">word0 word1 word2 word3</p>'
+
+
+def test_a_link_defined_after_its_use_changes_the_finished_block() -> None:
+    growing = fed(["See [the docs].\n\n", "A second paragraph.\n\n", "[the docs]: https://example.com/docs\n\n", "The end"])
+    assert 'href="https://example.com/docs"' in growing.blocks[0].html
+    assert growing.redraws == 1
+
+
+def test_a_line_that_is_still_being_written_finishes_no_block() -> None:
+    """ "#" may become "#hashtag", and "---" may become "--- and on"."""
+    for start, rest in (("words\n#", "hashtag"), ("words\n***", "bold***"), ("- item\n```", "code```")):
+        growing = fed([start, rest])
+        assert len(growing.blocks) == 1, start
+        growing.update(final=True)
+        assert normal(growing.blocks[0].html) == normal(render(start + rest))
+
+
+def test_a_formula_without_its_end_is_shown_as_its_source_until_the_end_comes() -> None:
+    growing = fed(["$$\nS = a\n", "- b\n"])
+    assert len(growing.blocks) == 1
+    assert "<math" not in growing.blocks[0].html
+    assert "<li>" not in growing.blocks[0].html
+    growing.feed("+ c\n$$\n")
+    growing.update()
+    assert growing.blocks[0].html.count("<math") == 1
+
+
+def fed(pieces: list[str]) -> GrowingMarkdown:
+    growing = GrowingMarkdown(clock=lambda: 0.0)
+    for piece in pieces:
+        growing.feed(piece)
+        growing.update()
+    return growing
