@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from django import forms
@@ -11,17 +12,39 @@ from chat.generation import context_window
 from chat.models import Conversation, Prompt
 from chat.prompts import COMMANDS
 from webapp.accounts.models import User
+from webapp.patterns.agent.tools import Tool
 from webapp.patterns.sanitize import parse_object
 from webapp.ports.toolbox import toolbox
+
+BACKEND_DEFAULT = "Default of the backend"
 
 
 class SettingsForm(forms.Form):
     """What is sent with each question; empty means: as the backend has it."""
 
     system_prompt = forms.CharField(required=False, max_length=100_000, widget=forms.Textarea(attrs={"rows": 4}))
-    temperature = forms.FloatField(required=False, min_value=0, max_value=2, widget=forms.NumberInput(attrs={"step": "0.1"}))
-    top_p = forms.FloatField(required=False, min_value=0, max_value=1, widget=forms.NumberInput(attrs={"step": "0.05"}))
-    max_tokens = forms.IntegerField(required=False, min_value=1, max_value=1_000_000, label="Max tokens")
+    temperature = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=2,
+        widget=forms.NumberInput(attrs={"step": "0.1", "placeholder": BACKEND_DEFAULT}),
+        help_text="0 to 2. Lower values give more predictable answers.",
+    )
+    top_p = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        widget=forms.NumberInput(attrs={"step": "0.05", "placeholder": BACKEND_DEFAULT}),
+        help_text="0 to 1. Change this or the temperature, not both.",
+    )
+    max_tokens = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=1_000_000,
+        label="Max tokens",
+        widget=forms.NumberInput(attrs={"placeholder": BACKEND_DEFAULT}),
+        help_text="The longest answer.",
+    )
     overflow = forms.ChoiceField(required=False, choices=context_window.OVERFLOW, label="Messages that no longer fit the context window")
     tools = forms.MultipleChoiceField(
         required=False, widget=forms.CheckboxSelectMultiple, help_text="A tool that changes something asks for approval before it runs."
@@ -47,7 +70,7 @@ class SettingsForm(forms.Form):
             "json_schema": json.dumps(schema, indent=2) if schema else "",
         }
         super().__init__(data, initial=initial)
-        self.fields["tools"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]  # of ChoiceField
+        self.fields["tools"].choices = [(tool.name, _tool_label(tool)) for tool in toolbox]  # type: ignore[attr-defined]  # of ChoiceField
 
     def clean_json_schema(self) -> dict[str, Any] | None:
         text = self.cleaned_data["json_schema"].strip()
@@ -76,6 +99,16 @@ class SettingsForm(forms.Form):
             schema = {"name": "answer", "strict": True, "schema": data["json_schema"]}
             result["response_format"] = {"type": "json_schema", "json_schema": schema}
         return result
+
+
+_ACRONYMS = frozenset({"api", "gpu", "url"})
+
+
+def _tool_label(tool: Tool) -> str:
+    """Return a tool's name and the first sentence of its description."""
+    words = [word.upper() if word in _ACRONYMS else word for word in tool.name.split("_")]
+    sentence = re.split(r"[.:,;]\s", tool.description, maxsplit=1)[0].rstrip(".")
+    return f"{' '.join([words[0].capitalize(), *words[1:]])}: {sentence}"
 
 
 class PromptForm(forms.Form):

@@ -154,7 +154,7 @@ def test_a_wrong_file_shows_all_its_errors_before_anything_is_sent(
     path.write_text(path.read_text() + "{\n" + path.read_text())
     page.goto("/batches/new/")
     page.get_by_test_id("batch-upload").set_input_files(path)
-    page.get_by_text("4 things to mend").wait_for()
+    page.get_by_text("4 problems in").wait_for()
     shot(page, "wrong")
     page.get_by_test_id("batch-submit").click()
     page.locator("[data-testid=batch-row][data-status=failed]").wait_for()

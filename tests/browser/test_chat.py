@@ -344,7 +344,7 @@ def test_the_page_around_the_log(live: Live, route: Answering, browser_page: Ope
     expect(page.get_by_text("Saved.")).to_be_visible()
     page.keyboard.press("Escape")
     page.get_by_label("Search all conversations").fill("zebra striped nothing")
-    expect(page.get_by_test_id("conversation-list")).to_contain_text("Nothing has")
+    expect(page.get_by_test_id("conversation-list")).to_contain_text("No results for")
     page.get_by_label("Search all conversations").fill("what is in")
     expect(page.get_by_test_id("conversation-list").locator("mark").first).to_be_visible()
     page.get_by_role("button", name="More about this conversation").click()

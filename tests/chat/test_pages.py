@@ -151,9 +151,9 @@ def test_no_query_is_an_error(as_owner: Client, conversation: Conversation, quer
 
 def test_deleted_and_changed_words_are_not_found(as_owner: Client, conversation: Conversation) -> None:
     Message.objects.filter(id=answer_id(conversation)).update(text="changed")
-    assert b"Nothing has" in as_owner.get("/chat/find/?q=answer").content
+    assert b"No results for" in as_owner.get("/chat/find/?q=answer").content
     conversation.delete()
-    assert b"Nothing has" in as_owner.get("/chat/find/?q=changed").content
+    assert b"No results for" in as_owner.get("/chat/find/?q=changed").content
 
 
 def test_exports_hold_the_conversation_and_nobody_elses(as_owner: Client, as_other: Client, conversation: Conversation) -> None:

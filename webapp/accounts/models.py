@@ -69,7 +69,7 @@ class Budget(models.Model):
 
     def clean(self) -> None:
         if not self.terms:
-            raise ValidationError("Set a budget, requests a minute or tokens a minute.")
+            raise ValidationError("Set a budget, requests per minute or tokens per minute.")
 
     @property
     def owner(self) -> str:

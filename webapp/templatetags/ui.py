@@ -73,6 +73,18 @@ def thousands(value: float | None) -> str:
 
 
 @register.filter
+def count(number: float, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one: 1 token, 2 048 tokens."""
+    return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
+
+
+@register.filter
+def outcome_badge(outcome: str) -> str:
+    """Return the badge state of an attempt's outcome."""
+    return {"ok": "ok", "failed": "bad"}.get(outcome, "warn")
+
+
+@register.filter
 def milliseconds(value: float | None) -> str:
     """A duration in ms as people say it: 0.7 ms, 840 ms, 4.2 s, 3 min 5 s."""
     if value is None:

@@ -83,7 +83,7 @@ def test_chatgpts_branches_come_over_and_what_nobody_sees_does_not(as_owner: Cli
 def test_open_webuis_file_comes_over_and_only_once(as_owner: Client) -> None:
     data = json.dumps([OPEN_WEBUI]).encode()
     sent(as_owner, data)
-    assert b"0 conversations imported; 1 were here" in sent(as_owner, data).content
+    assert b"0 conversations imported; 1 skipped" in sent(as_owner, data).content
     conversation = Conversation.objects.get()
     assert conversation.pinned
     assert conversation.leaf
@@ -185,7 +185,7 @@ def test_what_was_exported_here_comes_back_to_another_account(cast: Users, as_ow
     services.change_conversation(conversation=original, system_prompt="Be brief.")
     export = as_owner.get(f"/chat/{original.id}/export.json").content
     assert b"1 conversation imported" in sent(as_other, export).content
-    assert b"1 were here already" in sent(as_other, export).content
+    assert b"1 skipped (already imported or empty)" in sent(as_other, export).content
     copy = Conversation.objects.get(user=cast.other)
     assert (copy.title, copy.system_prompt, str(copy.leaf)) == (original.title, "Be brief.", str(original.leaf))
     said = [list(one.messages.values_list("role", "text", "model", "created_at__second")) for one in (original, copy)]
