@@ -107,7 +107,7 @@ _ACRONYMS = frozenset({"api", "gpu", "url"})
 def _tool_label(tool: Tool) -> str:
     """Return a tool's name and the first sentence of its description."""
     words = [word.upper() if word in _ACRONYMS else word for word in tool.name.split("_")]
-    sentence = re.split(r"[.:,;]\s", tool.description, maxsplit=1)[0].rstrip(".")
+    sentence = re.split(r"[.:;]\s", tool.description, maxsplit=1)[0].rstrip(".")
     return f"{' '.join([words[0].capitalize(), *words[1:]])}: {sentence}"
 
 

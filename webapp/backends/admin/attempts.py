@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -50,7 +51,7 @@ class AttemptAdmin(admin.ModelAdmin):
 
     @admin.display(ordering="created_at")
     def when(self, attempt: Attempt) -> str:
-        return f"{timezone.localtime(attempt.created_at):%b %d, %H:%M:%S}"
+        return date_format(timezone.localtime(attempt.created_at), "M j, Y H:i:s")
 
     @admin.display(description="asked for", ordering="route")
     def asked(self, attempt: Attempt) -> SafeString:

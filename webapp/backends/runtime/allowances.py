@@ -102,7 +102,7 @@ def _lack(rule: str, per_minute: int, left: float, spare: float) -> Iterator[Lim
     missing = 1 + math.floor(spare * per_minute) - left
     if missing > ROUNDING:
         wait = missing / per_minute * MINUTE if per_minute else NEVER
-        rule = f"{rule} a minute"
+        rule = f"{rule} per minute"
         yield LimitReached(f"Rate limit reached: {rule}. Try again in {duration(wait)}.", rule=rule, retry_after=wait)
 
 
