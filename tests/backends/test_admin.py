@@ -172,7 +172,7 @@ def test_the_fire_drill_says_who_would_answer_and_touches_nothing(as_administrat
     both = as_administrator.post(path, {f"condition-{backend.pk}": "429", f"condition-{builtin.pk}": "slow"}).content.decode()
     assert "No step would answer" in both
     cut = as_administrator.post(path, {f"condition-{backend.pk}": "cut"}).content.decode()
-    assert "would answer in part" in cut
+    assert "would fail after a partial answer" in cut
     assert not Attempt.objects.exists()
 
 
