@@ -185,7 +185,7 @@ class ChainExecution:
     async def _cut(self) -> bool:
         """Shorten the request, once, for the largest window that it overflowed."""
         step, truncate = self._overflowed, self._truncate
-        if step is None or truncate is None:
+        if step is None or truncate is None or not self.request.may_truncate:
             return False
         self._truncate = None
         cut = await truncate(self.request, self._window, step.model)
