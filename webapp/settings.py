@@ -162,6 +162,9 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+DATE_FORMAT = "M j, Y"
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "M j, Y H:i"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = PATCHBAY_HOME / "static"

@@ -19,6 +19,7 @@ from webapp.patterns.backend import Server, Timeouts
 from webapp.patterns.fallback.balancing import LoadBalancer, session_of
 from webapp.patterns.fallback.breakers import Breakers, Origin
 from webapp.patterns.types import Attempt, AttemptLog, Request, Response, StreamChunk
+from webapp.patterns.units import duration
 
 Truncate = Callable[[Request, int | None, str], Awaitable[Request | None]]
 """(request, window in tokens or None for unknown, model) -> the request cut to fit, or None where it cannot be cut."""
@@ -274,9 +275,9 @@ class ChainExecution:
         wait = min(self._waits.values())
         limited = self._limited >= self._waits.keys()
         loading = bool(failures) and all(isinstance(error, errors.Loading) for error in failures)
-        message = f"No backend of {self._name!r} may be called now; the first may again in {wait:.0f} s. {self._told()}"
+        message = f"{self._name!r} is unavailable for another {duration(wait)}. {self._told()}"
         if loading:
-            message = f"A backend of {self._name!r} is loading the model; ask again in {wait:.0f} s. {self._told()}"
+            message = f"{self._name!r} is still loading. Try again in {duration(wait)}. {self._told()}"
         return errors.AllCooling(message.strip(), attempts=self.trail.attempts, retry_after=wait, limited=limited)
 
     def _told(self) -> str:
