@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('backends', '0004_scopes_and_learned_facts'),
+        ('backends', '0005_wording'),
     ]
 
     operations = [
