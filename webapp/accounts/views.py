@@ -64,6 +64,18 @@ def logout(request: HttpRequest) -> HttpResponse:
     return redirect("accounts:login")
 
 
+@login_required
+@require_POST
+def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
+    """End every session of the user but this one."""
+    if not isinstance(request.user, User):
+        return HttpResponseForbidden()
+    services.end_sessions(user=request.user)
+    auth.update_session_auth_hash(request, request.user)
+    messages.success(request, "You are signed out on all other devices.")
+    return redirect("accounts:profile")
+
+
 @never_cache
 @require_http_methods(["GET", "POST"])
 def setup(request: HttpRequest) -> HttpResponse:
@@ -97,7 +109,7 @@ def profile(request: HttpRequest) -> HttpResponse:
     password.fields["old_password"].widget.attrs.pop("autofocus", None)  # it is not the first thing on the page
     if changing and password.is_valid():
         auth.update_session_auth_hash(request, password.save())
-        messages.success(request, "Your password is changed.")
+        messages.success(request, "Password changed.")
         return redirect("accounts:profile")
     if form.is_bound and form.is_valid():
         form.save()
