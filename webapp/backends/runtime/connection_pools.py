@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import httpx2
+from django.conf import settings
 
 from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
 from webapp.patterns.errors import AllFailed, Unreachable
@@ -140,9 +141,14 @@ def build(row: BackendRow) -> OpenAIBackend:
         api_key=row.key,
         headers=dict(row.headers),
         timeouts=Timeouts(connect=connect, first_token=first_token, idle=idle),
-        max_concurrency=row.max_concurrency,
+        max_concurrency=_share_of(row.max_concurrency),
         prices=Prices(*row.prices) if row.prices else None,
         model_prices={name: Prices(*prices) for name, prices in row.model_prices},
         capabilities=dict(row.capabilities),
         http_client=httpx2.AsyncClient(transport=builtin_transport()) if row.preset == "builtin" else None,
     )
+
+
+def _share_of(places: int | None) -> int | None:
+    """Return this process's share of a backend's places: the workers of `up --workers N` divide them, with one each at least."""
+    return None if places is None else max(1, places // settings.WORKERS)
