@@ -1,4 +1,4 @@
-"""Liveness, readiness, CSP reports, and the error pages."""
+"""Serve liveness, readiness, metrics, CSP reports, and the error pages."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ csp_reports = Rate(30)
 
 @require_GET
 def healthz(_request: HttpRequest) -> HttpResponse:
+    """Answer 200 while the process runs."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @require_GET
 def readyz(_request: HttpRequest) -> HttpResponse:
+    """Answer 200 if the database and the channel layer respond, otherwise 503 with the problems."""
     problems = {name: problem for name, problem in (("database", _database_problem()), ("layer", channel_layer.problem())) if problem}
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
@@ -49,7 +51,7 @@ def _database_problem() -> str:
 
 @require_GET
 def metrics_text(request: HttpRequest) -> HttpResponse:
-    """Prometheus text, for whoever knows the token."""
+    """Answer Prometheus text to requests with the metrics token, otherwise 404."""
     sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not settings.METRICS_TOKEN or not constant_time_compare(sent.encode(), settings.METRICS_TOKEN.encode()):
         raise Http404
@@ -58,7 +60,7 @@ def metrics_text(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def manifest(_request: HttpRequest) -> HttpResponse:
-    """The web app manifest, with which a browser installs Patchbay as an app."""
+    """Return the web app manifest, which lets a browser install Patchbay as an app."""
     icons = [{"src": static(f"icons/patchbay-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png"} for size in (192, 512)]
     maskable = {"src": static("icons/patchbay-maskable-512.png"), "sizes": "512x512", "type": "image/png", "purpose": "maskable"}
     data = {
@@ -78,7 +80,7 @@ def manifest(_request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def csp_report(request: HttpRequest) -> HttpResponse:
-    """Log what a browser refused to do. Anybody may post here: nobody fills the log with it."""
+    """Log a CSP violation that a browser reports. Anyone may post here, so the rate is limited."""
     if not csp_reports.take():
         return HttpResponse(status=429)
     logger.warning("CSP violation: %r", request.body[:MAX_REPORT_CHARS].decode(errors="replace"))
@@ -94,32 +96,32 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # 
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 403, "You may not open this", "Ask an administrator for access, or sign in as another user.")
+    return _error_page(request, 403, "You do not have access", "Ask an administrator for access, or sign in as another user.")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 403, "That form was out of date", "Reload the page and send it again. Cookies must be allowed.")
+    return _error_page(request, 403, "That form was out of date", "Reload the page and send the form again. Cookies must be enabled.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
     return _error_page(
         request,
         404,
-        "There is nothing here",
-        "The address is wrong, the item was deleted, or it belongs to somebody else.",
+        "Page not found",
+        "The address is wrong, the item was deleted, or it belongs to another user.",
     )
 
 
 def server_error(_request: HttpRequest) -> HttpResponse:
-    """Nothing here may touch the database: it may be what broke."""
-    away = isinstance(sys.exc_info()[1], DB_UNAVAILABLE)
-    if away:
-        title, advice = "The database is not answering", "Nothing that was saved is lost. Try again in a moment."
+    """Show the error page without the database, which may be the cause."""
+    unavailable = isinstance(sys.exc_info()[1], DB_UNAVAILABLE)
+    if unavailable:
+        title, advice = "The database is not responding", "Saved data is not lost. Try again in a moment."
     else:
-        title = "Something broke on our side"
-        advice = "Nothing you saved is lost. Try again; if it stays, tell an administrator the time and this number:"
-    context = {"status": 503 if away else 500, "title": title, "advice": advice, "request_id": request_id.get(), "theme": "auto"}
+        title = "Something went wrong on our side"
+        advice = "Saved data is not lost. Try again. If the error persists, give an administrator the time and this number:"
+    context = {"status": 503 if unavailable else 500, "title": title, "advice": advice, "request_id": request_id.get(), "theme": "auto"}
     response = HttpResponse(render_to_string("broken.html", context), status=context["status"])
-    if away:
+    if unavailable:
         response["Retry-After"] = "5"
     return response
