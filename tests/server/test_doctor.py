@@ -35,7 +35,7 @@ def test_without_the_database_it_says_why_and_looks_at_the_rest(prepared_home: P
     assert done.returncode == 1
     assert "Connection refused" in done.stdout
     assert "tokenizer: counts offline" in done.stdout
-    assert "Mend the database first" in done.stdout
+    assert "Fix the database first" in done.stdout
     assert "Traceback" not in done.stderr
     assert "hidden" not in done.stdout + done.stderr
 
