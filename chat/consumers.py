@@ -13,9 +13,11 @@ from uuid import UUID
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth import HASH_SESSION_KEY
 
 from chat import selectors, services, uploads
 from chat.html import fragments
+from chat.selectors import SocketSession
 from chat.services import Refused, Started
 from chat.streaming.hub import hub
 from chat.streaming.subscription import Attachment
@@ -51,7 +53,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
         else:
             await self.accept()
             seen = parse_qs(self.scope["query_string"].decode("latin-1")).get("seen", [""])[0]
-            self.attachment = Attachment(hub(), self.conversation_id, self.user, send=self.send, close=self.close, seen=seen)
+            session = self.scope.get("session")
+            self.attachment = Attachment(
+                hub(),
+                self.conversation_id,
+                self.user,
+                send=self.send,
+                close=self.close,
+                seen=seen,
+                session=SocketSession(self.user.pk, session.session_key or "", session.get(HASH_SESSION_KEY, "")) if session else None,
+            )
             self.pump = asyncio.ensure_future(self._pump())
 
     async def _pump(self) -> None:
@@ -73,14 +84,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         body = _body(text_data)
         action = _ACTIONS.get(str(body.get("action"))) if body else None
         if body is None or action is None:
-            self.attachment.post(fragments.notice("That message could not be understood. Reload the page and try again."))
+            self.attachment.post(fragments.notice("Patchbay could not read that message. Reload the page and try again."))
             return
         try:
             await action(self, body)
         except Refused as refusal:
             self.attachment.post(fragments.notice(str(refusal)))
         except selectors.NotFound:
-            self.attachment.post(fragments.notice("That message is no longer there."))
+            self.attachment.post(fragments.notice("That message no longer exists."))
 
     async def start(self, write: Callable[[], Started], text: str = "") -> None:
         await hub().begin(write)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,6 +21,7 @@ from django.utils import timezone
 
 from chat.models import Conversation, Message, Upload
 from webapp.accounts.models import User
+from webapp.core import text_encoding
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
 from webapp.ports import conversation_documents
@@ -32,7 +34,25 @@ MAX_INLINE = 32 * 1024
 """Bytes of a text file that goes into the question whole; of larger ones the search tool finds what is asked for."""
 MAX_TEXT = 400 * 1024
 """The same where nobody indexes documents."""
-DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+PACKAGES = {
+    ".docx",
+    ".docm",
+    ".dotx",
+    ".dotm",
+    ".xlsx",
+    ".xlsm",
+    ".xltx",
+    ".xlsb",
+    ".pptx",
+    ".pptm",
+    ".potx",
+    ".ppsx",
+    ".odt",
+    ".ods",
+    ".odp",
+    ".epub",
+}
+"""Documents that are ZIP packages, which the search reads."""
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
@@ -50,7 +70,7 @@ def keep(*, user: User, file: File[bytes], conversation: Conversation | None = N
     data = file.read(MAX_DOCUMENT + 1)
     kind = image_type(data)
     if kind and len(data) > MAX_IMAGE:
-        raise Unusable(f"Images may have {MAX_IMAGE // 1024 // 1024} MB at most.")
+        raise Unusable(f"Images can be up to {MAX_IMAGE // 1024 // 1024} MB.")
     kind = kind or document_type(data, file.name or "")
     name = "".join(c for c in Path(file.name or "file").name if c.isprintable())[-200:] or "file"
     upload = Upload.objects.create(user=user, name=name, type=kind, size=len(data), conversation=conversation)
@@ -110,27 +130,25 @@ def document_type(data: bytes, name: str) -> str:
     """The media type of a document that can be indexed, or of a text file."""
     indexed = conversation_documents.documents() is not None
     if len(data) > MAX_DOCUMENT:
-        raise Unusable(f"Documents may have {MAX_DOCUMENT // 1024 // 1024} MB at most here. Add larger ones in Search.")
+        raise Unusable(f"Documents can be up to {MAX_DOCUMENT // 1024 // 1024} MB here. Add larger ones in Search.")
     if indexed and data.startswith(b"%PDF-"):
         return "application/pdf"
-    if indexed and data.startswith(b"PK") and name.lower().endswith(".docx"):
-        return DOCX
+    if indexed and data.startswith(b"PK") and Path(name).suffix.lower() in PACKAGES:
+        return mimetypes.guess_type(name)[0] or "application/zip"
+    if indexed and data.startswith(b"\xd0\xcf\x11\xe0") and name.lower().endswith(".xls"):
+        return "application/vnd.ms-excel"
     if len(data) > MAX_TEXT and not indexed:
-        raise Unusable(f"Text files may have {MAX_TEXT // 1024} KB at most here.")
+        raise Unusable(f"Text files can be up to {MAX_TEXT // 1024} KB here.")
     decoded(data)
     return "text/plain"
 
 
 def decoded(data: bytes) -> str:
-    """The text of a text file."""
-    encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    """Return the text of a text file of any encoding."""
     try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        raise Unusable("Only images (PNG, JPEG, GIF, WebP), PDF, DOCX and text files can be attached.") from None
-    if "\x00" in text:
-        raise Unusable("This is no text file.")
-    return text
+        return text_encoding.decode(data).text
+    except text_encoding.BinaryDataError:
+        raise Unusable("Only images (PNG, JPEG, GIF, WebP), PDF, Office documents, e-books and text files can be attached.") from None
 
 
 def entry(upload: Upload) -> dict[str, Any]:

@@ -162,6 +162,9 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+DATE_FORMAT = "M j, Y"
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "M j, Y H:i"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = PATCHBAY_HOME / "static"
@@ -175,6 +178,8 @@ MEDIA_ROOT = PATCHBAY_HOME / "files"
 BATCH_RETENTION_DAYS = env.number("PATCHBAY_BATCH_RETENTION_DAYS", 0)
 # Days for which attempts are kept individually. Older ones are summed by day. 0 keeps all.
 ATTEMPT_RETENTION_DAYS = env.number("PATCHBAY_ATTEMPT_RETENTION_DAYS", 30)
+# Days for which the responses of /v1/responses are stored, with their events; 0 keeps all.
+RESPONSE_RETENTION_DAYS = env.number("PATCHBAY_RESPONSE_RETENTION_DAYS", 30)
 # Limits per minute of each user without limits of their own; 0 for no limit.
 REQUESTS_PER_MINUTE = env.number("PATCHBAY_REQUESTS_PER_MINUTE", 0)
 TOKENS_PER_MINUTE = env.number("PATCHBAY_TOKENS_PER_MINUTE", 0)
@@ -232,8 +237,11 @@ if OIDC_ISSUER:
 # The largest accepted body, in bytes. Enforced while it arrives, before it is buffered.
 MAX_BODY_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_BYTES = 210 * 1024 * 1024  # a Batch API file of 200 MB, and its form
+MAX_MEDIA_BYTES = 60 * 1024 * 1024  # recordings and pictures for /v1/audio and /v1/images
 BODY_LIMITS = {
     "/v1/files": MAX_UPLOAD_BYTES,
+    "/v1/audio/": MAX_MEDIA_BYTES,
+    "/v1/images/": MAX_MEDIA_BYTES,
     "/batches/new/": MAX_UPLOAD_BYTES,
     "/search/": MAX_UPLOAD_BYTES,
     "/chat/files/": MAX_UPLOAD_BYTES,

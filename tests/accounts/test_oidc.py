@@ -128,4 +128,4 @@ def test_a_provider_that_refuses_or_is_away_is_said_to_be_so(new_live: Callable[
     assert (page.status_code, "Example does not respond" in page.text) == (503, True)
     assert "login-username" in profile.text
     lost = httpx2.get(f"{live.url}/accounts/sso/oidc/oidc/login/callback/")
-    assert (lost.status_code, "began in another browser" in lost.text) == (403, True)
+    assert (lost.status_code, "started in another browser" in lost.text) == (403, True)

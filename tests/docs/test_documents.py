@@ -23,7 +23,7 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 def tracked(*suffixes: str) -> list[Path]:
     """Return the files of the repository with one of these suffixes."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
-    paths = [ROOT / name for name in names if name.endswith(suffixes)]
+    paths = [ROOT / name for name in names if name.endswith(suffixes) and not name.startswith("tests/search/documents/")]
     return [path for path in paths if path.exists()]
 
 

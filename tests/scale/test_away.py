@@ -57,7 +57,7 @@ def test_without_postgresql_requests_fail_clearly_and_then_go_on(
     try:
         page = client.get("/accounts/profile/")
         assert page.status_code == 503
-        assert "The database is not responding" in page.text
+        assert "The database is not answering" in page.text
         ready = client.get("/readyz")
         assert ready.status_code == 503
         assert "database" in ready.json()["problems"]

@@ -34,7 +34,7 @@ def test_it_is_ready_with_redis_though_the_chat_listens_there(new_live: Callable
 def test_an_unknown_address_gets_a_page_that_helps(client: Client, cast: Users) -> None:
     response = client.get("/nowhere/")
     assert response.status_code == 404
-    assert b"Page not found" in response.content
+    assert b"There is nothing here" in response.content
 
 
 def test_the_manifest_makes_it_installable_and_its_icons_are_there(client: Client) -> None:

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.crypto import salted_hmac
 
 THEMES = ("auto", "light", "dark")
 
@@ -14,7 +15,14 @@ THEMES = ("auto", "light", "dark")
 class User(AbstractUser):
     """A user. Without `is_active` the user is suspended: sessions, tokens, and open sockets are refused within seconds."""
 
-    system_prompt = models.TextField(blank=True, help_text="Goes before every new conversation of this user.")
+    system_prompt = models.TextField(blank=True, help_text="Sent with every new conversation you start.")
+    session_version = models.PositiveIntegerField(default=0, editable=False)
+    """Raised by "sign out everywhere": sessions of an older version are refused."""
+
+    def get_session_auth_hash(self) -> str:
+        """Return the value that ties a session to the password and to `session_version`."""
+        plain = super().get_session_auth_hash()
+        return salted_hmac("accounts.session", f"{plain}{self.session_version}").hexdigest() if self.session_version else plain
 
     @property
     def role(self) -> str:
@@ -30,23 +38,23 @@ class Budget(models.Model):
     user = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
     group = models.OneToOneField(Group, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
     monthly = models.DecimalField(
-        "budget of a month",
+        "monthly budget",
         max_digits=12,
         decimal_places=4,
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text="In the currency of the backends' prices. Empty for none.",
+        help_text="In the currency of the backends' prices. Leave empty for none.",
     )
     requests_per_minute = models.PositiveIntegerField(
-        "requests a minute",
+        "requests per minute",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Questions in the chat, calls of /v1 and rows of batches. Empty for no limit, or the server's default for a user.",
+        help_text="Counts chat messages, API calls and batch rows. Leave empty for no limit, or for the server's default for users.",
     )
     tokens_per_minute = models.PositiveIntegerField(
-        "tokens a minute",
+        "tokens per minute",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
@@ -69,7 +77,7 @@ class Budget(models.Model):
 
     def clean(self) -> None:
         if not self.terms:
-            raise ValidationError("Set a budget, requests a minute or tokens a minute.")
+            raise ValidationError("Set a budget, requests per minute or tokens per minute.")
 
     @property
     def owner(self) -> str:
@@ -80,5 +88,5 @@ class Budget(models.Model):
     def terms(self) -> str:
         """Return the budget and limits as display text."""
         money = None if self.monthly is None else f"{self.monthly.normalize():f}"
-        terms = ((money, "a month"), (self.requests_per_minute, "requests a minute"), (self.tokens_per_minute, "tokens a minute"))
+        terms = ((money, "per month"), (self.requests_per_minute, "requests per minute"), (self.tokens_per_minute, "tokens per minute"))
         return ", ".join(f"{value} {unit}" for value, unit in terms if value is not None)

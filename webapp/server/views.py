@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from webapp.core import metrics
 from webapp.core.database import DB_UNAVAILABLE
+from webapp.core.disk import disk_problem, is_disk_full
 from webapp.server import channel_layer
 from webapp.server.body_limits import Rate
 from webapp.server.logs import request_id
@@ -35,8 +36,9 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """Answer 200 if the database and the channel layer respond, otherwise 503 with the problems."""
-    problems = {name: problem for name, problem in (("database", _database_problem()), ("layer", channel_layer.problem())) if problem}
+    """Answer 200 if the database, the channel layer, and the disk work, otherwise 503 with the problems."""
+    found = {"database": _database_problem(), "layer": channel_layer.problem(), "disk": disk_problem(settings.PATCHBAY_HOME)}
+    problems = {name: problem for name, problem in found.items() if problem}
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
 
@@ -92,36 +94,39 @@ def _error_page(request: HttpRequest, status: int, title: str, advice: str) -> H
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 400, "That request could not be read", "Go back, reload the page and try again.")
+    return _error_page(request, 400, "Patchbay could not read this request", "Go back, reload the page and try again.")
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 403, "You do not have access", "Ask an administrator for access, or sign in as another user.")
+    return _error_page(request, 403, "You do not have access", "Ask an administrator for access, or sign in as a different user.")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 403, "That form was out of date", "Reload the page and send the form again. Cookies must be enabled.")
+    return _error_page(request, 403, "This form has expired", "Reload the page and submit it again. Your browser must allow cookies.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
     return _error_page(
         request,
         404,
-        "Page not found",
-        "The address is wrong, the item was deleted, or it belongs to another user.",
+        "There is nothing here",
+        "The address is wrong, the item was deleted, or you do not have access to it.",
     )
 
 
 def server_error(_request: HttpRequest) -> HttpResponse:
-    """Show the error page without the database, which may be the cause."""
-    unavailable = isinstance(sys.exc_info()[1], DB_UNAVAILABLE)
-    if unavailable:
-        title, advice = "The database is not responding", "Saved data is not lost. Try again in a moment."
+    """Render the page of a failure without the database, which may be what failed."""
+    error = sys.exc_info()[1]
+    if is_disk_full(error):
+        status, title = 507, "The server's disk is full"
+        advice = "Nothing that was saved is lost. An administrator must make room; then try again."
+    elif isinstance(error, DB_UNAVAILABLE):
+        status, title, advice = 503, "The database is not answering", "Your saved work is safe. Try again in a moment."
     else:
-        title = "Something went wrong on our side"
-        advice = "Saved data is not lost. Try again. If the error persists, give an administrator the time and this number:"
-    context = {"status": 503 if unavailable else 500, "title": title, "advice": advice, "request_id": request_id.get(), "theme": "auto"}
-    response = HttpResponse(render_to_string("broken.html", context), status=context["status"])
-    if unavailable:
+        status, title = 500, "Something broke on our side"
+        advice = "Nothing you saved is lost. Try again. If it happens again, tell an administrator the time and this number:"
+    context = {"status": status, "title": title, "advice": advice, "request_id": request_id.get(), "theme": "auto"}
+    response = HttpResponse(render_to_string("broken.html", context), status=status)
+    if status == 503:
         response["Retry-After"] = "5"
     return response

@@ -15,7 +15,7 @@ from webapp.patterns.errors import InputError
 from webapp.patterns.openai.json_rules import Choice, String
 from webapp.patterns.types import Json
 from webapp.ports import files_and_batches
-from webapp.ports.files_and_batches import Page
+from webapp.ports.files_and_batches import Caller, Page
 
 MAX_FILES_LISTED = 10_000
 MAX_BATCHES_LISTED = 100
@@ -33,15 +33,15 @@ async def create_file(call: Call, principal: Principal) -> None:
             raise InputError("Missing required parameter: 'purpose'.", param="purpose", code="missing_required_parameter")
         PURPOSES.check(purpose, "purpose")
 
-        async def work() -> Json:
-            return await served.create(principal.caller, form.upload, purpose=purpose, fields=form.fields)
+        async def work(caller: Caller) -> Json:
+            return await served.create(caller, form.upload, purpose=purpose, fields=form.fields)
 
         await call.respond_json(await once(call, principal, f"{purpose}{form.fingerprint}"[-64:], work))
 
 
 async def list_files(call: Call, principal: Principal) -> None:
     """GET files."""
-    page = _page(call, most=MAX_FILES_LISTED, default=MAX_FILES_LISTED, filters=("purpose",))
+    page = page_of(call, most=MAX_FILES_LISTED, default=MAX_FILES_LISTED, filters=("purpose",))
     await call.respond_json(await files_and_batches.files().list(principal.caller, page))
 
 
@@ -77,15 +77,15 @@ async def create_batch(call: Call, principal: Principal) -> None:
     served = files_and_batches.batches()
     body = await read_json(call)
 
-    async def work() -> Json:
-        return await served.create(principal.caller, body)
+    async def work(caller: Caller) -> Json:
+        return await served.create(caller, body)
 
     await call.respond_json(await once(call, principal, fingerprint_of(body), work))
 
 
 async def list_batches(call: Call, principal: Principal) -> None:
     """GET batches."""
-    page = _page(call, most=MAX_BATCHES_LISTED, default=DEFAULT_BATCHES_LISTED)
+    page = page_of(call, most=MAX_BATCHES_LISTED, default=DEFAULT_BATCHES_LISTED)
     await call.respond_json(await files_and_batches.batches().list(principal.caller, page))
 
 
@@ -106,8 +106,8 @@ def _id(kind: str, name: str) -> str:
     return name
 
 
-def _page(call: Call, *, most: int, default: int, filters: tuple[str, ...] = ()) -> Page:
-    """The part of the list that the query asks for; raises `InputError`."""
+def page_of(call: Call, *, most: int, default: int, filters: tuple[str, ...] = ()) -> Page:
+    """Return the part of the list that the query asks for; raise `InputError`."""
     query = call.query()
     limit = query.get("limit", str(default))
     if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= most:
