@@ -188,7 +188,7 @@ class Request(WebRequest):
     def handle_exception(self, exception: BaseException) -> None:
         """Close the connection where the answer has begun: the client sees that it is not whole. Daphne leaves it open."""
         if self._response_started:
-            self.cut()
+            self._hang_up()
         else:
             super().handle_exception(exception)
 
