@@ -19,24 +19,14 @@ from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
 from webapp.backends import selectors, services
-from webapp.backends.admin.forms import BackendForm, LabelledRows, ModelForm
+from webapp.backends.admin.forms import BackendForm
 from webapp.backends.config import curl_import
 from webapp.backends.config.presets import PRESETS
-from webapp.backends.models import Backend, BackendModel, ProbeRun
+from webapp.backends.models import Backend, ProbeRun
 from webapp.backends.reporting import status
-from webapp.backends.runtime import cooldowns, registry
+from webapp.backends.runtime import cooldowns, learned, registry
 from webapp.backends.runtime.polling import look_at
 from webapp.patterns.errors import InputError
-
-
-class ModelInline(admin.TabularInline):
-    model = BackendModel
-    form = ModelForm
-    formset = LabelledRows
-    extra = 0
-    fields = ["name", "context_window", "input_price", "output_price", "tools", "json_schema", "embeddings"]
-    verbose_name = "model"
-    verbose_name_plural = "Models"
 
 
 class BackendList(ChangeList):
@@ -52,7 +42,6 @@ class BackendList(ChangeList):
 @admin.register(Backend)
 class BackendAdmin(admin.ModelAdmin):
     form = BackendForm
-    inlines = [ModelInline]
     list_display = ["name", "address", "state", "models", "key", "position", "enabled"]
     list_filter = ["enabled", "preset"]
     search_fields = ["name", "base_url"]
@@ -154,6 +143,7 @@ class BackendAdmin(admin.ModelAdmin):
             path("paste/", self.admin_site.admin_view(self.paste), name="backends_backend_paste"),
             path("<int:pk>/refresh/", self.admin_site.admin_view(require_POST(self.refresh)), name="backends_backend_refresh"),
             path("<int:pk>/try/", self.admin_site.admin_view(require_POST(self.reset_breaker)), name="backends_backend_try"),
+            path("<int:pk>/forget/", self.admin_site.admin_view(require_POST(self.forget)), name="backends_backend_forget"),
             path("<int:pk>/test/", self.admin_site.admin_view(self.test), name="backends_backend_test"),
             path("<int:pk>/test/<int:run>/", self.admin_site.admin_view(self.test_run), name="backends_backend_test_run"),
         ]
@@ -174,6 +164,7 @@ class BackendAdmin(admin.ModelAdmin):
             state, why = status.state_of(backend, cooling)
             context |= {"state": state, "word": status.WORDS[state], "badge": status.BADGES[state], "why": why, "cooling": cooling}
             model = next((row.name for row in backend.offered.all() if row.capabilities.get("chat", True)), "")
+            context |= {"facts": backend.learned.all()[:200], "model_count": backend.offered.count()}
             context["called"] = f"{backend.name}/{model}" if model else ""
         return super().changeform_view(request, object_id, form_url, context)
 
@@ -214,6 +205,15 @@ class BackendAdmin(admin.ModelAdmin):
         async_to_sync(registry.reset_breaker)(backend.name)
         up = async_to_sync(look_at)(pk)
         messages.info(request, f"{backend.name} {'answers' if up else 'does not answer'}; the next request tries it again.")
+        return redirect("admin:backends_backend_change", pk)
+
+    def forget(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Forget one learned fact about the backend's models, or all of them."""
+        backend = self._backend(request, pk)
+        fact = request.POST.get("fact", "")
+        count = learned.forget(backend=backend, fact=int(fact) if fact.isdecimal() else None)
+        self.log_change(request, backend, f"Forgot {count} learned fact{'' if count == 1 else 's'}.")
+        messages.success(request, f"{count} learned fact{'' if count == 1 else 's'} forgotten.")
         return redirect("admin:backends_backend_change", pk)
 
     def test(self, request: HttpRequest, pk: int) -> HttpResponse:
