@@ -147,6 +147,7 @@ def _attempt(attempt: Attempt, *, kept: bool) -> dict[str, Any]:
     data = asdict(attempt)
     usage = data.pop("usage")
     data.pop("base_url")
+    data.pop("detail")  # for the attempt log, which administrators read
     cost = data.pop("cost")
     return {
         **data,

@@ -6,6 +6,7 @@ import logging
 
 from django.db import Error
 
+from webapp.gateway import cors
 from webapp.gateway.auth import authenticate
 from webapp.gateway.endpoints import completions, embeddings, files_and_batches, messages, model_list
 from webapp.gateway.errors import api_error, unavailable
@@ -43,6 +44,7 @@ ROUTES = Routes(
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request below /v1. Nothing leaves without the error shape, and nothing of our own inside shows."""
     call = Call(scope, receive, send)
+    call.extra_headers.update(cors.headers(call))
     try:
         await _answer(call)
     except ClientGone:
@@ -61,7 +63,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def _answer(call: Call) -> None:
     if call.method == "OPTIONS":
-        await call.start(204, {"allow": ROUTES.allowed(call)})
+        methods = ROUTES.allowed(call)
+        await call.start(204, {"allow": methods, **cors.preflight(call, methods)})
         await call.end()
         return
     endpoint, item = ROUTES.match(call)

@@ -69,7 +69,9 @@ class BackendModelAdmin(admin.ModelAdmin):
 
     @admin.display(description="can")
     def abilities(self, row: BackendModel) -> SafeString:
-        known = [label if row.capabilities[name] else f"no {label.lower()}" for name, label in CAPABILITIES.items() if name in row.capabilities]
+        known = [
+            label if row.capabilities[name] else f"no {label.lower()}" for name, label in CAPABILITIES.items() if name in row.capabilities
+        ]
         return format_html('<span class="small muted">{}</span>', ", ".join(known) or "unknown")
 
     def set_capability(self, request: HttpRequest, rows: QuerySet[BackendModel], name: str, value: bool | None) -> None:  # noqa: FBT001

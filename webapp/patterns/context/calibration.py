@@ -6,7 +6,8 @@
 
 A server that truncates (Ollama does, and answers 200) reports about as many tokens for a long prompt as for a longer one. A server that
 counts in another way reports more for a longer one. One report cannot tell the two apart, so a window takes `INDEPENDENT` reports about
-prompts of different lengths. It is never smaller than a prompt that the server has read, it ends when a longer prompt is read, and it expires.
+prompts of different lengths. It is never smaller than a prompt that the server has read, it ends when a longer prompt is read, and it
+expires.
 """
 
 from __future__ import annotations
