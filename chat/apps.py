@@ -18,8 +18,11 @@ class ChatConfig(AppConfig):
         """Have the hub run in every server process, and the bytes of uploads go with their rows."""
         from chat import uploads
         from chat.models import Upload
+        from chat.prompt_library import Library
+        from webapp.ports import prompt_library
 
         post_delete.connect(uploads.forget_bytes, sender=Upload, dispatch_uid="chat.Upload")
+        prompt_library.register(Library())
         background.register("chat", _hub)
         background.register("chat uploads", uploads.service)
 

@@ -8,9 +8,10 @@ class SearchConfig(AppConfig):
     def ready(self) -> None:
         from search import signals, tool, worker
         from search.conversation_documents import Attached
+        from search.readable_documents import ReadableDocuments
         from search.text_collections import collect
         from webapp.core import background
-        from webapp.ports import conversation_documents, text_collections
+        from webapp.ports import conversation_documents, documents, text_collections
         from webapp.ports.toolbox import toolbox
 
         signals.connect()
@@ -18,3 +19,4 @@ class SearchConfig(AppConfig):
         toolbox.tool(tool.search_documents)
         conversation_documents.register(Attached())
         text_collections.register(collect)
+        documents.register(ReadableDocuments())

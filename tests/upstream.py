@@ -304,6 +304,7 @@ class Upstream:
     Attributes:
         requests: all that arrived, in order.
         default: the reply to completions when no script is left.
+        paths: the replies to requests of further paths (`/v1/messages`).
         models: what `GET /v1/models` lists.
         files: the files and batches (`tests.upstream_files`).
         peers: the client ports that requests came from: one for each connection.
@@ -340,6 +341,7 @@ class Upstream:
         """As it was at first: nothing asked, nothing scripted."""
         self.requests: list[Received] = []
         self.default: Reply = says("Hello from upstream.")
+        self.paths: dict[str, Reply] = {}
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
 
     def script(self, *replies: Reply, path: str = "") -> None:
@@ -381,6 +383,8 @@ class Upstream:
     def _reply(self, received: Received) -> Reply:
         if queue := self._scripts[received.path]:
             return queue.popleft()
+        if received.path in self.paths:
+            return self.paths[received.path]
         if received.method == "POST" and received.path in SCRIPTED:
             if queue := self._scripts[""]:
                 return queue.popleft()

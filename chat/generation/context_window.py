@@ -98,7 +98,8 @@ class ContextFitter:
     async def learn(self) -> None:
         """Take in the reports of the servers about the prompts that they were sent."""
         for attempt in self.trail.attempts:
-            if attempt.outcome == "ok" and attempt.request and attempt.usage.prompt_tokens and not attempt.usage.estimated:
+            chat = attempt.path == "chat/completions"
+            if chat and attempt.outcome == "ok" and attempt.request and attempt.usage.prompt_tokens and not attempt.usage.estimated:
                 await self._observe(attempt, attempt.request)
         await learned.save_readings()
 

@@ -1,4 +1,4 @@
-"""Pieces of the chat page as HTML, for the page and for the websocket alike."""
+"""Parts of the chat page as HTML, for the page and for the websocket."""
 
 from __future__ import annotations
 
@@ -16,23 +16,30 @@ from django.utils.safestring import SafeString, mark_safe
 from chat import selectors
 from chat.html.answer_html import finished_html, frame, key
 from chat.models import Conversation, Message
+from webapp.rendering.markdown import render
 
 LOG = "#chat-log"
 
 
 def article(turn: selectors.Turn, *, body: str | None = None, note: str = "") -> str:
-    """One message. `body` is the live HTML of an answer that is being written."""
+    """Return one message. `body` is the live HTML of an answer that is being written."""
     message = turn.message
     if message.role == Message.Role.USER:
-        return render_to_string("chat/_question.html", {"message": message, "turn": turn, "key": key(message.id)})
+        context = {"message": message, "turn": turn, "key": key(message.id), "body": question_html(message)}
+        return render_to_string("chat/_question.html", context)
     if body is None:
         body = message.html or finished_html(message.id, message.parts)
     context = {"message": message, "turn": turn, "key": key(message.id), "body": body, "note": note, **trail(message.trail)}
     return render_to_string("chat/_answer.html", context)
 
 
+def question_html(message: Message) -> SafeString:
+    """Return a question as HTML: Markdown, as in the answer."""
+    return mark_safe(render(message.text, anchor=key(message.id)))  # noqa: S308 - rendered by the sanitizer
+
+
 def trail(attempts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the attempt trail shows: who answered, how fast, for how much, and who was tried in vain."""
+    """Return the context of the attempt trail: the backend that answered, its speed and cost, and the attempts that failed."""
     served = next((a for a in reversed(attempts) if a["outcome"] not in {"failed", "skipped"}), None)
     costs = [a["cost"] for a in attempts if a.get("cost") is not None]
     tokens = sum(a.get("completion_tokens") or 0 for a in attempts)
@@ -47,7 +54,7 @@ def trail(attempts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _speed(attempt: dict[str, Any] | None) -> float | None:
-    """Tokens per second after the first, where that can be said."""
+    """Return tokens per second after the first token; None where the attempt does not tell."""
     if not attempt or not attempt.get("completion_tokens") or not attempt.get("duration_ms"):
         return None
     seconds = (attempt["duration_ms"] - (attempt.get("first_token_ms") or 0)) / 1000
@@ -55,12 +62,12 @@ def _speed(attempt: dict[str, Any] | None) -> float | None:
 
 
 def note_frame(message_id: UUID, note: str) -> str:
-    """The line below an answer that says who is being tried."""
+    """Return a frame for the line below an answer that says which backend is being tried."""
     return frame(render_to_string("chat/_note.html", {"note": note, "key": key(message_id)}), f"#n-{key(message_id)}", "outerMorph")
 
 
 def group(turn: selectors.Turn, draw: Callable[[selectors.Turn], str]) -> str:
-    """A turn as `draw` draws it; a comparison's answers stand side by side."""
+    """Return a turn as `draw` draws it; the answers of a comparison stand side by side."""
     if not turn.beside:
         return draw(turn)
     columns = "".join(draw(each) for each in (turn, *(selectors.Turn(message) for message in turn.beside)))
@@ -68,46 +75,46 @@ def group(turn: selectors.Turn, draw: Callable[[selectors.Turn], str]) -> str:
 
 
 def log(page: selectors.Page, conversation: Conversation) -> SafeString:
-    """A stretch of whole messages; before it, where there is more, the sentinel that loads it when it scrolls into view."""
+    """Return a page of whole messages, after the sentinel that loads earlier ones when it scrolls into view."""
     return mark_safe(earlier(page, conversation) + "".join(group(turn, article) for turn in page.turns))  # noqa: S308 - rendered by templates
 
 
 def earlier(page: selectors.Page, conversation: Conversation) -> str:
-    """The sentinel."""
+    """Return the sentinel that loads earlier messages; empty where there are none."""
     return render_to_string("chat/_earlier.html", {"earlier": page.earlier, "conversation": conversation}) if page.earlier else ""
 
 
 def notice(text: str) -> str:
-    """A frame that tells the user why something was not done."""
+    """Return a frame that tells the user why something was not done."""
     return frame(render_to_string("chat/_notice.html", {"text": text}), "#chat-notice", "innerHTML")
 
 
 def sent(text: str) -> str:
-    """A frame that clears the notice, and tells the page that the question is in good hands."""
+    """Return a frame that clears the notice and confirms to the page that the server has the question."""
     return json.dumps({"content": "", "target": "#chat-notice", "swap": "innerHTML", "sent": text}, ensure_ascii=False)
 
 
 def stamp(conversation: Conversation) -> str:
-    """Names the state of a conversation: a page that has it need not be sent it again."""
+    """Return a name for the state of a conversation: a page that has it does not need it again."""
     return f"{conversation.updated_at.timestamp():.6f}" if conversation.updated_at else "new"
 
 
 def frame_of_page(conversation: Conversation, conversations: list[Conversation]) -> list[str]:
-    """Frames that bring the title and the list of conversations up to date."""
+    """Return frames that bring the title and the list of conversations up to date."""
     title = render_to_string("chat/_title.html", {"conversation": conversation, "folders": folders(conversations)})
     listed = render_to_string("chat/_conversations.html", {"groups": grouped(conversations), "current": conversation.id})
     return [frame(title, "#chat-head", "innerMorph"), frame(listed, "#conversation-list", "innerMorph")]
 
 
 def frames_of_new(conversation: Conversation) -> list[str]:
-    """Frames for a conversation that has just come to be: its title, and its place at the head of the list."""
+    """Return frames for a new conversation: its title, and its entry at the head of the list."""
     title = render_to_string("chat/_title.html", {"conversation": conversation})
     item = render_to_string("chat/_conversation.html", {"conversation": conversation, "current": conversation.id})
     return [frame(title, "#chat-head", "innerMorph"), frame(item, "#conversation-new", "afterbegin")]
 
 
 def folders(conversations: list[Conversation]) -> list[str]:
-    """The names of the folders that these are in."""
+    """Return the names of the folders of these conversations, sorted."""
     return sorted({conversation.folder for conversation in conversations} - {""})
 
 
@@ -120,7 +127,7 @@ class Group(NamedTuple):
 
 
 def grouped(conversations: list[Conversation], now: datetime | None = None) -> list[Group]:
-    """Conversations under headings: pinned, folders, then by age."""
+    """Return conversations under headings: pinned, then folders, then by age."""
     now = now or timezone.now()
     groups: dict[tuple[bool, str], list[Conversation]] = {}
     for conversation in conversations:

@@ -1,4 +1,4 @@
-"""A JSON answer as people read it: a form, a table where it holds one, and the text as it came."""
+"""A JSON answer as a form, as a table, and as the text that the model wrote."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ MAX_COLUMNS = 20
 
 
 def value_card(part: dict[str, Any], raw: str) -> str:
-    """The three views, one open at a time. `part` has `id`, `value`, `tries` and, where no answer fitted the schema, `invalid`."""
+    """Return the three views, one open at a time.
+
+    Args:
+        part: has `id`, `value`, `tries` and, where no answer fitted the schema, `invalid`.
+        raw: the text that the model wrote.
+    """
     group = escape(part["id"])
     views = [("Form", form(part["value"])), ("Table", table(part["value"])), ("JSON", _raw(raw))]
     if part.get("invalid"):
-        views = [("What came last", _raw(raw))]
+        views = [("The last answer", _raw(raw))]
     body = "".join(
         f'<details name="{group}"{" open" if not place else ""}><summary>{title}</summary>{html}</details>'
         for place, (title, html) in enumerate(views)
@@ -27,7 +32,7 @@ def value_card(part: dict[str, Any], raw: str) -> str:
 
 
 def _tries(tries: Sequence[str]) -> str:
-    """What was wrong with the answers before."""
+    """Return why each earlier answer did not fit."""
     if not tries:
         return ""
     rows = "".join(f"<li><pre>{escape(why)}</pre></li>" for why in tries)
@@ -36,13 +41,13 @@ def _tries(tries: Sequence[str]) -> str:
 
 
 def _raw(text: str) -> str:
-    with contextlib.suppress(ValueError, RecursionError):  # shown as it came
+    with contextlib.suppress(ValueError, RecursionError):  # shown as it is
         text = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
     return f'<pre tabindex="0">{escape(text)}</pre>'
 
 
 def form(value: Any, depth: int = 0) -> str:
-    """Names beside their values; lists of plain values as bullets."""
+    """Return names beside their values, and lists of plain values as bullets."""
     if depth >= MAX_DEPTH and isinstance(value, dict | list):
         return f"<code>{escape(json.dumps(value, ensure_ascii=False))}</code>"
     if isinstance(value, dict) and value:
@@ -55,7 +60,7 @@ def form(value: Any, depth: int = 0) -> str:
 
 
 def table(value: Any) -> str:
-    """A list of objects with a column for each name; anything else as its paths and values."""
+    """Return a list of objects with a column for each name; anything else as its paths and values."""
     found = _records(value)
     if found is None:
         rows = [{"Field": path, "Value": inner} for path, inner in _leaves(value)]
@@ -65,7 +70,7 @@ def table(value: Any) -> str:
 
 
 def _records(value: Any) -> list[dict[str, Any]] | None:
-    """The value's only list of objects, itself or one level down."""
+    """Return the value's only list of objects, itself or one level down."""
     lists = [value] if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else []
     found = [each for each in lists if isinstance(each, list) and each and all(isinstance(row, dict) for row in each)]
     return found[0] if len(found) == 1 else None
@@ -90,7 +95,7 @@ def _more(count: int) -> str:
 
 
 def plain(value: Any) -> str:
-    """One value as text."""
+    """Return one value as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or value in ({}, []):
@@ -99,6 +104,6 @@ def plain(value: Any) -> str:
 
 
 def label(name: str) -> str:
-    """A property's name as a heading: `unit_price` becomes “Unit price”."""
+    """Return a property's name as a heading: `unit_price` becomes “Unit price”."""
     words = name.replace("_", " ").strip() or name
     return words[:1].upper() + words[1:]

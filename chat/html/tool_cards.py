@@ -1,4 +1,4 @@
-"""Small pieces of an answer drawn without a template, since they change while it streams: reasoning and tool cards."""
+"""Tool calls as cards. They change while an answer streams, so they are drawn without a template."""
 
 from __future__ import annotations
 
@@ -21,15 +21,10 @@ _STATES = {
 }
 
 
-def reasoning_head(part: Part) -> str:
-    """The start of a folded reasoning, up to its text."""
+def reasoning_title(part: Part) -> str:
+    """Return the summary of a folded reasoning: how long it took, once that is known."""
     ms = part.fields.get("ms")
-    title = f"Thought for {_duration(ms)}" if ms is not None else "Thought" if part.whole else "Thinking…"
-    return f'<details class="reasoning"><summary>{title}</summary><div class="reasoning-text">'
-
-
-def reasoning_tail() -> str:
-    return "</div></details>"
+    return f"Thought for {_duration(ms)}" if ms is not None else "Thought" if part.whole else "Thinking…"
 
 
 def _duration(ms: float) -> str:
@@ -37,7 +32,7 @@ def _duration(ms: float) -> str:
 
 
 def tool_card(call: dict[str, Any]) -> str:
-    """A tool call: its name, state and time, and on opening its arguments, result and error."""
+    """Return a tool call: its name, state and time, and on opening its arguments, result and error."""
     state, word = _STATES[call["state"]]
     took = f' <span class="muted small">{milliseconds(call["ms"])}</span>' if call.get("ms") is not None else ""
     head = f'<code>{escape(call["name"])}</code> <span class="badge" data-state="{state}">{word}</span>{took}'
@@ -70,16 +65,16 @@ def _shown(title: str, text: str) -> str:
 
 
 def _glance(arguments: Any) -> str:
-    """What tells one call from another: the values of its arguments, on one line."""
+    """Return the values of a call's arguments on one line: they tell one call from another."""
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    with contextlib.suppress(ValueError, RecursionError):  # broken JSON is shown as it came
+    with contextlib.suppress(ValueError, RecursionError):  # broken JSON is shown as it is
         found = json.loads(text)
         text = ", ".join(map(str, found.values())) if isinstance(found, dict) else text
     return sanitize.text(" ".join(text[:400].split())[:100])
 
 
 def _pretty(text: Any) -> str:
-    """JSON with line breaks; anything else as it is."""
+    """Return JSON with line breaks; anything else as it is."""
     if not isinstance(text, str):
         return json.dumps(text, ensure_ascii=False, indent=2)
     try:

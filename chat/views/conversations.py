@@ -16,6 +16,7 @@ from chat import search, selectors, services
 from chat.forms import SettingsForm
 from chat.generation.context_meter import measure
 from chat.generation.context_window import OVERFLOW, SUMMARIZE
+from chat.html import fragments
 from chat.html.answer_html import finished_html
 from chat.models import Conversation, Message
 from chat.streaming import hub
@@ -130,5 +131,7 @@ def shared(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _drawn(message: Message) -> SafeString:
-    """An answer as HTML; an imported one is drawn when it is looked at."""
+    """Return a message as HTML; an imported answer is rendered when it is looked at."""
+    if message.role == Message.Role.USER:
+        return fragments.question_html(message)
     return mark_safe(message.html or finished_html(message.id, message.parts))  # noqa: S308 - from webapp.rendering

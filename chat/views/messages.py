@@ -58,10 +58,13 @@ def markdown(request: HttpRequest, message_id: UUID) -> HttpResponse:
 @owned
 def curl(request: HttpRequest, message_id: UUID, number: int) -> HttpResponse:
     """The command that sends the very request that an attempt sent."""
-    sent = selectors.message(message_id, who(request)).requests.filter(number=number).first()
+    message = selectors.message(message_id, who(request))
+    sent = message.requests.filter(number=number).first()
     if sent is None:
         raise Http404("This request was not kept.")
-    return HttpResponse(to_curl(sent.body, sent.base_url), content_type=PLAIN)
+    path = message.trail[number].get("path", "chat/completions")
+    headers = {"x-api-key": "", "anthropic-version": "2023-06-01"} if path == "messages" else {}
+    return HttpResponse(to_curl(sent.body, sent.base_url, path, headers=headers), content_type=PLAIN)
 
 
 @require_GET

@@ -1,4 +1,4 @@
-"""Markdown made to be slow costs no more than its length is worth, and nothing of it is lost."""
+"""The cost of Markdown is bounded even for hostile texts, and no text is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import unescape
 
 import pytest
 
-from webapp.rendering.blocks import GrowingMarkdown
+from webapp.rendering.growing import GrowingMarkdown
 from webapp.rendering.highlight import Budget, highlight
 from webapp.rendering.markdown import render
 
@@ -37,6 +37,10 @@ HOSTILE = {
     "rising runs of backticks": "".join("`" * length + " " for length in range(1, 480)),
     "closing brackets after an address": "www.a.b" + repeated(")"),
     "openers in many paragraphs": repeated("![" * 480 + "\n\n"),
+    "subscripts without an end": repeated("<sub>"),
+    "formulas": "".join(f"$x_{{{number}}}$ " for number in range(12_000)),
+    "openers of display formulas": repeated("$$\n"),
+    "brackets of display formulas": repeated("a \\[\n- "),
     "deep quotes": repeated("> " * 100 + "a\n"),
     "deep lists": "".join("  " * depth + "- a\n" for depth in range(340)),
     "wide table": table(20_000, 1, 20_000),

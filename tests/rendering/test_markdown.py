@@ -1,4 +1,4 @@
-"""What models write, made safe."""
+"""Hostile and ordinary Markdown, rendered whole."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from webapp.rendering.blocks import GrowingMarkdown, needs_whole
-from webapp.rendering.markdown import MAX_CHARS, MAX_MATH_CHARS, render
+from webapp.rendering.formulas import MAX_MATH_CHARS
+from webapp.rendering.growing import GrowingMarkdown
+from webapp.rendering.markdown import MAX_CHARS, render
 
 ATTACKS = [
     "<img src=x onerror=alert(1)>",
@@ -132,13 +133,7 @@ def test_an_enormous_text_is_plain() -> None:
 
 def test_template_and_format_strings_are_literal() -> None:
     """FAULTS 17."""
-    assert render("{{7*7}} {0.real} {% now %} %(x)s ${x}") == "<p>{{7*7}} {0.real} {% now %} %(x)s ${x}</p>\n"
-
-
-def test_what_needs_the_whole_text_is_known() -> None:
-    assert needs_whole("a[^1]\n\n[^1]: b")
-    assert needs_whole("[a]\n\n[a]: https://x.example")
-    assert not needs_whole("plain [link](https://x.example) text")
+    assert render("{{7*7}} {0.real} {% now %} %(x)s ${x}") == '<p dir="auto">{{7*7}} {0.real} {% now %} %(x)s ${x}</p>\n'
 
 
 def test_a_formula_is_looked_for_no_further_than_one_may_be_long() -> None:

@@ -295,7 +295,7 @@ class UsageDay(models.Model):
 
 
 def default_scopes() -> list[str]:
-    return ["chat", "embeddings", "models", "files", "batches"]
+    return ["chat", "embeddings", "models", "files", "batches", "search"]
 
 
 def token_digest(plaintext: str) -> str:

@@ -9,5 +9,7 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         from webapp.gateway import usage
+        from webapp.gateway.mcp import asgi as mcp
 
         background.register("gateway", usage.service)
+        background.register("mcp", mcp.service)

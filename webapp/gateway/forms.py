@@ -11,11 +11,12 @@ from django.utils import timezone
 from webapp.backends.models import default_scopes
 
 SCOPES = {
-    "chat": "Chat and text completions",
-    "embeddings": "Embeddings",
+    "chat": "Chat, completions, messages, moderation, audio and images",
+    "embeddings": "Embeddings and reranking",
     "models": "List models",
     "files": "Files",
     "batches": "Batches",
+    "search": "Search documents (at /mcp)",
 }
 LIFETIMES = {"": "Never", "7": "In 7 days", "30": "In 30 days", "90": "In 90 days", "365": "In a year"}
 

@@ -44,7 +44,7 @@ async def uploaded(call: Call) -> AsyncGenerator[Form]:
     """The form in the body of `call`; what is left of it on disk goes at the end."""
     if not call.header("content-type").lower().startswith("multipart/form-data"):
         raise ApiError(400, "Send the file as multipart/form-data, with the fields 'file' and 'purpose'.", code="invalid_content_type")
-    folder = await asyncio.to_thread(_folder)
+    folder = await asyncio.to_thread(incoming_folder)
     try:
         body = Path(folder.name) / "body"
         await _store(call, body)
@@ -53,8 +53,8 @@ async def uploaded(call: Call) -> AsyncGenerator[Form]:
         await asyncio.to_thread(folder.cleanup)
 
 
-def _folder() -> TemporaryDirectory[str]:
-    """Beside the stored files, so that keeping one is a rename and not a copy."""
+def incoming_folder() -> TemporaryDirectory[str]:
+    """Make a temporary folder next to the stored files, so that keeping a file is a rename and not a copy."""
     parent = Path(settings.MEDIA_ROOT) / INCOMING
     parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return TemporaryDirectory(dir=parent)

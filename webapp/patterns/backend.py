@@ -66,3 +66,12 @@ class Server(Backend, Protocol):
     ) -> AsyncGenerator[StreamChunk, None]: ...
 
     async def send(self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None) -> Response: ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A server that counts the tokens of a Messages request."""
+
+    async def count_tokens(self, request: Request) -> int:
+        """Return the prompt tokens. Raise `BackendError`."""
+        ...

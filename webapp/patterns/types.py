@@ -28,12 +28,33 @@ Protocol = Literal["", "messages", "responses"]
 class Native:
     """A request as the caller wrote it in another protocol than chat completions. A server that speaks the protocol gets this body.
 
-    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked.
+    `untranslatable` says why no chat completion can stand for it: then only servers that speak the protocol are asked. `headers` go
+    with the body to such servers, names in lower case.
     """
 
     protocol: Protocol
     body: Mapping[str, Any]
     untranslatable: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A file of a form. `name` is the form field; `filename` and `content_type` are the caller's words."""
+
+    name: str
+    filename: str
+    content_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A multipart form: texts in their order, names may repeat, and files. `digest` is the same for the same contents."""
+
+    fields: tuple[tuple[str, str], ...]
+    files: tuple[FormFile, ...]
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +63,13 @@ class Request:
 
     `path` is the endpoint below `/v1`. `body` is the JSON body as the caller wrote it; the step that sends it sets `model` and `stream`.
     A caller of another protocol wrote `native`; `body` is then its translation to chat completions. A change of the body other than of
-    the model drops `native`, so that the change reaches every server.
+    the model drops `native`, so that the change reaches every server. A request with files has a `form`; its texts are in `body`, too.
     """
 
     body: Mapping[str, Any]
     path: str = "chat/completions"
     native: Native | None = None
+    form: Form | None = None
 
     @classmethod
     def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
@@ -78,7 +100,7 @@ class Request:
         for name, value in options.items():
             if value is None:
                 del body[name]
-        return Request(body, self.path, self.native if options.keys() <= {"model"} else None)
+        return Request(body, self.path, self.native if options.keys() <= {"model"} else None, self.form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,22 +182,30 @@ class StreamChunk:
 
     `switch` marks the point where a chain went on with another step in mid-stream (its packet holds nothing else): "restart" means that all
     before it is void and the answer begins anew, "continue" that the rest comes from another step. `protocol` is that of `raw`.
+    `content_type` is set where `raw` is neither JSON nor events: audio, plain text.
     """
 
     raw: bytes
     deltas: tuple[Delta, ...]
     switch: Literal["", "restart", "continue"] = ""
     protocol: Protocol = ""
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`."""
+    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`.
+
+    `usage` is what a server of another protocol counted; chat completions have it in their body. `content_type` is set where `raw` is
+    not JSON; `body` is then empty.
+    """
 
     raw: bytes
     body: Json
     headers: Mapping[str, str] = field(default_factory=dict)
     protocol: Protocol = ""
+    usage: Usage | None = None
+    content_type: str = ""
 
     @property
     def message(self) -> Message:
@@ -230,6 +260,8 @@ class Attempt:
     """In the currency of the backend's prices; None where it has none."""
     request: Json | None = None
     """The very body that was sent, for "copy as curl"."""
+    path: str = "chat/completions"
+    """Where it was sent, below the base URL."""
     base_url: str = ""
 
 

@@ -1,4 +1,4 @@
-"""What stands before every websocket: the Origin with scheme and port, the signed-in user, the shared database threads.
+"""Guard every websocket: check its Origin, find the signed-in user, share the database threads.
 
 A consumer that closes before it accepts, with a code 4400 to 4599, refuses the handshake with that HTTP status (4404: 404).
 """
@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from channels.auth import AuthMiddlewareStack
-from django.conf import settings
-from django.http.request import split_domain_port, validate_host
 
 from webapp.core import threads
 from webapp.server.asgi import Application, Receive, Scope, Send
+from webapp.server.origins import is_own_origin
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """A frame from a client: a question of a million characters fits. A longer one closes the socket with 1009."""
@@ -28,7 +27,7 @@ def guarded(app: Application) -> Application:
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         send = _refusing(send)
-        if not _allowed(scope):
+        if not is_own_origin(scope):
             await receive()
             await send({"type": "websocket.close", "code": FOREIGN_ORIGIN})
             return
@@ -60,25 +59,3 @@ def _refusing(send: Send) -> Send:
         await send({"type": "websocket.http.response.body", "body": b""})
 
     return wrapped
-
-
-def _allowed(scope: Scope) -> bool:
-    """Whether Origin is this very site (scheme, host and port) or a trusted one; an absent one is not.
-
-    A name that is not ours is no site of ours, though Host and Origin agree: so they do when a foreign name is led here by DNS.
-    """
-    headers = dict(scope["headers"])
-    origin = headers.get(b"origin", b"").decode("latin-1").lower()
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    ours = {f"{_scheme(scope, headers)}://{host}"} if validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS) else set()
-    return bool(origin) and origin in ours | {trusted.lower() for trusted in settings.TRUSTED_ORIGINS}
-
-
-def _scheme(scope: Scope, headers: dict[bytes, bytes]) -> str:
-    header = settings.SECURE_PROXY_SSL_HEADER
-    if header:
-        name, secure = header
-        key = name.removeprefix("HTTP_").replace("_", "-").lower().encode()
-        if headers.get(key, b"").decode("latin-1").split(",")[0].strip() == secure:
-            return "https"
-    return "https" if scope.get("scheme") == "wss" else "http"

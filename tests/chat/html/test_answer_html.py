@@ -1,4 +1,4 @@
-"""What a reader is sent of a growing answer."""
+"""A growing answer as HTML, and the frames that a reader gets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import re
 import uuid
 
-from chat.html.answer_html import RUN, AnswerView, Cursor, key
+import pytest
+
+from chat.html.answer_html import RUN, AnswerView, Cursor, finished_html, key
 from chat.streaming.answer import Answer
 
 PIECE = re.compile(r'<div class="(run|block)" id="([\w-]+)"')
@@ -54,3 +56,51 @@ def runs(html: str, target: str) -> dict[str, list[str]]:
         else:
             found.setdefault(run, []).append(id_)
     return found
+
+
+def test_reasoning_is_markdown_and_folded() -> None:
+    html = finished_html(uuid.uuid4(), [{"kind": "reasoning", "text": "**Considering**\n\n- one\n- <b>two</b>", "ms": 3000}])
+    assert re.search(r'<details class="reasoning"><summary id="h-\w+-0">Thought for 3 s</summary>', html)
+    assert "<strong>Considering</strong>" in html
+    assert "<li>one</li>" in html
+    assert "&lt;b&gt;two" in html
+
+
+def test_the_title_of_reasoning_changes_when_it_ends() -> None:
+    answer = Answer()
+    view, cursor = AnswerView(uuid.uuid4(), answer), Cursor(0)
+    for event in (
+        {"k": "reasoning", "d": "Let me *see*.", "at": 1.0},
+        {"k": "text", "d": "The answer", "at": 3.0},
+    ):
+        answer.apply(event)
+        view.on(event)
+        view.update()
+        frames = [json.loads(text) for text in view.frames(cursor)]
+    assert [frame["swap"] for frame in frames] == ["outerMorph", "beforeend"]
+    assert "Thought for 2 s" in frames[0]["content"]
+    assert "The answer" in frames[1]["content"]
+
+
+def test_a_definition_after_its_use_begins_a_new_epoch() -> None:
+    answer = Answer()
+    view = AnswerView(uuid.uuid4(), answer)
+    epoch = view.epoch
+    for text in ("See [docs].\n\n", "More.\n\n[docs]: https://example.com\n\n", "The end"):
+        event = {"k": "text", "d": text, "at": 0.0}
+        answer.apply(event)
+        view.on(event)
+        view.parts[0].markdown.due = 0.0  # type: ignore[attr-defined] # a slow machine has the block rest
+        view.update()
+    assert view.epoch != epoch
+    assert 'href="https://example.com"' in view.html()
+
+
+@pytest.mark.parametrize("text", ["<think>\nLet me see.\n</think>\n\nThe answer is 42.", "Let me see.\n</think>\nThe answer is 42."])
+def test_think_tags_in_a_stored_answer_are_folded_reasoning(text: str) -> None:
+    html = finished_html(uuid.uuid4(), [{"kind": "text", "text": text}])
+    reasoning, _, answer = html.partition("</details>")
+    assert "Let me see." in reasoning
+    assert 'class="reasoning"' in reasoning
+    assert "The answer is 42." in answer
+    assert "think&gt;" not in html

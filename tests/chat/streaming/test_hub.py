@@ -31,7 +31,7 @@ async def test_a_client_that_knows_the_contract_holds_a_conversation(people: Use
         await socket.say(text="Hi there")
         page = await socket.until_ended()
         assert page.last_status == "done"
-        assert "<p>Hello <strong>you</strong></p>" in page.frames[-1]["content"]
+        assert '<p dir="auto">Hello <strong>you</strong></p>' in page.frames[-1]["content"]
         await socket.close()
     answer = await Message.objects.aget(role="assistant")
     assert (answer.text, answer.status) == ("Hello **you**", "done")

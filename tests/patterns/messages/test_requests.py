@@ -73,9 +73,17 @@ def test_an_empty_system_prompt_is_no_message() -> None:
     assert chat(system=None)["messages"] == HELLO
 
 
-def test_a_system_message_in_the_conversation_stays_where_it_is() -> None:
-    messages = [*HELLO, {"role": "system", "content": "Now in French."}]
-    assert chat(messages)["messages"] == messages
+def test_a_system_message_in_the_conversation_is_told_by_the_user() -> None:
+    messages = [*HELLO, {"role": "system", "content": "Now in French."}, {"role": "assistant", "content": "Bonjour"}]
+    assert chat(messages)["messages"] == [
+        {"role": "user", "content": "Hello\n\n<system-reminder>\nNow in French.\n</system-reminder>"},
+        {"role": "assistant", "content": "Bonjour"},
+    ]
+
+
+def test_a_system_message_that_begins_the_conversation_joins_the_system_prompt() -> None:
+    messages = [{"role": "system", "content": [text("In French.")]}, *HELLO]
+    assert chat(messages, system="Be brief.")["messages"] == [{"role": "system", "content": "Be brief.\n\nIn French."}, *HELLO]
 
 
 def test_text_blocks_become_one_string() -> None:

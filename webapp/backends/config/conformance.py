@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import httpx2
@@ -19,6 +19,10 @@ import httpx2
 from webapp.backends.config.snapshot import BackendRow
 from webapp.patterns.curl.commands import to_curl
 from webapp.patterns.errors import PatternError
+from webapp.patterns.messages.completions import ChunkWriter, to_completion
+from webapp.patterns.messages.decoder import EventDecoder
+from webapp.patterns.messages.from_chat import from_chat
+from webapp.patterns.openai.backend import carries_key, secret_values
 from webapp.patterns.openai.model_list import read_models
 from webapp.patterns.redaction import Redactor
 from webapp.patterns.types import Json
@@ -108,14 +112,17 @@ class Prober:
     model: str
     client: httpx2.AsyncClient
     facts: dict[str, Any] = field(default_factory=dict)
+    messages_only: bool = field(init=False)
+    """Whether the server speaks Anthropic's Messages and no chat completions."""
 
     def __post_init__(self) -> None:
-        self.redactor = Redactor([self.row.key, *self.row.headers.values()])
+        self.messages_only = self.row.capabilities.get("chat_completions") is False
+        self.redactor = Redactor([self.row.key, *secret_values(self.row.headers)])
 
     async def ask(self, path: str, body: Json | None = None) -> Reply:
         """GET, or POST where there is a body; what comes back holds no secrets. Raises `httpx2.HTTPError`."""
         headers = dict(self.row.headers)
-        if self.row.key and "authorization" not in {name.lower() for name in headers}:
+        if self.row.key and not carries_key(headers):
             headers["Authorization"] = f"Bearer {self.row.key}"
         begun = time.monotonic()
         url = f"{self.row.base_url}/{path}"
@@ -165,15 +172,28 @@ class Probe:
     needs_chat: bool = True
 
     async def run(self, prober: Prober) -> Finding:
-        body = self.body(prober)
+        """Ask the question and return what was found."""
+        path, body = self.path, self.body(prober)
+        translated = prober.messages_only and path == "chat/completions" and body is not None
+        if translated and body is not None:
+            path, body = "messages", {**from_chat(body), "stream": bool(body.get("stream"))}
         try:
-            reply = await prober.ask(self.path, body)
+            reply = await prober.ask(path, body)
         except httpx2.HTTPError as error:
             outcome: Outcome = "unclear" if prober.facts.get("reached") else "no"
-            return prober.finding(self, outcome, f"{type(error).__name__}: {error}", self.path, body, None)
+            return prober.finding(self, outcome, f"{type(error).__name__}: {error}", path, body, None)
         prober.facts["reached"] = True
-        outcome, detail = self.judge(prober, reply) if reply.ok else _refused(reply)
-        return prober.finding(self, outcome, detail, self.path, body, reply)
+        outcome, detail = self.judge(prober, _as_chat(reply) if translated else reply) if reply.ok else _refused(reply)
+        return prober.finding(self, outcome, detail, path, body, reply)
+
+
+def _as_chat(reply: Reply) -> Reply:
+    """Return an Anthropic server's answer as a chat completion, or as the chunks of one."""
+    if reply.text.startswith(("event:", "data:")):
+        decoded = EventDecoder(ChunkWriter("", include_usage=True)).feed(reply.text.encode())
+        return replace(reply, text=decoded.raw.decode() if decoded else "")
+    body = reply.body
+    return replace(reply, text=json.dumps(to_completion(body if isinstance(body, dict) else {})))
 
 
 def _refused(reply: Reply) -> Verdict:
@@ -264,6 +284,16 @@ def _embeddings(_prober: Prober, reply: Reply) -> Verdict:
     return ("yes", f"{len(vector)} dimensions") if isinstance(vector, list) and vector else ("no", "The answer holds no vector.")
 
 
+def _message(_prober: Prober, reply: Reply) -> Verdict:
+    content = reply.body.get("content") if isinstance(reply.body, dict) else None
+    return ("yes", f"{len(content)} blocks") if isinstance(content, list) else ("no", "The answer holds no message.")
+
+
+def _count(_prober: Prober, reply: Reply) -> Verdict:
+    tokens = reply.body.get("input_tokens") if isinstance(reply.body, dict) else None
+    return ("yes", f"{tokens} tokens") if isinstance(tokens, int) else ("no", "The answer holds no count.")
+
+
 def _listed(_prober: Prober, reply: Reply) -> Verdict:
     data = reply.body.get("data") if isinstance(reply.body, dict) else None
     return ("yes", f"{len(data)} listed") if isinstance(data, list) else ("no", "No list came back.")
@@ -282,6 +312,8 @@ NOTHING: Callable[[Prober], Json | None] = lambda _prober: None  # noqa: E731 - 
 
 PROBES: tuple[Probe, ...] = (
     Probe("models", "Reach and list models", "models", NOTHING, _models, needs_chat=False),
+    Probe("messages", "Anthropic's Messages", "messages", lambda p: p.chat(SAY_OK, **SHORT), _message, needs_chat=False),
+    Probe("count_tokens", "Count tokens", "messages/count_tokens", lambda p: p.chat(SAY_OK), _count, needs_chat=False),
     Probe("chat", "Chat", "chat/completions", lambda p: p.chat(SAY_OK, **SHORT), _chat, needs_chat=False),
     Probe("stream", "Stream", "chat/completions", lambda p: p.chat(SAY_OK, stream=True, **SHORT), _stream),
     Probe(
@@ -318,7 +350,20 @@ PROBES: tuple[Probe, ...] = (
     Probe("batches", "Batches", "batches", NOTHING, _listed, needs_chat=False),
 )
 OF_THE_MODEL = frozenset({"chat", "tools", "json_schema"})
-OF_THE_SERVER = frozenset({"stream_usage", "parallel_tool_calls", "developer_role", "content_parts", "files", "batches"})
+OF_THE_SERVER = frozenset(
+    {
+        "stream_usage",
+        "parallel_tool_calls",
+        "developer_role",
+        "content_parts",
+        "files",
+        "batches",
+        "messages",
+        "count_tokens",
+        "chat_completions",
+    }
+)
+NO_SUCH_PATH = frozenset({404, 405, 501})
 
 
 async def probe(row: BackendRow, model: str, on_finding: Callable[[Finding], Awaitable[None]]) -> list[Finding]:
@@ -334,8 +379,13 @@ async def probe(row: BackendRow, model: str, on_finding: Callable[[Finding], Awa
         for one in PROBES:
             if one.needs_chat and not prober.facts.get("chat"):
                 await keep(Finding(one.name, one.title, "unclear", "Not asked: chat does not work."))
-            else:
-                await keep(await one.run(prober))
+                continue
+            finding = await one.run(prober)
+            if one.name == "chat" and finding.status in NO_SUCH_PATH and any(f.name == "messages" and f.outcome == "yes" for f in found):
+                await keep(replace(finding, name="chat_completions", title="Chat completions"))
+                prober.messages_only = True
+                finding = await one.run(prober)
+            await keep(finding)
     await keep(_window(prober))
     return found
 

@@ -16,6 +16,7 @@ from webapp.backends.config import limits
 from webapp.backends.config.addresses import with_key
 from webapp.backends.config.crypto import KeyLost
 from webapp.backends.config.limits import Limits
+from webapp.backends.config.presets import PRESETS
 from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Learned, Route, RouteStep
 from webapp.core import env
 from webapp.patterns.errors import ModelForbidden, ModelNotFound
@@ -216,6 +217,7 @@ def unusable(row: Backend) -> str:
 
 def _backend(row: Backend, facts: Sequence[Fact] = ()) -> BackendRow:
     key, _lost = _key(row)
+    preset = PRESETS.get(row.preset, PRESETS["custom"])
     models = {offer.name: _model(offer) for offer in row.offered.all()}
     return BackendRow(
         id=row.pk,
@@ -223,12 +225,12 @@ def _backend(row: Backend, facts: Sequence[Fact] = ()) -> BackendRow:
         preset=row.preset,
         base_url=row.base_url,
         key=key,
-        headers=with_key(row.headers, key),
+        headers=with_key({**preset.headers, **row.headers}, key),
         timeouts=(row.connect_timeout, row.first_token_timeout, row.idle_timeout),
         max_concurrency=row.max_concurrency,
         prices=_prices(row),
         model_prices=tuple((model.name, model.prices) for model in models.values() if model.prices),
-        capabilities=row.capabilities,
+        capabilities={**preset.capabilities, **row.capabilities},
         unusable=unusable(row),
         models=models,
         repairs=_repairs(row.name, facts),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
@@ -12,17 +13,22 @@ from webapp.gateway.auth import Principal
 from webapp.gateway.bodies import parse
 from webapp.gateway.endpoints.completions import EVENT_STREAM, chain_for, served_by
 from webapp.gateway.http import Call
-from webapp.patterns.backend import Backend
-from webapp.patterns.errors import InputError
+from webapp.patterns.backend import Backend, CountsTokens
+from webapp.patterns.errors import BackendError, InputError
 from webapp.patterns.messages import EventEncoder, check_count, check_request, to_chat, to_message, wants_thinking
 from webapp.patterns.types import NO_USAGE, AttemptLog, Json, Native, Request, Response, Usage
+
+if TYPE_CHECKING:
+    from webapp.patterns.fallback.chain import Chain
+
+logger = logging.getLogger("patchbay.gateway")
 
 
 async def create_message(call: Call, principal: Principal) -> None:
     """POST messages."""
     body = await _read(call)
     check_request(body)
-    request = translated(body)
+    request = translated(body, beta=call.header("anthropic-beta"))
     async with chain_for(call, principal, body) as (chain, trail):
         if body.get("stream"):
             await _stream(call, chain, request, trail)
@@ -32,28 +38,55 @@ async def create_message(call: Call, principal: Principal) -> None:
 
 
 async def count_tokens(call: Call, principal: Principal) -> None:
-    """POST messages/count_tokens: an estimate, by the tokenizer of the route's first model where it is known."""
-    from webapp.patterns.tokens.counting import acount_messages
-
+    """POST messages/count_tokens: by the route's first server where it counts, else an estimate by its model's tokenizer."""
     body = await _read(call)
     check_count(body)
     chain = await registry.resolve(body["model"], user=principal.user)
+    request = translated(body, beta=call.header("anthropic-beta")).with_options(model=chain.primary_model)
+    async with call.abandoned_when_gone():
+        counted = await _counted_by_server(chain, request)
+    if counted is None:
+        counted = await _estimated(body, chain.primary_model)
+    await call.respond_json({"input_tokens": counted})
+
+
+async def _counted_by_server(chain: Chain, request: Request) -> int | None:
+    """Return the count of the chain's first server; None where it cannot count or does not answer."""
+    step = chain.steps[0]
+    server = step.backend
+    if step.unusable or not server.capabilities.get("count_tokens") or not isinstance(server, CountsTokens):
+        return None
+    try:
+        return await server.count_tokens(request)
+    except BackendError as error:
+        logger.info("%s did not count the tokens of a prompt: %s", server.name, error.message)
+        return None
+
+
+async def _estimated(body: Json, model: str) -> int:
+    from webapp.patterns.tokens.counting import acount_messages
+
     chat = to_chat(body)
-    count = await acount_messages(chat["messages"], chain.primary_model, chat.get("tools") or ())
-    await call.respond_json({"input_tokens": count.tokens})
+    return (await acount_messages(chat["messages"], model, chat.get("tools") or ())).tokens
 
 
 async def _read(call: Call) -> Any:
     return parse(await call.body(settings.MAX_BODY_BYTES))
 
 
-def translated(body: Json) -> Request:
-    """Return the request for a chain: the caller's words, with the chat completion that says the same where there is one."""
+def translated(body: Json, *, beta: str = "") -> Request:
+    """Return the request for a chain: the caller's words, with the chat completion that says the same where there is one.
+
+    Args:
+        body: a valid Messages request.
+        beta: the header `anthropic-beta`, for servers that speak the protocol themselves.
+    """
     try:
         chat, why = to_chat(body), ""
     except InputError as error:
         chat, why = {"model": body["model"], "messages": []}, error.message
-    return Request(chat, native=Native("messages", body, untranslatable=why))
+    headers = {"anthropic-beta": beta} if beta.isascii() and beta.isprintable() and beta else {}
+    return Request(chat, native=Native("messages", body, why, headers))
 
 
 async def _respond(call: Call, answer: Response, body: Json, trail: AttemptLog) -> None:

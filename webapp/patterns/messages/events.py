@@ -27,6 +27,29 @@ def event(name: str, **fields: Any) -> bytes:
 PING: Final = event("ping")
 
 
+def message_events(message: Json) -> bytes:
+    """Return a whole message as the events of a stream."""
+    blocks = [_block_events(index, block) for index, block in enumerate(message["content"])]
+    start = event("message_start", message={**message, "content": [], "stop_reason": None, "stop_sequence": None})
+    ended = {"stop_reason": message.get("stop_reason") or "end_turn", "stop_sequence": message.get("stop_sequence")}
+    delta = event("message_delta", delta=ended, usage=message.get("usage") or usage_fields(NO_USAGE))
+    return b"".join([start, *blocks, delta, event("message_stop")])
+
+
+def _block_events(index: int, block: Json) -> bytes:
+    """Return a whole block as events: a call's input comes as a delta, any other block whole with its start."""
+    if block.get("type") != "tool_use":
+        return event("content_block_start", index=index, content_block=block) + event("content_block_stop", index=index)
+    delta = {"type": "input_json_delta", "partial_json": _encode(block.get("input") or {})}
+    return b"".join(
+        [
+            event("content_block_start", index=index, content_block={**block, "input": {}}),
+            event("content_block_delta", index=index, delta=delta),
+            event("content_block_stop", index=index),
+        ]
+    )
+
+
 class EventEncoder:
     """The events of one message, in Anthropic's order: `message_start`, blocks one after the other, `message_delta`, `message_stop`.
 

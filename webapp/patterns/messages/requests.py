@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
@@ -36,7 +36,8 @@ def to_chat(body: Mapping[str, Any]) -> Json:
     if body.get("mcp_servers"):
         raise InputError("The servers in 'mcp_servers' cannot be called from here: let the client call its tools.", param="mcp_servers")
     chat: Json = {name: body[name] for name in _SAME if body.get(name) is not None}
-    chat["messages"] = [*_system(body.get("system")), *(sent for role, blocks in _turns(body) for sent in _messages(role, blocks))]
+    system, messages = _leading_system(body)
+    chat["messages"] = [*_system(system), *(sent for role, blocks in _turns(messages) for sent in _messages(role, blocks))]
     if body.get("max_tokens") is not None:
         chat["max_tokens"] = max(1, int(body["max_tokens"]))
     if body.get("stop_sequences"):
@@ -79,27 +80,42 @@ def _output_schema(body: Mapping[str, Any]) -> Json | None:
     return schema if isinstance(schema, dict) else None
 
 
-def _system(system: Any) -> list[Message]:
-    texts = [str(block.get("text") or "") for block in as_blocks(system)]
+def _system(blocks: Iterable[Mapping[str, Any]]) -> list[Message]:
+    texts = [str(block.get("text") or "") for block in blocks]
     texts = [text for text in texts if text and not text.startswith(BILLING_HEADER)]
     return [{"role": "system", "content": "\n\n".join(texts)}] if texts else []
 
 
-def _turns(body: Mapping[str, Any]) -> Iterator[tuple[str, list[Json]]]:
-    """Yield each turn with all its blocks: consecutive messages of one role are one turn, as Anthropic's servers read them."""
-    for role, messages in groupby(body["messages"], key=lambda message: str(message["role"])):
-        yield role, [block for message in messages for block in as_blocks(message["content"])]
+def _leading_system(body: Mapping[str, Any]) -> tuple[list[Json], list[Json]]:
+    """Return the blocks of the system prompt, with those of system messages that begin the conversation, and the other messages."""
+    messages = list(body["messages"])
+    blocks = as_blocks(body.get("system"))
+    while messages and messages[0]["role"] == "system":
+        blocks += as_blocks(messages.pop(0)["content"])
+    return blocks, messages
+
+
+def _turns(messages: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, list[Json]]]:
+    """Yield each turn with all its blocks: consecutive messages of one role are one turn, as Anthropic's servers read them.
+
+    A system message in the conversation is told by the user, in the tags that Claude Code uses for its own: the chat templates of many
+    models take a system message at the beginning only.
+    """
+    for role, group in groupby(messages, key=lambda message: "assistant" if message["role"] == "assistant" else "user"):
+        yield role, [block for message in group for block in _blocks(message)]
+
+
+def _blocks(message: Mapping[str, Any]) -> list[Json]:
+    blocks = as_blocks(message["content"])
+    if message["role"] != "system":
+        return blocks
+    text = "\n\n".join(str(block.get("text") or "") for block in blocks)
+    return [{"type": "text", "text": f"<system-reminder>\n{text}\n</system-reminder>"}]
 
 
 def _messages(role: str, blocks: list[Json]) -> list[Message]:
     """Return the chat messages that a turn stands for."""
-    match role:
-        case "assistant":
-            return [_assistant(blocks)]
-        case "system":
-            return _system(blocks)
-        case _:
-            return _user(blocks)
+    return [_assistant(blocks)] if role == "assistant" else _user(blocks)
 
 
 def _assistant(blocks: list[Json]) -> Message:

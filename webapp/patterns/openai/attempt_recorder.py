@@ -52,6 +52,8 @@ class Recorder:
 
     def saw(self, packet: StreamChunk) -> None:
         """Note what a packet tells: the first token's time, the usage."""
+        if packet.content_type and not self.spoke:
+            self.first_token()
         for delta in packet.deltas:
             if delta.usage:
                 self.attempt.usage = delta.usage
@@ -61,7 +63,7 @@ class Recorder:
 
     def whole(self, answer: Response) -> None:
         """Note an answer that came at once: when its first token was made, nobody knows."""
-        self.attempt.usage = read_usage(answer.body) or usage_estimate.whole(self.attempt.request or {}, answer)
+        self.attempt.usage = answer.usage or read_usage(answer.body) or usage_estimate.whole(self.attempt.request or {}, answer)
         self.spoke = True
 
     def first_token(self) -> None:

@@ -24,21 +24,39 @@ from webapp.patterns.http.addresses import check_base_url
 from webapp.patterns.http.hot_path import HotPathClient, Httpx2Poster, Poster, Send
 from webapp.patterns.http.response import HttpResponse, Httpx2Reply, rest
 from webapp.patterns.http.transport import PoolTransport, make_transport
+from webapp.patterns.messages.exchange import CountExchange
 from webapp.patterns.openai import error_mapping, normalize, repairs
 from webapp.patterns.openai.attempt_recorder import Prices, PricesByModel, Recorder
+from webapp.patterns.openai.exchange import Exchange, choose_exchange
 from webapp.patterns.openai.model_list import read_models
-from webapp.patterns.openai.response_reader import PacketReader, chunks, read_answer, read_object, unreachable
+from webapp.patterns.openai.response_reader import PacketReader, chunks, read_answer, read_object, read_opaque, unreachable
 from webapp.patterns.redaction import Redactor
 from webapp.patterns.types import Attempt, AttemptLog, Json, ModelInfo, Request, Response, StreamChunk
 
 if TYPE_CHECKING:
     import openai
 
+KEY_HEADERS: Final = frozenset({"authorization", "x-api-key", "api-key"})
+"""Headers that carry the key in place of a bearer token, where an administrator set them."""
+PUBLIC_HEADERS: Final = frozenset({"anthropic-version"})
+MAX_MODELS: Final = 1000
+"""An Anthropic server lists 20 models where the request does not say how many."""
+NO_SUCH_PATH: Final = frozenset({404, 405, 501})
 _ANSWER_PATIENCE: Final = 10
 """A whole answer may take this many times as long as a first token: most come in one piece, however long the model thinks."""
 
 
 AZURE_HOSTS: Final = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
+
+
+def carries_key(headers: Mapping[str, str]) -> bool:
+    """Return whether one of the headers carries the key, so that no bearer token is sent besides."""
+    return any(name.lower() in KEY_HEADERS for name in headers)
+
+
+def secret_values(headers: Mapping[str, str]) -> list[str]:
+    """Return the values of the headers that may be secret."""
+    return [value for name, value in headers.items() if name.lower() not in PUBLIC_HEADERS]
 
 
 class OpenAIBackend:
@@ -77,7 +95,7 @@ class OpenAIBackend:
         self.timeouts = timeouts or Timeouts()
         self.capabilities: Mapping[str, bool] = capabilities or {}
         self.adaptations = adaptations or repairs.Adaptations()
-        self.redactor = Redactor([api_key.strip(), *(headers or {}).values()])
+        self.redactor = Redactor([api_key.strip(), *secret_values(headers or {})])
         self._key = _header_safe(api_key.strip(), "API key")
         self._headers = {key: _header_safe(value, f"header {key}") for key, value in (headers or {}).items()}
         self._prices = prices
@@ -92,14 +110,13 @@ class OpenAIBackend:
     ) -> AsyncGenerator[StreamChunk, None]:
         """The streamed answer (`base.Backend.stream`)."""
         limits = timeouts or self.timeouts
-        body = normalize.normalize_request(request.body, stream=True, capabilities=self.capabilities)
-        hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
-        with self._recorded(body, trail) as record:
-            normalize.check_translated(request)
+        exchange = choose_exchange(request, stream=True, capabilities=self.capabilities)
+        with self._recorded(exchange, trail) as record:
+            normalize.check_translated(request, exchange.protocol)
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token
-            async with self._called("POST", request.path, deadline, body=body) as reply:
-                reader = PacketReader(reply, limits, deadline, self.redactor, hide_usage=hide_usage, legacy="functions" in request.body)
+            async with self._called("POST", exchange.path, deadline, exchange) as reply:
+                reader = PacketReader(reply, limits, deadline, self.redactor, exchange)
                 async for packet in reader.packets():
                     record.saw(packet)
                     yield packet
@@ -107,19 +124,37 @@ class OpenAIBackend:
     async def send(self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None) -> Response:
         """The whole answer (`base.Backend.send`); it may take ten times as long as a first token, but no pause once it began."""
         limits = timeouts or self.timeouts
-        body = normalize.normalize_request(request.body, stream=False, capabilities=self.capabilities)
-        with self._recorded(body, trail) as record:
-            normalize.check_translated(request)
+        exchange = choose_exchange(request, stream=False, capabilities=self.capabilities)
+        with self._recorded(exchange, trail) as record:
+            normalize.check_translated(request, exchange.protocol)
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
-            async with self._called("POST", request.path, deadline, body=body) as reply:
-                answer = await read_answer(reply, request.path, deadline, limits.idle, self.redactor, legacy="functions" in request.body)
+            async with self._called("POST", exchange.path, deadline, exchange) as reply:
+                if exchange.opaque:
+                    answer = await read_opaque(reply, deadline, limits.idle, self.redactor)
+                else:
+                    legacy = "functions" in request.body
+                    answer = await read_answer(reply, exchange.path, deadline, limits.idle, self.redactor, legacy=legacy)
+            answer = exchange.read(answer)
             record.whole(answer)
             return answer
 
     async def models(self) -> list[ModelInfo]:
         """The models that the server lists, with their windows where it says them."""
-        return read_models(await self._object("GET", "models"))
+        query = {"limit": MAX_MODELS} if self.capabilities.get("chat_completions") is False else None
+        return read_models(await self._object("GET", "models", query=query))
+
+    async def count_tokens(self, request: Request) -> int:
+        """Return the prompt tokens of a Messages request as the server counts them.
+
+        Raises:
+            BackendError: the server did not count.
+        """
+        exchange = CountExchange(request)
+        await self._ready()
+        deadline = asyncio.get_running_loop().time() + self.timeouts.first_token
+        async with self._called("POST", exchange.path, deadline, exchange) as reply:
+            return exchange.count(await read_object(reply, deadline, self.redactor))
 
     async def aclose(self) -> None:
         """Close all connections. Closing twice does nothing."""
@@ -186,29 +221,46 @@ class OpenAIBackend:
         async with self._called(method, path, deadline, **call) as reply:
             return await read_object(reply, deadline, self.redactor)
 
-    def _called(self, method: str, path: str, deadline: float, *, body: Json | None = None, **call: Any) -> _Called:
+    def _called(self, method: str, path: str, deadline: float, exchange: Exchange | None = None, **call: Any) -> _Called:
         """A context: a successful reply with its body unread. Closed on the way out, with its connection where the body was not read to
         its end."""
-        return _Called(self._slots, deadline, self._answered(method, path, deadline, body, call))
+        return _Called(self._slots, deadline, self._answered(method, path, deadline, exchange, call))
 
-    async def _answered(self, method: str, path: str, deadline: float, body: Json | None, call: dict[str, Any]) -> HttpResponse:
-        if body is None:
+    async def _answered(self, method: str, path: str, deadline: float, exchange: Exchange | None, call: dict[str, Any]) -> HttpResponse:
+        if exchange is None:
             return Httpx2Reply(await self._request(method, path, deadline, **call))
-        return (
-            await self._repaired(path, deadline, body)
-            if path in repairs.PATHS
-            else await self._posted(path, deadline, normalize.encoded(body))
-        )
+        if exchange.path not in repairs.PATHS and not exchange.protocol:
+            return await self._posted(exchange, deadline)
+        try:
+            return await self._repaired(exchange, deadline)
+        except errors.BackendError as error:
+            if not self._lacks_protocol(exchange, error):
+                raise
+            why = f"The server has no {exchange.path}: it is asked in chat completions from now on."
+        raise errors.Conflict(why)
 
-    async def _repaired(self, path: str, deadline: float, body: Json) -> HttpResponse:
+    def _lacks_protocol(self, exchange: Exchange, error: errors.BackendError) -> bool:
+        """Return whether the server does not know the path of the caller's protocol, as older versions of many servers do not.
+
+        It is remembered, so that the next try (a chain tries once more after a conflict) sends the translation.
+        """
+        if not exchange.protocol or self.capabilities.get("chat_completions") is False:
+            return False
+        if error.status not in NO_SUCH_PATH or "model" in error.message.lower():
+            return False
+        self.capabilities = {**self.capabilities, exchange.protocol: False}
+        return True
+
+    async def _repaired(self, exchange: Exchange, deadline: float) -> HttpResponse:
         """Send a request, changed in place as its model is known to need it, and again where a change makes the server take it."""
+        body = exchange.body
         model = str(body.get("model") or "")
         for known in self.adaptations.of(model):
             repairs.apply(known, body)
         tried: dict[str, str] = {}
         while True:
             try:
-                reply = await self._posted(path, deadline, normalize.encoded(body))
+                reply = await self._posted(exchange, deadline)
             except errors.BackendError as error:
                 repair = repairs.find_repair(error, body, tried) if len(tried) < repairs.MOST else None
                 if repair is None or not repairs.apply(repair, body):
@@ -219,12 +271,13 @@ class OpenAIBackend:
                 self.adaptations.learn(model, needed, why)
             return reply
 
-    async def _posted(self, path: str, deadline: float, content: bytes) -> HttpResponse:
+    async def _posted(self, exchange: Exchange, deadline: float) -> HttpResponse:
         """Send a hot call past the package; whoever calls waited for `_ready`."""
         assert self._poster is not None, "it comes with the client"
         failure: errors.BackendError
         try:
-            reply = await self._poster.post(path, content, deadline)
+            content = exchange.content()
+            reply = await self._poster.post(exchange.path, content, deadline, exchange.headers)
             if 200 <= reply.status < 300:
                 return reply
             failure = error_mapping.refused(
@@ -276,9 +329,9 @@ class OpenAIBackend:
             raise errors.Unreachable(error.message) from None
         return make_transport(self.base_url)
 
-    def _recorded(self, body: Json, trail: AttemptLog | None) -> Recorder:
-        model = str(body.get("model") or "")
-        attempt = Attempt(self.name, model, request=body, base_url=self.base_url)
+    def _recorded(self, exchange: Exchange, trail: AttemptLog | None) -> Recorder:
+        model = str(exchange.body.get("model") or "")
+        attempt = Attempt(self.name, model, request=exchange.body, path=exchange.path, base_url=self.base_url)
         return Recorder(attempt, trail, self._model_prices.get(model, self._prices))
 
 
@@ -362,7 +415,7 @@ def _client_class() -> Any:
             super().__init__(
                 api_key=key or "none", base_url=base_url, http_client=http, max_retries=0, organization="", project="", **options
             )
-            authorization = authorization_of(base_url, key)
+            authorization = {} if carries_key(headers) else authorization_of(base_url, key)
             agent = {"User-Agent": self.user_agent, "Accept-Encoding": "identity", "Content-Type": "application/json"}
             self._own_headers = {**agent, **authorization, **headers}
 

@@ -38,13 +38,13 @@ def normalize_request(body: Mapping[str, Any], *, stream: bool, capabilities: Ma
     return sent
 
 
-def check_translated(request: Request) -> None:
-    """Refuse a request of another protocol that no chat completion can stand for.
+def check_translated(request: Request, protocol: str) -> None:
+    """Refuse a request of another protocol that no chat completion can stand for, unless the server gets it in that protocol.
 
     Raises:
         CapabilityMissing: with the reason.
     """
-    if request.native is not None and request.native.untranslatable:
+    if request.native is not None and request.native.untranslatable and protocol != request.native.protocol:
         raise CapabilityMissing(request.native.untranslatable, status=400)
 
 

@@ -206,7 +206,7 @@ def _user_for_system(body: Json) -> bool:
 
 
 def _merged_roles(body: Json) -> bool:
-    """Join neighbouring messages of one role."""
+    """Join neighboring messages of one role."""
     merged: list[Message] = []
     for message in _messages(body):
         last = merged[-1] if merged else None
