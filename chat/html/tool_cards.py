@@ -14,7 +14,7 @@ from webapp.templatetags.ui import milliseconds
 SHOWN_CHARS = 20_000
 _STATES = {
     "running": ("run", "running"),
-    "asking": ("warn", "waits for your yes"),
+    "asking": ("warn", "needs approval"),
     "done": ("ok", "done"),
     "failed": ("bad", "failed"),
     "declined": ("warn", "declined"),
