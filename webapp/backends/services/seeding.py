@@ -150,7 +150,10 @@ def put_first(*, backend: Backend, model: str = "") -> RouteStep | None:
         return None
     first = first or RouteStep(route=route, backend=backend, model=chosen)
     others = [step for step in steps if step.pk != first.pk]
+    shares = route.balance != Route.Balance.ORDERED
     for position, step in enumerate([first, *others]):
         step.position = position if step.position < LAST or step is first else LAST
+        if shares:
+            step.group = 0 if step is first else step.group + 1  # first means before those that share the load
         step.save()
     return first
