@@ -204,7 +204,7 @@ class Route(models.Model):
         max_length=12,
         choices=Balance.choices,
         default=Balance.ORDERED,
-        help_text="How the steps of a group share them.",
+        help_text="How the steps of a group share requests.",
     )
     sticky = models.BooleanField(
         "sticky sessions", default=False, help_text="Keep each conversation on one step, for the prompt cache of its server."
