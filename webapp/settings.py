@@ -25,6 +25,7 @@ ALLOWED_HOSTS = env.items("PATCHBAY_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 # More origins (scheme, host, port) that may post forms and open websockets.
 TRUSTED_ORIGINS = env.items("PATCHBAY_TRUSTED_ORIGINS")
 CSRF_TRUSTED_ORIGINS = TRUSTED_ORIGINS
+CORS_ORIGINS = env.items("PATCHBAY_CORS_ORIGINS")
 PATCHBAY_BUILTIN = env.flag("PATCHBAY_BUILTIN", default=True)
 PATCHBAY_DETECT = env.flag("PATCHBAY_DETECT", default=True)
 
