@@ -7,7 +7,7 @@ PORT ?= 8000
 # Where the environment forbids it, every process would compile the code again: the server at each start, the tests a hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast coverage check bench soak audit lock format
+.PHONY: run test test-fast coverage check bench soak audit lock format reference
 
 # Installed once, and again when a lock changes: the stamp names what is in the environment.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
@@ -41,6 +41,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/djlint --check --quiet templates
 	$(BIN)/python .ci/format_static.py
+	$(BIN)/python .ci/write_reference.py
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -62,6 +63,10 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/djlint --reformat --quiet templates
 	$(BIN)/python .ci/format_static.py --write
+
+# docs/reference.md, from the docstrings of webapp/patterns.
+reference:
+	$(PYTHON) .ci/write_reference.py --write
 
 lock:
 	for set in base scale oidc otel dev audit; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TypeVar
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from batches import selectors, services
@@ -93,12 +94,17 @@ class Files:
     async def create(self, caller: Caller, upload: Upload, *, purpose: str, fields: Mapping[str, str]) -> Json:
         expires_after = _expires_after(fields)
         try:
-            file = await in_database(
-                files.adopt, user=caller.user, path=upload.path, filename=upload.filename, purpose=purpose, expires_after=expires_after
-            )
+            return await in_database(self._create, caller, upload, purpose, expires_after)
         except files.StorageFull as error:  # the server's failure, not the caller's
             raise ApiError(507, error.message, type="server_error", code="storage_full") from error
-        return file_object(file)
+
+    @transaction.atomic
+    def _create(self, caller: Caller, upload: Upload, purpose: str, expires_after: int | None) -> Json:
+        """Adopt the upload and record its reply in one transaction."""
+        file = files.adopt(user=caller.user, path=upload.path, filename=upload.filename, purpose=purpose, expires_after=expires_after)
+        created = file_object(file)
+        caller.record(created)
+        return created
 
     async def list(self, caller: Caller, page: Page) -> Json:
         found: Json = await in_database(self._list, caller, page)
@@ -151,14 +157,16 @@ class Batches:
     """`/v1/batches`."""
 
     async def create(self, caller: Caller, body: Json) -> Json:
-        batch = await in_database(self._create, caller, body)
+        created = await in_database(self._create, caller, body)
         runner.wake()
-        return batch_object(batch)
+        return created
 
-    def _create(self, caller: Caller, body: Json) -> Batch:
+    @transaction.atomic
+    def _create(self, caller: Caller, body: Json) -> Json:
+        """Create the batch and record its reply in one transaction."""
         file = _file(caller, str(body["input_file_id"]))
         expires = body.get("output_expires_after") or {}
-        return services.create_batch(
+        batch = services.create_batch(
             user=caller.user,
             input_file=file,
             endpoint=str(body["endpoint"]),
@@ -166,6 +174,9 @@ class Batches:
             metadata=body.get("metadata"),
             output_expires_after=expires.get("seconds"),
         )
+        created = batch_object(batch)
+        caller.record(created)
+        return created
 
     async def list(self, caller: Caller, page: Page) -> Json:
         found: Json = await in_database(self._list, caller, page)

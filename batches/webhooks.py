@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -16,6 +17,7 @@ from django.utils import timezone
 from batches.models import Batch
 from webapp.accounts.models import User
 from webapp.core.database import DatabaseThread
+from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.batches")
 TIMEOUT_SECONDS = 10.0
@@ -49,9 +51,10 @@ def message(batch: Batch) -> bytes:
 
 
 async def deliver_due(database: DatabaseThread) -> None:
-    """Deliver what is due; a failed delivery is due again later."""
-    for batch in await database.run(_due):
-        note = await _post(batch)
+    """Deliver the events that are due, side by side. A failed delivery is due again later and delays no other."""
+    batches = await database.run(_due)
+    notes = await asyncio.gather(*(_post(batch) for batch in batches))
+    for batch, note in zip(batches, notes, strict=True):
         await database.run(_settle, batch, note)
 
 
@@ -88,8 +91,11 @@ async def _post(batch: Batch) -> str:
             follow_redirects=False,
         ) as client:
             response = await client.post(batch.webhook_url, content=body, headers=headers)
-    except (httpx2.HTTPError, OSError, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, PatternError, OSError, ValueError) as error:
         return f"It could not be reached ({type(error).__name__})."
+    except Exception as error:  # a library's own refusal of this address must not stop the deliveries of other users
+        logger.exception("The webhook of batch %s could not be sent", batch.api_id)
+        return f"It could not be sent ({type(error).__name__})."
     return "" if response.is_success else f"It answered {response.status_code}."
 
 

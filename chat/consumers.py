@@ -13,9 +13,11 @@ from uuid import UUID
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.auth import HASH_SESSION_KEY
 
 from chat import selectors, services, uploads
 from chat.html import fragments
+from chat.selectors import SocketSession
 from chat.services import Refused, Started
 from chat.streaming.hub import hub
 from chat.streaming.subscription import Attachment
@@ -51,7 +53,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
         else:
             await self.accept()
             seen = parse_qs(self.scope["query_string"].decode("latin-1")).get("seen", [""])[0]
-            self.attachment = Attachment(hub(), self.conversation_id, self.user, send=self.send, close=self.close, seen=seen)
+            session = self.scope.get("session")
+            self.attachment = Attachment(
+                hub(),
+                self.conversation_id,
+                self.user,
+                send=self.send,
+                close=self.close,
+                seen=seen,
+                session=SocketSession(self.user.pk, session.session_key or "", session.get(HASH_SESSION_KEY, "")) if session else None,
+            )
             self.pump = asyncio.ensure_future(self._pump())
 
     async def _pump(self) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 from chat import uploads
 from chat.models import Conversation, Generation, LogRow, Message, Prompt, Upload
@@ -29,6 +32,14 @@ WITH RECURSIVE path(id, parent_id, depth) AS (
 )
 SELECT id FROM path ORDER BY depth DESC
 """
+
+
+class SocketSession(NamedTuple):
+    """The sign-in behind a socket. `key` is empty for a socket that was opened without a session."""
+
+    user_id: int
+    key: str = ""
+    auth_hash: str = ""
 
 
 class NotFound(Exception):
@@ -195,8 +206,19 @@ def log_after(generation_id: UUID, seq: int) -> tuple[list[LogRow], bool]:
     return list(LogRow.objects.filter(generation=generation_id, seq__gt=seq)), still
 
 
-def active_users(user_ids: Iterable[int]) -> set[int]:
-    return set(User.objects.filter(id__in=list(user_ids), is_active=True).values_list("id", flat=True))
+def ended_sessions(sessions: Iterable[SocketSession]) -> set[SocketSession]:
+    """Return the sessions whose user is suspended, has signed out or has changed the password since the socket was opened."""
+    asked = set(sessions)
+    users = {user.pk: user for user in User.objects.filter(id__in={one.user_id for one in asked}, is_active=True)}
+    keys = {one.key for one in asked if one.key}
+    stored = set(Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now()).values_list("session_key", flat=True))
+    return {one for one in asked if not _is_valid(one, users.get(one.user_id), stored)}
+
+
+def _is_valid(session: SocketSession, user: User | None, stored: set[str]) -> bool:
+    if user is None:
+        return False
+    return not session.key or (session.key in stored and constant_time_compare(session.auth_hash, user.get_session_auth_hash()))
 
 
 def attached(user: User, conversation_id: UUID, ids: object) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,6 +21,7 @@ from django.utils import timezone
 
 from chat.models import Conversation, Message, Upload
 from webapp.accounts.models import User
+from webapp.core import text_encoding
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
 from webapp.ports import conversation_documents
@@ -32,7 +34,25 @@ MAX_INLINE = 32 * 1024
 """Bytes of a text file that goes into the question whole; of larger ones the search tool finds what is asked for."""
 MAX_TEXT = 400 * 1024
 """The same where nobody indexes documents."""
-DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+PACKAGES = {
+    ".docx",
+    ".docm",
+    ".dotx",
+    ".dotm",
+    ".xlsx",
+    ".xlsm",
+    ".xltx",
+    ".xlsb",
+    ".pptx",
+    ".pptm",
+    ".potx",
+    ".ppsx",
+    ".odt",
+    ".ods",
+    ".odp",
+    ".epub",
+}
+"""Documents that are ZIP packages, which the search reads."""
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
@@ -113,8 +133,10 @@ def document_type(data: bytes, name: str) -> str:
         raise Unusable(f"Documents may have {MAX_DOCUMENT // 1024 // 1024} MB at most here. Add larger ones in Search.")
     if indexed and data.startswith(b"%PDF-"):
         return "application/pdf"
-    if indexed and data.startswith(b"PK") and name.lower().endswith(".docx"):
-        return DOCX
+    if indexed and data.startswith(b"PK") and Path(name).suffix.lower() in PACKAGES:
+        return mimetypes.guess_type(name)[0] or "application/zip"
+    if indexed and data.startswith(b"\xd0\xcf\x11\xe0") and name.lower().endswith(".xls"):
+        return "application/vnd.ms-excel"
     if len(data) > MAX_TEXT and not indexed:
         raise Unusable(f"Text files may have {MAX_TEXT // 1024} KB at most here.")
     decoded(data)
@@ -122,15 +144,11 @@ def document_type(data: bytes, name: str) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """The text of a text file."""
-    encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    """Return the text of a text file of any encoding."""
     try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        raise Unusable("Only images (PNG, JPEG, GIF, WebP), PDF, DOCX and text files can be attached.") from None
-    if "\x00" in text:
-        raise Unusable("This is no text file.")
-    return text
+        return text_encoding.decode(data).text
+    except text_encoding.BinaryDataError:
+        raise Unusable("Only images (PNG, JPEG, GIF, WebP), PDF, Office documents, e-books and text files can be attached.") from None
 
 
 def entry(upload: Upload) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
         changed = Document.objects.filter(pk=document.pk).update(
             text=parsed.text,
             kind=parsed.kind,
+            notes=parsed.notes,
+            scanned=parsed.scanned,
             state=State.EMBEDDING,
             passages=len(chunks),
             embedded=0,

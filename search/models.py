@@ -80,14 +80,15 @@ class Document(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="documents")
     name = models.CharField(max_length=300)
-    kind = models.CharField(
-        max_length=12, blank=True, help_text="pdf, docx, html, markdown, text, code, csv or jsonl; found when it is read."
-    )
+    kind = models.CharField(max_length=12, blank=True, help_text="pdf, docx, xlsx, html, text and so on; found when it is read.")
     size = models.PositiveBigIntegerField(default=0)
     digest = models.CharField(max_length=64, help_text="SHA-256 of the file.")
     text = models.TextField(blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     why = models.CharField(max_length=500, blank=True)
+    notes = models.JSONField(default=list, blank=True, help_text="Sentences about parts that were not read, or were guessed.")
+    scanned = models.PositiveIntegerField(default=0, help_text="Pages that hold pictures and no text.")
+    recognize = models.BooleanField(default=False, help_text="Read pages without text by text recognition (OCR).")
     passages = models.PositiveIntegerField(default=0)
     embedded = models.PositiveIntegerField(default=0)
     tokens = models.PositiveIntegerField(default=0)

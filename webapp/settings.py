@@ -233,8 +233,11 @@ if OIDC_ISSUER:
 # The largest request body accepted, in bytes; enforced while it comes in, before anything is buffered.
 MAX_BODY_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_BYTES = 210 * 1024 * 1024  # a Batch API file of 200 MB, and its form
+MAX_MEDIA_BYTES = 60 * 1024 * 1024  # recordings and pictures for /v1/audio and /v1/images
 BODY_LIMITS = {
     "/v1/files": MAX_UPLOAD_BYTES,
+    "/v1/audio/": MAX_MEDIA_BYTES,
+    "/v1/images/": MAX_MEDIA_BYTES,
     "/batches/new/": MAX_UPLOAD_BYTES,
     "/search/": MAX_UPLOAD_BYTES,
     "/chat/files/": MAX_UPLOAD_BYTES,

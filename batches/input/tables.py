@@ -1,4 +1,4 @@
-"""Requests from a table and a prompt template: `{{ column }}` stands for the row's value, and nothing else in it means anything."""
+"""Make requests from a table and a prompt template, in which `{{ column }}` stands for the row's value."""
 
 from __future__ import annotations
 
@@ -13,22 +13,19 @@ from typing import Any, BinaryIO
 
 import jiter
 
+from webapp.core import csv_tables, text_encoding
 from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
 
 Row = Mapping[str, Any]
 PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")  # no neighbors that match the same: it must not go back and forth
 ID_COLUMNS = ("custom_id", "id")
-MAX_CELL_CHARS = 1_000_000
-SNIFF_CHARS = 8192
 LINE = "line"
-
-csv.field_size_limit(MAX_CELL_CHARS)
 
 
 @dataclass(frozen=True, slots=True)
 class Prompting:
-    """How a row becomes a request."""
+    """Describe how a row becomes a request."""
 
     endpoint: str
     model: str
@@ -37,7 +34,7 @@ class Prompting:
     max_tokens: int | None = None
 
     def body(self, row: Row) -> Json:
-        """The request's body for one row."""
+        """Return the request's body for one row."""
         text = fill(self.template, row)
         if self.endpoint.endswith("/embeddings"):
             return {"model": self.model, "input": text}
@@ -47,10 +44,10 @@ class Prompting:
 
 
 def fill(template: str, row: Row) -> str:
-    """The template with the row's values, each put in once and literally.
+    """Return the template with the row's values, each put in once and literally.
 
     Raises:
-        InputError: it names a column that the row does not have.
+        InputError: the template names a column that the row does not have.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -73,7 +70,10 @@ def _text(cell: Any) -> str:
 
 
 def requests(rows: Iterable[Row], prompting: Prompting) -> Iterator[tuple[str, Json]]:
-    """(custom_id, body) for each row. Ids are the `custom_id` or `id` column's, made unique where they repeat, else the row's number."""
+    """Yield (custom_id, body) for each row.
+
+    The id is the cell of the `custom_id` or `id` column, else the number of the row. An id that repeats gets the row's number appended.
+    """
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         name = next((_text(row[column]) for column in ID_COLUMNS if row.get(column) not in (None, "")), f"row-{number}")
@@ -82,21 +82,25 @@ def requests(rows: Iterable[Row], prompting: Prompting) -> Iterator[tuple[str, J
 
 
 def lines(text: str) -> Iterator[Row]:
-    """Each line that is not blank as a row with one column, `line`."""
+    """Yield each line that is not blank as a row with one column, `line`."""
     return ({LINE: line.strip()} for line in text.splitlines() if line.strip())
 
 
 def read(file: BinaryIO, filename: str) -> Iterator[Row]:
-    """The rows of a CSV (any common delimiter, a header line) or JSONL file.
+    """Yield the rows of a CSV or JSONL file of any encoding.
+
+    A CSV may have any common delimiter, Excel's `sep=` line, and titles above its header.
 
     Raises:
-        InputError: it cannot be read, with the line.
+        InputError: the file cannot be read; names the line.
     """
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        encoding = text_encoding.detect(file)
+    except text_encoding.BinaryDataError as error:
+        raise InputError("The file holds binary data, not text: save the table as CSV or JSONL and try again.", param="file") from error
+    text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
     try:
         yield from _rows(text, filename)
-    except UnicodeDecodeError as error:
-        raise InputError("The file is not UTF-8: save it as UTF-8 and try again.", param="file") from error
     except csv.Error as error:
         raise InputError(f"The CSV file cannot be read: {error}.", param="file") from error
     finally:
@@ -104,7 +108,7 @@ def read(file: BinaryIO, filename: str) -> Iterator[Row]:
 
 
 def _rows(text: io.TextIOWrapper, filename: str) -> Iterator[Row]:
-    head = text.read(SNIFF_CHARS)
+    head = text.read(csv_tables.SAMPLE_CHARS)
     text.seek(0)
     is_json = filename.lower().endswith((".jsonl", ".ndjson", ".json")) or head.lstrip("\ufeff \r\n").startswith("{")
     yield from _jsonl(text) if is_json else _csv(text, head)
@@ -124,24 +128,22 @@ def _jsonl(text: Iterable[str]) -> Iterator[Row]:
 
 
 def _csv(text: Iterable[str], head: str) -> Iterator[Row]:
-    first = head.partition("\n")[0]
-    delimiter = max(",;\t|", key=first.count)
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    header = [name.strip() for name in next(reader, [])]
+    rows = csv_tables.read_rows(text, csv_tables.find_layout(head), strict=True)
+    line, cells = next(rows, (1, []))
+    header = [" ".join(name.split()) for name in cells]
     if not any(header) or len(set(header)) != len(header):
-        raise InputError("The first line must name the columns, each once.", param="file", line=1)
-    for cells in reader:
+        raise InputError("The first line must name the columns, each once.", param="file", line=line)
+    for line, cells in rows:
         if not any(cells):
             continue
         if len(cells) != len(header):
-            message = f"Line {reader.line_num} has {len(cells)} cells, and the header has {len(header)}."
-            raise InputError(message, param="file", line=reader.line_num)
+            raise InputError(f"Line {line} has {len(cells)} cells, and the header has {len(header)}.", param="file", line=line)
         yield dict(zip(header, cells, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All rows looked through: how many there are, and the first requests that they make."""
+    """Hold the number of rows, and the first requests that they make."""
 
     rows: int
     sample: list[tuple[str, Json]]

@@ -81,7 +81,7 @@ def of_answer(parts: Sequence[dict[str, Any]]) -> list[Message]:
             if calls:
                 close()
             text.append(part["text"])
-        elif part["kind"] == "tool":
+        elif part["kind"] == "tool" and not part.get("imported"):  # no server here knows the tool of another product
             calls.append(part)
     close()
     return messages

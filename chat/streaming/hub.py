@@ -23,6 +23,7 @@ from chat import selectors, services
 from chat.generation.finalize import keep
 from chat.html import fragments
 from chat.models import Conversation, Generation, Message
+from chat.selectors import SocketSession
 from chat.services import Started, Status
 from chat.streaming.event_writer import Writer
 from chat.streaming.generation_state import GenerationState
@@ -333,22 +334,21 @@ class Hub:
         self._beat = now
         if now >= self._judges_from:
             self._reap()
-        self._cut_suspended()
+        self._cut_ended_sessions()
 
     def _reap(self) -> None:
         for conversation in services.interrupt_orphans(self.id):
             self._loop.call_soon_threadsafe(self.spawn, self.changed(conversation))
 
-    def _cut_suspended(self) -> None:
-        watched = {attachment.user.pk for group in tuple(self.attachments.values()) for attachment in tuple(group)}
-        if watched:
-            suspended = watched - selectors.active_users(watched)
-            self._loop.call_soon_threadsafe(self._cut, suspended)
+    def _cut_ended_sessions(self) -> None:
+        watched = {attachment.session for group in tuple(self.attachments.values()) for attachment in tuple(group)}
+        if watched and (ended := selectors.ended_sessions(watched)):
+            self._loop.call_soon_threadsafe(self._cut, ended)
 
-    def _cut(self, users: set[int]) -> None:
+    def _cut(self, sessions: set[SocketSession]) -> None:
         for group in tuple(self.attachments.values()):
             for attachment in tuple(group):
-                if attachment.user.pk in users:
+                if attachment.session in sessions:
                     attachment.cut()
 
 

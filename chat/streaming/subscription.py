@@ -11,6 +11,7 @@ from chat import selectors
 from chat.html import fragments
 from chat.html.answer_html import Cursor, frame
 from chat.models import Conversation
+from chat.selectors import SocketSession
 from chat.streaming.generation_state import GenerationState
 from webapp.accounts.models import User
 from webapp.core.database import in_database
@@ -39,6 +40,7 @@ class Attachment:
     Args:
         send: sends one text frame, and returns when the client has room for the next.
         close: ends the socket with a code.
+        session: the sign-in that opened the socket, checked every few seconds.
         seen: the stamp of the state that the client has already, where it has one.
     """
 
@@ -51,9 +53,11 @@ class Attachment:
         send: Callable[[str], Awaitable[None]],
         close: Callable[[int], Awaitable[None]],
         seen: str = "",
+        session: SocketSession | None = None,
     ) -> None:
         self.conversation_id = conversation_id
         self.user = user
+        self.session = session or SocketSession(user.pk)
         self._hub = hub
         self._send, self._close = send, close
         self._stale = True
@@ -91,7 +95,7 @@ class Attachment:
         self._follow(live, Cursor(live.view.epoch))
 
     def cut(self) -> None:
-        """End the socket: its user may not be here any more."""
+        """End the socket: its session is over."""
         self._closing = True
         self.wake()
 

@@ -1,4 +1,4 @@
-"""Files that an export encloses: members of ChatGPT's archive, data inside of Open WebUI's messages."""
+"""Files in an export: members of ChatGPT's archive, and data inside of messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 BROKEN = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError)
-"""What reading an enclosed file may raise: it is damaged, encrypted, or packed in a way nobody knows."""
+"""Exceptions of a file that is damaged, encrypted, or packed by an unknown method."""
 _ID = re.compile(r"file[-_][A-Za-z0-9]+")
 
 
@@ -38,19 +38,19 @@ class Archive:
                 self._found.setdefault(key, Enclosed(name if own[:1] in {"", "."} else own, partial(archive.open, info)))
 
     def find(self, pointer: str, name: str = "") -> Enclosed | None:
-        """The file that an id or an address like `sediment://file_…` means."""
+        """Return the file that an id or an address like `sediment://file_…` means."""
         found = self._found.get(id_of(pointer))
         return Enclosed(name, found.open) if found and name else found
 
 
 def id_of(pointer: str) -> str:
-    """The id of a file in an address or a name; empty where there is none."""
+    """Return the id of a file in an address or a name; empty where there is none."""
     found = _ID.match(PurePosixPath(pointer).name)
     return found[0] if found else ""
 
 
 def from_data_url(url: str, name: str) -> Enclosed | None:
-    """The file inside of a `data:` address; None for any other address."""
+    """Return the file inside of a `data:` address; None for any other address."""
     head, _, data = url.partition(",")
     if not (head.startswith("data:") and head.endswith(";base64")):
         return None
@@ -58,5 +58,5 @@ def from_data_url(url: str, name: str) -> Enclosed | None:
 
 
 def from_text(text: str, name: str) -> Enclosed:
-    """The text that was read from a file, as a text file."""
+    """Return the text that was read from a file, as a text file."""
     return Enclosed(name if name.lower().endswith((".txt", ".md", ".csv")) else f"{name}.txt", lambda: io.BytesIO(text.encode()))

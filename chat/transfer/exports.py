@@ -13,13 +13,13 @@ NAMES = {Message.Role.USER.value: "You", Message.Role.ASSISTANT.value: "Assistan
 
 
 def as_markdown(conversation: Conversation) -> str:
-    """The shown branch, as one reads it."""
+    """Return the shown branch as a text to read."""
     turns = (f"## {NAMES[message.role]}\n\n{message.text}" for message in selectors.branch(conversation))
     return "\n\n".join([f"# {conversation}", *turns]) + "\n"
 
 
 def as_json(conversation: Conversation) -> str:
-    """All branches, with reasoning, tool calls and attempts."""
+    """Return all branches, with reasoning, tool calls and attempts."""
     messages = [_message(message) for message in conversation.messages.defer("html")]
     data = {
         "format": FORMAT,

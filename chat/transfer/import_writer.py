@@ -1,4 +1,4 @@
-"""Writes of imported conversations, with the files that came with them."""
+"""Write imported conversations, with the files that came with them."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from django.utils import timezone
 
 from chat import uploads
 from chat.models import Conversation, Message
+from chat.transfer.conversations import Imported, Turn, left_out
 from chat.transfer.export_attachments import BROKEN, Enclosed
-from chat.transfer.imports import Imported, Turn, left_out
 from webapp.accounts.models import User
 from webapp.patterns.errors import InputError
 
 BATCH = 500
 MAX_ENCLOSED = 400 * 1024 * 1024
-"""Bytes that the files of one import may have unpacked; those beyond are named in their messages."""
+"""Bytes that the files of one import may have unpacked; messages name the files beyond."""
 
 
-class _Shelf:
-    """Stores the files of one import. Where the import fails, `undo` takes their bytes away again."""
+class _FileStore:
+    """Stores the files of one import. Where the import fails, `undo` removes their bytes."""
 
     def __init__(self, undo: ExitStack) -> None:
         self._undo = undo
         self._left = MAX_ENCLOSED
 
     def put(self, conversation: Conversation, found: tuple[Enclosed, ...]) -> tuple[list[dict[str, Any]], list[str]]:
-        """What a message's `attachments` hold, and the names of the files that cannot be taken over."""
-        kept, refused = [], []
+        """Store the files of a message; return its `attachments`, and the names of the files that cannot be stored."""
+        stored, refused = [], []
         for file in found:
             try:
-                kept.append(self._keep(conversation, file))
+                stored.append(self._put(conversation, file))
             except (uploads.Unusable, InputError, *BROKEN):
                 refused.append(file.name)
-        return kept, refused
+        return stored, refused
 
-    def _keep(self, conversation: Conversation, file: Enclosed) -> dict[str, Any]:
+    def _put(self, conversation: Conversation, file: Enclosed) -> dict[str, Any]:
         if self._left <= 0:
             raise uploads.Unusable("The files of this import are too large.")
         user = conversation.user
@@ -56,23 +56,27 @@ class _Shelf:
 
 
 def import_conversations(*, user: User, found: list[Imported]) -> int:
-    """Write conversations with all their branches, all or none; how many were added: those imported before, and empty ones, are left."""
+    """Write conversations with all their branches, all or none.
+
+    Returns:
+        The number of added conversations: those imported before, and empty ones, are skipped.
+    """
     with ExitStack() as undo:
         with transaction.atomic():
-            added = _import(user, found, _Shelf(undo))
+            added = _import(user, found, _FileStore(undo))
         undo.pop_all()
     return added
 
 
-def _import(user: User, found: list[Imported], shelf: _Shelf) -> int:
-    named = {_id(user, one): one for one in found if one.turns}
+def _import(user: User, found: list[Imported], files: _FileStore) -> int:
+    by_id = {_id(user, one): one for one in found if one.turns}
     known = set(Conversation.objects.filter(user=user).values_list("id", flat=True))
-    fresh = {id_: one for id_, one in named.items() if id_ not in known}
+    fresh = {id_: one for id_, one in by_id.items() if id_ not in known}
     conversations = [_conversation(user, id_, one) for id_, one in fresh.items()]
     Conversation.objects.bulk_create(conversations, batch_size=BATCH)
     messages: list[Message] = []
     for conversation, one in zip(conversations, fresh.values(), strict=True):
-        made = _messages(conversation, one, shelf)
+        made = _messages(conversation, one, files)
         conversation.leaf = made.get(one.leaf or "", None) or list(made.values())[-1]
         messages += made.values()
     Message.objects.bulk_create(messages, batch_size=BATCH)
@@ -81,29 +85,34 @@ def _import(user: User, found: list[Imported], shelf: _Shelf) -> int:
 
 
 def _id(user: User, one: Imported) -> UUID:
-    """The same for the same conversation of the same user, so that a second import of a file adds nothing twice."""
+    """Return the same id for the same conversation of the same user: a second import of a file adds nothing twice."""
     first = one.turns[0]
     return uuid.uuid5(uuid.NAMESPACE_URL, f"patchbay-import:{user.pk}:{one.source or (one.title, first.at, first.text)}")
 
 
 def _conversation(user: User, id_: UUID, one: Imported) -> Conversation:
     title = " ".join((one.title or one.turns[0].text[:60]).split())[:200]
-    kept: dict[str, Any] = {"pinned": one.pinned, "archived": one.archived, "system_prompt": one.system_prompt}
-    return Conversation(id=id_, user=user, title=title, titled=True, updated_at=one.at or timezone.now(), **kept)
+    fields: dict[str, Any] = {"pinned": one.pinned, "archived": one.archived, "system_prompt": one.system_prompt}
+    return Conversation(id=id_, user=user, title=title, titled=True, updated_at=one.at or timezone.now(), **fields)
 
 
-def _messages(conversation: Conversation, one: Imported, shelf: _Shelf) -> dict[str, Message]:
+def _messages(conversation: Conversation, one: Imported, files: _FileStore) -> dict[str, Message]:
     made: dict[str, Message] = {}
     for number, turn in enumerate(one.turns):
         at = (turn.at or one.at or timezone.now()) + timedelta(microseconds=number)  # branches of one time keep their order
-        made[turn.key] = _message(conversation, turn, made.get(turn.parent or ""), at, shelf)
+        made[turn.key] = _message(conversation, turn, made.get(turn.parent or ""), at, files)
     return made
 
 
-def _message(conversation: Conversation, turn: Turn, parent: Message | None, at: datetime, shelf: _Shelf) -> Message:
-    kept, refused = shelf.put(conversation, turn.files)
-    text = (turn.text + left_out(refused)).strip()
-    parts = [{"kind": "text", "text": text}] if turn.role == Message.Role.ASSISTANT else []
+def _message(conversation: Conversation, turn: Turn, parent: Message | None, at: datetime, files: _FileStore) -> Message:
+    stored, refused = files.put(conversation, turn.files)
     return Message(
-        conversation=conversation, parent=parent, role=turn.role, text=text, parts=parts, model=turn.model, created_at=at, attachments=kept
+        conversation=conversation,
+        parent=parent,
+        role=turn.role,
+        text=(turn.text + left_out(refused)).strip(),
+        parts=list(turn.parts),
+        model=turn.model,
+        created_at=at,
+        attachments=stored,
     )

@@ -1,1 +1,1 @@
-"""Files to text. Parsers run in a process of their own, bounded in time and memory: see `search.parsing.bounded`."""
+"""Turn files into text. Parsers run in a process of their own, bounded in time and memory: see `search.parsing.bounded`."""

@@ -1,4 +1,4 @@
-"""The process that reads one file: `python -m search.parsing PATH NAME` prints JSON, either {"kind", "text", "headings"} or {"error"}.
+"""The process that reads one file: `python -m search.parsing PATH NAME` prints JSON, either `Parsed.as_json` or {"error"}.
 
 It knows neither Django nor secrets, and limits itself before it looks at the file.
 """
@@ -11,62 +11,11 @@ import resource
 import sys
 from pathlib import Path
 
-from search.parsing.document import Parsed, Unreadable
+from search.parsing.document import Unreadable
+from search.parsing.reader import parse
 
 CPU_SECONDS = 30
 MEMORY = 512 * 1024 * 1024
-_CODE = """
-    .py .js .mjs .ts .tsx .jsx .go .rs .c .h .cc .cpp .hpp .cs .java .kt .swift .rb .php .pl .lua .scala .sh .bash .sql .r .jl
-    .ex .exs .hs .ml .clj .dart .zig .css
-"""
-TYPES = {
-    "pdf": {".pdf"},
-    "docx": {".docx"},
-    "html": {".html", ".htm", ".xhtml"},
-    "markdown": {".md", ".markdown", ".mdx"},
-    "csv": {".csv", ".tsv"},
-    "jsonl": {".jsonl", ".ndjson"},
-    "code": set(_CODE.split()),
-}
-
-
-def kind_of(path: Path, name: str) -> str:
-    """What the file is: by its first bytes, else by its name, else text."""
-    with path.open("rb") as file:
-        head = file.read(1024)
-    if not head:
-        raise Unreadable("It is empty")
-    if b"%PDF-" in head:
-        return "pdf"
-    if head.startswith(b"PK\x03\x04"):
-        return "docx"
-    if head.startswith(b"\xd0\xcf\x11\xe0"):
-        raise Unreadable("It is an old Office file, or an encrypted one: save it as DOCX without a password")
-    suffix = Path(name).suffix.lower()
-    kind = next((kind for kind, suffixes in TYPES.items() if suffix in suffixes), "text")
-    if kind in {"pdf", "docx"}:
-        raise Unreadable(f"It is named {suffix}, but is not one")
-    return "html" if kind == "text" and head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")) else kind
-
-
-def parse(path: Path, name: str) -> Parsed:
-    """The file's text; raises `Unreadable`."""
-    from search.parsing import markup, office, plain, tables
-
-    kind = kind_of(path, name)
-    by_path = {"pdf": office.pdf, "docx": office.docx}
-    by_bytes = {
-        "html": markup.parse,
-        "markdown": plain.markdown,
-        "csv": tables.comma_separated,
-        "jsonl": tables.json_lines,
-        "code": plain.code,
-        "text": plain.text,
-    }
-    parsed = by_path[kind](path) if kind in by_path else by_bytes[kind](path.read_bytes())
-    if not parsed.text.strip():
-        raise Unreadable("It holds no text; scanned pages need text recognition (OCR) first" if kind == "pdf" else "It holds no text")
-    return parsed
 
 
 def limit() -> None:
@@ -78,10 +27,12 @@ def limit() -> None:
 
 
 def main() -> int:
+    """Read the file that the command line names, and print the answer."""
     limit()
-    logging.disable(logging.CRITICAL)  # pypdf comments on each oddity
+    logging.disable(logging.CRITICAL)  # parsers comment on each oddity
     try:
-        answer = parse(Path(sys.argv[1]), sys.argv[2]).as_json()
+        with Path(sys.argv[1]).open("rb") as file:
+            answer = parse(file, sys.argv[2]).as_json()
     except Unreadable as error:
         answer = {"error": str(error)}
     except MemoryError:

@@ -1,13 +1,20 @@
-"""What parsers make of a file: its text, and where its headings are."""
+"""The result of a parser: the text of a file, its headings, and notes about the parts that could not be read."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
 from webapp.patterns import sanitize
 
 MAX_CHARS = 20_000_000
+MAX_NOTES = 20
+# Presentation forms that fonts draw as one glyph, and characters that are invisible within a word: with them, a search finds nothing.
+_LIGATURES = {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
+_INVISIBLE = dict.fromkeys(map(chr, (0x00AD, 0x2060, 0xFEFF, 0x200B)), "")
+_REPLACED = str.maketrans(_LIGATURES | _INVISIBLE | {"\u2011": "-", "\u00a0": " ", "\u202f": " "})
 
 
 class Unreadable(Exception):
@@ -16,7 +23,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A heading at an offset of the text; level 1 is the outermost. `title` need not stand in the text."""
+    """A heading at an offset of the text; level 1 is the outermost, 0 the document's title. `title` need not stand in the text."""
 
     start: int
     level: int
@@ -25,22 +32,38 @@ class Heading:
 
 @dataclass(slots=True)
 class Parsed:
-    """A file as text."""
+    """A file as text.
+
+    Attributes:
+        notes: sentences for the reader about what was not read, or was guessed.
+        scanned: how many pages hold pictures and no text, so that text recognition (OCR) may read them.
+    """
 
     kind: str
     text: str = ""
     headings: list[Heading] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    scanned: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "text": self.text, "headings": [[h.start, h.level, h.title] for h in self.headings]}
+        """Return the JSON that `from_json` reads."""
+        headings = [[heading.start, heading.level, heading.title] for heading in self.headings]
+        return {"kind": self.kind, "text": self.text, "headings": headings, "notes": self.notes, "scanned": self.scanned}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Parsed:
-        return cls(value["kind"], value["text"], [Heading(*heading) for heading in value["headings"]])
+        """Build from the JSON of `as_json`."""
+        return cls(value["kind"], value["text"], [Heading(*heading) for heading in value["headings"]], value["notes"], value["scanned"])
+
+
+def searchable(text: str) -> str:
+    """Return the text composed (NFC), ligatures as letters, and without soft hyphens and other invisible characters."""
+    text = sanitize.text(text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text).translate(_REPLACED)
 
 
 class Writer:
-    """Builds a text piece by piece, with its headings.
+    """Build a text block by block, with its headings and notes.
 
     Raises `Unreadable` past MAX_CHARS: a small file may unpack to any size.
     """
@@ -49,10 +72,12 @@ class Writer:
         self._pieces: list[str] = []
         self._length = 0
         self.headings: list[Heading] = []
+        self.notes: list[str] = []
+        self.scanned = 0
 
     def add(self, text: str, end: str = "\n\n") -> None:
-        """Append a block of text; blank blocks are left out."""
-        text = sanitize.text(text).strip()
+        """Append a block of text; a blank block adds nothing."""
+        text = searchable(text).strip()
         if not text:
             return
         self._pieces += (text, end)
@@ -62,13 +87,39 @@ class Writer:
 
     def mark(self, level: int, title: str) -> None:
         """Begin a section here, under a title that the text does not hold."""
-        self.headings.append(Heading(self._length, level, " ".join(sanitize.text(title).split())[:200]))
+        self.headings.append(Heading(self._length, level, one_line(searchable(title))[:200]))
 
     def head(self, level: int, title: str) -> None:
         """Append a heading."""
         if title.strip():
             self.mark(level, title)
-            self.add(" ".join(title.split()))
+            self.add(one_line(title))
+
+    def note(self, text: str) -> None:
+        """Tell the reader about a part that was not read; at most MAX_NOTES notes are kept."""
+        if text not in self.notes and len(self.notes) < MAX_NOTES:
+            self.notes.append(text)
+
+    def include(self, parsed: Parsed, *, deeper: int = 0) -> None:
+        """Append another parsed text with its headings, `deeper` levels below, and its notes."""
+        offset = self._length
+        self.headings += [Heading(offset + heading.start, heading.level + deeper, heading.title) for heading in parsed.headings]
+        self.scanned += parsed.scanned
+        self.add(parsed.text)
+        for note in parsed.notes:
+            self.note(note)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no text was added yet."""
+        return not self._pieces
 
     def parsed(self, kind: str) -> Parsed:
-        return Parsed(kind, "".join(self._pieces).rstrip() + "\n" if self._pieces else "", self.headings)
+        """Return all that was added."""
+        text = "".join(self._pieces).rstrip() + "\n" if self._pieces else ""
+        return Parsed(kind, text, self.headings, self.notes, self.scanned)
+
+
+def one_line(text: str) -> str:
+    """Return the text with every run of white space as one space."""
+    return re.sub(r"\s+", " ", text).strip()

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 
-from search.parsing.document import MAX_CHARS, Heading, Parsed, Unreadable
+from search.parsing.document import MAX_CHARS, Heading, Parsed, Unreadable, searchable
+from search.parsing.tables import encoding_note
+from webapp.core import text_encoding
 
-BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-SAMPLE = 65_536
-MAX_CONTROL_SHARE = 0.02
-MIN_UTF16_ZEROS = 0.3
 CODE_HEADS = re.compile(
     r"^(?P<indent>[ \t]*)(?:(?:export|public|private|protected|static|async|abstract|pub|default)[ \t]+)*"
     r"(?:def|class|func|fn|function|struct|interface|trait|impl|enum|module|type|namespace)[ \t]+(?P<name>[^\s({:<;=]+)",
@@ -28,57 +19,34 @@ UNDERLINE = re.compile(r"^([=\-~^\"'`#*+.:_])\1{2,}[ \t]*$")
 MAX_TITLE_CHARS = 120
 
 
-def decode(raw: bytes) -> str:
-    """The bytes as text: by byte-order mark, as UTF-8, as UTF-16 without a mark, else as Windows-1252; binary data is refused."""
-    for bom, encoding in BOMS:
-        if raw.startswith(bom):
-            return _checked(raw.decode(encoding, errors="replace"))
-    try:
-        return _checked(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        return _checked(raw.decode(_guess(raw), errors="replace"))
-
-
-def _guess(raw: bytes) -> str:
-    sample = raw[:SAMPLE]
-    odd, even = sample[1::2].count(0), sample[0::2].count(0)
-    if max(odd, even) > len(sample) / 2 * MIN_UTF16_ZEROS:
-        return "utf-16-le" if odd > even else "utf-16-be"
-    return "cp1252"
-
-
-def _checked(text: str) -> str:
-    """`text` with one kind of line ends and no NUL, unless it is no text at all."""
-    sample = text[:SAMPLE]
-    strange = sum(1 for char in sample if (ord(char) < 32 and char not in "\t\n\r\f\x1b") or char == "\ufffd")
-    if "\0" in sample and sample.count("\0") > len(sample) * MIN_UTF16_ZEROS:
-        return _checked(text.encode().decode("utf-16-le" if sample[1:2] == "\0" else "utf-16-be", errors="replace"))
-    if strange > len(sample) * MAX_CONTROL_SHARE:
-        raise Unreadable("It is binary data, not text")
-    if len(text) > MAX_CHARS:
+def _decode(raw: bytes) -> tuple[str, list[str]]:
+    """Return the text and notes about its encoding."""
+    decoded = text_encoding.decode(raw)
+    if len(decoded.text) > MAX_CHARS:
         raise Unreadable(f"It holds more than {MAX_CHARS // 1_000_000} million characters: split it")
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+    note = encoding_note(decoded)
+    return searchable(decoded.text), [note] if note else []
 
 
 def text(raw: bytes) -> Parsed:
-    """Plain text; underlined titles (reStructuredText, setext) are its headings."""
-    content = decode(raw)
-    return Parsed("text", content, _underlined(content))
+    """Return plain text; underlined titles (reStructuredText, setext) are its headings."""
+    content, notes = _decode(raw)
+    return Parsed("text", content, _underlined(content), notes)
 
 
 def code(raw: bytes) -> Parsed:
-    """Source code; what it defines are its headings, deeper by indentation."""
-    content = decode(raw)
+    """Return source code; its definitions are the headings, deeper by indentation."""
+    content, notes = _decode(raw)
     headings = [
         Heading(match.start(), 1 + len(match["indent"].expandtabs(4)) // 4, match["name"][:MAX_TITLE_CHARS])
         for match in CODE_HEADS.finditer(content)
     ]
-    return Parsed("code", content, headings)
+    return Parsed("code", content, headings, notes)
 
 
 def markdown(raw: bytes) -> Parsed:
-    """Markdown: ATX and setext headings outside code fences."""
-    content = decode(raw)
+    """Return Markdown; ATX and setext headings outside code fences are the headings."""
+    content, notes = _decode(raw)
     headings: list[Heading] = []
     position, fence, previous = 0, "", ("", 0)
     for line in content.splitlines(keepends=True):
@@ -91,17 +59,17 @@ def markdown(raw: bytes) -> Parsed:
             headings.append(Heading(previous[1], 1 if bare[0] == "=" else 2, previous[0].strip()[:MAX_TITLE_CHARS]))
         previous = (bare, position)
         position += len(line)
-    return Parsed("markdown", content, headings)
+    return Parsed("markdown", content, headings, notes)
 
 
 def _unclosed(title: str) -> str:
-    """An ATX heading's text without the number signs that may close it: `C# ##` is `C#`."""
+    """Return an ATX heading's text without the number signs that may close it: `C# ##` is `C#`."""
     before, _, last = title.rstrip().rpartition(" ")
     return title.rstrip() if last.strip("#") else before.rstrip()
 
 
 def _underlined(content: str) -> list[Heading]:
-    """Titles with a line of marks of at least their length below; levels in order of first use, as reStructuredText has it."""
+    """Return titles with a line of marks of at least their length below; levels in order of first use, as reStructuredText has it."""
     headings: list[Heading] = []
     levels: dict[str, int] = {}
     position, previous = 0, ("", 0)

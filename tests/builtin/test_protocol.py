@@ -172,7 +172,13 @@ class TestErrors:
 
     @pytest.mark.parametrize(
         ("method", "path", "status"),
-        [("get", "/chat/completions", 405), ("post", "/models", 405), ("get", "/nothing", 404), ("post", "/audio/speech", 404)],
+        [
+            ("get", "/chat/completions", 405),
+            ("post", "/models", 405),
+            ("get", "/nothing", 404),
+            ("post", "/nothing", 404),
+            ("post", "/audio/speech", 501),
+        ],
     )
     async def test_unknown_paths_and_methods_have_the_same_shape(
         self, client: openai.AsyncOpenAI, method: str, path: str, status: int

@@ -13,8 +13,7 @@ from docx import Document as Docx
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
-from search.parsing import __main__ as reader
-from search.parsing import bounded
+from search.parsing import bounded, reader
 from search.parsing.document import Parsed, Unreadable
 
 
@@ -59,7 +58,8 @@ def read(tmp_path: Path, name: str, content: bytes) -> Parsed:
     """In this process: quick, and the same code."""
     path = tmp_path / "file"
     path.write_bytes(content)
-    return reader.parse(path, name)
+    with path.open("rb") as file:
+        return reader.parse(file, name)
 
 
 def titles(parsed: Parsed) -> list[tuple[int, str]]:
@@ -85,7 +85,7 @@ def test_a_docx_gives_headings_text_and_tables(tmp_path: Path) -> None:
 
 
 def test_html_gives_what_a_reader_sees(tmp_path: Path) -> None:
-    page = b"""<!doctype html><title>t</title><style>.x{}</style><nav>menu</nav><main><h1>Cats<a href=#x>&para;</a></h1>
+    page = b"""<!doctype html><title>Cats | Pets</title><style>.x{}</style><nav>menu</nav><main><h1>Cats<a href=#x>&para;</a></h1>
       <p>They <b>sleep</b>\nmuch.<script>alert(1)</script></p><pre>a\n  b</pre><ul><li>one<li>two<a href=#2>&para;</a></ul></main>
       <footer>foot</footer>"""
     parsed = read(tmp_path, "x.html", page)

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.crypto import salted_hmac
 
 THEMES = ("auto", "light", "dark")
 
@@ -14,7 +15,14 @@ THEMES = ("auto", "light", "dark")
 class User(AbstractUser):
     """A person. `is_active` off means suspended: sessions, tokens and open sockets are refused within seconds."""
 
-    system_prompt = models.TextField(blank=True, help_text="Goes before every new conversation of this user.")
+    system_prompt = models.TextField(blank=True, help_text="Sent with every new conversation you start.")
+    session_version = models.PositiveIntegerField(default=0, editable=False)
+    """Raised by "sign out everywhere": sessions of an older version are refused."""
+
+    def get_session_auth_hash(self) -> str:
+        """Return the value that ties a session to the password and to `session_version`."""
+        plain = super().get_session_auth_hash()
+        return salted_hmac("accounts.session", f"{plain}{self.session_version}").hexdigest() if self.session_version else plain
 
     @property
     def role(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
+from django.db.models import F
 from django.utils.crypto import constant_time_compare
 
 from webapp.accounts.models import User
@@ -89,3 +90,9 @@ def set_role(*, user: User, role: str) -> None:
         user.groups.add(managers)
     else:
         user.groups.remove(managers)
+
+
+def end_sessions(*, user: User) -> None:
+    """End every session of a user: pages within one request, open sockets within 5 s."""
+    User.objects.filter(pk=user.pk).update(session_version=F("session_version") + 1)
+    user.refresh_from_db(fields=["session_version"])

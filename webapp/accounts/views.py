@@ -64,6 +64,18 @@ def logout(request: HttpRequest) -> HttpResponse:
     return redirect("accounts:login")
 
 
+@login_required
+@require_POST
+def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
+    """End every session of the user but this one."""
+    if not isinstance(request.user, User):
+        return HttpResponseForbidden()
+    services.end_sessions(user=request.user)
+    auth.update_session_auth_hash(request, request.user)
+    messages.success(request, "You are signed out on all other devices.")
+    return redirect("accounts:profile")
+
+
 @never_cache
 @require_http_methods(["GET", "POST"])
 def setup(request: HttpRequest) -> HttpResponse:

@@ -12,6 +12,7 @@ from typing import Any
 
 from webapp.builtin import ModelUnavailable, answers, catalog, protocol
 from webapp.builtin import embeddings as embedding_answers
+from webapp.builtin import rerank as rerank_answers
 from webapp.builtin.protocol import ApiError
 from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
@@ -36,8 +37,17 @@ async def completions(body: Json, pace: float) -> Json | AsyncIterator[bytes]:
 
 async def embeddings(body: Json, _pace: float) -> Json:
     """POST /v1/embeddings."""
+    return await _with_embedding_model(embedding_answers.embeddings(body))
+
+
+async def rerank(body: Json, _pace: float) -> Json:
+    """POST /v1/rerank."""
+    return await _with_embedding_model(rerank_answers.rerank(body))
+
+
+async def _with_embedding_model(answer: Awaitable[Json]) -> Json:
     try:
-        return await embedding_answers.embeddings(body)
+        return await answer
     except InputError as error:
         raise ApiError(404 if error.code == "model_not_found" else 400, error.message, param=error.param, code=error.code) from error
     except ModelUnavailable as error:
@@ -48,8 +58,23 @@ HANDLERS: dict[str, Handler] = {
     "/v1/chat/completions": chat_completions,
     "/v1/completions": completions,
     "/v1/embeddings": embeddings,
+    "/v1/rerank": rerank,
 }
 """What is posted to. Whoever adds an endpoint adds its line here, and its models to `catalog.MODELS`."""
+
+
+NOT_OFFERED = frozenset(
+    {
+        "moderations",
+        "audio/speech",
+        "audio/transcriptions",
+        "audio/translations",
+        "images/generations",
+        "images/edits",
+        "images/variations",
+    }
+)
+"""Endpoints of OpenAI's API that the built-in models cannot serve."""
 
 
 class BuiltinBackend:
@@ -77,6 +102,8 @@ class BuiltinBackend:
     async def _answer(self, scope: Scope, receive: Receive) -> Json | AsyncIterator[bytes]:
         path, method = scope["path"].rstrip("/"), scope["method"]
         handler = self.handlers.get(path)
+        if path.removeprefix("/v1/") in NOT_OFFERED:
+            raise ApiError(501, f"The built-in models do not support {path[:200]}: add a backend that does.", code="unsupported_endpoint")
         allowed = "POST" if handler else "GET" if path == "/v1/models" or path.startswith("/v1/models/") else ""
         if not allowed:
             raise ApiError(404, f"Invalid URL ({method} {path[:200]})")

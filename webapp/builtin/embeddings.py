@@ -30,9 +30,7 @@ async def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
         InputError: what is wrong with the body, with the field in `param`; OpenAI answers 400, or 404 where `code` is `model_not_found`.
         ModelUnavailable: the weights are not installed.
     """
-    texts = _checked(body)
-    lane = _quick if sum(map(len, texts)) <= QUICK_CHARS else _bulk
-    result = await asyncio.get_running_loop().run_in_executor(lane, _embed, texts)
+    result = await embed_texts(body)
     encode = _base64 if body.get("encoding_format") == "base64" else _floats
     return {
         "object": "list",
@@ -40,6 +38,13 @@ async def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
         "model": body["model"],
         "usage": {"prompt_tokens": result.tokens, "total_tokens": result.tokens},
     }
+
+
+async def embed_texts(body: Mapping[str, Any]) -> Embedded:
+    """Return the vectors of the texts in a body. Raise as `embeddings`."""
+    texts = _checked(body)
+    lane = _quick if sum(map(len, texts)) <= QUICK_CHARS else _bulk
+    return await asyncio.get_running_loop().run_in_executor(lane, _embed, texts)
 
 
 def warm() -> None:

@@ -6,8 +6,9 @@ import logging
 
 from django.db import Error
 
+from webapp.core.disk import is_disk_full
 from webapp.gateway.auth import authenticate
-from webapp.gateway.endpoints import completions, embeddings, files_and_batches, messages, model_list
+from webapp.gateway.endpoints import completions, embeddings, files_and_batches, messages, model_list, relays
 from webapp.gateway.errors import api_error, unavailable
 from webapp.gateway.http import Call, ClientGone
 from webapp.gateway.routing import Endpoint, Routes
@@ -25,6 +26,14 @@ ROUTES = Routes(
         ("POST", "embeddings", Endpoint("embeddings", embeddings.embeddings)),
         ("POST", "messages", Endpoint("chat", messages.create_message)),
         ("POST", "messages/count_tokens", Endpoint("chat", messages.count_tokens)),
+        ("POST", "moderations", Endpoint("chat", relays.relay_json)),
+        ("POST", "rerank", Endpoint("embeddings", relays.relay_json)),
+        ("POST", "audio/speech", Endpoint("chat", relays.relay_json)),
+        ("POST", "audio/transcriptions", Endpoint("chat", relays.relay_form)),
+        ("POST", "audio/translations", Endpoint("chat", relays.relay_form)),
+        ("POST", "images/generations", Endpoint("chat", relays.relay_json)),
+        ("POST", "images/edits", Endpoint("chat", relays.relay_form)),
+        ("POST", "images/variations", Endpoint("chat", relays.relay_form)),
         ("GET", "models", Endpoint("models", model_list.list_models)),
         ("GET", "models/{name}", Endpoint("models", model_list.retrieve_model)),
         ("POST", "files", Endpoint("files", files_and_batches.create_file)),
@@ -51,12 +60,23 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await call.fail(error)
     except PatternError as error:
         await call.fail(api_error(error))
-    except Error as error:
-        logger.error("%s: the database is away: %s", call.id, error)  # noqa: TRY400 - each request says so
-        await call.fail(unavailable("The database does not answer: try again in a moment."))
+    except (Error, OSError) as error:
+        await call.fail(_storage_failure(call, error))
     except Exception:
         logger.exception("%s: %s /v1/%s failed", call.id, call.method, call.path)
         await call.fail(ApiError(500, f"Something broke on our side: tell an administrator the request id {call.id}.", type="server_error"))
+
+
+def _storage_failure(call: Call, error: Error | OSError) -> ApiError:
+    """Return the answer for a database or a disk that does not take what is written."""
+    if is_disk_full(error):
+        logger.error("%s: the disk is full: %s", call.id, error)
+        return ApiError(507, "The server's disk is full: an administrator must make room.", type="server_error", code="storage_full")
+    if isinstance(error, Error):
+        logger.error("%s: the database is down: %s", call.id, error)
+        return unavailable("The database does not answer: try again in a moment.")
+    logger.error("%s: %s /v1/%s failed", call.id, call.method, call.path, exc_info=error)
+    return ApiError(500, f"Something broke on our side: tell an administrator the request id {call.id}.", type="server_error")
 
 
 async def _answer(call: Call) -> None:

@@ -11,8 +11,8 @@ from django.utils import timezone
 from webapp.backends.models import default_scopes
 
 SCOPES = {
-    "chat": "Chat and text completions",
-    "embeddings": "Embeddings",
+    "chat": "Chat, completions, messages, moderation, audio and images",
+    "embeddings": "Embeddings and reranking",
     "models": "List models",
     "files": "Files",
     "batches": "Batches",

@@ -24,6 +24,10 @@ class ClientGone(Exception):
     """The client closed the connection: there is nobody left to answer."""
 
 
+class CutAnswer(Exception):
+    """An answer broke off in the middle. The server that serves us closes the connection, so that the client sees that it is not whole."""
+
+
 class Call:
     """A request below /v1 and the way back.
 
@@ -33,9 +37,22 @@ class Call:
         id: of this request; goes out as `x-request-id` and into the attempt log.
         anthropic: whether the caller speaks Anthropic's protocol, by the path or the header that its clients send.
         started: whether the status has been sent: from then on an error can only be told inside the body.
+        cut_on_failure: whether an error after that must cut the connection: the body is not made of events.
     """
 
-    __slots__ = ("_receive", "_send", "anthropic", "extra_headers", "headers", "id", "method", "path", "query_string", "started")
+    __slots__ = (
+        "_receive",
+        "_send",
+        "anthropic",
+        "cut_on_failure",
+        "extra_headers",
+        "headers",
+        "id",
+        "method",
+        "path",
+        "query_string",
+        "started",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -45,6 +62,7 @@ class Call:
         self.id = uuid.uuid4()
         self.anthropic = self.path.split("/")[0] == "messages" or b"anthropic-version" in self.headers
         self.started = False
+        self.cut_on_failure = False
         self.extra_headers: dict[str, str] = {"request-id": str(self.id)} if self.anthropic else {}
         self._receive = receive
         self._send = send
@@ -135,6 +153,8 @@ class Call:
         if not self.started:
             await self.respond(error.status, body, error.headers)
             return
+        if self.cut_on_failure:
+            raise CutAnswer(error.message)
         await self.end((ERROR_EVENT if self.anthropic else b"") + b"data: " + body + EVENT_END)
 
     def _error_body(self, error: ApiError) -> Any:

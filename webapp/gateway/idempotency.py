@@ -1,9 +1,14 @@
-"""Idempotency-Key: a POST that is sent again gets the first one's answer, and nothing is done twice."""
+"""Answer a POST with a known Idempotency-Key with the first one's reply, so that nothing is done twice.
+
+The work and its reply are committed in one transaction: `Caller.record` is called inside the transaction that creates the object. A process
+that is killed before that commit leaves nothing behind, and one that is killed after it leaves the reply.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -16,7 +21,7 @@ from webapp.gateway.auth import Principal
 from webapp.gateway.http import Call, dump
 from webapp.gateway.models import IdempotentReply
 from webapp.patterns.types import Json
-from webapp.ports.files_and_batches import ApiError
+from webapp.ports.files_and_batches import ApiError, Caller
 
 MAX_KEY_CHARS = 255
 KEPT = timedelta(hours=24)
@@ -24,30 +29,37 @@ ABANDONED = timedelta(minutes=10)
 """After this long an answer that is still being worked out belongs to a process that died."""
 
 
-async def once(call: Call, principal: Principal, fingerprint: str, work: Callable[[], Awaitable[Json]]) -> Json:
-    """What `work` returns; for a key that was used before, what it returned then. A failure frees the key."""
+async def once(call: Call, principal: Principal, fingerprint: str, work: Callable[[Caller], Awaitable[Json]]) -> Json:
+    """Return the result of `work`, or the recorded one for a key that was used before. A failure frees the key.
+
+    Raises:
+        ApiError: the key is too long (400), in use or used for another request (409).
+    """
     key = call.header("idempotency-key")
     if not key:
-        return await work()
+        return await work(principal.caller)
     if len(key) > MAX_KEY_CHARS:
         raise ApiError(400, f"An Idempotency-Key has at most {MAX_KEY_CHARS} characters.", code="invalid_idempotency_key")
     row = await in_database(_claim, principal.user.pk, call.path, key, fingerprint)
     if row.status is not None:
         call.extra_headers["idempotent-replayed"] = "true"
         return dict(jiter.from_json(row.body.encode()))
+    mine = IdempotentReply.objects.filter(pk=row.pk)
     try:
-        body = await work()
+        return await work(replace(principal.caller, record=lambda body: _record(row.pk, body)))
     except BaseException:
-        await in_database(row.delete)
+        await in_database(mine.filter(status=None).delete)
         raise
-    row.status, row.body = HTTPStatus.OK, dump(body).decode()
-    await in_database(row.save)
-    return body
 
 
 def fingerprint_of(body: Json) -> str:
     """The same for the same request."""
     return hashlib.sha256(dump(body)).hexdigest()
+
+
+def _record(pk: int, body: Json) -> None:
+    """Keep the reply, in the transaction of the work that it answers."""
+    IdempotentReply.objects.filter(pk=pk).update(status=HTTPStatus.OK, body=dump(body).decode())
 
 
 def _claim(user_id: int, path: str, key: str, fingerprint: str) -> IdempotentReply:

@@ -39,17 +39,37 @@ class Native:
 
 
 @dataclass(frozen=True, slots=True)
+class FormFile:
+    """A file of a form. `name` is the form field; `filename` and `content_type` are the caller's words."""
+
+    name: str
+    filename: str
+    content_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A multipart form: texts in their order, names may repeat, and files. `digest` is the same for the same contents."""
+
+    fields: tuple[tuple[str, str], ...]
+    files: tuple[FormFile, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One call to an OpenAI-compatible API, before a backend and a model are chosen.
 
     `path` is the endpoint below `/v1`. `body` is the JSON body as the caller wrote it; the step that sends it sets `model` and `stream`.
     A caller of another protocol wrote `native`; `body` is then its translation to chat completions. A change of the body other than of
-    the model drops `native`, so that the change reaches every server.
+    the model drops `native`, so that the change reaches every server. A request with files has a `form`; its texts are in `body`, too.
     """
 
     body: Mapping[str, Any]
     path: str = "chat/completions"
     native: Native | None = None
+    form: Form | None = None
 
     @classmethod
     def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
@@ -80,7 +100,7 @@ class Request:
         for name, value in options.items():
             if value is None:
                 del body[name]
-        return Request(body, self.path, self.native if options.keys() <= {"model"} else None)
+        return Request(body, self.path, self.native if options.keys() <= {"model"} else None, self.form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,19 +182,22 @@ class StreamChunk:
 
     `switch` marks the point where a chain went on with another step in mid-stream (its packet holds nothing else): "restart" means that all
     before it is void and the answer begins anew, "continue" that the rest comes from another step. `protocol` is that of `raw`.
+    `content_type` is set where `raw` is neither JSON nor events: audio, plain text.
     """
 
     raw: bytes
     deltas: tuple[Delta, ...]
     switch: Literal["", "restart", "continue"] = ""
     protocol: Protocol = ""
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
     """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`.
 
-    `usage` is what a server of another protocol counted; chat completions have it in their body.
+    `usage` is what a server of another protocol counted; chat completions have it in their body. `content_type` is set where `raw` is
+    not JSON; `body` is then empty.
     """
 
     raw: bytes
@@ -182,6 +205,7 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     protocol: Protocol = ""
     usage: Usage | None = None
+    content_type: str = ""
 
     @property
     def message(self) -> Message:

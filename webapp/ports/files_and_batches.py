@@ -8,7 +8,7 @@ gateway answers 501.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -52,10 +52,14 @@ def not_found(kind: str, name: str) -> ApiError:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the user of the token, and the token."""
+    """The user and the token of a request.
+
+    A handler that creates an object calls `record` with the reply, inside the transaction that creates it (`webapp.gateway.idempotency`).
+    """
 
     user: User
     token_id: int | None = None
+    record: Callable[[Json], None] = lambda _reply: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from django.db import InterfaceError, OperationalError
 
+from webapp.core.disk import is_disk_full
 from webapp.patterns.redaction import redact_log
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
@@ -67,11 +68,13 @@ class NoTraceback(logging.Filter):
 
 
 class DropDatabaseTracebacks(NoTraceback):
-    """Drop the traceback of a page that failed because the database was down: the reconnect loop already logs the cause."""
+    """Drop the traceback of a page that failed because the database was down or the disk is full: the cause is logged once elsewhere."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return super().filter(record) if isinstance(error, OperationalError | InterfaceError) else True
+        if isinstance(error, OperationalError | InterfaceError) or is_disk_full(error):
+            return super().filter(record)
+        return True
 
 
 class JsonFormatter(logging.Formatter):

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from webapp.core import metrics
 from webapp.core.database import DB_UNAVAILABLE
+from webapp.core.disk import disk_problem, is_disk_full
 from webapp.server import channel_layer
 from webapp.server.body_limits import Rate
 from webapp.server.logs import request_id
@@ -34,7 +35,8 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def readyz(_request: HttpRequest) -> HttpResponse:
-    problems = {name: problem for name, problem in (("database", _database_problem()), ("layer", channel_layer.problem())) if problem}
+    found = {"database": _database_problem(), "layer": channel_layer.problem(), "disk": disk_problem(settings.PATCHBAY_HOME)}
+    problems = {name: problem for name, problem in found.items() if problem}
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
 
@@ -111,15 +113,18 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
 
 
 def server_error(_request: HttpRequest) -> HttpResponse:
-    """Nothing here may touch the database: it may be what broke."""
-    away = isinstance(sys.exc_info()[1], DB_UNAVAILABLE)
-    if away:
-        title, advice = "The database is not answering", "Nothing that was saved is lost. Try again in a moment."
+    """Render the page of a failure without the database, which may be what failed."""
+    error = sys.exc_info()[1]
+    if is_disk_full(error):
+        status, title = 507, "The server's disk is full"
+        advice = "Nothing that was saved is lost. An administrator must make room; then try again."
+    elif isinstance(error, DB_UNAVAILABLE):
+        status, title, advice = 503, "The database is not answering", "Nothing that was saved is lost. Try again in a moment."
     else:
-        title = "Something broke on our side"
-        advice = "Nothing you saved is lost. Try again; if it stays, tell an administrator the time and this number:"
-    context = {"status": 503 if away else 500, "title": title, "advice": advice, "request_id": request_id.get(), "theme": "auto"}
-    response = HttpResponse(render_to_string("broken.html", context), status=context["status"])
-    if away:
+        status, title = 500, "Something broke on our side"
+        advice = "Nothing you saved is lost. Try again. If it happens again, tell an administrator the time and this number:"
+    context = {"status": status, "title": title, "advice": advice, "request_id": request_id.get(), "theme": "auto"}
+    response = HttpResponse(render_to_string("broken.html", context), status=status)
+    if status == 503:
         response["Retry-After"] = "5"
     return response

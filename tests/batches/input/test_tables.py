@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,31 @@ def test_tables_of_every_common_kind_are_read(raw: bytes, name: str) -> None:
     assert rows(raw, name) == [{"name": "Ada", "age": "36"}]
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "sep=;\r\nStraße;Ort\r\nHauptstraße 5;Köln\r\n".encode("cp1252"),
+        '"sep=;"\nStraße;Ort\nHauptstraße 5;Köln\n'.encode(),
+        "Export vom 1. Mai\n\nStraße;Ort\nHauptstraße 5;Köln\n".encode("cp1252"),
+        "Bericht;\nStand: Mai, Juni;\nStraße;Ort\nHauptstraße 5;Köln\n".encode(),
+        '"Straße"\t"Ort"\n"Hauptstraße 5"\t"Köln"\n'.encode("utf-16"),
+    ],
+)
+def test_a_table_as_excel_saves_it_is_read(raw: bytes) -> None:
+    """Semicolons, Windows-1252, a `sep=` line, titles above the header, UTF-16."""
+    assert rows(raw) == [{"Straße": "Hauptstraße 5", "Ort": "Köln"}]
+
+
+def test_a_quoted_header_may_hold_the_other_delimiter() -> None:
+    raw = (Path(__file__).parent / "tables" / "batch-table-quoted-header.csv").read_bytes()
+    assert [fill("{{ Name, full }} in {{ City }}", row) for row in rows(raw)] == ["Müller in Köln"]
+
+
+def test_bytes_that_are_not_utf_8_are_found_however_late_they_come() -> None:
+    raw = b"name;town\n" + b"Ada;Ulm\n" * 200_000 + "Jürgen;Köln\n".encode("cp1252")
+    assert rows(raw)[-1] == {"name": "Jürgen", "town": "Köln"}
+
+
 def test_a_cell_may_hold_lines_and_quotes() -> None:
     assert rows(b'name\n"two\nlines, ""quoted"""\n') == [{"name": 'two\nlines, "quoted"'}]
 
@@ -42,7 +68,7 @@ def test_a_cell_may_hold_lines_and_quotes() -> None:
         (b"a,b\n1\n", "t.csv", "Line 2 has 1 cells"),
         (b"a,a\n1,2\n", "t.csv", "name the columns"),
         (b"", "t.csv", "name the columns"),
-        (b"a\n\xff\n", "t.csv", "UTF-8"),
+        (b"a\n" + bytes(range(256)) * 9, "t.csv", "binary data"),
         (b'a\n"open', "t.csv", "CSV file cannot be read"),
         (b"{\n", "t.jsonl", "Line 1 is not valid JSON"),
         (b"[1]\n", "t.jsonl", "Line 1 is not a JSON object"),

@@ -1,4 +1,4 @@
-"""Import of other products' export files."""
+"""Imports of export files of other products."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from django.test import Client
 from chat import services
 from chat.models import Conversation, Message, Upload
 from chat.transfer import import_writer, imports
+from chat.transfer.conversations import Imported, Unreadable
 from tests.users import Users
 from webapp.accounts.models import User
 
@@ -58,8 +59,10 @@ OPEN_WEBUI: dict[str, Any] = {
 }
 
 
-def read(data: bytes) -> list[imports.Imported]:
-    return imports.read(io.BytesIO(data))
+def read(data: bytes) -> list[Imported]:
+    found = imports.read(io.BytesIO(data))
+    assert not found.problems
+    return found.conversations
 
 
 def sent(client: Client, data: bytes) -> Any:
@@ -67,7 +70,7 @@ def sent(client: Client, data: bytes) -> Any:
 
 
 @pytest.mark.django_db
-def test_chatgpts_branches_come_over_and_what_nobody_sees_does_not(as_owner: Client, as_other: Client) -> None:
+def test_branches_of_chatgpt_are_imported_and_hidden_messages_are_not(as_owner: Client, as_other: Client) -> None:
     assert b"1 conversation imported" in sent(as_owner, json.dumps([CHATGPT]).encode()).content
     conversation = Conversation.objects.get()
     assert (conversation.title, conversation.updated_at.year) == ("Tides", 2023)
@@ -80,10 +83,10 @@ def test_chatgpts_branches_come_over_and_what_nobody_sees_does_not(as_owner: Cli
 
 
 @pytest.mark.django_db
-def test_open_webuis_file_comes_over_and_only_once(as_owner: Client) -> None:
+def test_a_file_of_open_webui_is_imported_only_once(as_owner: Client) -> None:
     data = json.dumps([OPEN_WEBUI]).encode()
     sent(as_owner, data)
-    assert b"0 conversations imported; 1 were here" in sent(as_owner, data).content
+    assert b"0 conversations imported; 1 skipped (already imported, or empty)" in sent(as_owner, data).content
     conversation = Conversation.objects.get()
     assert conversation.pinned
     assert conversation.leaf
@@ -109,19 +112,19 @@ CIRCLE = {"mapping": {"a": {"parent": "b", "message": said("user", "x")}, "b": {
         (b"\xff\xfe\x00", "not a JSON file"),
         (b"PK\x03\x04broken", "cannot be read"),
         (b"[1]", "neither"),
-        (json.dumps([CHATGPT, {"mapping": {"a": 3}}]).encode(), "Conversation 2: a message is no object"),
-        (json.dumps([CHATGPT, CIRCLE]).encode(), "form a circle"),
-        (json.dumps([OPEN_WEBUI, {"chat": {}}]).encode(), "no history.messages"),
+        (json.dumps([{"mapping": {"a": 3}}]).encode(), "Conversation 1: A message is not an object"),
+        (json.dumps([CIRCLE]).encode(), "form a circle"),
+        (json.dumps([{"chat": {}}]).encode(), "no history.messages"),
     ],
 )
-def test_a_hostile_file_is_refused_whole_with_the_reason(as_owner: Client, data: bytes, why: str) -> None:
+def test_a_file_without_a_readable_conversation_is_refused_with_the_reason(as_owner: Client, data: bytes, why: str) -> None:
     response = sent(as_owner, data or b" ")
     assert response.status_code == 422
     assert why in response.content.decode()
     assert not Conversation.objects.exists()
 
 
-def test_odd_fields_are_no_error() -> None:
+def test_fields_of_unexpected_types_count_as_missing() -> None:
     odd = {
         "mapping": {
             "a": {
@@ -134,13 +137,13 @@ def test_odd_fields_are_no_error() -> None:
         "update_time": 1e300,
     }
     (found,) = read(json.dumps(odd).encode())
-    assert [turn.text for turn in found.turns] == [f"{imports.NOT_TEXT}\n\n{imports.NOT_TEXT}"]
+    assert [turn.text for turn in found.turns] == ["(Not imported: file)"]
     assert found.at is None
 
 
-def test_a_million_messages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imports._Budget, "left", 5)
-    with pytest.raises(imports.Unreadable, match="more than"):
+def test_too_many_messages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "MAX_MESSAGES", 2)
+    with pytest.raises(Unreadable, match="more than"):
         read(json.dumps([CHATGPT]).encode())
 
 
@@ -174,18 +177,18 @@ def test_an_archive_may_be_larger_than_its_conversations_may(monkeypatch: pytest
     data = archived([CHATGPT], **{"file-1.png": random.Random(1).randbytes(20_000)})
     assert len(data) > imports.MAX_BYTES
     assert read(data)[0].title == "Tides"
-    with pytest.raises(imports.Unreadable, match="at most"):
+    with pytest.raises(Unreadable, match="at most"):
         read(json.dumps([CHATGPT]).encode() + b" " * 5_000)
 
 
 @pytest.mark.django_db
-def test_what_was_exported_here_comes_back_to_another_account(cast: Users, as_owner: Client, as_other: Client) -> None:
+def test_an_export_of_patchbay_is_imported_into_another_account(cast: Users, as_owner: Client, as_other: Client) -> None:
     sent(as_owner, json.dumps([CHATGPT]).encode())
     original = Conversation.objects.get()
     services.change_conversation(conversation=original, system_prompt="Be brief.")
     export = as_owner.get(f"/chat/{original.id}/export.json").content
     assert b"1 conversation imported" in sent(as_other, export).content
-    assert b"1 were here already" in sent(as_other, export).content
+    assert b"1 skipped" in sent(as_other, export).content
     copy = Conversation.objects.get(user=cast.other)
     assert (copy.title, copy.system_prompt, str(copy.leaf)) == (original.title, "Be brief.", str(original.leaf))
     said = [list(one.messages.values_list("role", "text", "model", "created_at__second")) for one in (original, copy)]
@@ -196,13 +199,13 @@ def test_what_was_exported_here_comes_back_to_another_account(cast: Users, as_ow
 
 def test_files_that_the_export_does_not_hold_are_named() -> None:
     one = chatgpt({"name": "plan.pdf", "id": "file-1"}, {"id": "file-2"})
-    assert read(json.dumps(one).encode())[0].turns[0].text == "Look\n\n*(not imported: plan.pdf, a file)*"
+    assert read(json.dumps(one).encode())[0].turns[0].text == "Look\n\n(Not imported: plan.pdf, file)"
     two = open_webui({"type": "image", "url": "/api/v1/files/1"}, {"type": "file", "name": "notes.txt"}, 7)
-    assert read(json.dumps(two).encode())[0].turns[0].text == "Look\n\n*(not imported: image, notes.txt, a file)*"
+    assert read(json.dumps(two).encode())[0].turns[0].text == "Look\n\n(Not imported: picture, notes.txt)"
 
 
 @pytest.mark.django_db
-def test_pictures_and_files_of_chatgpts_archive_come_over(as_owner: Client, as_other: Client) -> None:
+def test_pictures_and_files_in_an_archive_of_chatgpt_are_imported(as_owner: Client, as_other: Client) -> None:
     """By the id in their names, in whatever folder; a picture without words is a question, too."""
     listed = ({"name": "plan.txt", "id": "file-Plan"}, {"name": "sea.png", "id": "file_sea1"}, {"name": "lost.png", "id": "file-Lost"})
     parts = (
@@ -214,7 +217,7 @@ def test_pictures_and_files_of_chatgpts_archive_come_over(as_owner: Client, as_o
     response = sent(as_owner, archived(chatgpt(*listed, parts=parts), **members))
     assert b"1 conversation imported" in response.content
     message = Message.objects.get()
-    assert message.text == "*(not imported: lost.png)*"
+    assert message.text == "(Not imported: lost.png)"
     assert [(item["kind"], item["name"]) for item in message.attachments] == [
         ("file", "plan.txt"), ("image", "sea.png"), ("image", "file-Moon.png"),
     ]  # fmt: skip
@@ -226,18 +229,18 @@ def test_pictures_and_files_of_chatgpts_archive_come_over(as_owner: Client, as_o
 
 
 @pytest.mark.django_db
-def test_pictures_and_the_text_of_files_come_over_from_open_webui(as_owner: Client) -> None:
+def test_pictures_and_the_text_of_files_are_imported_from_open_webui(as_owner: Client) -> None:
     document = {"type": "file", "name": "report.pdf", "file": {"data": {"content": "All is well."}}}
     content = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": DATA_URL}}]
     sent(as_owner, json.dumps(open_webui({"type": "image", "url": DATA_URL}, document, content=content)).encode())
     message = Message.objects.get()
     assert message.text == "Look"
-    assert [item["name"] for item in message.attachments] == ["image", "report.pdf.txt", "image"]
+    assert [item["name"] for item in message.attachments] == ["picture", "report.pdf.txt", "picture"]
     assert b"".join(as_owner.get(message.attachments[1]["url"])) == b"All is well."
 
 
 @pytest.mark.django_db
-def test_a_file_that_cannot_be_taken_over_is_named_and_the_rest_comes(
+def test_a_file_that_cannot_be_stored_is_named_and_the_others_are_imported(
     as_owner: Client, monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
 ) -> None:
     """No text, damaged, or beyond what an import may unpack: what a packed file says of its size is not believed."""
@@ -251,7 +254,7 @@ def test_a_file_that_cannot_be_taken_over_is_named_and_the_rest_comes(
     damaged = archive[:place] + bytes(byte ^ 0xFF for byte in archive[place : place + 8]) + archive[place + 8 :]
     sent(as_owner, damaged)
     message = Message.objects.get()
-    assert message.text == "Look\n\n*(not imported: binary.txt, broken.txt, late.txt)*"
+    assert message.text == "Look\n\n(Not imported: binary.txt, broken.txt, late.txt)"
     assert [item["name"] for item in message.attachments] == ["good.txt"]
     assert len(list((tmp_path / "chat").iterdir())) == 1
 
@@ -266,6 +269,6 @@ def test_an_import_that_fails_leaves_no_bytes(as_owner: Client, monkeypatch: pyt
     assert [path.name for path in tmp_path.rglob("*")] == ["chat"]
 
 
-def test_what_an_answer_made_is_named() -> None:
+def test_a_file_of_an_answer_is_named() -> None:
     one = chatgpt({"name": "plot.png", "id": "file-1"}, role="assistant")
-    assert read(archived(one, **{"file-1.png": PNG}))[0].turns[0].text == "Look\n\n*(not imported: plot.png)*"
+    assert read(archived(one, **{"file-1.png": PNG}))[0].turns[0].text == "Look\n\n(Not imported: plot.png)"

@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 
 from tests.gateway.api import Api
+from webapp.core.database import in_database
 from webapp.gateway.models import IdempotentReply
 from webapp.patterns.types import Json
 from webapp.ports import files_and_batches
@@ -45,6 +46,7 @@ class Shelf:
             body |= {"filename": upload.filename, "bytes": upload.size, "status": "processed"}
         else:
             body |= {**upload, "status": "validating"}
+        await in_database(caller.record, body)
         self.made.append((body, caller.user.pk, content))
         return body
 

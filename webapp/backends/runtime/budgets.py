@@ -11,10 +11,11 @@ from django.db.models import Q, Sum
 
 from webapp.accounts.models import Budget
 from webapp.backends.models import Attempt, UsageDay
+from webapp.core.caches import SingleFlightCache
 from webapp.core.database import in_database
 from webapp.patterns.errors import BudgetSpent
 
-FRESH_SECONDS = 5
+FRESH_SECONDS, STALE_SECONDS = 3.0, 2.0
 
 
 class Spending:
@@ -26,15 +27,12 @@ class Spending:
     """
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC), monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._now, self._monotonic = now, monotonic
-        self._known: dict[int, tuple[float, str]] = {}
+        self._now = now
+        self._known: SingleFlightCache[int, str] = SingleFlightCache(fresh=FRESH_SECONDS, stale=STALE_SECONDS, clock=monotonic)
 
     async def check(self, user_id: int) -> None:
         """Raise `BudgetSpent` when the user's budget, or that of one of the user's groups, is spent."""
-        until, problem = self._known.get(user_id, (0.0, ""))
-        if self._monotonic() >= until:
-            problem = await in_database(self._problem, user_id)
-            self._known[user_id] = (self._monotonic() + FRESH_SECONDS, problem)
+        problem = await self._known.get(user_id, lambda: in_database(self._problem, user_id))
         if problem:
             raise BudgetSpent(problem, retry_after=(self._next_month() - self._now()).total_seconds())
 

@@ -15,7 +15,7 @@ from webapp.patterns.errors import InputError
 from webapp.patterns.openai.json_rules import Choice, String
 from webapp.patterns.types import Json
 from webapp.ports import files_and_batches
-from webapp.ports.files_and_batches import Page
+from webapp.ports.files_and_batches import Caller, Page
 
 MAX_FILES_LISTED = 10_000
 MAX_BATCHES_LISTED = 100
@@ -33,8 +33,8 @@ async def create_file(call: Call, principal: Principal) -> None:
             raise InputError("Missing required parameter: 'purpose'.", param="purpose", code="missing_required_parameter")
         PURPOSES.check(purpose, "purpose")
 
-        async def work() -> Json:
-            return await served.create(principal.caller, form.upload, purpose=purpose, fields=form.fields)
+        async def work(caller: Caller) -> Json:
+            return await served.create(caller, form.upload, purpose=purpose, fields=form.fields)
 
         await call.respond_json(await once(call, principal, f"{purpose}{form.fingerprint}"[-64:], work))
 
@@ -77,8 +77,8 @@ async def create_batch(call: Call, principal: Principal) -> None:
     served = files_and_batches.batches()
     body = await read_json(call)
 
-    async def work() -> Json:
-        return await served.create(principal.caller, body)
+    async def work(caller: Caller) -> Json:
+        return await served.create(caller, body)
 
     await call.respond_json(await once(call, principal, fingerprint_of(body), work))
 

@@ -384,4 +384,5 @@ def shape_of(request: Request, needed: set[str]) -> str:
 def digest_of(request: Request) -> str:
     """Return what tells a request from others, whatever model it is sent to."""
     body = {name: value for name, value in request.body.items() if name not in {"model", "stream", "stream_options"}}
-    return hashlib.blake2b(repr(body).encode("utf-8", "replace"), digest_size=8).hexdigest()
+    files = request.form.digest if request.form else ""
+    return hashlib.blake2b(f"{files}{body!r}".encode("utf-8", "replace"), digest_size=8).hexdigest()

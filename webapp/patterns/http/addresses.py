@@ -22,6 +22,8 @@ _METADATA: Final = frozenset(
     for address in ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
 )
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_NAT64_LOCAL: Final = ipaddress.ip_network("64:ff9b:1::/48")
+"""Translated to IPv4 by the network's own rules (RFC 8215): no address in it counts as public."""
 _IPV4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
 _NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"})
 REFUSAL: Final = "is a link-local or metadata address, which no backend may have"
@@ -36,7 +38,7 @@ def is_forbidden(address: str) -> bool:
 def is_inside(address: str) -> bool:
     """Whether an IP address, as text, is no public one (this machine, a private network, multicast …), also inside an IPv6 one."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    return found.is_multicast or not all(inner.is_global for inner in _inner(found))
+    return found.is_multicast or found in _NAT64_LOCAL or not all(inner.is_global for inner in _inner(found))
 
 
 def check_base_url(url: str) -> None:

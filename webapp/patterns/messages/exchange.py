@@ -25,6 +25,7 @@ class PassedMessages:
 
     protocol: Protocol = "messages"
     path = "messages"
+    opaque = False
 
     def __init__(self, native: Native, *, model: str, stream: bool) -> None:
         self.headers: Mapping[str, str] = {**VERSION, **native.headers}
@@ -33,6 +34,9 @@ class PassedMessages:
             self.body["stream"] = True
         else:
             self.body.pop("stream", None)
+
+    def content(self) -> bytes:
+        return encoded(self.body)
 
     def decoder(self) -> EventDecoder:
         return EventDecoder()
@@ -70,12 +74,16 @@ class MessagesExchange:
     protocol: Protocol = "messages"
     path = "messages"
     headers: Mapping[str, str] = VERSION
+    opaque = False
 
     def __init__(self, request: Request, *, stream: bool) -> None:
         self.body = _translated(request.body)
         if stream:
             self.body["stream"] = True
         self._include_usage = bool((request.body.get("stream_options") or {}).get("include_usage"))
+
+    def content(self) -> bytes:
+        return encoded(self.body)
 
     def decoder(self) -> EventDecoder:
         return EventDecoder(ChunkWriter(str(self.body.get("model") or ""), include_usage=self._include_usage))

@@ -52,6 +52,8 @@ class Recorder:
 
     def saw(self, packet: StreamChunk) -> None:
         """Note what a packet tells: the first token's time, the usage."""
+        if packet.content_type and not self.spoke:
+            self.first_token()
         for delta in packet.deltas:
             if delta.usage:
                 self.attempt.usage = delta.usage

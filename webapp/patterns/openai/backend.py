@@ -29,7 +29,7 @@ from webapp.patterns.openai import error_mapping, normalize, repairs
 from webapp.patterns.openai.attempt_recorder import Prices, PricesByModel, Recorder
 from webapp.patterns.openai.exchange import Exchange, choose_exchange
 from webapp.patterns.openai.model_list import read_models
-from webapp.patterns.openai.response_reader import PacketReader, chunks, read_answer, read_object, unreachable
+from webapp.patterns.openai.response_reader import PacketReader, chunks, read_answer, read_object, read_opaque, unreachable
 from webapp.patterns.redaction import Redactor
 from webapp.patterns.types import Attempt, AttemptLog, Json, ModelInfo, Request, Response, StreamChunk
 
@@ -127,8 +127,11 @@ class OpenAIBackend:
             await self._ready()  # its first time takes long, and is not the server's fault
             deadline = asyncio.get_running_loop().time() + limits.first_token * _ANSWER_PATIENCE
             async with self._called("POST", exchange.path, deadline, exchange) as reply:
-                legacy = "functions" in request.body
-                answer = await read_answer(reply, exchange.path, deadline, limits.idle, self.redactor, legacy=legacy)
+                if exchange.opaque:
+                    answer = await read_opaque(reply, deadline, limits.idle, self.redactor)
+                else:
+                    legacy = "functions" in request.body
+                    answer = await read_answer(reply, exchange.path, deadline, limits.idle, self.redactor, legacy=legacy)
             answer = exchange.read(answer)
             record.whole(answer)
             return answer
@@ -270,7 +273,7 @@ class OpenAIBackend:
         assert self._poster is not None, "it comes with the client"
         failure: errors.BackendError
         try:
-            content = normalize.encoded(exchange.body)
+            content = exchange.content()
             reply = await self._poster.post(exchange.path, content, deadline, exchange.headers)
             if 200 <= reply.status < 300:
                 return reply

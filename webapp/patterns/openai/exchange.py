@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from webapp.patterns import errors
 from webapp.patterns.openai import normalize
 from webapp.patterns.openai.decoder import StreamDecoder
+from webapp.patterns.openai.relay import RELAYED, RelayExchange
 from webapp.patterns.types import Json, Request, Response, StreamChunk
 from webapp.patterns.types import Protocol as Dialect
 
@@ -42,12 +43,17 @@ class Exchange(Protocol):
         path: below the base URL.
         body: the JSON body to send.
         headers: those of this request alone.
+        opaque: the answer may be anything (audio, text, another JSON object), and passes as it came.
     """
 
     protocol: Dialect
     path: str
     body: Json
     headers: Mapping[str, str]
+    opaque: bool
+
+    def content(self) -> bytes:
+        """Return the bytes to send. Raise `InputError` for a body that is not JSON."""
 
     def decoder(self) -> Decoder:
         """Return the decoder for the answer's stream."""
@@ -64,12 +70,16 @@ class ChatExchange:
 
     protocol: Dialect = ""
     headers: Mapping[str, str] = {}
+    opaque = False
 
     def __init__(self, request: Request, *, stream: bool, capabilities: Mapping[str, bool]) -> None:
         self.path = request.path
         self.body = normalize.normalize_request(request.body, stream=stream, capabilities=capabilities)
         self._legacy = "functions" in request.body
         self._hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
+
+    def content(self) -> bytes:
+        return normalize.encoded(self.body)
 
     def decoder(self) -> StreamDecoder:
         return StreamDecoder(hide_usage=self._hide_usage, legacy=self._legacy)
@@ -89,6 +99,8 @@ def choose_exchange(request: Request, *, stream: bool, capabilities: Mapping[str
     """
     from webapp.patterns.messages.exchange import MessagesExchange, PassedMessages
 
+    if request.path in RELAYED:
+        return RelayExchange(request)
     native = request.native
     if native is not None and native.protocol == "messages" and capabilities.get("messages"):
         return PassedMessages(native, model=str(request.body.get("model") or ""), stream=stream)

@@ -163,7 +163,30 @@ BATCH = Object(
     required=("input_file_id", "endpoint", "completion_window"),
 )
 
-SCHEMAS = {"chat/completions": CHAT, "completions": COMPLETION, "embeddings": EMBEDDING, "batches": BATCH}
+MODERATION = Object({"model": String(least=1), "input": OneOf((String(), Array(OneOf((String(), Object())))))}, required=("model", "input"))
+RERANK = Object(
+    {
+        "model": String(least=1),
+        "query": OneOf((String(), Object())),
+        "documents": Array(OneOf((String(), Object())), least=1),
+        "top_n": Nullable(Integer(1)),
+        "return_documents": Nullable(Boolean()),
+    },
+    required=("model", "query", "documents"),
+)
+SPEECH = Object({"model": String(least=1), "input": String(least=1), "stream_format": Nullable(String())}, required=("model", "input"))
+IMAGE = Object({"model": String(least=1), "prompt": String(least=1), "stream": Nullable(Boolean())}, required=("model", "prompt"))
+
+SCHEMAS = {
+    "chat/completions": CHAT,
+    "completions": COMPLETION,
+    "embeddings": EMBEDDING,
+    "batches": BATCH,
+    "moderations": MODERATION,
+    "rerank": RERANK,
+    "audio/speech": SPEECH,
+    "images/generations": IMAGE,
+}
 
 
 def check_body(body: Any, path: str) -> None:

@@ -58,6 +58,7 @@ class PacketReader:
         self._end = self._clock() + limits.total
         self._redactor = redactor
         self._exchange = exchange
+        self._content_type = ""
         self._decoder = exchange.decoder()
         self._left = max_stream
         self._held: list[StreamChunk] = []
@@ -89,6 +90,8 @@ class PacketReader:
     async def _first(self) -> bytes:
         """The first bytes; for a server that answered whole though asked to stream, all of it, as a stream."""
         data = await self._read()
+        if self._exchange.opaque:
+            return self._opaque(data)
         start = data.lstrip()[:1]
         if start == b"<":
             raise errors.BadAnswer("The server answered with an HTML page instead of a stream.", status=200)
@@ -99,6 +102,14 @@ class PacketReader:
             parts.append(data)
         body, _ = read_json(b"".join(parts), self._redactor)
         return self._exchange.as_events(body)
+
+    def _opaque(self, data: bytes) -> bytes:
+        """Return the first bytes of an answer that passes as it comes; the content type goes with its first chunk."""
+        kind = content_type(self._reply)
+        if kind.startswith("text/html"):
+            raise errors.BadAnswer("The server answered with an HTML page.", status=200)
+        self._content_type = kind or "application/octet-stream"
+        return data
 
     async def _more(self) -> bytes:
         try:
@@ -132,7 +143,7 @@ class PacketReader:
         packet = self._decoder.feed(data)
         if packet is None:
             return None
-        if packet.deltas:
+        if packet.deltas or self._exchange.opaque:
             self._deadline = self._clock() + (min(_AFTER_FINISH, self._limits.idle) if self._decoder.finished else self._limits.idle)
         return packet if self._spoke else self._hold(packet)
 
@@ -140,7 +151,7 @@ class PacketReader:
         """Keep what comes before the first content; hand all of it over with the first."""
         self._held.append(packet)
         self._held_bytes += len(packet.raw)
-        if any(delta.has_content for delta in packet.deltas):
+        if self._exchange.opaque or any(delta.has_content for delta in packet.deltas):
             return self._release()
         if self._held_bytes > MAX_SILENCE:
             raise errors.BadAnswer(f"The stream brought {MAX_SILENCE} bytes and no content.")
@@ -149,7 +160,9 @@ class PacketReader:
     def _release(self) -> StreamChunk:
         held, self._held, self._spoke = self._held, [], True
         deltas: list[Delta] = [delta for packet in held for delta in packet.deltas]
-        return StreamChunk(b"".join(packet.raw for packet in held), tuple(deltas), protocol=held[-1].protocol)
+        return StreamChunk(
+            b"".join(packet.raw for packet in held), tuple(deltas), protocol=held[-1].protocol, content_type=self._content_type
+        )
 
     def _last(self) -> list[StreamChunk]:
         """What is left at the end of a finished stream.
@@ -229,6 +242,23 @@ async def read_answer(
     elif path == "embeddings" and not body.get("data"):
         raise errors.BadAnswer("The answer holds no embeddings.", status=200)
     return Response(encode(body) if odd else raw, body, kept_headers(reply))
+
+
+async def read_opaque(reply: HttpResponse, deadline: float, idle: float, redactor: Redactor) -> Response:
+    """Read a whole answer of any kind. JSON that reports an error, and a page where something else was asked for, are failures."""
+    raw = await read_whole(reply, deadline, redactor, idle=idle)
+    kind = content_type(reply)
+    if kind.startswith("text/html"):
+        raise errors.BadAnswer("The server answered with an HTML page.", status=200)
+    if kind.startswith("application/json") and raw.lstrip()[:1] in {b"{", b"["}:
+        body, odd = read_json(raw, redactor)
+        return Response(encode(body) if odd else raw, body, kept_headers(reply))
+    return Response(raw, {}, kept_headers(reply), content_type=kind or "application/octet-stream")
+
+
+def content_type(reply: HttpResponse) -> str:
+    """Return the answer's content type; empty where the server gives none."""
+    return next((value.decode("latin-1") for name, value in reply.headers if name.lower() == b"content-type"), "")
 
 
 def _failed(failure: Failure, redactor: Redactor) -> errors.BackendError:

@@ -1,0 +1,87 @@
+"""Read one file of any kind. This runs in the bounded process: see `search.parsing.bounded`."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import Any, BinaryIO
+
+from search.parsing.document import Parsed, Unreadable
+from webapp.core.text_encoding import BinaryDataError
+
+NO_TEXT = "It holds no text"
+NO_TEXT_IN_PDF = "It holds no text; scanned pages need text recognition (OCR) first"
+
+
+def parse(file: BinaryIO, name: str, *, depth: int = 0, ocr: Any = None) -> Parsed:
+    """Return the text of a file.
+
+    Args:
+        file: seekable, at its beginning.
+        name: the owner's name for the file.
+        depth: how many mails the file lies within.
+        ocr: reads rendered pages without text (`search.parsing.ocr`).
+
+    Raises:
+        Unreadable: it cannot be read; the message is for people.
+    """
+    from search.parsing.kinds import find_kind
+
+    kind = find_kind(file, name)
+    try:
+        parsed = _parse(kind, file, depth, ocr)
+    except BinaryDataError as error:
+        raise Unreadable(str(error)) from error
+    if not parsed.text.strip():
+        raise Unreadable(NO_TEXT_IN_PDF if kind == "pdf" else NO_TEXT)
+    return parsed
+
+
+def _parse(kind: str, file: BinaryIO, depth: int, ocr: Any) -> Parsed:
+    from search.parsing import html, mail, opendocument, pdf, plain, rtf, spreadsheet, tables
+
+    if kind == "pdf":
+        return pdf.parse(file, ocr)
+    if kind == "zip":
+        return _package(file)
+    if kind == "xls":
+        return spreadsheet.parse(file, kind="xls")
+    if kind == "mail":
+        return mail.parse(file.read(), lambda part, name, deeper: parse(part, name, depth=deeper), depth)
+    readers = {
+        "html": html.parse,
+        "markdown": plain.markdown,
+        "csv": tables.comma_separated,
+        "jsonl": tables.json_lines,
+        "code": plain.code,
+        "text": plain.text,
+        "rtf": rtf.parse,
+        "fodf": opendocument.parse_flat,
+    }
+    return readers[kind](file.read())
+
+
+def _package(file: BinaryIO) -> Parsed:
+    """Return the text of an Office, OpenDocument or EPUB package."""
+    from lxml import etree
+
+    from search.parsing import epub, opendocument, slides, spreadsheet, word
+    from search.parsing.kinds import find_package_kind
+    from search.parsing.package import Package
+
+    try:
+        package = Package(file)
+        kind, main = find_package_kind(package)
+        if kind == "docx":
+            return word.parse(package, main)
+        if kind == "pptx":
+            return slides.parse(package, main)
+        if kind == "odf":
+            return opendocument.parse(package)
+        if kind == "epub":
+            return epub.parse(package)
+        file.seek(0)
+        return spreadsheet.parse(file, package)
+    except (zipfile.BadZipFile, etree.LxmlError, KeyError, ValueError, EOFError, NotImplementedError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        raise Unreadable(f"It is a damaged document: {type(error).__name__}") from error
