@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -11,8 +12,9 @@ from chat.generation import context_window
 from chat.models import Conversation, Prompt
 from chat.prompts import COMMANDS
 from webapp.accounts.models import User
+from webapp.patterns.mcp.names import SEPARATOR
 from webapp.patterns.sanitize import parse_object
-from webapp.ports.toolbox import toolbox
+from webapp.ports import toolbox
 
 
 class SettingsForm(forms.Form):
@@ -26,7 +28,7 @@ class SettingsForm(forms.Form):
         required=False, choices=context_window.OVERFLOW, label="Messages that no longer fit into the model's window"
     )
     tools = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, help_text="Tools that change something ask before they run."
+        required=False, widget=forms.CheckboxSelectMultiple, help_text="Tools that change something or spend ask before they run."
     )
     json_schema = forms.CharField(
         required=False,
@@ -39,16 +41,16 @@ class SettingsForm(forms.Form):
     def __init__(self, data: Any = None, *, conversation: Conversation) -> None:
         options = conversation.options
         schema = (options.get("response_format") or {}).get("json_schema", {}).get("schema")
-        names = [tool.name for tool in toolbox]
+        offers = toolbox.offers(conversation.user, conversation.model)
         initial = {
             "system_prompt": conversation.system_prompt,
             **{name: options.get(name) for name in ("temperature", "top_p", "max_tokens")},
-            "tools": options.get("tools", names),
+            "tools": options.get("tools", [offer.tool.name for offer in offers if offer.on_by_default]),
             "overflow": options.get("overflow", context_window.LEAVE_OUT),
             "json_schema": json.dumps(schema, indent=2) if schema else "",
         }
         super().__init__(data, initial=initial)
-        self.fields["tools"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]  # of ChoiceField
+        self.fields["tools"].choices = _tool_choices(offers)  # type: ignore[attr-defined]  # of ChoiceField
 
     def clean_json_schema(self) -> dict[str, Any] | None:
         text = self.cleaned_data["json_schema"].strip()
@@ -77,6 +79,15 @@ class SettingsForm(forms.Form):
             schema = {"name": "answer", "strict": True, "schema": data["json_schema"]}
             result["response_format"] = {"type": "json_schema", "json_schema": schema}
         return result
+
+
+def _tool_choices(offers: Sequence[toolbox.Offer]) -> list[tuple[str, Any]]:
+    """Return the tools to choose from: the product's own, then those of each tool server as a group."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for offer in offers:
+        label = offer.tool.name.partition(SEPARATOR)[2] if offer.group else offer.tool.name
+        groups.setdefault(offer.group, []).append((offer.tool.name, f"{label} ({offer.note})" if offer.note else label))
+    return [*groups.pop("", []), *groups.items()]
 
 
 class PromptForm(forms.Form):

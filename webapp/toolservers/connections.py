@@ -77,14 +77,16 @@ class Sessions:
             if connection.broken or (not connection.calls and now - session.used_at > IDLE_SECONDS):
                 self._close(key)
 
-    def close_of(self, server_id: int) -> None:
+    async def close_of(self, server_id: int) -> None:
         """Close the connections of a server that was changed or deleted."""
         for key in [key for key in self._open if key[0] == server_id]:
             self._close(key)
 
-    def close(self, server_id: int, key: str) -> None:
-        """Close the connection of a server and a conversation, if there is one."""
-        self._close((server_id, key))
+    async def close(self, server_id: int, key: str) -> None:
+        """Close the connection of a server and a conversation, and wait for its end."""
+        session = self._open.pop((server_id, key), None)
+        if session:
+            await session.connection.aclose()
 
     def _close(self, key: tuple[int, str]) -> None:
         session = self._open.pop(key, None)

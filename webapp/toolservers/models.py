@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -79,6 +81,11 @@ class ServerTool(models.Model):
         return self.name
 
     @property
+    def schema_text(self) -> str:
+        """Return the schema as people read it."""
+        return json.dumps(self.schema, indent=2, ensure_ascii=False)
+
+    @property
     def effective_approval(self) -> str:
         """Return `always`, `ask` or `never`."""
         if self.approval:
@@ -108,7 +115,7 @@ class ServerCall(models.Model):
 
 
 class OAuthFlow(models.Model):
-    """A sign-in at a tool server's authorization server that is under way. The callback may reach another process than the one that waits."""
+    """A sign-in at a tool server that is under way. Its callback may reach another process than the one that waits."""
 
     state = models.CharField(max_length=128, unique=True)
     server = models.ForeignKey(ToolServer, on_delete=models.CASCADE, related_name="+")

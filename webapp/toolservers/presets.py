@@ -33,6 +33,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
         Preset("filesystem", "Files", "Files in one folder of the server's machine.",
                command=("npx", "-y", "@modelcontextprotocol/server-filesystem", "/path/to/folder"), needs="Node.js."),
         Preset("playwright", "Playwright", "A browser.", command=("npx", "-y", "@playwright/mcp", "--headless"), needs="Node.js."),
-        Preset("git", "Git", "A repository on the server's machine.", command=("uvx", "mcp-server-git", "--repository", "/path/to/repo"), needs="uv."),
+        Preset("git", "Git", "A repository on the server's machine.",
+               command=("uvx", "mcp-server-git", "--repository", "/path/to/repo"), needs="uv."),
     )
 }  # fmt: skip

@@ -90,9 +90,10 @@ def named_tools(found: Sequence[ToolServer]) -> list[NamedTool]:
     return list(result.values())
 
 
-def recent_calls(server: ToolServer) -> list[ServerCall]:
-    """Return the newest calls."""
-    return list(server.calls.select_related("user")[:SHOWN_CALLS])
+def recent_calls(server: ToolServer, viewer: User) -> list[ServerCall]:
+    """Return the newest calls that a person may see: staff all, others their own."""
+    calls = server.calls.select_related("user")
+    return list((calls if viewer.is_staff else calls.filter(user=viewer))[:SHOWN_CALLS])
 
 
 def call_sums(found: Sequence[ToolServer]) -> dict[int, dict[str, Any]]:

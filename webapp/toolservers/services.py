@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -16,6 +17,7 @@ from django.utils import timezone
 from webapp.accounts.models import User
 from webapp.backends.config.addresses import HEADER_NAME
 from webapp.backends.config.crypto import Secret
+from webapp.backends.models import Route
 from webapp.patterns.errors import InputError
 from webapp.patterns.http.addresses import check_url
 from webapp.patterns.mcp.types import ServerInfo, ToolInfo
@@ -131,6 +133,14 @@ def store_tools(*, server: ToolServer, info: ServerInfo, tools: Sequence[ToolInf
 def store_failure(*, server: ToolServer, error: str, sign_in_needed: bool = False) -> None:
     """Keep why a server could not be used."""
     ToolServer.objects.filter(pk=server.pk).update(checked_at=timezone.now(), error=clean(error)[:1000], sign_in_needed=sign_in_needed)
+
+
+@transaction.atomic
+def set_limits(*, server: ToolServer, routes: Iterable[Route] | None, **limits: Any) -> None:
+    """Set when a server is on offer and what bounds its calls. `routes` of None stay as they are."""
+    ToolServer.objects.filter(pk=server.pk).update(**limits)
+    if routes is not None:
+        server.routes.set(routes)
 
 
 def set_approvals(*, server: ToolServer, approvals: Mapping[str, str]) -> None:

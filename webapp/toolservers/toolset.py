@@ -141,7 +141,7 @@ async def refresh(server: ToolServer) -> Sequence[ToolInfo]:
         tools = list(session.tools.values())
         await in_database(services.store_tools, server=server, info=info, tools=tools)
     finally:
-        sessions.close(server.pk, key)
+        await sessions.close(server.pk, key)
     return tools
 
 

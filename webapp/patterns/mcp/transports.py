@@ -55,7 +55,7 @@ async def http_transport(spec: ServerSpec, faults: list[str]) -> AsyncGenerator[
     headers = {**spec.headers, "accept-encoding": "identity"}
     async with (
         httpx2.AsyncClient(transport=transport, headers=headers, timeout=timeout, auth=spec.authorization, trust_env=False) as client,
-        streamable_http_client(spec.url, http_client=client, max_sse_event_size=MAX_LINE_BYTES) as streams,
+        streamable_http_client(spec.url, http_client=client, max_sse_event_size=MAX_RESPONSE_BYTES) as streams,
     ):
         yield streams
 
