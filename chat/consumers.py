@@ -85,14 +85,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         body = _body(text_data)
         action = _ACTIONS.get(str(body.get("action"))) if body else None
         if body is None or action is None:
-            self.attachment.post(fragments.notice("That message could not be understood. Reload the page and try again."))
+            self.attachment.post(fragments.notice("Patchbay could not read that message. Reload the page and try again."))
             return
         try:
             await action(self, body)
         except Refused as refusal:
             self.attachment.post(fragments.notice(str(refusal)))
         except selectors.NotFound:
-            self.attachment.post(fragments.notice("That message is no longer there."))
+            self.attachment.post(fragments.notice("That message no longer exists."))
 
     async def start(self, write: Callable[[], Started], text: str = "") -> None:
         await hub().begin(write)

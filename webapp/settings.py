@@ -163,6 +163,9 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+DATE_FORMAT = "M j, Y"
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "M j, Y H:i"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = PATCHBAY_HOME / "static"
@@ -176,6 +179,8 @@ MEDIA_ROOT = PATCHBAY_HOME / "files"
 BATCH_RETENTION_DAYS = env.number("PATCHBAY_BATCH_RETENTION_DAYS", 0)
 # Days for which the attempt log is kept one by one; what is older is added up by day. 0 keeps it for good.
 ATTEMPT_RETENTION_DAYS = env.number("PATCHBAY_ATTEMPT_RETENTION_DAYS", 30)
+# Days for which the responses of /v1/responses are stored, with their events; 0 keeps them for good.
+RESPONSE_RETENTION_DAYS = env.number("PATCHBAY_RESPONSE_RETENTION_DAYS", 30)
 # What each user may ask for in a minute who has no limit of their own; 0 for no limit.
 REQUESTS_PER_MINUTE = env.number("PATCHBAY_REQUESTS_PER_MINUTE", 0)
 TOKENS_PER_MINUTE = env.number("PATCHBAY_TOKENS_PER_MINUTE", 0)

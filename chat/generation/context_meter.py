@@ -17,6 +17,14 @@ from webapp.patterns.tokens import counting
 from webapp.patterns.types import Message as ApiMessage
 from webapp.ports import toolbox
 
+_LABELS = {
+    "System": "System prompt",
+    "Tools": "Tool definitions",
+    "History": "Conversation",
+    "Draft": "Your message",
+    "Answer": "Reserved for the answer",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Slice:
@@ -26,6 +34,11 @@ class Slice:
     tokens: int
     x: float
     width: float
+
+    @property
+    def label(self) -> str:
+        """Return the slice's name as the legend shows it."""
+        return _LABELS[self.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,16 @@ class Meter:
     exact: bool
     truncates_at: int | None = None
     summarizes: bool = False
+
+    @property
+    def reserved(self) -> int:
+        """Return the tokens kept free for the answer."""
+        return next((each.tokens for each in self.slices if each.name == "Answer"), 0)
+
+    @property
+    def prompt(self) -> int:
+        """Return the tokens that would be sent."""
+        return self.used - self.reserved
 
     @property
     def over(self) -> bool:

@@ -29,11 +29,11 @@ from webapp.ports import toolbox
 OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
 MAX_KEPT_REQUEST = 300_000
 _ENDS = {
-    "empty": "The model ended without saying anything.",
-    "content_filter": "The backend's content filter ended the answer.",
-    "turns": "The model called tools too many times without coming to an answer.",
+    "empty": "The model returned an empty answer.",
+    "content_filter": "The backend's content filter stopped the answer.",
+    "turns": "The model called tools too many times without giving an answer.",
     "seconds": "The answer took too long.",
-    "tokens": "The answer used up its tokens.",
+    "tokens": "The answer reached its token limit.",
     "stuck": "The model kept making the same tool call.",
 }
 

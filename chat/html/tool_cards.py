@@ -15,8 +15,8 @@ from webapp.templatetags.ui import milliseconds
 SHOWN_CHARS = 20_000
 _STATES = {
     "running": ("run", "running"),
-    "asking": ("warn", "waits for your yes"),
-    "input": ("warn", "asks you something"),
+    "asking": ("warn", "needs approval"),
+    "input": ("warn", "needs input"),
     "done": ("ok", "done"),
     "failed": ("bad", "failed"),
     "declined": ("warn", "declined"),

@@ -137,7 +137,7 @@ class Hub:
             outcome.fail(error)
         except Exception:  # the last line of defense: an answer must not stay "streaming" for ever
             logger.exception("A generation failed")
-            outcome.status, outcome.error = Status.FAILED, "Something broke on our side. Try again; the server's log has the details."
+            outcome.status, outcome.error = Status.FAILED, "Patchbay had an internal error. Try again. The server's log has the details."
         live.ending = True
         async with self._ends:
             await self._finish(live)

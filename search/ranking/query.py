@@ -112,9 +112,9 @@ def _incomplete(index: Index) -> str:
     """What a reader must know of an index that does not hold all of its collection."""
     name = index.collection.name
     if index.state == Index.State.BUILDING:
-        return f"The vectors of “{name}” are still being made: until then, not all of its passages are found by meaning"
+        return f"“{name}” is still being embedded. Until then, semantic search does not find all of its passages"
     if index.state == Index.State.FAILED:
-        return f"Not all passages of “{name}” have vectors; making the rest failed: {index.why}"
+        return f"Embedding the rest of “{name}” failed, so semantic search does not find all of its passages: {index.why}"
     return ""
 
 

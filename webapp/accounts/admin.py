@@ -57,7 +57,7 @@ class UserAdmin(DjangoUserAdmin):
 
 @admin.register(Budget)
 class BudgetAdmin(admin.ModelAdmin):
-    """Monthly budgets, and requests and tokens a minute, of users and groups."""
+    """Monthly budgets, and requests and tokens per minute, of users and groups."""
 
     list_display = ("owner", "monthly", "requests_per_minute", "tokens_per_minute")
     list_select_related = ("user", "group")

@@ -38,23 +38,23 @@ class Budget(models.Model):
     user = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
     group = models.OneToOneField(Group, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
     monthly = models.DecimalField(
-        "budget of a month",
+        "monthly budget",
         max_digits=12,
         decimal_places=4,
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text="In the currency of the backends' prices. Empty for none.",
+        help_text="In the currency of the backends' prices. Leave empty for none.",
     )
     requests_per_minute = models.PositiveIntegerField(
-        "requests a minute",
+        "requests per minute",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Questions in the chat, calls of /v1 and rows of batches. Empty for no limit, or the server's default for a user.",
+        help_text="Counts chat messages, API calls and batch rows. Leave empty for no limit, or for the server's default for users.",
     )
     tokens_per_minute = models.PositiveIntegerField(
-        "tokens a minute",
+        "tokens per minute",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
@@ -77,7 +77,7 @@ class Budget(models.Model):
 
     def clean(self) -> None:
         if not self.terms:
-            raise ValidationError("Set a budget, requests a minute or tokens a minute.")
+            raise ValidationError("Set a budget, requests per minute or tokens per minute.")
 
     @property
     def owner(self) -> str:
@@ -88,5 +88,5 @@ class Budget(models.Model):
     def terms(self) -> str:
         """For people: what is set."""
         money = None if self.monthly is None else f"{self.monthly.normalize():f}"
-        terms = ((money, "a month"), (self.requests_per_minute, "requests a minute"), (self.tokens_per_minute, "tokens a minute"))
+        terms = ((money, "per month"), (self.requests_per_minute, "requests per minute"), (self.tokens_per_minute, "tokens per minute"))
         return ", ".join(f"{value} {unit}" for value, unit in terms if value is not None)

@@ -109,7 +109,7 @@ def profile(request: HttpRequest) -> HttpResponse:
     password.fields["old_password"].widget.attrs.pop("autofocus", None)  # it is not the first thing on the page
     if changing and password.is_valid():
         auth.update_session_auth_hash(request, password.save())
-        messages.success(request, "Your password is changed.")
+        messages.success(request, "Password changed.")
         return redirect("accounts:profile")
     if form.is_bound and form.is_valid():
         form.save()

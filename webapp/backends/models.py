@@ -52,11 +52,11 @@ class Backend(models.Model):
         default=dict, blank=True, validators=[validate_headers], help_text="Extra headers for each request, as a JSON object."
     )
     enabled = models.BooleanField(default=True)
-    position = models.PositiveIntegerField(default=100, help_text="Order among backends that offer the same model; lower first.")
-    connect_timeout = models.FloatField(default=5, validators=[MinValueValidator(0.1)], help_text="Seconds.")
-    first_token_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="Seconds.")
-    idle_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="Seconds between tokens.")
-    max_concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Requests at once; empty for no limit.")
+    position = models.PositiveIntegerField(default=100, help_text="Order among backends that offer the same model. Lower comes first.")
+    connect_timeout = models.FloatField(default=5, validators=[MinValueValidator(0.1)], help_text="In seconds.")
+    first_token_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="In seconds.")
+    idle_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="In seconds, between two tokens.")
+    max_concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Parallel requests. Leave empty for no limit.")
     input_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, help_text="Per million prompt tokens.")
     output_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, help_text="Per million completion tokens.")
     capabilities = models.JSONField(
@@ -125,7 +125,7 @@ class BackendModel(models.Model):
 
     backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="offered")
     name = models.CharField(max_length=200)
-    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="Tokens; empty for unknown.")
+    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="In tokens. Leave empty if unknown.")
     capabilities = models.JSONField(default=dict, blank=True)
     input_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
     output_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
@@ -176,18 +176,18 @@ class Route(models.Model):
 
     class MidStream(models.TextChoices):
         STOP = "stop", "Stop: keep the partial answer and say so"
-        RESTART = "restart", "Restart: begin again on the next step"
-        CONTINUE = "continue", "Continue: the next step goes on from the partial answer"
+        RESTART = "restart", "Restart: begin the answer again on the next step"
+        CONTINUE = "continue", "Continue: the next step continues the partial answer"
 
     name = models.CharField(max_length=64, unique=True, validators=[name_validator])
     description = models.CharField(max_length=200, blank=True)
     enabled = models.BooleanField(default=True)
-    mid_stream = models.CharField("if a stream breaks off", max_length=10, choices=MidStream.choices, default=MidStream.STOP)
+    mid_stream = models.CharField("if a stream breaks", max_length=10, choices=MidStream.choices, default=MidStream.STOP)
     hedge_ms = models.PositiveIntegerField(
-        "hedge after (ms)", null=True, blank=True, help_text="Start the next step after so long without a first token."
+        "hedge after (ms)", null=True, blank=True, help_text="Start the next step if no first token has arrived after this long."
     )
     restricted = models.BooleanField(
-        default=False, help_text="Only for the people and groups below. Stays on when the last of them is deleted: then nobody may use it."
+        default=False, help_text="Only the users and groups below can use this route. With none left, nobody can use it."
     )
     allowed_users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True)
     allowed_groups = models.ManyToManyField(Group, blank=True)
@@ -210,12 +210,12 @@ class RouteStep(models.Model):
     model = models.CharField(max_length=200)
     position = models.PositiveIntegerField(default=0)
     first_token_timeout = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="Seconds; empty for the backend's."
+        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="In seconds. Leave empty to use the backend's."
     )
     idle_timeout = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="Seconds; empty for the backend's."
+        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="In seconds. Leave empty to use the backend's."
     )
-    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="Tokens; empty for the model's.")
+    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="In tokens. Leave empty to use the model's.")
 
     class Meta:
         ordering = ["position", "id"]
@@ -397,7 +397,7 @@ class BenchmarkRun(models.Model):
     target = models.CharField(max_length=300, help_text="A model name as /v1 takes it: a route, or backend/model.")
     concurrency = models.PositiveIntegerField(default=4)
     max_tokens = models.PositiveIntegerField(default=64)
-    rounds = models.PositiveIntegerField(default=3, help_text="Requests of each of the concurrent workers.")
+    rounds = models.PositiveIntegerField(default=3, help_text="Requests that each worker sends, one after the other.")
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.RUNNING)
     done = models.PositiveIntegerField(default=0, help_text="Requests finished so far.")
     error = models.CharField(max_length=500, blank=True)

@@ -70,6 +70,8 @@ class Request:
     path: str = "chat/completions"
     native: Native | None = None
     form: Form | None = None
+    may_truncate: bool = True
+    """Whether a conversation that overflows every window may be cut; otherwise the caller is told."""
 
     @classmethod
     def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
@@ -92,7 +94,7 @@ class Request:
 
     def with_messages(self, messages: Sequence[Message]) -> Request:
         """The same request over another conversation."""
-        return Request({**self.body, "messages": list(messages)}, self.path)
+        return Request({**self.body, "messages": list(messages)}, self.path, may_truncate=self.may_truncate)
 
     def with_options(self, **options: Any) -> Request:
         """The same request with fields of the body set, or removed where None."""
@@ -100,7 +102,8 @@ class Request:
         for name, value in options.items():
             if value is None:
                 del body[name]
-        return Request(body, self.path, self.native if options.keys() <= {"model"} else None, self.form)
+        native = self.native if options.keys() <= {"model"} else None
+        return Request(body, self.path, native, self.form, self.may_truncate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def _disk() -> Finding:
     free = shutil.disk_usage(settings.PATCHBAY_HOME).free
     state = f"{free / 1e9:.1f} GB free at {settings.PATCHBAY_HOME}"
     if free < FREE_BYTES:
-        return Finding("warning", "disk", state, "Make room, or move PATCHBAY_HOME: batches pause when the disk is full.")
+        return Finding("warning", "disk", state, "Free some space, or move PATCHBAY_HOME. Batches pause when the disk is full.")
     return Finding("ok", "disk", state)
 
 

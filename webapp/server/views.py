@@ -92,15 +92,15 @@ def _error_page(request: HttpRequest, status: int, title: str, advice: str) -> H
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 400, "That request could not be read", "Go back, reload the page and try again.")
+    return _error_page(request, 400, "Patchbay could not read this request", "Go back, reload the page and try again.")
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 403, "You may not open this", "Ask an administrator for access, or sign in as another user.")
+    return _error_page(request, 403, "You do not have access", "Ask an administrator for access, or sign in as a different user.")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 403, "That form was out of date", "Reload the page and send it again. Cookies must be allowed.")
+    return _error_page(request, 403, "This form has expired", "Reload the page and submit it again. Your browser must allow cookies.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
@@ -108,7 +108,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
         request,
         404,
         "There is nothing here",
-        "The address is wrong, the item was deleted, or it belongs to somebody else.",
+        "The address is wrong, the item was deleted, or you do not have access to it.",
     )
 
 
@@ -119,7 +119,7 @@ def server_error(_request: HttpRequest) -> HttpResponse:
         status, title = 507, "The server's disk is full"
         advice = "Nothing that was saved is lost. An administrator must make room; then try again."
     elif isinstance(error, DB_UNAVAILABLE):
-        status, title, advice = 503, "The database is not answering", "Nothing that was saved is lost. Try again in a moment."
+        status, title, advice = 503, "The database is not answering", "Your saved work is safe. Try again in a moment."
     else:
         status, title = 500, "Something broke on our side"
         advice = "Nothing you saved is lost. Try again. If it happens again, tell an administrator the time and this number:"

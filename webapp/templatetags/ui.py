@@ -12,6 +12,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
+from webapp.patterns.units import duration
+
 register = template.Library()
 
 # 24-unit grid, stroked with the text's color.
@@ -40,6 +42,8 @@ ICONS = {
     "more": '<path stroke-width="3" d="M5 12h.01M12 12h.01M19 12h.01"/>',
     "download": '<path d="M12 4v11M7 11l5 5 5-5M5 20h14"/>',
     "upload": '<path d="M12 16V5M7 9l5-5 5 5M5 20h14"/>',
+    "paperclip": '<path d="m20 11-8.5 8.5a5 5 0 0 1-7-7L13 4a3.3 3.3 0 0 1 4.7 4.7l-8.5 8.5a1.7 1.7 0 0 1-2.4-2.4L14.5 7"/>',
+    "command": '<path d="M9 6a3 3 0 1 0-3 3h12a3 3 0 1 0-3-3v12a3 3 0 1 0 3-3H6a3 3 0 1 0 3 3z"/>',
     "file": '<path d="M6 3h8l4 4v14H6zM14 3v4h4"/>',
     "folder": '<path d="M3 6h7l2 2h9v11H3z"/>',
     "pin": '<path d="M9 4h6l-1 7 3 3H7l3-3zM12 14v6"/>',
@@ -69,6 +73,18 @@ def thousands(value: float | None) -> str:
 
 
 @register.filter
+def count(number: float, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one: 1 token, 2 048 tokens."""
+    return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
+
+
+@register.filter
+def outcome_badge(outcome: str) -> str:
+    """Return the badge state of an attempt's outcome."""
+    return {"ok": "ok", "failed": "bad"}.get(outcome, "warn")
+
+
+@register.filter
 def milliseconds(value: float | None) -> str:
     """A duration in ms as people say it: 0.7 ms, 840 ms, 4.2 s, 3 min 5 s."""
     if value is None:
@@ -79,6 +95,12 @@ def milliseconds(value: float | None) -> str:
         return f"{value:.0f} ms"
     seconds = value / 1000
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+@register.filter
+def wait(seconds: float) -> str:
+    """Return a waiting time in its largest unit: 30 seconds, 5 minutes."""
+    return duration(seconds)
 
 
 @register.filter

@@ -101,7 +101,7 @@ def test_the_transcript_marks_what_is_left_out_and_offers_the_choice(cast: Users
         services.finish_generation(generation_id=started.generation.id, parts=[], outcome=services.Outcome(report=report), html="<p>x</p>")
     page = as_owner.get(f"/chat/{send['conversation_id']}/").content.decode()
     assert page.count('data-fate="left out"') == 1
-    assert "1 earlier message did not fit into the window of 512 tokens" in page
+    assert "1 earlier message did not fit into the context window of 512 tokens" in page
     choice = f"/chat/{send['conversation_id']}/overflow/"
     assert as_other.post(choice, {"how": "summarise"}).status_code == 404
     assert as_owner.post(choice, {"how": "nonsense"}).status_code == 400

@@ -65,7 +65,7 @@ class RouteAdmin(admin.ModelAdmin):
     ]
 
     class Media:
-        js = [Script("js/route-steps.js", defer=True)]
+        js = [Script("js/route-steps.js", type="module")]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         rows: QuerySet[Route] = super().get_queryset(request)

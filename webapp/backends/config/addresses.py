@@ -35,13 +35,13 @@ def validate_base_url(url: str) -> None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValidationError(f"That is not an address: {error}.") from error
+        raise ValidationError(f"This is not a valid address: {error}.") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise ValidationError("Write an address like http://localhost:11434/v1 or https://api.openai.com/v1.")
+        raise ValidationError("Enter an address like http://localhost:11434/v1 or https://api.openai.com/v1.")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValidationError("Leave user, password, query and fragment out of the address: keys go in the key field.")
+        raise ValidationError("Remove the user, password, query and fragment from the address. Keys go in the key field.")
     if re.search(r"[\s\x00-\x1f]", url):
-        raise ValidationError("An address has no spaces in it.")
+        raise ValidationError("An address cannot contain spaces.")
     try:
         check_base_url(url)
     except InputError as error:
@@ -51,14 +51,14 @@ def validate_base_url(url: str) -> None:
 def validate_headers(headers: Any) -> None:
     """Refuse what is not an object of header names and single-line texts."""
     if not isinstance(headers, dict):
-        raise ValidationError('Write a JSON object, e.g. {"X-Team": "blue"}.')
+        raise ValidationError('Enter a JSON object, e.g. {"X-Team": "blue"}.')
     for name, value in headers.items():
         if not HEADER_NAME.match(str(name)) or str(name).lower() in RESERVED_HEADERS:
-            raise ValidationError(f"{name!r} cannot be set as a header.")
+            raise ValidationError(f"{name!r} is not allowed as a header.")
         if not isinstance(value, str) or re.search(r"[\r\n\x00]", value) or not value.isascii():
             raise ValidationError(f"The value of {name} must be one line of plain text.")
         if str(name).lower() in KEY_HEADERS and KEY_PLACEHOLDER not in value:
-            raise ValidationError(f"Enter the key in the key field and write {name}: {KEY_PLACEHOLDER} here: headers are not encrypted.")
+            raise ValidationError(f"Enter the key in the key field and write {name}: {KEY_PLACEHOLDER} here. Headers are not encrypted.")
 
 
 def with_key(headers: dict[str, str], key: str) -> dict[str, str]:
@@ -69,6 +69,6 @@ def with_key(headers: dict[str, str], key: str) -> dict[str, str]:
 def validate_key_variable(name: str) -> None:
     """Refuse what is no variable name, and the names of Patchbay's own secrets."""
     if not VARIABLE_NAME.match(name):
-        raise ValidationError("Write the name of an environment variable, e.g. OPENAI_API_KEY.")
+        raise ValidationError("Enter the name of an environment variable, e.g. OPENAI_API_KEY.")
     if name.upper().startswith(OWN_VARIABLES):
         raise ValidationError(f"{name} is one of Patchbay's own secrets: it is never sent to a backend.")

@@ -17,6 +17,7 @@ from webapp.patterns import errors
 from webapp.patterns.backend import Server, Timeouts
 from webapp.patterns.fallback.breakers import Breakers, Origin
 from webapp.patterns.types import Attempt, AttemptLog, Request, Response, StreamChunk
+from webapp.patterns.units import duration
 
 Truncate = Callable[[Request, int | None, str], Awaitable[Request | None]]
 """(request, window in tokens or None for unknown, model) -> the request cut to fit, or None where it cannot be cut."""
@@ -184,7 +185,7 @@ class ChainExecution:
     async def _cut(self) -> bool:
         """Shorten the request, once, for the largest window that it overflowed."""
         step, truncate = self._overflowed, self._truncate
-        if step is None or truncate is None:
+        if step is None or truncate is None or not self.request.may_truncate:
             return False
         self._truncate = None
         cut = await truncate(self.request, self._window, step.model)
@@ -233,9 +234,9 @@ class ChainExecution:
         wait = min(self._waits.values())
         limited = self._limited >= self._waits.keys()
         loading = bool(failures) and all(isinstance(error, errors.Loading) for error in failures)
-        message = f"No backend of {self._name!r} may be called now; the first may again in {wait:.0f} s. {self._told()}"
+        message = f"{self._name!r} is unavailable for another {duration(wait)}. {self._told()}"
         if loading:
-            message = f"A backend of {self._name!r} is loading the model; ask again in {wait:.0f} s. {self._told()}"
+            message = f"{self._name!r} is still loading. Try again in {duration(wait)}. {self._told()}"
         return errors.AllCooling(message.strip(), attempts=self.trail.attempts, retry_after=wait, limited=limited)
 
     def _told(self) -> str:
