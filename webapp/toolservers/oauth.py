@@ -160,7 +160,8 @@ async def begin(server: ToolServer, user_id: int, redirect_uri: str) -> str:
     task = asyncio.create_task(_sign_in(server, flow))
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
-    await asyncio.wait({task, flow.address}, timeout=REDIRECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    waiting: set[asyncio.Future[Any]] = {task, flow.address}
+    await asyncio.wait(waiting, timeout=REDIRECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if flow.address.done():
         return flow.address.result()
     if not task.done():

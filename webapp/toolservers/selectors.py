@@ -101,4 +101,4 @@ def call_sums(found: Sequence[ToolServer]) -> dict[int, dict[str, Any]]:
     since = timezone.now() - timedelta(days=1)
     rows = ServerCall.objects.filter(server__in=found, created_at__gte=since).order_by().values("server")
     sums = rows.annotate(calls=Count("id"), failed=Count("id", filter=~Q(error="")), mean=Avg("ms"))
-    return {row["server"]: row for row in sums}
+    return {row["server"]: dict(row) for row in sums}

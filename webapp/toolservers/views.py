@@ -8,6 +8,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -121,7 +122,7 @@ async def sign_in(request: HttpRequest, pk: int) -> HttpResponse:
         return server
     callback = request.build_absolute_uri(reverse("toolservers:callback"))
     try:
-        address = await oauth.begin(server, request.user.pk, callback)
+        address = await oauth.begin(server, _user(request).pk, callback)
     except ToolServerError as error:
         await sync_to_async(messages.error)(request, error.message)
         return redirect("toolservers:detail", pk)
@@ -133,10 +134,10 @@ async def sign_in(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _to_sign_in(request: HttpRequest, pk: int) -> ToolServer | HttpResponse:
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
     if request.method != "POST":
         return redirect("toolservers:detail", pk)
-    if not request.user.is_authenticated:
-        return redirect(settings.LOGIN_URL)
     return _changeable(request, pk)
 
 

@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from webapp.backends.runtime import rate_limits, registry
+from webapp.backends.runtime.budgets import spending
 from webapp.patterns.agent import builtin_tools
 from webapp.patterns.agent.tools import Tool, ToolContext, ToolError, ToolRegistry
 from webapp.patterns.backend import Backend
@@ -61,7 +62,7 @@ class _Recorded:
     @asynccontextmanager
     async def _admitted(self, trail: AttemptLog) -> AsyncGenerator[None]:
         """Raise `LimitReached` or `BudgetSpent` before the request; record and count it after."""
-        await registry.spending.check(self._user_id)
+        await spending.check(self._user_id)
         admission = await rate_limits.admit(self._user_id)
         try:
             yield

@@ -116,7 +116,8 @@ class Rotation:
 @transaction.atomic
 def rotate_keys() -> Rotation:
     """Encrypt every stored secret with the newest encryption key. A secret that cannot be read stays, and its row is named as lost."""
-    rotated, lost = [], []
+    rotated: list[str] = []
+    lost: list[str] = []
     for model in apps.get_models():
         for field in model._meta.concrete_fields:
             if isinstance(field, SecretField):

@@ -120,11 +120,11 @@ class Connection:
     async def _called(self, client: Client, name: str, arguments: Json, report: Report | None) -> CallResult:
         from webapp.patterns.mcp.results import call_result
 
-        async def progress(done: float, total: float | None, message: str | None) -> None:
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
             if report:
-                await report(done, total, (message or "")[:MAX_MESSAGE_CHARS])
+                await report(progress, total, (message or "")[:MAX_MESSAGE_CHARS])
 
-        result = await client.call_tool(name, arguments, progress_callback=progress if report else None)
+        result = await client.call_tool(name, arguments, progress_callback=on_progress if report else None)
         return call_result(result, self.spec.result_chars)
 
     async def _open(self) -> Client:
@@ -142,7 +142,8 @@ class Connection:
         for mode in MODES:
             ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
             self._owner = asyncio.create_task(self._run(mode, ready), name=f"mcp {self.spec.label}")
-            await asyncio.wait({ready, self._owner}, timeout=self.spec.connect_seconds, return_when=asyncio.FIRST_COMPLETED)
+            waiting: set[asyncio.Future[Any]] = {ready, self._owner}
+            await asyncio.wait(waiting, timeout=self.spec.connect_seconds, return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
                 return ready.result()
             if not self._owner.done():
@@ -175,7 +176,7 @@ class Connection:
                 ready.set_result(opened)
             await self._closing.wait()
 
-    async def _elicited(self, _context: Any, params: Any) -> Any:
+    async def _elicited(self, context: Any, params: Any) -> Any:  # noqa: ARG002 - the SDK's signature
         """Pass a server's question to the newest running call that can ask the user."""
         from mcp_types import ElicitResult
 
