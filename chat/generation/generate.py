@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chat.generation import history, structured
@@ -89,11 +89,16 @@ class _Job:
     async def _request(self, tools: ToolRegistry) -> Request:
         """The question, fitted into the window."""
         options = self.started.conversation.options
-        return Request.chat(await self.fitting.fit(self.messages, tools.schemas()), **{name: options.get(name) for name in OPTIONS})
+        fitted = await self.fitting.fit(self.messages, tools.schemas())
+        return self._in_conversation(Request.chat(fitted, **{name: options.get(name) for name in OPTIONS}))
+
+    def _in_conversation(self, request: Request) -> Request:
+        """Return the request with the conversation as its session, so that a sticky route keeps it on one backend."""
+        return replace(request, session=f"conversation:{self.started.conversation.pk}")
 
     async def _converse(self, tools: ToolRegistry) -> None:
         options = self.started.conversation.options
-        request = Request.chat(self.messages, **{name: options.get(name) for name in OPTIONS})
+        request = self._in_conversation(Request.chat(self.messages, **{name: options.get(name) for name in OPTIONS}))
 
         async def fit(messages: list[Message]) -> list[Message]:
             return await self.fitting.fit(messages, tools.schemas())

@@ -18,6 +18,7 @@ from webapp.backends.config.presets import PRESETS
 from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Route, RouteStep
 from webapp.core import env
 from webapp.patterns.errors import ModelForbidden, ModelNotFound
+from webapp.patterns.fallback.balancing import Balance
 
 MidStream = Literal["stop", "restart", "continue"]
 
@@ -64,6 +65,8 @@ class StepRow:
     first_token_timeout: float | None = None
     idle_timeout: float | None = None
     window: int | None = None
+    group: int = 0
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class RouteRow:
     enabled: bool = True
     mid_stream: MidStream = "stop"
     hedge_ms: int | None = None
+    balance: Balance = "ordered"
+    sticky: bool = False
     allowed: frozenset[int] | None = None
     steps: tuple[StepRow, ...] = ()
 
@@ -233,13 +238,17 @@ def _model(row: BackendModel) -> ModelRow:
 def _route(row: Route) -> RouteRow:
     users, groups = list(row.allowed_users.all()), list(row.allowed_groups.all())
     members = get_user_model().objects.filter(groups__in=groups).values_list("pk", flat=True) if groups else ()
-    steps = (StepRow(s.backend_id, s.model, s.first_token_timeout, s.idle_timeout, s.context_window) for s in row.steps.all())
+    steps = (
+        StepRow(s.backend_id, s.model, s.first_token_timeout, s.idle_timeout, s.context_window, s.group, s.weight) for s in row.steps.all()
+    )
     return RouteRow(
         name=row.name,
         description=row.description,
         enabled=row.enabled,
         mid_stream=cast(MidStream, row.mid_stream),
         hedge_ms=row.hedge_ms,
+        balance=cast(Balance, row.balance),
+        sticky=row.sticky,
         allowed=frozenset([*(user.pk for user in users), *members]) if row.restricted or users or groups else None,
         steps=tuple(steps),
     )

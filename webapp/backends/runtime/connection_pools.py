@@ -9,6 +9,7 @@ import httpx2
 
 from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
 from webapp.patterns.errors import AllFailed, Unreachable
+from webapp.patterns.fallback.balancing import LoadBalancer, LoadTracker
 from webapp.patterns.fallback.breakers import Breakers, MemoryBreakers
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Pools:
         self.breakers: Breakers = MemoryBreakers()
         self._on_flag = on_flag
         self._live: dict[int, tuple[BackendRow, OpenAIBackend]] = {}
+        self._tracker = LoadTracker()
+        self._balancers: dict[str, LoadBalancer] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
     def backend(self, row: BackendRow) -> OpenAIBackend:
@@ -71,7 +74,17 @@ class Pools:
             breakers=self.breakers,
             on_flag=self._on_flag,
             caller=caller,
+            balancer=self._balancer(plan),
         )
+
+    def _balancer(self, plan: RouteRow) -> LoadBalancer:
+        """Return the balancer of a route. It outlives its chains, since each caller has a chain and all share the load."""
+        found = self._balancers.get(plan.name)
+        if found is None or (found.balance, found.sticky) != (plan.balance, plan.sticky):
+            found = LoadBalancer(plan.balance, sticky=plan.sticky, tracker=self._tracker)
+            if plan.balance != "ordered" or plan.sticky:
+                self._balancers[plan.name] = found
+        return found
 
     def _step(self, step: StepRow, row: BackendRow) -> Step:
         from webapp.patterns.fallback.chain import Step
@@ -82,6 +95,9 @@ class Pools:
             step.model,
             first_token_timeout=step.first_token_timeout,
             idle_timeout=step.idle_timeout,
+            group=step.group,
+            weight=step.weight,
+            spills=row.preset != "builtin",
             window=step.window or (model.window if model else None),
             capabilities={**row.capabilities, **(model.capabilities if model else {})},
             unusable=f"The backend is not used: {row.unusable}." if row.unusable else "",

@@ -71,12 +71,26 @@ def set_route(
     first_token_timeout: float | None = None,
     idle_timeout: float | None = None,
     mid_stream: str = "",
+    balance: str = "",
+    sticky: bool | None = None,
+    groups: Sequence[int] = (),
+    weights: Sequence[int] = (),
 ) -> Route:
-    """Give the route of that name these steps and no others, creating it where missing. Raises `ValidationError`."""
+    """Give the route of that name these steps and no others, creating it where missing.
+
+    Args:
+        groups: the group of each step; empty for one group.
+        weights: the weight of each step; empty for equal shares.
+
+    Raises:
+        ValidationError: a step or an option is not valid.
+    """
     if not steps:
         raise ValidationError("A route needs at least one step.")
     route = Route.objects.select_for_update().filter(name=name).first() or Route(name=name)
     route.mid_stream = mid_stream or route.mid_stream
+    route.balance = balance or route.balance
+    route.sticky = route.sticky if sticky is None else sticky
     route.full_clean()
     route.save()
     route.steps.all().delete()
@@ -88,6 +102,8 @@ def set_route(
             position=position,
             first_token_timeout=first_token_timeout,
             idle_timeout=idle_timeout,
+            group=groups[position] if groups else 0,
+            weight=weights[position] if weights else 1,
         )
         step.full_clean()
         step.save()

@@ -158,6 +158,11 @@ class OpenAIBackend:
         if self._http is not None:
             await self._http.aclose()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether `max_concurrency` calls are running: another one would wait."""
+        return self._slots is not None and self._slots.locked()
+
     async def __aenter__(self) -> Self:
         """Return the backend, for `async with OpenAIBackend(...) as backend`."""
         return self

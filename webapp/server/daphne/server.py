@@ -185,6 +185,13 @@ class Request(WebRequest):
         if self.channel is not None:
             self.channel.forceAbortClient()
 
+    def handle_exception(self, exception: BaseException) -> None:
+        """Close the connection where the answer has begun: the client sees that it is not whole. Daphne leaves it open."""
+        if self._response_started:
+            self._hang_up()
+        else:
+            super().handle_exception(exception)
+
 
 def _origin_form(target: bytes) -> bytes:
     """The target as servers are asked for it; what is asked of proxies begins with a scheme and a host (RFC 9112, 3.2.2)."""
