@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from chat.generation import history
-from chat.generation.context_window import RESERVE, SUMMARIZE, calibration, key_of, window_of
+from chat.generation.context_window import RESERVE, SUMMARIZE, key_of, window_of
 from chat.generation.structured import schema_of
 from chat.models import Conversation, Message
 from webapp.accounts.models import User
 from webapp.backends.runtime import registry
+from webapp.backends.runtime.learned import calibration
 from webapp.core.database import in_database
 from webapp.patterns.agent.tools import ToolRegistry
 from webapp.patterns.errors import ChainError

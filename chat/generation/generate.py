@@ -139,6 +139,9 @@ class _Job:
     def show_attempt(self, _attempt: Attempt) -> None:
         """Say below the answer who is being asked, until the first word."""
         attempts = self.trail.attempts
+        if self.trail.waiting:
+            self.live.say(f"{self.trail.waiting} …")
+            return
         waiting = next((a for a in reversed(attempts) if a.outcome == "running" and a.first_token_ms is None), None)
         failed = sum(a.outcome in {"failed", "skipped"} for a in attempts)
         before = f" ({failed} tried before)" if failed else ""
@@ -158,6 +161,7 @@ def _attempt(attempt: Attempt, *, kept: bool) -> dict[str, Any]:
     data = asdict(attempt)
     usage = data.pop("usage")
     data.pop("base_url")
+    data.pop("detail")  # for the attempt log, which administrators read
     cost = data.pop("cost")
     return {
         **data,
@@ -198,6 +202,8 @@ class _EventTranslator:
     def __init__(self, live: GenerationState) -> None:
         self._live = live
         self._open: set[str] = set()
+        self._said: list[str] = []
+        """Reasoning and text of this turn: a closing tag may say that all of it was reasoning."""
 
     def event(self, event: loop.Event) -> None:
         if isinstance(event, loop.Text):
@@ -220,16 +226,21 @@ class _EventTranslator:
             self._open.discard(event.call.id)
             self._live.apply({"k": "result", "id": event.call.id, "result": event.result, "error": event.error, "ms": round(event.ms)})
         elif isinstance(event, loop.TurnFinished):
+            self._said.clear()
             self._live.apply({"k": "turn", "at": time.time()})
 
     def _text(self, event: loop.Text) -> None:
         for delta in event.deltas:
             if delta.choice:
                 continue
+            if delta.was_reasoning and self._said:
+                self._live.apply({"k": "restart"})
+                self._live.apply({"k": "reasoning", "d": "".join(self._said), "at": time.time()})
             if delta.reasoning:
                 self._live.apply({"k": "reasoning", "d": delta.reasoning, "at": time.time()})
             if delta.text or delta.refusal:
                 self._live.apply({"k": "text", "d": delta.text or delta.refusal, "at": time.time()})
+            self._said += [delta.reasoning, delta.text]
 
     def _begin(self, call: ToolCall) -> None:
         if call.id not in self._open:
