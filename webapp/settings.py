@@ -44,6 +44,7 @@ INSTALLED_APPS = [
     "axes",
     "webapp.apps.WebappConfig",
     "webapp.backends.apps.BackendsConfig",
+    "webapp.toolservers.apps.ToolServersConfig",
     "webapp.builtin.apps.BuiltinConfig",
     "webapp.gateway.apps.GatewayConfig",
     "chat.apps.ChatConfig",
@@ -256,6 +257,8 @@ BODY_LIMITS = {
 
 # Every user can enter webhooks, so they may not call private networks unless this is set.
 PRIVATE_WEBHOOKS = env.flag("PATCHBAY_PRIVATE_WEBHOOKS", default=False)
+# Hosts whose tool servers users may add for themselves, and name by address in /v1/responses; "*" for any public one.
+TOOL_SERVER_HOSTS = [host.lower() for host in env.items("PATCHBAY_TOOL_SERVER_HOSTS")]
 
 # Behind a proxy that ends TLS and sets X-Forwarded-Proto and X-Forwarded-For itself.
 BEHIND_PROXY = env.flag("PATCHBAY_BEHIND_PROXY", default=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 from chat.generation import history, structured
 from chat.generation.context_window import ContextFitter, as_json
+from chat.generation.elicitation import PendingQuestion
 from chat.services import Started, Status
 from chat.streaming.generation_state import GenerationState
 from webapp.accounts.models import User
@@ -18,11 +19,12 @@ from webapp.backends.runtime import registry
 from webapp.backends.runtime.rate_limits import Admission, admit
 from webapp.core.database import in_database
 from webapp.patterns.agent import loop
+from webapp.patterns.agent.interaction import Answer, Question
 from webapp.patterns.agent.tools import ToolContext, ToolRegistry
 from webapp.patterns.errors import CapabilityMissing
 from webapp.patterns.fallback.chain import Chain
 from webapp.patterns.types import Attempt, AttemptLog, Message, ModelInfo, Request, Response, StreamChunk, ToolCall
-from webapp.ports.toolbox import toolbox
+from webapp.ports import toolbox
 
 OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
 MAX_KEPT_REQUEST = 300_000
@@ -58,6 +60,7 @@ class _Job:
     trail: AttemptLog
     fitting: ContextFitter
     admission: Admission
+    user: User
 
     @classmethod
     async def prepare(cls, live: GenerationState, started: Started) -> _Job:
@@ -66,7 +69,7 @@ class _Job:
         chain = await registry.resolve(started.model, user=user)
         messages, origins = await in_database(history.load, started.conversation, started.answer)
         fitting = ContextFitter(started.conversation, chain, origins, AttemptLog())
-        job = cls(live, started, chain, messages, AttemptLog(), fitting, await admit(user.pk))
+        job = cls(live, started, chain, messages, AttemptLog(), fitting, await admit(user.pk), user)
         job.trail = job.fitting.trail = AttemptLog(job.show_attempt)
         return job
 
@@ -75,7 +78,7 @@ class _Job:
         if schema := structured.schema_of(options):
             await structured.answer(self.live, self.chain, await self._request(ToolRegistry()), schema, self.trail)
             return
-        tools = toolbox.only(options.get("tools", [tool.name for tool in toolbox]))
+        tools = await in_database(toolbox.chosen, self.user, self.started.model, options.get("tools"))
         try:
             await self._converse(tools)
         except CapabilityMissing:
@@ -105,6 +108,7 @@ class _Job:
             request,
             tools,
             approve=self._approve,
+            elicit=self._elicit,
             trail=self.trail,
             context=ToolContext(user_id=self.started.conversation.user_id, conversation_id=str(self.live.conversation_id)),
             fit=fit,
@@ -120,6 +124,11 @@ class _Job:
         decision: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.live.approvals[call.id] = decision
         return await decision
+
+    async def _elicit(self, call: ToolCall, question: Question) -> Answer:
+        pending = PendingQuestion.of(question)
+        self.live.questions[call.id] = pending
+        return await pending.answer
 
     def _ended(self, result: loop.AgentResult) -> None:
         outcome = self.live.outcome
@@ -201,9 +210,16 @@ class _EventTranslator:
             self._text(event)
         elif isinstance(event, loop.ApprovalAsked):
             self._begin(event.call)
-            self._live.apply({"k": "ask", "id": event.call.id})
+            self._live.apply({"k": "ask", "id": event.call.id, "reason": event.reason})
         elif isinstance(event, loop.ToolStarted):
             self._begin(event.call)
+            self._live.apply({"k": "run", "id": event.call.id})
+        elif isinstance(event, loop.ToolProgressed):
+            progress = {"done": event.done, "total": event.total, "message": event.message}
+            self._live.apply({"k": "progress", "id": event.call.id, **progress})
+        elif isinstance(event, loop.InputAsked):
+            self._live.apply({"k": "input", "id": event.call.id, "question": asdict(event.question)})
+        elif isinstance(event, loop.InputGiven):
             self._live.apply({"k": "run", "id": event.call.id})
         elif isinstance(event, loop.ToolFinished):
             self._begin(event.call)
