@@ -161,7 +161,7 @@ class Call:
             await self.respond(error.status, body, error.headers)
             return
         if self.cut_on_failure:
-            raise CutAnswer(error.message)
+            raise CutAnswer(error.message) from None
         await self.end((ERROR_EVENT if self.anthropic else b"") + b"data: " + body + EVENT_END)
 
     def _error_body(self, error: ApiError) -> Any:

@@ -20,11 +20,10 @@ import random as random_module
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from webapp.patterns.fallback.execution import Step
-    from webapp.patterns.types import Request
+from webapp.patterns.backend import Server
+from webapp.patterns.types import Request
 
 Balance = Literal["ordered", "least-busy", "weighted", "fastest"]
 
@@ -33,6 +32,22 @@ EXPLORED: Final = 0.1
 _SMOOTHING: Final = 0.2
 """The weight of the newest time to first token in the moving average."""
 _MAX_PINS: Final = 20_000
+
+
+class Step(Protocol):
+    """Name what the balancer needs of a step (`fallback.execution.Step`)."""
+
+    @property
+    def backend(self) -> Server: ...
+    @property
+    def keys(self) -> tuple[str, str]: ...
+    @property
+    def group(self) -> int: ...
+    @property
+    def weight(self) -> int: ...
+
+
+S = TypeVar("S", bound=Step)
 
 
 def session_of(request: Request) -> str:
@@ -99,9 +114,9 @@ class LoadBalancer:
         self._credit: defaultdict[str, float] = defaultdict(float)
         self._pins: OrderedDict[str, str] = OrderedDict()
 
-    def order(self, steps: Sequence[Step], session: str) -> list[Step]:
+    def order(self, steps: Sequence[S], session: str) -> list[S]:
         """Return the steps in the order to try them, group by group."""
-        ordered: list[Step] = []
+        ordered: list[S] = []
         for _, group in groupby(steps, key=lambda step: step.group):
             members = list(group)
             if len(members) == 1:
@@ -119,12 +134,12 @@ class LoadBalancer:
         if len(self._pins) > _MAX_PINS:
             self._pins.popitem(last=False)
 
-    def _by_session(self, steps: list[Step], session: str) -> list[Step]:
+    def _by_session(self, steps: list[S], session: str) -> list[S]:
         ranked = sorted(steps, key=lambda step: _rendezvous(session, step), reverse=True)
         pinned = self._pins.get(session)
         return sorted(ranked, key=lambda step: step.keys[1] != pinned)  # stable: the rest stays ranked
 
-    def _by_load(self, steps: list[Step]) -> list[Step]:
+    def _by_load(self, steps: list[S]) -> list[S]:
         if self.balance == "least-busy":
             return sorted(steps, key=lambda step: (self.tracker.running(step) / step.weight, self._random()))
         if self.balance == "weighted":
@@ -133,7 +148,7 @@ class LoadBalancer:
             return self._fastest(steps)
         return steps
 
-    def _weighted(self, steps: list[Step]) -> list[Step]:
+    def _weighted(self, steps: list[S]) -> list[S]:
         """Give each step credit by its weight, take the one with the most, and charge it for all."""
         for step in steps:
             self._credit[step.keys[1]] += step.weight
@@ -141,10 +156,10 @@ class LoadBalancer:
         self._credit[ranked[0].keys[1]] -= sum(step.weight for step in steps)
         return ranked
 
-    def _fastest(self, steps: list[Step]) -> list[Step]:
+    def _fastest(self, steps: list[S]) -> list[S]:
         """Rank by expected wait: the usual time to first token, longer where calls are running. Steps without a time come first."""
 
-        def wait(step: Step) -> float:
+        def wait(step: S) -> float:
             usual = self.tracker.first_token(step)
             return -1.0 / (1 + self.tracker.running(step)) if usual is None else usual * (1 + self.tracker.running(step) / 8)
 
