@@ -25,6 +25,7 @@ ALLOWED_HOSTS = env.items("PATCHBAY_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 # More origins (scheme, host, port) that may post forms and open websockets.
 TRUSTED_ORIGINS = env.items("PATCHBAY_TRUSTED_ORIGINS")
 CSRF_TRUSTED_ORIGINS = TRUSTED_ORIGINS
+CORS_ORIGINS = env.items("PATCHBAY_CORS_ORIGINS")
 PATCHBAY_BUILTIN = env.flag("PATCHBAY_BUILTIN", default=True)
 PATCHBAY_DETECT = env.flag("PATCHBAY_DETECT", default=True)
 
@@ -43,6 +44,7 @@ INSTALLED_APPS = [
     "axes",
     "webapp.apps.WebappConfig",
     "webapp.backends.apps.BackendsConfig",
+    "webapp.toolservers.apps.ToolServersConfig",
     "webapp.builtin.apps.BuiltinConfig",
     "webapp.gateway.apps.GatewayConfig",
     "chat.apps.ChatConfig",
@@ -124,11 +126,15 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The layer waits up to 5 s for a message, so the socket's timeout must be longer (redis-py's default is also 5 s).
 _REDIS_HOST = {"address": REDIS_URL, "socket_timeout": 20, "socket_connect_timeout": 3}
-CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_REDIS_HOST]}}
-    if REDIS_URL
-    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
-}
+# Set by `up --workers N` for each of its processes; 1 where a process serves alone.
+WORKERS = env.number("PATCHBAY_WORKERS", 1)
+if REDIS_URL:
+    _layer: dict[str, Any] = {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_REDIS_HOST]}}
+elif WORKERS > 1:
+    _layer = {"BACKEND": "webapp.server.local_layer.LocalChannelLayer", "CONFIG": {"folder": str(PATCHBAY_HOME / "workers")}}
+else:
+    _layer = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": _layer}
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
@@ -251,6 +257,8 @@ BODY_LIMITS = {
 
 # Every user can enter webhooks, so they may not call private networks unless this is set.
 PRIVATE_WEBHOOKS = env.flag("PATCHBAY_PRIVATE_WEBHOOKS", default=False)
+# Hosts whose tool servers users may add for themselves, and name by address in /v1/responses; "*" for any public one.
+TOOL_SERVER_HOSTS = [host.lower() for host in env.items("PATCHBAY_TOOL_SERVER_HOSTS")]
 
 # Behind a proxy that ends TLS and sets X-Forwarded-Proto and X-Forwarded-For itself.
 BEHIND_PROXY = env.flag("PATCHBAY_BEHIND_PROXY", default=False)

@@ -12,6 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("search/", include("search.urls")),
     path("", include("webapp.backends.urls")),
     path("", include("webapp.gateway.urls")),
+    path("", include("webapp.toolservers.urls")),
     path("admin/", admin.site.urls),
 ]
 if settings.OIDC_ISSUER:

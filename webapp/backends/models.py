@@ -168,7 +168,16 @@ class Learned(models.Model):
         constraints = [models.UniqueConstraint(fields=["backend", "model", "kind", "name"], name="one_row_a_fact")]
 
     def __str__(self) -> str:
-        return f"{self.backend.name}/{self.model}: {self.kind} {self.name or self.value}"
+        return f"{self.backend.name}/{self.model}: {self.in_words}"
+
+    @property
+    def in_words(self) -> str:
+        """The fact as a sentence for the backend's page."""
+        if self.kind == self.Kind.REPAIR:
+            return f"Requests go out {self.name}." if self.name.startswith("without ") else f"Requests go out with {self.name}."
+        if self.kind == self.Kind.WINDOW:
+            return f"It reads {self.value or 0:,.0f} tokens of longer prompts without saying so ({self.observations} observations)."
+        return f"It counts {self.value or 1:.2f} tokens for each one counted here ({self.observations} reports)."
 
 
 class Route(models.Model):

@@ -253,6 +253,8 @@ class Attempt:
     model: str
     outcome: Outcome = "running"
     why: str = ""
+    detail: str = ""
+    """The server's full text for administrators, where `why` leaves out paths, traces or configuration."""
     error: str = ""
     status: int | None = None
     started: float = field(default_factory=time.time)

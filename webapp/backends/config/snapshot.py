@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal, Protocol, cast
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db.models import Prefetch
+from django.utils import timezone
 
 from webapp.backends.config import limits
 from webapp.backends.config.addresses import with_key
 from webapp.backends.config.crypto import KeyLost
 from webapp.backends.config.limits import Limits
 from webapp.backends.config.presets import PRESETS
-from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Route, RouteStep
+from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Learned, Route, RouteStep
 from webapp.core import env
 from webapp.patterns.errors import ModelForbidden, ModelNotFound
 from webapp.patterns.fallback.balancing import Balance
 
+FACTS_KEPT = timedelta(days=30)
+"""A fact that nothing confirmed for so long is forgotten: servers change behind their names."""
 MidStream = Literal["stop", "restart", "continue"]
 
 
@@ -56,6 +60,22 @@ class BackendRow:
     unusable: str
     models: Mapping[str, ModelRow] = field(compare=False)
     """Not compared: a model more or less is no reason to open new connections."""
+    repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """The repairs that requests to a model need, by model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A learned fact (`models.Learned`). `last_seen` in seconds since the epoch."""
+
+    backend: str
+    model: str
+    kind: str
+    name: str
+    value: float | None
+    observations: int
+    read_up_to: int
+    last_seen: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +116,7 @@ class Snapshot:
     backends: Mapping[int, BackendRow]
     routes: Mapping[str, RouteRow]
     limits: Limits = field(default_factory=Limits)
+    learned: tuple[Fact, ...] = ()
 
     def plan(self, model: str, user: Person | None) -> RouteRow:
         """The steps that a model name stands for: a route, `backend/model`, or a bare id that backends offer, in this order.
@@ -176,7 +197,13 @@ def load() -> Snapshot:
     routes = Route.objects.prefetch_related(
         Prefetch("steps", RouteStep.objects.order_by("position", "id")), "allowed_users", "allowed_groups"
     )
-    return Snapshot(number, {row.pk: _backend(row) for row in backends}, {row.name: _route(row) for row in routes}, limits.load())
+    facts = tuple(_fact(row) for row in Learned.objects.filter(last_seen_at__gt=timezone.now() - FACTS_KEPT).select_related("backend"))
+    rows = {row.pk: _backend(row, facts) for row in backends}
+    return Snapshot(number, rows, {row.name: _route(row) for row in routes}, limits.load(), facts)
+
+
+def _fact(row: Learned) -> Fact:
+    return Fact(row.backend.name, row.model, row.kind, row.name, row.value, row.observations, row.read_up_to, row.last_seen_at.timestamp())
 
 
 def load_health() -> dict[int, tuple[str, str]]:
@@ -193,7 +220,7 @@ def unusable(row: Backend) -> str:
     return _key(row)[1]
 
 
-def _backend(row: Backend) -> BackendRow:
+def _backend(row: Backend, facts: Sequence[Fact] = ()) -> BackendRow:
     key, _lost = _key(row)
     preset = PRESETS.get(row.preset, PRESETS["custom"])
     models = {offer.name: _model(offer) for offer in row.offered.all()}
@@ -211,7 +238,17 @@ def _backend(row: Backend) -> BackendRow:
         capabilities={**preset.capabilities, **row.capabilities},
         unusable=unusable(row),
         models=models,
+        repairs=_repairs(row.name, facts),
     )
+
+
+def _repairs(backend: str, facts: Sequence[Fact]) -> dict[str, tuple[str, ...]]:
+    """Return the repairs of a backend's models, the first learned first."""
+    found: dict[str, list[str]] = {}
+    for fact in facts:
+        if fact.backend == backend and fact.kind == Learned.Kind.REPAIR:
+            found.setdefault(fact.model, []).append(fact.name)
+    return {model: tuple(names) for model, names in found.items()}
 
 
 def _key(row: Backend) -> tuple[str, str]:
