@@ -1,6 +1,6 @@
 """Compare the text of documents word by word with pdftotext, w3m, and pandoc: `python -m bench documents FOLDER [--limit 200] [--pypdf]`.
 
-A word is found if our text holds it as a word. A word of ours is glued if it is two neighbouring words of the other text, written as one.
+A word is found if our text holds it as a word. A word of ours is glued if it is two neighboring words of the other text, written as one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Compared:
     Attributes:
         words: words of the reference.
         missing: words of the reference that ours lacks, with their counts.
-        glued: our words that are two neighbouring words of the reference.
+        glued: our words that are two neighboring words of the reference.
     """
 
     path: Path
