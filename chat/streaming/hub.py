@@ -60,7 +60,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beat = 0.0
-        self._judges_from = 0.0
+        self._grace_until = 0.0
         self._ends, self._names = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._stopping = False
         self.writer = Writer(written=self._written, tick=self._tick)
@@ -350,9 +350,9 @@ class Hub:
         services.heartbeat(self.id)
         if self._beat and now - self._beat > 2 * HEARTBEAT_SECONDS:
             # The database was down, so heartbeats were lost: wait one timeout before declaring processes dead.
-            self._judges_from = now + services.OWNER_SILENCE.total_seconds()
+            self._grace_until = now + services.OWNER_SILENCE.total_seconds()
         self._beat = now
-        if now >= self._judges_from:
+        if now >= self._grace_until:
             self._reap()
         self._cut_ended_sessions()
 
