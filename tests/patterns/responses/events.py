@@ -22,7 +22,7 @@ def kinds(raw: bytes) -> list[str]:
     return [event["type"].removeprefix("response.") for event in decoded(raw)]
 
 
-def request_of(history: Any = (), **body: Any) -> ResponsesRequest:
+def request_of(history: Any = (), /, **body: Any) -> ResponsesRequest:
     body = {"model": "m", "input": "hi", **body}
     return ResponsesRequest(body, list(history), normalize_input(body["input"]))
 
