@@ -25,6 +25,7 @@ from webapp.patterns.batch.parallel import ParallelResult
 from webapp.patterns.batch.results import on_one_line
 from webapp.patterns.errors import AllFailed, BackendError, ChainError, LimitReached, OutputError, PatternError
 from webapp.patterns.openai.decoder import read_usage
+from webapp.patterns.responses.whole import complete
 from webapp.patterns.types import NO_USAGE, Attempt, AttemptLog, Json, Request, Response, Usage
 
 AWAY_SECONDS = 2.0
@@ -91,6 +92,8 @@ class RowExecutor:
             raise LimitReached("The database is away.", rule="the database is away", retry_after=AWAY_SECONDS) from error
 
     async def _send(self, chain: Backend, request: Request, trail: AttemptLog) -> Response:
+        if self._path == "responses":
+            return await complete(chain, request.body, trail=trail)
         if self._batch.schema is None:
             return await chain.send(request, trail=trail)
         return await _structured(chain, request, self._batch.schema, trail)
