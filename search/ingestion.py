@@ -57,7 +57,7 @@ async def ingest(pk: UUID) -> None:
         raise  # the database's trouble is not the document's: it is taken up again when the lease is over
     except Exception as error:
         logger.exception("ingesting document %s broke", pk)
-        await in_database(_fail, pk, f"Something broke on our side ({type(error).__name__}); the server's log says more")
+        await in_database(_fail, pk, f"Patchbay had an internal error ({type(error).__name__}). The server's log has the details")
 
 
 async def _run(pk: UUID) -> None:
@@ -94,6 +94,7 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
     ]
     for chunk in chunks:
         chunk.digest = content_key(chunk.embedded_text, "")
+        chunk.set_words()
     with transaction.atomic():
         Chunk.objects.filter(document_id=document.pk).delete()
         changed = Document.objects.filter(pk=document.pk).update(

@@ -83,7 +83,7 @@ class Writer:
         self._pieces += (text, end)
         self._length += len(text) + len(end)
         if self._length > MAX_CHARS:
-            raise Unreadable(f"It holds more than {MAX_CHARS // 1_000_000} million characters of text: split it")
+            raise Unreadable(f"It contains more than {MAX_CHARS // 1_000_000} million characters of text. Split it")
 
     def mark(self, level: int, title: str) -> None:
         """Begin a section here, under a title that the text does not hold."""

@@ -29,7 +29,7 @@ OFFICE_KINDS = {"wordprocessingml": "docx", "spreadsheetml": "xlsx", "presentati
 OFFICE_FOLDERS = {"word": "docx", "xl": "xlsx", "ppt": "pptx"}
 # Names of streams in the older (OLE) container, in UTF-16 as its directory holds them.
 OLE_KINDS = {
-    "EncryptedPackage": "It is encrypted: remove its password",
+    "EncryptedPackage": "It is encrypted. Remove its password",
     "WordDocument": "It is a Word document of the older kind (.doc): save it as DOCX",
     "PowerPoint Document": "It is a presentation of the older kind (.ppt): save it as PPTX",
     "__nameid_version1.0": "It is an Outlook message (.msg): save it as .eml, or as text",
@@ -53,7 +53,7 @@ def find_kind(file: BinaryIO, name: str) -> str:
     if kind := _by_signature(file, head):
         return kind
     if suffix in BINARY_SUFFIXES:
-        raise Unreadable(f"It is named {suffix}, but is not one")
+        raise Unreadable(f"Its name ends in {suffix}, but its content is something else")
     named = next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes), "text")
     return _by_beginning(head) if named == "text" else named
 

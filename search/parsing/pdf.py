@@ -29,7 +29,7 @@ def parse(file: BinaryIO, ocr: Any = None) -> Parsed:
         document = pdfium.PdfDocument(file, autoclose=False)
     except pdfium.PdfiumError as error:
         if getattr(error, "err_code", None) == PASSWORD_ERROR or "password" in str(error).lower():
-            raise Unreadable("It is encrypted: remove its password") from error
+            raise Unreadable("It is encrypted. Remove its password") from error
         raise Unreadable(f"It is a damaged PDF: {error}") from error
     try:
         return _read(document, pdfium, ocr)

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 from search.parsing.document import Parsed, Unreadable
 from webapp.core.text_encoding import BinaryDataError
 
-NO_TEXT = "It holds no text"
-NO_TEXT_IN_PDF = "It holds no text; scanned pages need text recognition (OCR) first"
+NO_TEXT = "It contains no text"
+NO_TEXT_IN_PDF = "It contains no text. Scanned pages need text recognition (OCR) first"
 
 
 def parse(file: BinaryIO, name: str, *, depth: int = 0, ocr: Any = None) -> Parsed:

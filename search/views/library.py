@@ -112,7 +112,7 @@ def upload(request: HttpRequest, pk: int) -> HttpResponse:
             existed += [added.document.name] if added.existed else []
     if existed:
         more = f" and {len(existed) - NAMED} more" if len(existed) > NAMED else ""
-        messages.info(request, f"Already here: {', '.join(existed[:NAMED])}{more}")
+        messages.info(request, f"Already in this collection: {', '.join(existed[:NAMED])}{more}")
     return _after_adding(request, into)
 
 
@@ -136,9 +136,9 @@ def paste(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         added = services.add_text(collection=into, **form.cleaned_data)
         if added.existed:
-            messages.info(request, f"This text is here already, as {added.document.name}")
+            messages.info(request, f"This text is already in the collection as {added.document.name}")
     else:
-        messages.error(request, "Enter a text of at most two million characters")
+        messages.error(request, "Enter a text of up to two million characters")
     return _after_adding(request, into)
 
 
@@ -153,7 +153,7 @@ def _after_adding(request: HttpRequest, into: Collection) -> HttpResponse:
 def delete_collection(request: HttpRequest, pk: int) -> HttpResponse:
     doomed = _owned(request, pk)
     services.delete_collection(collection=doomed)
-    messages.success(request, f"“{doomed.name}” and its documents are gone")
+    messages.success(request, f"“{doomed.name}” and its documents were deleted")
     return redirect("search:collections")
 
 
@@ -166,7 +166,7 @@ def change_model(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         services.change_model(collection=changed, model=form.cleaned_data["model"])
     else:
-        messages.error(request, "Choose one of the models on offer")
+        messages.error(request, "Choose one of the listed models")
     return redirect("search:collection", pk)
 
 

@@ -28,7 +28,7 @@ async def create_message(call: Call, principal: Principal) -> None:
     """POST messages."""
     body = await _read(call)
     check_request(body)
-    request = translated(body, beta=call.header("anthropic-beta"))
+    request = translated(body, beta=call.header("anthropic-beta"), session=call.session)
     async with chain_for(call, principal, body) as (chain, trail):
         if body.get("stream"):
             await _stream(call, chain, request, trail)
@@ -42,7 +42,7 @@ async def count_tokens(call: Call, principal: Principal) -> None:
     body = await _read(call)
     check_count(body)
     chain = await registry.resolve(body["model"], user=principal.user)
-    request = translated(body, beta=call.header("anthropic-beta")).with_options(model=chain.primary_model)
+    request = translated(body, beta=call.header("anthropic-beta"), session=call.session).with_options(model=chain.primary_model)
     async with call.abandoned_when_gone():
         counted = await _counted_by_server(chain, request)
     if counted is None:
@@ -74,19 +74,20 @@ async def _read(call: Call) -> Any:
     return parse(await call.body(settings.MAX_BODY_BYTES))
 
 
-def translated(body: Json, *, beta: str = "") -> Request:
+def translated(body: Json, *, beta: str = "", session: str = "") -> Request:
     """Return the request for a chain: the caller's words, with the chat completion that says the same where there is one.
 
     Args:
         body: a valid Messages request.
         beta: the header `anthropic-beta`, for servers that speak the protocol themselves.
+        session: what ties the request to earlier ones (`Call.session`).
     """
     try:
         chat, why = to_chat(body), ""
     except InputError as error:
         chat, why = {"model": body["model"], "messages": []}, error.message
     headers = {"anthropic-beta": beta} if beta.isascii() and beta.isprintable() and beta else {}
-    return Request(chat, native=Native("messages", body, why, headers))
+    return Request(chat, native=Native("messages", body, why, headers), session=session)
 
 
 async def _respond(call: Call, answer: Response, body: Json, trail: AttemptLog) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py up`: prepare what is missing, then serve."""
+"""`manage.py up`: prepare the state, then serve."""
 
 from __future__ import annotations
 
