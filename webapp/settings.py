@@ -126,11 +126,15 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The layer waits up to 5 s for a message, so the socket's timeout must be longer (redis-py's default is also 5 s).
 _REDIS_HOST = {"address": REDIS_URL, "socket_timeout": 20, "socket_connect_timeout": 3}
-CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_REDIS_HOST]}}
-    if REDIS_URL
-    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
-}
+# Set by `up --workers N` for each of its processes; 1 where a process serves alone.
+WORKERS = env.number("PATCHBAY_WORKERS", 1)
+if REDIS_URL:
+    _layer: dict[str, Any] = {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_REDIS_HOST]}}
+elif WORKERS > 1:
+    _layer = {"BACKEND": "webapp.server.local_layer.LocalChannelLayer", "CONFIG": {"folder": str(PATCHBAY_HOME / "workers")}}
+else:
+    _layer = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": _layer}
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL

@@ -24,8 +24,10 @@ from webapp.patterns.backend import Backend
 from webapp.patterns.batch.parallel import ParallelResult
 from webapp.patterns.batch.results import on_one_line
 from webapp.patterns.errors import AllFailed, BackendError, ChainError, LimitReached, OutputError, PatternError
+from webapp.patterns.messages import check_request, to_request
+from webapp.patterns.messages import complete as complete_message
 from webapp.patterns.openai.decoder import read_usage
-from webapp.patterns.responses.whole import complete
+from webapp.patterns.responses.whole import complete as complete_response
 from webapp.patterns.types import NO_USAGE, Attempt, AttemptLog, Json, Request, Response, Usage
 
 AWAY_SECONDS = 2.0
@@ -93,7 +95,10 @@ class RowExecutor:
 
     async def _send(self, chain: Backend, request: Request, trail: AttemptLog) -> Response:
         if self._path == "responses":
-            return await complete(chain, request.body, trail=trail)
+            return await complete_response(chain, request.body, trail=trail)
+        if self._path == "messages":
+            check_request(request.body)
+            return await complete_message(chain, to_request(request.body), trail=trail)
         if self._batch.schema is None:
             return await chain.send(request, trail=trail)
         return await _structured(chain, request, self._batch.schema, trail)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import httpx2
+from django.conf import settings
 
 from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
 from webapp.patterns.errors import AllFailed, Unreachable
@@ -149,10 +150,15 @@ def build(row: BackendRow, on_learned: OnLearned | None = None) -> OpenAIBackend
         api_key=row.key,
         headers=dict(row.headers),
         timeouts=Timeouts(connect=connect, first_token=first_token, idle=idle),
-        max_concurrency=row.max_concurrency,
+        max_concurrency=_share_of(row.max_concurrency),
         prices=Prices(*row.prices) if row.prices else None,
         model_prices={name: Prices(*prices) for name, prices in row.model_prices},
         capabilities=dict(row.capabilities),
         adaptations=Adaptations(row.repairs, functools.partial(on_learned, row.id) if on_learned else None),
         http_client=httpx2.AsyncClient(transport=builtin_transport()) if row.preset == "builtin" else None,
     )
+
+
+def _share_of(places: int | None) -> int | None:
+    """Return this process's share of a backend's places: the workers of `up --workers N` divide them, with one each at least."""
+    return None if places is None else max(1, places // settings.WORKERS)

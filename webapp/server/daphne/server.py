@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -263,13 +264,31 @@ class WebSocket(WebSocketProtocol):
         self.transport.abortConnection()
 
 
+BACKLOG = 2048
+"""Connections that wait to be accepted by a worker."""
+
+
 class PatchbayServer(Server):
     """Daphne's server with our protocols and the ASGI lifespan."""
 
-    def __init__(self, application: Application, *, host: str, port: int, on_listening: Callable[[str, int], None], **options: Any) -> None:
+    def __init__(
+        self,
+        application: Application,
+        *,
+        host: str,
+        port: int,
+        on_listening: Callable[[str, int], None],
+        opened: socket.socket | None = None,
+        **options: Any,
+    ) -> None:
         address = host.replace(":", r"\:")
+        endpoint = f"tcp:port={port}:interface={address}"
+        if opened is not None:  # the port is shared with other workers
+            opened.listen(BACKLOG)
+            endpoint = f"fd:fileno={opened.fileno()}"
+            self._opened = opened
         sizes = {"websocket_max_message_size": MAX_MESSAGE_BYTES, "websocket_max_frame_size": MAX_MESSAGE_BYTES}
-        super().__init__(application, endpoints=[f"tcp:port={port}:interface={address}"], server_name="", **sizes, **options)
+        super().__init__(application, endpoints=[endpoint], server_name="", **sizes, **options)
         self.on_listening = on_listening
         self.failed: str = ""
         self._lifespan: Lifespan | None = None
