@@ -86,7 +86,7 @@ def of_sample(sample: Sequence[Json], *, rows: int, backend: str, model: str, co
 
 
 def _count(body: Json, model: str) -> tuple[int, int | None, bool]:
-    """(prompt tokens, the answer's limit, whether the count is exact) of one request."""
+    """Return (prompt tokens, limit of the answer, whether the count is exact) of one request."""
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
     limit = limit if isinstance(limit, int) and limit > 0 else None
     if "messages" in body:
