@@ -175,7 +175,10 @@ def _fill(count: int) -> Any:
         size = min(10_000, count - start)
         drawn = chosen.choices(vocabulary, weights, k=size * 60)
         texts = (" ".join(drawn[number * 60 : number * 60 + 60]) for number in range(size))
-        made = Chunk.objects.bulk_create([Chunk(text=text, **fixed) for text in texts], batch_size=1000)
+        chunks = [Chunk(text=text, **fixed) for text in texts]
+        for chunk in chunks:
+            chunk.set_words()
+        made = Chunk.objects.bulk_create(chunks, batch_size=1000)
         engine().add(collection.serving, [chunk.pk for chunk in made], matrix[start : start + size])
     type(collection.serving).objects.update(answered_by="all-MiniLM-L6-v2")
     return user

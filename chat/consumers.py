@@ -17,6 +17,7 @@ from django.contrib.auth import HASH_SESSION_KEY
 
 from chat import selectors, services, uploads
 from chat.html import fragments
+from chat.html.elicitation_form import FIELD_PREFIX
 from chat.selectors import SocketSession
 from chat.services import Refused, Started
 from chat.streaming.hub import hub
@@ -148,6 +149,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def on_approve(self, body: dict[str, Any]) -> None:
         await hub().approve(self.conversation_id, self.user, call_id=_text(body, "call"), yes=bool(body.get("yes")))
 
+    async def on_answer(self, body: dict[str, Any]) -> None:
+        fields = {name: value for name, value in body.items() if name.startswith(FIELD_PREFIX)}
+        await hub().answer(self.conversation_id, self.user, call_id=_text(body, "call"), action=_text(body, "answer"), fields=fields)
+
     async def _answer(self, body: dict[str, Any]) -> UUID:
         """The answer that is meant: the one named, or the last of the shown branch."""
         if body.get("message"):
@@ -166,6 +171,7 @@ _ACTIONS: dict[str, Action] = {
     "regenerate": ChatConsumer.on_regenerate,
     "continue": ChatConsumer.on_continue,
     "approve": ChatConsumer.on_approve,
+    "answer": ChatConsumer.on_answer,
 }
 
 

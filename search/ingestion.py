@@ -94,6 +94,7 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
     ]
     for chunk in chunks:
         chunk.digest = content_key(chunk.embedded_text, "")
+        chunk.set_words()
     with transaction.atomic():
         Chunk.objects.filter(document_id=document.pk).delete()
         changed = Document.objects.filter(pk=document.pk).update(

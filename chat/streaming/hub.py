@@ -13,6 +13,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -191,6 +192,22 @@ class Hub:
             if waiting and not waiting.done():
                 waiting.set_result(yes)
 
+    async def answer(self, conversation_id: UUID, user: Any, *, call_id: str, action: str, fields: dict[str, Any]) -> None:
+        """Take the user's answer to a question of a running tool to the process that runs it."""
+        await in_database(selectors.conversation, conversation_id, user)
+        self._take_answer(conversation_id, call_id, action, fields)
+        await self._tell("answer", conversation=str(conversation_id), call=call_id, action=action, fields=fields)
+
+    def _take_answer(self, conversation_id: UUID, call_id: str, action: str, fields: dict[str, Any]) -> None:
+        for live in self.known(conversation_id):
+            pending = live.questions.get(call_id)
+            if pending is None or pending.answer.done():
+                continue
+            if problem := pending.take(action, fields):
+                live.apply({"k": "input", "id": call_id, "question": {**asdict(pending.question), "error": problem}})
+            else:
+                del live.questions[call_id]
+
     # --- readers -----------------------------------------------------------------------------------------------------------------------
 
     def attach(self, attachment: Attachment) -> None:
@@ -292,6 +309,8 @@ class Hub:
             self.spawn(self._show_title(UUID(message["conversation"])))
         elif message["what"] == "approve":
             self._decide(UUID(message["conversation"]), message["call"], yes=message["yes"])
+        elif message["what"] == "answer":
+            self._take_answer(UUID(message["conversation"]), message["call"], message["action"], message["fields"])
         for live in lives:
             if not live.mine:
                 self.spawn(self._pull(live))

@@ -168,7 +168,16 @@ class Learned(models.Model):
         constraints = [models.UniqueConstraint(fields=["backend", "model", "kind", "name"], name="one_row_a_fact")]
 
     def __str__(self) -> str:
-        return f"{self.backend.name}/{self.model}: {self.kind} {self.name or self.value}"
+        return f"{self.backend.name}/{self.model}: {self.in_words}"
+
+    @property
+    def in_words(self) -> str:
+        """The fact as a sentence for the backend's page."""
+        if self.kind == self.Kind.REPAIR:
+            return f"Requests go out {self.name}." if self.name.startswith("without ") else f"Requests go out with {self.name}."
+        if self.kind == self.Kind.WINDOW:
+            return f"It reads {self.value or 0:,.0f} tokens of longer prompts without saying so ({self.observations} observations)."
+        return f"It counts {self.value or 1:.2f} tokens for each one counted here ({self.observations} reports)."
 
 
 class Route(models.Model):
@@ -183,6 +192,23 @@ class Route(models.Model):
     description = models.CharField(max_length=200, blank=True)
     enabled = models.BooleanField(default=True)
     mid_stream = models.CharField("if a stream breaks", max_length=10, choices=MidStream.choices, default=MidStream.STOP)
+
+    class Balance(models.TextChoices):
+        ORDERED = "ordered", "In order: the first step that has room"
+        LEAST_BUSY = "least-busy", "Least busy: the step with the fewest running requests"
+        WEIGHTED = "weighted", "Weighted: in proportion to the weights"
+        FASTEST = "fastest", "Fastest: the step with the shortest time to first token"
+
+    balance = models.CharField(
+        "load sharing",
+        max_length=12,
+        choices=Balance.choices,
+        default=Balance.ORDERED,
+        help_text="How the steps of a group share requests.",
+    )
+    sticky = models.BooleanField(
+        "sticky sessions", default=False, help_text="Keep each conversation on one step, for the prompt cache of its server."
+    )
     hedge_ms = models.PositiveIntegerField(
         "hedge after (ms)", null=True, blank=True, help_text="Start the next step if no first token has arrived after this long."
     )
@@ -216,6 +242,10 @@ class RouteStep(models.Model):
         null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="In seconds. Leave empty to use the backend's."
     )
     context_window = models.PositiveIntegerField(null=True, blank=True, help_text="In tokens. Leave empty to use the model's.")
+    group = models.PositiveSmallIntegerField(
+        default=0, help_text="Steps of one group share the load. A higher group is the fallback of the one before."
+    )
+    weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)], help_text="Its share of the group's requests.")
 
     class Meta:
         ordering = ["position", "id"]

@@ -61,7 +61,7 @@ def offer(request: HttpRequest, pk: int) -> HttpResponse:
         except Offer.DoesNotExist:  # a second click was faster
             return redirect("backends:live")
         result = async_to_sync(services.discover)(backend)
-        services.put_first(backend=backend)
+        services.add_to_default(backend=backend)
         messages.success(request, f"{backend.name} is added: {result.problem or f'{result.total} models found'}.")
     else:
         services.dismiss_offer(offer=found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -12,6 +13,7 @@ from webapp.patterns.openai.request_schema import SCHEMAS
 from webapp.patterns.types import Json, Message
 
 MAX_CHOICES = 16
+ROLES = frozenset({"developer", "system", "user", "assistant", "tool", "function"})
 
 
 class ApiError(Exception):
@@ -82,6 +84,7 @@ def read_chat(body: Json) -> Ask:
     """
     body = checked(body, "chat/completions", [catalog.CHAT_MODEL])
     messages: list[Message] = body["messages"]
+    _check_roles(messages)
     _check_text_only(messages)
     _check_replies(messages)
     prompt_tokens = text_parts.count_messages(messages)
@@ -94,7 +97,7 @@ def read_chat(body: Json) -> Ask:
         parallel=body.get("parallel_tool_calls", True),
         schema=_schema(body.get("response_format", {"type": "text"})),
         options=_options(body),
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompt_tokens + sum(text_parts.count(json.dumps(tool)) for tool in tools.values()),
     )
 
 
@@ -112,6 +115,11 @@ def read_completion(body: Json) -> tuple[list[str], Options]:
     return prompts, _options(body)
 
 
+def _limit(tokens: int | None) -> int | None:
+    """Return the longest answer in tokens; None for no limit, which clients also write as -1."""
+    return tokens if tokens and tokens > 0 else None
+
+
 def _options(body: Json) -> Options:
     usage = body.get("stream_options", {})
     if usage and not body.get("stream"):
@@ -125,7 +133,7 @@ def _options(body: Json) -> Options:
         stream=body.get("stream", False),
         include_usage=usage.get("include_usage", False),
         choices=body.get("n", 1),
-        max_tokens=body.get("max_completion_tokens", body.get("max_tokens")),
+        max_tokens=_limit(body.get("max_completion_tokens", body.get("max_tokens"))),
         stops=tuple(filter(None, [stop] if isinstance(stop, str) else stop)),
     )
 
@@ -140,6 +148,13 @@ def _check_text_only(messages: list[Message]) -> None:
         for place, part in enumerate(content if isinstance(content, list) else ()):
             if part["type"] not in {"text", "refusal"}:
                 _refuse(f"content of type '{part['type'][:50]}': text only", f"messages[{position}].content[{place}]")
+
+
+def _check_roles(messages: list[Message]) -> None:
+    for position, message in enumerate(messages):
+        if message["role"] not in ROLES:
+            text = f"Invalid value: '{message['role'][:100]}'. Supported values are: {', '.join(sorted(ROLES))}."
+            raise ApiError(400, text, param=f"messages[{position}].role", code="invalid_value")
 
 
 def _check_replies(messages: list[Message]) -> None:

@@ -7,6 +7,7 @@ import logging
 from django.db import Error
 
 from webapp.core.disk import is_disk_full
+from webapp.gateway import cors
 from webapp.gateway.auth import authenticate
 from webapp.gateway.endpoints import completions, conversations, embeddings, files_and_batches, messages, model_list, relays, responses
 from webapp.gateway.errors import api_error, unavailable
@@ -66,6 +67,7 @@ ROUTES = Routes(
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request below /v1. Nothing leaves without the error shape, and nothing of our own inside shows."""
     call = Call(scope, receive, send)
+    call.extra_headers.update(cors.headers(call))
     try:
         await _answer(call)
     except ClientGone:
@@ -95,7 +97,8 @@ def _storage_failure(call: Call, error: Error | OSError) -> ApiError:
 
 async def _answer(call: Call) -> None:
     if call.method == "OPTIONS":
-        await call.start(204, {"allow": ROUTES.allowed(call)})
+        methods = ROUTES.allowed(call)
+        await call.start(204, {"allow": methods, **cors.preflight(call, methods)})
         await call.end()
         return
     endpoint, ids = ROUTES.match(call)

@@ -1,4 +1,4 @@
-"""The curl panel: commands that call a model from outside."""
+"""Render the curl panel, which shows how to call a model from outside."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def curl_panel(context: dict[str, Any], model: str, *, embeddings: bool = False,
     """Return commands that call `model` (a route, or `backend/model`) through this server, with a placeholder for the token.
 
     Args:
-        embeddings: whether the model embeds text instead of chatting.
-        body: a real request to show. Without one, the commands send a greeting.
+        embeddings: whether the model embeds instead of chatting.
+        body: a real request to show; by default a greeting.
     """
     base_url = context["request"].build_absolute_uri("/v1")
     if embeddings:

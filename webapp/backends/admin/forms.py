@@ -51,7 +51,7 @@ class ModelForm(forms.ModelForm):
 
     class Meta:
         model = BackendModel
-        fields = ["name", "context_window", "input_price", "output_price"]
+        fields = ["backend", "name", "context_window", "input_price", "output_price"]
 
     STEERING = ("tools", "json_schema", "embeddings")
 
@@ -73,7 +73,7 @@ class BackendForm(forms.ModelForm):
     preset = forms.ChoiceField(choices=[(preset.name, preset.title) for preset in PRESETS.values() if preset.name != "builtin"])
     api_key = KeyField(label="API key")
     forget_key = forms.BooleanField(label="Remove the stored key", required=False)
-    first_in_default = forms.BooleanField(label="Add it to the default route, before the built-in backend", required=False)
+    first_in_default = forms.BooleanField(label="Put it first in the default route", required=False)
 
     class Meta:
         model = Backend

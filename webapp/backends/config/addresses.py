@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ValidationError
 
@@ -20,17 +20,52 @@ KEY_PLACEHOLDER = "{api_key}"
 OWN_VARIABLES = ("PATCHBAY_", "DJANGO_", "DATABASE_URL", "REDIS_URL")
 
 
+ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/models", "/responses", "/messages")
+
+
 def clean_base_url(text: str) -> str:
-    """`text` as a base URL without its trailing slash or endpoint; raises `ValidationError` saying what to write instead."""
-    url = text.strip().rstrip("/")
-    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages", "/models"):
+    """Return `text` as a base URL without its trailing slash or endpoint.
+
+    Raises:
+        ValidationError: it is not one; the message says what to write instead.
+    """
+    address, mark, query = text.strip().partition("?")
+    url = address.rstrip("/")
+    for endpoint in ENDPOINTS:
         url = url.removesuffix(endpoint)
+    url = f"{url.rstrip('/')}{mark}{query}" if query else url.rstrip("/")
     validate_base_url(url)
     return url
 
 
+def alternatives(base_url: str) -> list[str]:
+    """Return the base URLs that people mean where they leave a part out: most servers answer below `/v1`."""
+    address, mark, query = base_url.partition("?")
+    parts = urlsplit(address)
+    root = f"{parts.scheme}://{parts.netloc}"
+    host = parts.hostname or ""
+    if host.endswith(".azure.com"):
+        found = [f"{root}/openai/v1"]
+    elif host == "generativelanguage.googleapis.com":
+        found = [f"{root}/v1beta/openai"]
+    else:
+        head, v1, _ = address.partition("/v1")
+        below = [] if v1 else [f"{address}/v1"]
+        found = [*([f"{head}/v1"] if v1 else []), *below, f"{root}/v1", f"{root}/api/v1", f"{root}/openai/v1"]
+    return [url + (mark + query if "/v1" not in url else "") for url in dict.fromkeys(found) if url != address]
+
+
+def deployment_in(base_url: str) -> str:
+    """Return the deployment that an Azure address names, which is the one model behind it; empty for other addresses."""
+    found = re.search(r"/deployments/([^/?]+)", base_url)
+    return unquote(found[1]) if found else ""
+
+
 def validate_base_url(url: str) -> None:
-    """Refuse what is no http(s) address, carries a user, query or fragment, or points at a metadata or link-local address."""
+    """Refuse an address that is not http(s), carries a user, query or fragment, or leads to a metadata or link-local address.
+
+    Azure's `?api-version=` is the one query that is allowed.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -38,7 +73,7 @@ def validate_base_url(url: str) -> None:
         raise ValidationError(f"This is not a valid address: {error}.") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise ValidationError("Enter an address like http://localhost:11434/v1 or https://api.openai.com/v1.")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if parts.username or parts.password or parts.fragment or not re.fullmatch(r"(api-version=[\w.-]+)?", parts.query):
         raise ValidationError("Remove the user, password, query and fragment from the address. Keys go in the key field.")
     if re.search(r"[\s\x00-\x1f]", url):
         raise ValidationError("An address cannot contain spaces.")
