@@ -19,10 +19,12 @@ class ChatConfig(AppConfig):
         from chat import uploads
         from chat.models import Upload
         from chat.prompt_library import Library
-        from webapp.ports import prompt_library
+        from chat.transfer.drafts import open_chat
+        from webapp.ports import chats, prompt_library
 
         post_delete.connect(uploads.forget_bytes, sender=Upload, dispatch_uid="chat.Upload")
         prompt_library.register(Library())
+        chats.register(open_chat)
         background.register("chat", _hub)
         background.register("chat uploads", uploads.service)
 

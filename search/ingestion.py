@@ -47,7 +47,8 @@ async def ingest(pk: UUID) -> None:
         async with leases.renewed(Document.objects.filter(pk=pk)):
             await _run(pk)
     except (Unreadable, PatternError) as error:
-        await in_database(_fail, pk, error.message if isinstance(error, PatternError) else str(error))
+        scanned = error.scanned if isinstance(error, Unreadable) else 0
+        await in_database(_fail, pk, error.message if isinstance(error, PatternError) else str(error), scanned)
     except asyncio.CancelledError:
         await asyncio.shield(in_database(_give_back, pk))
         raise
@@ -66,7 +67,7 @@ async def _run(pk: UUID) -> None:
         raise Unreadable(f"Processing it was interrupted {MAX_TRIES} times")
     if document.state != State.EMBEDDING:
         await in_database(_set, pk, state=State.PARSING)
-        parsed = await parse(services.file_path(pk), document.name)
+        parsed = await parse(services.file_path(pk), document.name, recognize=document.recognize)
         await in_database(_store_passages, document, parsed)
     await _embed(document)
     await in_database(_finish, pk, describe=bool(document.collection.describe_with))
@@ -171,8 +172,8 @@ def _finish(pk: UUID, *, describe: bool) -> None:
         worker_events.wake()
 
 
-def _fail(pk: UUID, why: str) -> None:
-    Document.objects.filter(pk=pk).update(state=State.FAILED, why=why[:500], leased_until=None)
+def _fail(pk: UUID, why: str, scanned: int = 0) -> None:
+    Document.objects.filter(pk=pk).update(state=State.FAILED, why=why[:500], scanned=scanned, recognize=False, leased_until=None)
 
 
 def _give_back(pk: UUID) -> None:

@@ -202,6 +202,16 @@ def retry_document(*, document: Document) -> None:
     worker_events.wake()
 
 
+def recognize_document(*, document: Document) -> None:
+    """Queue a document again, to read its pictures and its pages without text by text recognition (OCR)."""
+    ended = Document.objects.filter(pk=document.pk, state__in=(Document.State.READY, Document.State.FAILED), scanned__gt=0)
+    with transaction.atomic():
+        ids = list(Chunk.objects.filter(document=document.pk).values_list("pk", flat=True))
+        if ended.update(state=Document.State.QUEUED, recognize=True, why="", tries=0, leased_until=None):
+            transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
+    worker_events.wake()
+
+
 def describe_documents(*, documents: QuerySet[Document]) -> None:
     """Have those of these documents that are ready described, anew where they are already, in collections that name a model for it."""
     ready = documents.filter(state=Document.State.READY).exclude(collection__describe_with="")

@@ -27,6 +27,7 @@ from webapp.patterns.errors import AllFailed, BackendError, ChainError, LimitRea
 from webapp.patterns.messages import check_request, to_request
 from webapp.patterns.messages import complete as complete_message
 from webapp.patterns.openai.decoder import read_usage
+from webapp.patterns.responses.whole import complete as complete_response
 from webapp.patterns.types import NO_USAGE, Attempt, AttemptLog, Json, Request, Response, Usage
 
 AWAY_SECONDS = 2.0
@@ -93,6 +94,8 @@ class RowExecutor:
             raise LimitReached("The database is away.", rule="the database is away", retry_after=AWAY_SECONDS) from error
 
     async def _send(self, chain: Backend, request: Request, trail: AttemptLog) -> Response:
+        if self._path == "responses":
+            return await complete_response(chain, request.body, trail=trail)
         if self._path == "messages":
             check_request(request.body)
             return await complete_message(chain, to_request(request.body), trail=trail)

@@ -87,7 +87,7 @@ def of_sample(sample: Sequence[Json], *, rows: int, backend: str, model: str, co
 
 def _count(body: Json, model: str) -> tuple[int, int | None, bool]:
     """(prompt tokens, the answer's limit, whether the count is exact) of one request."""
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
     limit = limit if isinstance(limit, int) and limit > 0 else None
     if "messages" in body:
         count = counting.count_messages(body["messages"], model, body.get("tools") or ())

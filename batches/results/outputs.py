@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from batches.models import Batch, BatchRow, File
 from webapp.patterns.batch.results import output_line
+from webapp.patterns.responses.objects import output_text
 from webapp.patterns.types import Json
 
 State = BatchRow.State
@@ -140,6 +141,8 @@ def answer_of(row: BatchRow) -> str:
         choice = _object(choices[0])
         message = _object(choice.get("message"))
         return str(message.get("content") or choice.get("text") or message.get("refusal") or "")
+    if _list(body.get("output")):
+        return output_text(body)
     if blocks := _list(body.get("content")):
         return "".join(str(_object(block).get("text") or "") for block in blocks)
     vectors = [_object(item).get("embedding") for item in _list(body.get("data"))]

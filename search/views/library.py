@@ -20,6 +20,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from search import selectors, services
 from search.forms import CollectionForm, ModelForm, NewCollectionForm, PasteForm
 from search.models import Collection, Document, Index
+from search.parsing import ocr
 from search.ranking import passages, projection
 from search.views.people import who
 from webapp.patterns.errors import InputError
@@ -202,7 +203,8 @@ def document(request: HttpRequest, pk: UUID) -> HttpResponse:
     """A document, opened at a passage where the address names one."""
     found = get_object_or_404(selectors.documents(who(request)).defer(None), pk=pk)
     shown = passages.show(found, request.GET.get("passage", ""), request.GET.get("from", ""))
-    context = {"document": found, "shown": shown, "mine": found.collection.owner_id == who(request).pk}
+    mine = found.collection.owner_id == who(request).pk
+    context = {"document": found, "shown": shown, "mine": mine, "ocr": ocr.is_installed()}
     return render(request, "search/document.html", context)
 
 
@@ -221,7 +223,7 @@ def original(request: HttpRequest, pk: UUID) -> FileResponse:
 @login_required
 @require_POST
 def change_document(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Delete a document, try a failed one again, or have a summary written."""
+    """Delete a document, try a failed one again, read its pictures by OCR, or have a summary written."""
     found = get_object_or_404(selectors.documents(who(request)), pk=pk, collection__owner=who(request))
     match request.POST.get("do"):
         case "retry":
@@ -229,8 +231,11 @@ def change_document(request: HttpRequest, pk: UUID) -> HttpResponse:
         case "describe":
             services.describe_documents(documents=Document.objects.filter(pk=found.pk))
             return redirect("search:document", found.pk)
+        case "recognize":
+            services.recognize_document(document=found)
+            return redirect("search:document", found.pk)
         case "delete":
             services.delete_document(document=found)
         case _:
-            raise BadRequest("`do` is retry, describe or delete")
+            raise BadRequest("`do` is retry, describe, recognize or delete")
     return _after_adding(request, found.collection)
