@@ -314,7 +314,7 @@ def test_editing_asks_again_in_a_branch(live: Live, route: Answering, browser_pa
     answer(page)
     page.get_by_role("button", name="Edit the message").click()
     page.get_by_label("Edit message").fill("Second wording")
-    page.get_by_role("button", name="Send").click()
+    page.get_by_test_id("chat-log").get_by_role("button", name="Send").click()
     expect(page.get_by_test_id("message-user")).to_contain_text("Second wording")
     answer(page)
     expect(page.get_by_text("2/2")).to_be_visible()
