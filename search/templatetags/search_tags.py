@@ -1,4 +1,4 @@
-"""Template tags of the search pages: highlighted passages, score bars, badges."""
+"""Render parts of the search pages: marked passages, score bars, sizes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BADGES = {"ready": "ok", "failed": "bad", "queued": "", "parsing": "run", "embed
 
 @register.simple_tag
 def snippet(chunk: Chunk, words: Terms) -> SafeString:
-    """Return the most relevant part of a passage, with the query's words highlighted."""
+    """Return the best part of a passage, with its words marked."""
     return highlight.snippet(_body(chunk), words)
 
 
 def _body(chunk: Chunk) -> str:
-    """Return the passage without its own heading, which the page shows above it."""
+    """Return the passage without its own heading, which is displayed above it."""
     last = chunk.heading.rsplit(" › ", 1)[-1]
     text = chunk.text.lstrip("# ")
     return text[len(last) :].lstrip("\n=-~# ") or chunk.text if last and text.startswith(last) else chunk.text
@@ -30,13 +30,13 @@ def _body(chunk: Chunk) -> str:
 
 @register.simple_tag
 def marked(text: str, words: Terms) -> SafeString:
-    """Return a short text with the query's words highlighted."""
+    """Return a short text with its words marked."""
     return highlight.whole(text, words)
 
 
 @register.simple_tag
 def bar(share: float, label: str) -> SafeString:
-    """Return a horizontal bar filled to `share`, 0 to 1."""
+    """Return a horizontal bar of `share`, 0 to 1."""
     width = round(max(0.0, min(1.0, share)) * 60, 1)
     return format_html(
         '<svg class="bar" viewBox="0 0 60 6" width="60" height="6" role="img" aria-label="{}">'
@@ -48,23 +48,21 @@ def bar(share: float, label: str) -> SafeString:
 
 @register.filter
 def passage_url(chunk: Chunk) -> str:
-    """Return the address of a passage in its document."""
     return citations.url(chunk)
 
 
 @register.filter
 def badge(state: str) -> str:
-    """Return the badge state of a document's or index's state."""
+    """Return the badge's color for a state."""
     return BADGES.get(state, "")
 
 
 @register.filter
 def percent(document: Document) -> int:
-    """Return how many percent of a document's passages are embedded."""
     return document.embedded * 100 // document.passages if document.passages else 0
 
 
 @register.filter
 def share(value: float) -> str:
-    """Return 0.8 as `80 %`."""
+    """Format 0.8 as `80 %`."""
     return f"{value * 100:.0f} %"
