@@ -1,4 +1,4 @@
-"""The chat as an app."""
+"""The chat app."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ChatConfig(AppConfig):
     label = "chat"
 
     def ready(self) -> None:
-        """Have the hub run in every server process, and the bytes of uploads go with their rows."""
+        """Run the hub in every server process, and delete the bytes of uploads with their rows."""
         from chat import uploads
         from chat.models import Upload
         from chat.prompt_library import Library
