@@ -30,23 +30,23 @@ AT_ONCE: Final = 1000
 HOURS_KEPT: Final = timedelta(days=2)
 """The time after which the sums of hours are merged into days."""
 BREATH_SECONDS: Final = 0.2
-"""Between two such transactions."""
+"""Pause between two such transactions."""
 GROWTH: Final = 1.05
-"""A bin of the histogram is so much wider than the one before: a percentile read from it is off by 2.5 % at most."""
+"""Ratio of neighboring bins of the histogram: a percentile read from it is off by at most 2.5 %."""
 
 
 def bin_of(milliseconds: float) -> int:
-    """The bin of the histogram for a time."""
+    """Return the bin of the histogram for a time."""
     return round(math.log(max(milliseconds, 1.0), GROWTH))
 
 
 def milliseconds_of(number: int) -> float:
-    """The middle of a bin."""
+    """Return the center of a bin."""
     return GROWTH**number
 
 
 def oldest_kept(now: datetime) -> datetime | None:
-    """Attempts before this are to be added up; None where the log is kept for good."""
+    """Return the time before which attempts are summed; None if all are kept."""
     days = settings.ATTEMPT_RETENTION_DAYS
     return (now - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0) if days > 0 else None
 
@@ -86,12 +86,12 @@ def merge_hours(before: date) -> int:
 
 
 def _locks() -> bool:
-    """SQLite lets one transaction write at a time, and knows no locks of rows."""
+    """Return whether the database locks rows. SQLite allows one writer at a time instead."""
     return bool(transaction.get_connection().features.has_select_for_update_skip_locked)
 
 
 def _with_last(rows: list[Attempt]) -> list[tuple[Attempt, bool]]:
-    """Each attempt that was made, and whether it was its request's last: requests are counted once."""
+    """Yield each attempt, and whether it was its request's last: requests are counted once."""
     made = [row for row in rows if row.outcome != "skipped"]
     ids = {row.request_id for row in made}
     more = Attempt.objects.filter(request_id__in=ids, summed=None).exclude(outcome="skipped").exclude(pk__in=[row.pk for row in made])
