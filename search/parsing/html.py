@@ -11,7 +11,7 @@ from lxml import html as lxml_html
 from search.parsing.document import Parsed, Unreadable, Writer, one_line
 from webapp.core import text_encoding
 
-SKIPPED = frozenset({"script", "style", "noscript", "template", "head", "iframe", "annotation", "annotation-xml", "datalist"})
+SKIPPED = frozenset({"script", "style", "noscript", "template", "iframe", "annotation", "annotation-xml", "datalist"})
 MENUS = frozenset({"nav"})
 MENU_ROLES = frozenset({"navigation", "search"})
 _BLOCKS = """
@@ -137,6 +137,8 @@ class _Reader:
 
     def _is_skipped(self, element: Any) -> bool:
         if not isinstance(element.tag, str) or element.tag in SKIPPED or _is_permalink(element):
+            return True
+        if element.tag == "title" and element.getparent().tag == "head":
             return True
         return not self._keep_menus and _is_menu(element)
 
