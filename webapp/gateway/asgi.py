@@ -29,6 +29,7 @@ ROUTES = Routes(
         ("POST", "messages/count_tokens", Endpoint("chat", messages.count_tokens)),
         ("POST", "responses", Endpoint("chat", responses.create_response)),
         ("POST", "responses/input_tokens", Endpoint("chat", responses.count_input_tokens)),
+        ("POST", "responses/compact", Endpoint("chat", responses.compact_response)),
         ("GET", "responses/{id}", Endpoint("chat", responses.retrieve_response)),
         ("DELETE", "responses/{id}", Endpoint("chat", responses.delete_response)),
         ("POST", "responses/{id}/cancel", Endpoint("chat", responses.cancel_response)),

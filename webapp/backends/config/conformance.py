@@ -289,6 +289,11 @@ def _message(_prober: Prober, reply: Reply) -> Verdict:
     return ("yes", f"{len(content)} blocks") if isinstance(content, list) else ("no", "The answer holds no message.")
 
 
+def _response(_prober: Prober, reply: Reply) -> Verdict:
+    output = reply.body.get("output") if isinstance(reply.body, dict) else None
+    return ("yes", f"{len(output)} items") if isinstance(output, list) else ("no", "The answer holds no output.")
+
+
 def _count(_prober: Prober, reply: Reply) -> Verdict:
     tokens = reply.body.get("input_tokens") if isinstance(reply.body, dict) else None
     return ("yes", f"{tokens} tokens") if isinstance(tokens, int) else ("no", "The answer holds no count.")
@@ -304,6 +309,10 @@ def _embedding_body(prober: Prober) -> Json:
     return {"model": named, "input": ["ping"], "encoding_format": "float"}
 
 
+def _response_body(prober: Prober) -> Json:
+    return {"model": prober.model, "input": SAY_OK, "max_output_tokens": 64, "store": False}
+
+
 WEATHER = "What is the weather in Paris right now? Use the tool."
 TWO_CITIES = "What is the weather in Paris and in Rome right now? Call the tool for both cities at once."
 SAY_OK = "Say OK and nothing else."
@@ -314,6 +323,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("models", "Reach and list models", "models", NOTHING, _models, needs_chat=False),
     Probe("messages", "Anthropic's Messages", "messages", lambda p: p.chat(SAY_OK, **SHORT), _message, needs_chat=False),
     Probe("count_tokens", "Count tokens", "messages/count_tokens", lambda p: p.chat(SAY_OK), _count, needs_chat=False),
+    Probe("responses", "OpenAI's Responses", "responses", _response_body, _response, needs_chat=False),
     Probe("chat", "Chat", "chat/completions", lambda p: p.chat(SAY_OK, **SHORT), _chat, needs_chat=False),
     Probe("stream", "Stream", "chat/completions", lambda p: p.chat(SAY_OK, stream=True, **SHORT), _stream),
     Probe(
@@ -358,6 +368,7 @@ OF_THE_SERVER = frozenset(
         "content_parts",
         "files",
         "batches",
+        "responses",
         "messages",
         "count_tokens",
         "chat_completions",

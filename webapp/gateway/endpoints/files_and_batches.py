@@ -106,12 +106,12 @@ def _id(kind: str, name: str) -> str:
     return name
 
 
-def page_of(call: Call, *, most: int, default: int, filters: tuple[str, ...] = ()) -> Page:
-    """Return the part of the list that the query asks for; raise `InputError`."""
+def page_of(call: Call, *, most: int, default: int, least: int = 1, filters: tuple[str, ...] = ()) -> Page:
+    """Return the part of the list that the query asks for, at most `most` entries; raise `InputError`."""
     query = call.query()
     limit = query.get("limit", str(default))
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= most:
-        raise InputError(f"Invalid 'limit': expected an integer from 1 to {most}.", param="limit", code="invalid_value")
+    if not limit.isascii() or not limit.isdigit() or not least <= int(limit[:9]) <= most:
+        raise InputError(f"Invalid 'limit': expected an integer from {least} to {most}.", param="limit", code="invalid_value")
     order = query.get("order", "desc")
     Choice(("asc", "desc")).check(order, "order")
     after = query.get("after") or None

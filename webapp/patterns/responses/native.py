@@ -48,7 +48,7 @@ class ResponsesDecoder:
         """Return what these bytes complete; None while an event is still open."""
         if self.done or self.error is not None:
             return None
-        self._pending += data.replace(b"\r\n", b"\n") if b"\r" in data else data
+        self._pending += data.replace(b"\r", b"") if b"\r" in data else data  # JSON has no raw line ends
         end = self._pending.rfind(b"\n\n")
         if end < 0:
             if len(self._pending) > self._max_event:
