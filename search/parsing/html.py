@@ -58,11 +58,7 @@ def parse(raw: bytes, *, whole: bool = False, declared: str = "") -> Parsed:
     decoded = text_encoding.decode(raw, declared or declared_encoding(raw))
     # lxml refuses a text that declares its encoding
     text = XML_DECLARATION.sub("", decoded.text.lstrip("\ufeff"), count=1)
-    parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
-    try:
-        root = lxml_html.document_fromstring(text.strip() or "<html></html>", parser=parser)
-    except (etree.LxmlError, ValueError) as error:
-        raise Unreadable("It contains no HTML") from error
+    root = _tree(text.strip() or "<html></html>")
     parts = [root] if whole else _main_parts(root)
     reader = _Reader(keep_menus=whole or parts != [root])
     if not whole:
