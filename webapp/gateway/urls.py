@@ -1,4 +1,4 @@
-"""The pages of the gateway: tokens and stored responses. The API itself is no Django view: see asgi.py."""
+"""Route the pages of the gateway: tokens and stored responses. The API itself is not a Django view; see asgi.py."""
 
 from django.urls import path
 

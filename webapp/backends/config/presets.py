@@ -1,4 +1,4 @@
-"""What is known of common servers: their usual address, whether they want a key, and their habits."""
+"""Describe common servers: the usual address, whether they need a key, and their habits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A starting point for a backend's form."""
+    """Initial values for a backend's form."""
 
     name: str
     title: str
@@ -17,7 +17,7 @@ class Preset:
     max_concurrency: int | None = None
     note: str = ""
     preferred: tuple[str, ...] = ()
-    """Models to begin with, where the server offers so many that the first is none to choose."""
+    """Preferred models, for servers that offer too many to use the first one."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent with each request; `{api_key}` stands for the key."""
     capabilities: Mapping[str, bool] = field(default_factory=dict)
@@ -104,7 +104,7 @@ PRESETS = {
 
 
 def preset_for(base_url: str) -> str:
-    """The name of the preset that an address belongs to; `custom` for none."""
+    """Return the name of the preset for an address; `custom` if none matches."""
     for preset in PRESETS.values():
         if preset.base_url and base_url.rstrip("/").replace("127.0.0.1", "localhost") == preset.base_url:
             return preset.name

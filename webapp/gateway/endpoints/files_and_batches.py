@@ -1,4 +1,4 @@
-"""files and batches: checked here, served by whoever registered in `webapp.ports.files_and_batches`."""
+"""Serve files and batches: validate here, and call the handlers registered in `webapp.ports.files_and_batches`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def cancel_batch(call: Call, principal: Principal, name: str) -> None:
 
 
 def _id(kind: str, name: str) -> str:
-    """An id as it may look; anything else names nothing."""
+    """Return a well-formed id; anything else is a 404."""
     if not ID.fullmatch(name):
         raise files_and_batches.not_found(kind, name[:200])
     return name
