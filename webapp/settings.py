@@ -66,6 +66,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "webapp.server.private_pages.private_pages",
 ]
 
 ROOT_URLCONF = "webapp.urls"
@@ -126,6 +127,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The layer waits up to 5 s for a message, so the socket's timeout must be longer (redis-py's default is also 5 s).
 _REDIS_HOST = {"address": REDIS_URL, "socket_timeout": 20, "socket_connect_timeout": 3}
+# The environment variables that a backend's key may be read from, as patterns.
+KEY_VARIABLES = env.items("PATCHBAY_KEY_VARIABLES", "*_API_KEY,*_API_TOKEN")
 # Set by `up --workers N` for each of its processes; 1 where a process serves alone.
 WORKERS = env.number("PATCHBAY_WORKERS", 1)
 if REDIS_URL:
@@ -156,6 +159,8 @@ LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "accounts:login"
 AXES_FAILURE_LIMIT = 10
+# Failed sign-ins from one address with any names, within the time below, after which none is tried any more.
+ADDRESS_FAILURE_LIMIT = 50
 AXES_COOLOFF_TIME = timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_CALLABLE = "webapp.accounts.views.locked_out"

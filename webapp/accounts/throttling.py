@@ -10,7 +10,7 @@ from typing import Any
 from axes.helpers import get_client_username
 from axes.models import AccessAttempt
 from django.conf import settings
-from django.db.models import Max
+from django.db.models import Max, Sum
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -29,3 +29,11 @@ def minutes_left(request: HttpRequest, credentials: dict[str, Any] | None) -> in
     attempts = AccessAttempt.objects.filter(username=get_client_username(request, credentials), ip_address=client_address(request))
     last = attempts.aggregate(last=Max("attempt_time"))["last"] or timezone.now()
     return max(1, math.ceil((last + settings.AXES_COOLOFF_TIME - timezone.now()).total_seconds() / 60))
+
+
+def is_address_locked(request: HttpRequest) -> bool:
+    """Return whether too many sign-ins failed from this address, whatever names were tried."""
+    since = timezone.now() - settings.AXES_COOLOFF_TIME
+    recent = AccessAttempt.objects.filter(ip_address=client_address(request), attempt_time__gte=since)
+    failures = recent.aggregate(total=Sum("failures_since_start"))["total"] or 0
+    return bool(failures >= settings.ADDRESS_FAILURE_LIMIT)

@@ -34,6 +34,8 @@ def login(request: HttpRequest) -> HttpResponse:
     """Sign in and redirect to `next`."""
     if not User.objects.exists():
         return redirect("accounts:setup")
+    if request.method == "POST" and throttling.is_address_locked(request):
+        return locked_out(request, None, {"username": request.POST.get("username", "")})
     form = LoginForm(request, data=request.POST or None)
     if request.method == "POST" and form.is_valid():
         auth.login(request, form.get_user())  # replaces the session id

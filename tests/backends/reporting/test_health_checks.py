@@ -23,7 +23,7 @@ def test_it_asks_every_backend_and_says_what_to_do(make_upstream: Callable[..., 
     services.seed()
     services.add_backend(name="up", base_url=make_upstream().base_url)
     services.add_backend(name="down", base_url=f"http://127.0.0.1:{closed_port()}/v1")
-    services.add_backend(name="keyless", base_url="http://127.0.0.1:9/v1", api_key_env="NO_SUCH_KEY_HERE")
+    services.add_backend(name="keyless", base_url="http://127.0.0.1:9/v1", api_key_env="NO_SUCH_API_KEY")
     flagged = services.add_backend(name="flagged", base_url=make_upstream().base_url)
     Backend.objects.filter(pk=flagged.pk).update(flagged="Incorrect API key.")
     Route.objects.create(name="empty")
@@ -35,7 +35,7 @@ def test_it_asks_every_backend_and_says_what_to_do(make_upstream: Callable[..., 
         "keyless": "warning",
         "flagged": "error",
     }
-    assert "NO_SUCH_KEY_HERE is not set" in found["backend keyless"][1]
+    assert "NO_SUCH_API_KEY is not set" in found["backend keyless"][1]
     assert found["route empty"] == ("warning", "has no step that may be used")
 
 

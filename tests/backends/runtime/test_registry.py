@@ -180,9 +180,9 @@ async def test_a_disabled_backend_is_passed_over_and_the_trail_says_so(make_upst
 
 
 async def test_a_route_whose_steps_are_all_off_says_why(make_upstream: MakeUpstream) -> None:
-    await add("a", make_upstream().base_url, api_key_env="PATCHBAY_TESTS_HAVE_NO_SUCH_KEY".replace("PATCHBAY_", ""))
+    await add("a", make_upstream().base_url, api_key_env="TESTS_HAVE_NO_SUCH_API_KEY")
     await route("default", "a/m")
-    with pytest.raises(AllFailed, match="TESTS_HAVE_NO_SUCH_KEY is not set"):
+    with pytest.raises(AllFailed, match="TESTS_HAVE_NO_SUCH_API_KEY is not set"):
         await text_of("default")
 
 

@@ -89,7 +89,10 @@ def test_a_key_does_not_follow_when_the_address_moves_to_another_server() -> Non
     assert not Backend.objects.get().api_key
 
 
-@pytest.mark.parametrize("variable", ["PATCHBAY_SECRET_KEY", "DATABASE_URL", "REDIS_URL", "DJANGO_SUPERUSER_PASSWORD", "no name"])
+@pytest.mark.parametrize(
+    "variable",
+    ["PATCHBAY_SECRET_KEY", "DATABASE_URL", "REDIS_URL", "DJANGO_SUPERUSER_PASSWORD", "no name", "HOME", "AWS_SECRET_ACCESS_KEY"],
+)
 def test_patchbays_own_secrets_cannot_be_named_as_a_key(variable: str) -> None:
     with pytest.raises(ValidationError):
         services.add_backend(name="a", base_url="http://localhost:9/v1", api_key_env=variable)

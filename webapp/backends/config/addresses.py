@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from webapp.patterns.errors import InputError
@@ -107,3 +109,13 @@ def validate_key_variable(name: str) -> None:
         raise ValidationError("Enter the name of an environment variable, e.g. OPENAI_API_KEY.")
     if name.upper().startswith(OWN_VARIABLES):
         raise ValidationError(f"{name} is one of Patchbay's own secrets: it is never sent to a backend.")
+    if not is_key_variable(name):
+        allowed = ", ".join(settings.KEY_VARIABLES)
+        raise ValidationError(
+            f"{name} is not a variable for keys. Its name must match {allowed}; PATCHBAY_KEY_VARIABLES can allow more names."
+        )
+
+
+def is_key_variable(name: str) -> bool:
+    """Return whether a backend's key may be read from this variable: the server's environment holds other secrets, too."""
+    return any(fnmatchcase(name, pattern) for pattern in settings.KEY_VARIABLES)

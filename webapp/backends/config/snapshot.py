@@ -13,7 +13,7 @@ from django.db.models import Prefetch
 from django.utils import timezone
 
 from webapp.backends.config import limits
-from webapp.backends.config.addresses import with_key
+from webapp.backends.config.addresses import is_key_variable, with_key
 from webapp.backends.config.crypto import KeyLost
 from webapp.backends.config.limits import Limits
 from webapp.backends.config.presets import PRESETS
@@ -256,6 +256,8 @@ def _repairs(backend: str, facts: Sequence[Fact]) -> dict[str, tuple[str, ...]]:
 def _key(row: Backend) -> tuple[str, str]:
     """Return the plain key and the reason if there is none. A lost key disables the backend; nothing replaces it."""
     if row.api_key_env:
+        if not is_key_variable(row.api_key_env):
+            return "", f"PATCHBAY_KEY_VARIABLES does not allow the environment variable {row.api_key_env}"
         value = env.text(row.api_key_env)
         return value, "" if value else f"the environment variable {row.api_key_env} is not set"
     try:
