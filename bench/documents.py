@@ -1,6 +1,6 @@
 """Compare the text of documents word by word with pdftotext, w3m, and pandoc: `python -m bench documents FOLDER [--limit 200] [--pypdf]`.
 
-A word is found if our text holds it as a word. A word of ours is glued if it is two neighbouring words of the other text, written as one.
+A word is found if our text holds it as a word. A word of ours is glued if it is two neighboring words of the other text, written as one.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
+import multiprocessing
 import re
 import resource
 import subprocess
@@ -16,7 +17,6 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +43,7 @@ class Compared:
     Attributes:
         words: words of the reference.
         missing: words of the reference that ours lacks, with their counts.
-        glued: our words that are two neighbouring words of the reference.
+        glued: our words that are two neighboring words of the reference.
     """
 
     path: Path
@@ -115,14 +115,14 @@ def compare(path: Path, read: Callable[[Path, bytes], str]) -> Compared:
     return result
 
 
-def documents(folder: Path, limit: int) -> list[Path]:
+def documents(folder: Path, limit: int, max_bytes: int) -> list[Path]:
     """Return documents below a folder, at most `limit` of each kind and package (the first level of folders)."""
     found: list[Path] = []
     counts: Counter[tuple[str, str]] = Counter()
     for path in sorted(folder.rglob("*")):
         suffix = Path(path.name.removesuffix(".gz")).suffix
         key = (path.relative_to(folder).parts[0], suffix)
-        if suffix in REFERENCES and path.is_file() and not path.is_symlink() and path.stat().st_size < MAX_BYTES and counts[key] < limit:
+        if suffix in REFERENCES and path.is_file() and not path.is_symlink() and path.stat().st_size < max_bytes and counts[key] < limit:
             counts[key] += 1
             found.append(path)
     return found
@@ -162,17 +162,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--pypdf", action="store_true", help="read the PDFs by pypdf, too")
+    parser.add_argument("--max-bytes", type=int, default=MAX_BYTES)
     parser.add_argument("--kind", default="")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     if options.folder is None:
         print("Give a folder with documents, for example with unpacked Debian -doc packages.")
         return
-    found = [path for path in documents(options.folder, options.limit) if options.kind in path.name]
-    with ProcessPoolExecutor(options.processes, max_tasks_per_child=20) as pool:
-        report("ours", list(pool.map(_ours, found)))
+    found = [path for path in documents(options.folder, options.limit, options.max_bytes) if options.kind in path.name]
+    # A process for each document: its peak of memory is then the document's.
+    with multiprocessing.get_context("spawn").Pool(options.processes, maxtasksperchild=1) as pool:
+        report("ours", pool.map(_ours, found, chunksize=1))
         if options.pypdf:
-            report("pypdf", list(pool.map(_pypdf, [path for path in found if ".pdf" in path.name])))
+            report("pypdf", pool.map(_pypdf, [path for path in found if ".pdf" in path.name], chunksize=1))
 
 
 if __name__ == "__main__":

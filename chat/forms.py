@@ -1,9 +1,10 @@
-"""The settings of a conversation."""
+"""Define the forms for the settings of a conversation and for prompts."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -13,14 +14,15 @@ from chat.models import Conversation, Prompt
 from chat.prompts import COMMANDS
 from webapp.accounts.models import User
 from webapp.patterns.agent.tools import Tool
+from webapp.patterns.mcp.names import SEPARATOR
 from webapp.patterns.sanitize import parse_object
-from webapp.ports.toolbox import toolbox
+from webapp.ports import toolbox
 
 BACKEND_DEFAULT = "Default of the backend"
 
 
 class SettingsForm(forms.Form):
-    """What is sent with each question; empty means: as the backend has it."""
+    """The settings that each question uses. Empty means the backend's default."""
 
     system_prompt = forms.CharField(required=False, max_length=100_000, widget=forms.Textarea(attrs={"rows": 4}))
     temperature = forms.FloatField(
@@ -47,7 +49,9 @@ class SettingsForm(forms.Form):
     )
     overflow = forms.ChoiceField(required=False, choices=context_window.OVERFLOW, label="Messages that no longer fit the context window")
     tools = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, help_text="A tool that changes something asks for approval before it runs."
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="A tool that changes something or spends asks for approval before it runs.",
     )
     json_schema = forms.CharField(
         required=False,
@@ -61,16 +65,16 @@ class SettingsForm(forms.Form):
     def __init__(self, data: Any = None, *, conversation: Conversation) -> None:
         options = conversation.options
         schema = (options.get("response_format") or {}).get("json_schema", {}).get("schema")
-        names = [tool.name for tool in toolbox]
+        offers = toolbox.offers(conversation.user, conversation.model)
         initial = {
             "system_prompt": conversation.system_prompt,
             **{name: options.get(name) for name in ("temperature", "top_p", "max_tokens")},
-            "tools": options.get("tools", names),
+            "tools": options.get("tools", [offer.tool.name for offer in offers if offer.on_by_default]),
             "overflow": options.get("overflow", context_window.LEAVE_OUT),
             "json_schema": json.dumps(schema, indent=2) if schema else "",
         }
         super().__init__(data, initial=initial)
-        self.fields["tools"].choices = [(tool.name, _tool_label(tool)) for tool in toolbox]  # type: ignore[attr-defined]  # of ChoiceField
+        self.fields["tools"].choices = _tool_choices(offers)  # type: ignore[attr-defined]  # of ChoiceField
 
     def clean_json_schema(self) -> dict[str, Any] | None:
         text = self.cleaned_data["json_schema"].strip()
@@ -89,7 +93,7 @@ class SettingsForm(forms.Form):
         return schema
 
     def options(self) -> dict[str, Any]:
-        """The conversation's `options`."""
+        """Return the conversation's `options`."""
         data = self.cleaned_data
         result = {name: data[name] for name in ("temperature", "top_p", "max_tokens") if data[name] is not None}
         result["tools"] = data["tools"]
@@ -101,13 +105,22 @@ class SettingsForm(forms.Form):
         return result
 
 
+def _tool_choices(offers: Sequence[toolbox.Offer]) -> list[tuple[str, Any]]:
+    """Return the tools to choose from: the product's own, then those of each tool server as a group."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for offer in offers:
+        label = _tool_label(offer.tool, offer.tool.name.partition(SEPARATOR)[2] if offer.group else offer.tool.name)
+        groups.setdefault(offer.group, []).append((offer.tool.name, f"{label} ({offer.note})" if offer.note else label))
+    return [*groups.pop("", []), *groups.items()]
+
+
 _ACRONYMS = frozenset({"api", "gpu", "url"})
 
 
-def _tool_label(tool: Tool) -> str:
+def _tool_label(tool: Tool, name: str) -> str:
     """Return a tool's name and the first sentence of its description."""
-    words = [word.upper() if word in _ACRONYMS else word for word in tool.name.split("_")]
-    sentence = re.split(r"[.:;]\s", tool.description, maxsplit=1)[0].rstrip(".")
+    words = [word.upper() if word in _ACRONYMS else word for word in name.split("_")]
+    sentence = re.split(r"[.:;]\s", tool.description, maxsplit=1)[0].rstrip(".")[:150]
     return f"{' '.join([words[0].capitalize(), *words[1:]])}: {sentence}"
 
 

@@ -8,15 +8,17 @@ class SearchConfig(AppConfig):
     def ready(self) -> None:
         from search import signals, tool, worker
         from search.conversation_documents import Attached
+        from search.file_search import CollectionSearch
         from search.readable_documents import ReadableDocuments
         from search.text_collections import collect
         from webapp.core import background
-        from webapp.ports import conversation_documents, documents, text_collections
+        from webapp.ports import conversation_documents, documents, file_search, text_collections
         from webapp.ports.toolbox import toolbox
 
         signals.connect()
         background.register("search", worker.service)
-        toolbox.tool(tool.search_documents)
+        toolbox.tool(untrusted=True)(tool.search_documents)
         conversation_documents.register(Attached())
         text_collections.register(collect)
         documents.register(ReadableDocuments())
+        file_search.register(CollectionSearch())

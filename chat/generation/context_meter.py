@@ -1,9 +1,8 @@
-"""What of the model's window the next question would take."""
+"""Measure how much of the model's window the next question would take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from chat.generation import history
 from chat.generation.context_window import RESERVE, SUMMARIZE, key_of, window_of
@@ -13,10 +12,11 @@ from webapp.accounts.models import User
 from webapp.backends.runtime import registry
 from webapp.backends.runtime.learned import calibration
 from webapp.core.database import in_database
+from webapp.patterns.agent.tools import ToolRegistry
 from webapp.patterns.errors import ChainError
 from webapp.patterns.tokens import counting
 from webapp.patterns.types import Message as ApiMessage
-from webapp.ports.toolbox import toolbox
+from webapp.ports import toolbox
 
 _LABELS = {
     "System": "System prompt",
@@ -29,7 +29,7 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A piece of the bar. `x` and `width` in thousandths of it."""
+    """A part of the bar. `x` and `width` are in thousandths."""
 
     name: str
     tokens: int
@@ -72,7 +72,7 @@ class Meter:
 
 
 async def measure(conversation: Conversation, user: User, draft: str) -> Meter | None:
-    """The bar for a conversation with `draft` in the composer; None when its model cannot be resolved."""
+    """Return the bar for a conversation with `draft` in the composer; None if its model cannot be resolved."""
     try:
         chain = await registry.resolve(conversation.model, user=user)
     except ChainError:
@@ -82,7 +82,7 @@ async def measure(conversation: Conversation, user: User, draft: str) -> Meter |
     messages, leaf = await in_database(_messages, conversation)
     system = [message for message in messages if message["role"] == "system"]
     rest = [message for message in messages if message["role"] != "system"]
-    schemas = toolbox.only(_tools(conversation.options)).schemas()
+    schemas = (await _tools(conversation, user)).schemas()
     with_tools = await counting.acount_messages(system, model, schemas)
     without = await counting.acount_messages(system, model)
     counted = await counting.acount_messages(rest, model)
@@ -102,14 +102,15 @@ async def measure(conversation: Conversation, user: User, draft: str) -> Meter |
     return replace(meter, truncates_at=calibration.truncates_at(key), summarizes=summarizes)
 
 
-def _tools(options: dict[str, Any]) -> list[str]:
-    """The tools that are sent: none where a schema rules the answer."""
-    names: list[str] = options.get("tools", [tool.name for tool in toolbox])
-    return [] if schema_of(options) else names
+async def _tools(conversation: Conversation, user: User) -> ToolRegistry:
+    """Return the tools that are sent: none where a schema rules the answer."""
+    if schema_of(conversation.options):
+        return ToolRegistry()
+    return await in_database(toolbox.chosen, user, conversation.model, conversation.options.get("tools"))
 
 
 def _reported(leaf: Message | None, key: tuple[str, str]) -> int:
-    """The tokens that the server counted in the whole prompt of the last answer; 0 where it did not, or read less than all."""
+    """Return the tokens that the server counted in the last answer's whole prompt; 0 if it did not count, or read less than all."""
     report = leaf.report if leaf else {}
     whole = not report.get("left_out") and not report.get("cut") and report.get("counted_by") == list(key)
     return int(report.get("prompt_tokens") or 0) if whole else 0

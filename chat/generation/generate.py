@@ -1,4 +1,4 @@
-"""Writing one answer: the history fitted into the window, the route's chain asked, the tool loop run, every step shown."""
+"""Write one answer: fit the history into the window, call the route's chain, run the tool loop, and show every step."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from chat.generation import history, structured
 from chat.generation.context_window import ContextFitter, as_json
+from chat.generation.elicitation import PendingQuestion
 from chat.services import Started, Status
 from chat.streaming.generation_state import GenerationState
 from webapp.accounts.models import User
@@ -18,11 +19,12 @@ from webapp.backends.runtime import registry
 from webapp.backends.runtime.rate_limits import Admission, admit
 from webapp.core.database import in_database
 from webapp.patterns.agent import loop
+from webapp.patterns.agent.interaction import Answer, Question
 from webapp.patterns.agent.tools import ToolContext, ToolRegistry
 from webapp.patterns.errors import CapabilityMissing
 from webapp.patterns.fallback.chain import Chain
 from webapp.patterns.types import Attempt, AttemptLog, Message, ModelInfo, Request, Response, StreamChunk, ToolCall
-from webapp.ports.toolbox import toolbox
+from webapp.ports import toolbox
 
 OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
 CHANGE_BACKENDS = "backends.change_backend"
@@ -40,7 +42,7 @@ _ENDS = {
 
 
 async def write(live: GenerationState, started: Started) -> None:
-    """Write the answer of `started` into `live`; how it went is in `live.outcome`, also when this raises."""
+    """Write the answer of `started` into `live`. The result is in `live.outcome`, even if this raises."""
     job = await _Job.prepare(live, started)
     try:
         await job.run()
@@ -62,6 +64,7 @@ class _Job:
     trail: AttemptLog
     fitting: ContextFitter
     admission: Admission
+    user: User
 
     @classmethod
     async def prepare(cls, live: GenerationState, started: Started) -> _Job:
@@ -70,7 +73,7 @@ class _Job:
         chain = await registry.resolve(started.model, user=user)
         messages, origins = await in_database(history.load, started.conversation, started.answer)
         fitting = ContextFitter(started.conversation, chain, origins, AttemptLog())
-        job = cls(live, started, chain, messages, AttemptLog(), fitting, await admit(user.pk))
+        job = cls(live, started, chain, messages, AttemptLog(), fitting, await admit(user.pk), user)
         job.trail = job.fitting.trail = AttemptLog(job.show_attempt)
         return job
 
@@ -79,16 +82,16 @@ class _Job:
         if schema := structured.schema_of(options):
             await structured.answer(self.live, self.chain, await self._request(ToolRegistry()), schema, self.trail)
             return
-        tools = toolbox.only(options.get("tools", [tool.name for tool in toolbox]))
+        tools = await in_database(toolbox.chosen, self.user, self.started.model, options.get("tools"))
         try:
             await self._converse(tools)
         except CapabilityMissing:
             if not len(tools) or self.live.answer.parts:
                 raise
-            await self._converse(ToolRegistry())  # nobody in the chain can call tools: the question is asked without
+            await self._converse(ToolRegistry())  # no step of the chain supports tools: ask without them
 
     async def _request(self, tools: ToolRegistry) -> Request:
-        """The question, fitted into the window."""
+        """Return the question, fitted into the window."""
         options = self.started.conversation.options
         fitted = await self.fitting.fit(self.messages, tools.schemas())
         return self._in_conversation(Request.chat(fitted, **{name: options.get(name) for name in OPTIONS}))
@@ -109,6 +112,7 @@ class _Job:
             request,
             tools,
             approve=self._approve,
+            elicit=self._elicit,
             trail=self.trail,
             context=ToolContext(user_id=self.started.conversation.user_id, conversation_id=str(self.live.conversation_id)),
             fit=fit,
@@ -125,6 +129,11 @@ class _Job:
         self.live.approvals[call.id] = decision
         return await decision
 
+    async def _elicit(self, call: ToolCall, question: Question) -> Answer:
+        pending = PendingQuestion.of(question)
+        self.live.questions[call.id] = pending
+        return await pending.answer
+
     def _ended(self, result: loop.AgentResult) -> None:
         outcome = self.live.outcome
         outcome.finish_reason = result.finish_reason
@@ -132,7 +141,7 @@ class _Job:
             outcome.status, outcome.error = Status.FAILED, _ENDS[result.reason]
 
     def show_attempt(self, _attempt: Attempt) -> None:
-        """Say below the answer who is being asked, until the first word."""
+        """Show below the answer which backend is being called, until the first word."""
         attempts = self.trail.attempts
         if self.trail.waiting:
             self.live.say(f"{self.trail.waiting} …")
@@ -151,7 +160,7 @@ class _Job:
                 self.fitting.report["paused"] = list(dict.fromkeys(paused))
 
     def note_trail(self) -> None:
-        """Keep the attempts with the answer, and apart from them what each sent."""
+        """Store the attempts with the answer, and their request bodies separately."""
         outcome = self.live.outcome
         for place, attempt in enumerate(self.trail.attempts):
             kept = attempt.request is not None and len(str(attempt.request)) <= MAX_KEPT_REQUEST
@@ -176,7 +185,7 @@ def _attempt(attempt: Attempt, *, kept: bool) -> dict[str, Any]:
 
 
 class _RestartNotifier:
-    """A chain that tells the page when it begins an answer anew."""
+    """Wrap a chain and tell the page when it restarts an answer."""
 
     def __init__(self, chain: Chain, live: GenerationState) -> None:
         self.name = chain.name
@@ -200,7 +209,7 @@ class _RestartNotifier:
 
 
 class _EventTranslator:
-    """Turns the loop's events into the answer's."""
+    """Translate the loop's events into the answer's."""
 
     def __init__(self, live: GenerationState) -> None:
         self._live = live
@@ -213,9 +222,16 @@ class _EventTranslator:
             self._text(event)
         elif isinstance(event, loop.ApprovalAsked):
             self._begin(event.call)
-            self._live.apply({"k": "ask", "id": event.call.id})
+            self._live.apply({"k": "ask", "id": event.call.id, "reason": event.reason})
         elif isinstance(event, loop.ToolStarted):
             self._begin(event.call)
+            self._live.apply({"k": "run", "id": event.call.id})
+        elif isinstance(event, loop.ToolProgressed):
+            progress = {"done": event.done, "total": event.total, "message": event.message}
+            self._live.apply({"k": "progress", "id": event.call.id, **progress})
+        elif isinstance(event, loop.InputAsked):
+            self._live.apply({"k": "input", "id": event.call.id, "question": asdict(event.question)})
+        elif isinstance(event, loop.InputGiven):
             self._live.apply({"k": "run", "id": event.call.id})
         elif isinstance(event, loop.ToolFinished):
             self._begin(event.call)

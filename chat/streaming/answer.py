@@ -4,8 +4,10 @@ Events are small JSON objects, the same in memory, in the log and after a restar
 
     {"k": "text" | "reasoning", "d": str}           more of the open part of that kind, or a new one
     {"k": "call", "id", "name", "arguments", "at"}  a tool call begins (at: seconds since the epoch)
-    {"k": "ask", "id"}                              it waits for the user's yes
-    {"k": "run", "id"}                              it got it, and runs
+    {"k": "ask", "id", "reason"}                    it waits for the user's yes
+    {"k": "run", "id"}                              it runs
+    {"k": "progress", "id", "done", "total", "message"}   it reports its progress
+    {"k": "input", "id", "question"}                it waits for the user's answer to a question
     {"k": "result", "id", "result", "error", "ms"}  it ended
     {"k": "turn"}                                   what is there stays, whatever happens to what follows
     {"k": "restart"}                                what came since is void: another backend begins again
@@ -19,6 +21,7 @@ from collections.abc import Iterable
 from typing import Any
 
 Event = dict[str, Any]
+_TOOL_EVENTS = frozenset({"ask", "run", "progress", "input", "result"})
 
 
 class Part:
@@ -53,13 +56,13 @@ class Part:
 
 
 class Answer:
-    """The parts of an answer, in order. `base` is what a continued answer had before."""
+    """The parts of an answer, in order. `base` holds the parts that a continued answer had before."""
 
     def __init__(self, base: Iterable[dict[str, Any]] = ()) -> None:
         self.parts: list[Part] = [Part.from_json(data) for data in base]
         self._keep()
         if self.parts and self.parts[-1].kind == "text":
-            self.parts[-1].whole = False  # what continues goes on in the same paragraph
+            self.parts[-1].whole = False  # a continued answer continues the same paragraph
 
     @property
     def text(self) -> str:
@@ -69,7 +72,7 @@ class Answer:
         return [part.as_json() for part in self.parts if part.kind == "tool" or part.text]
 
     def apply(self, event: Event) -> None:
-        """Fold one event in."""
+        """Apply one event."""
         kind = event["k"]
         if kind in {"text", "reasoning"}:
             self._open(kind, event.get("at")).add(event["d"])
@@ -77,7 +80,7 @@ class Answer:
             self._close(event.get("at"))
             fields = {name: event[name] for name in ("id", "name", "arguments", "at")}
             self.parts.append(Part("tool", state="running", **fields))
-        elif kind in {"ask", "run", "result"}:
+        elif kind in _TOOL_EVENTS:
             self._tool(event)
         elif kind == "turn":
             self._close(event.get("at"))
@@ -114,15 +117,20 @@ class Answer:
             last.fields["ms"] = round((at - began) * 1000)
 
     def _tool(self, event: Event) -> None:
-        for part in reversed(self.parts):
-            if part.kind == "tool" and part.fields["id"] == event["id"]:
-                if event["k"] != "result":
-                    part.fields["state"] = "asking" if event["k"] == "ask" else "running"
-                    return
-                part.fields.update(result=event["result"], error=event["error"], ms=event["ms"])
-                part.fields["state"] = "failed" if event["error"] else "done"
-                part.whole = True
-                return
+        part = next((part for part in reversed(self.parts) if part.kind == "tool" and part.fields["id"] == event["id"]), None)
+        if part is None:
+            return
+        if event["k"] == "result":
+            part.fields.update(result=event["result"], error=event["error"], ms=event["ms"])
+            part.fields["state"] = "failed" if event["error"] else "done"
+            for name in ("question", "progress", "reason"):
+                part.fields.pop(name, None)
+            part.whole = True
+        elif event["k"] == "progress":
+            part.fields["progress"] = {name: event[name] for name in ("done", "total", "message")}
+        else:
+            part.fields.update({name: event[name] for name in ("reason", "question") if name in event})
+            part.fields["state"] = {"ask": "asking", "input": "input", "run": "running"}[event["k"]]
 
     def _keep(self) -> None:
         self._kept = len(self.parts)
@@ -137,7 +145,7 @@ class Answer:
         self.parts = kept
 
     def settle(self) -> None:
-        """End what is open, after a stop or a crash: a call without a result has none."""
+        """Close open parts after a stop or a crash. An open call gets no result."""
         self._close(None)
         for part in self.parts:
             if part.kind == "tool" and not part.whole:
@@ -146,7 +154,7 @@ class Answer:
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
-    """The same events with neighbors of one kind of text made one."""
+    """Return the events with neighboring texts of one kind merged."""
     result: list[Event] = []
     pieces: list[str] = []
     for event in events:

@@ -146,7 +146,7 @@ def runs(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def pairs(run: str) -> list[str]:
-    """Return the tokens of a run without spaces: each pair of neighbouring characters, then the last character."""
+    """Return the tokens of a run without spaces: each pair of neighboring characters, then the last character."""
     clusters = CLUSTER.findall(run)
     return [_spelled(first + second) for first, second in pairwise(clusters)] + [_spelled(each) for each in clusters[-1:]]
 

@@ -18,7 +18,15 @@ _REPLACED = str.maketrans(_LIGATURES | _INVISIBLE | {"\u2011": "-", "\u00a0": " 
 
 
 class Unreadable(Exception):
-    """The file cannot be read; the message is for people."""
+    """The file cannot be read; the message is for people.
+
+    Attributes:
+        scanned: how many pages or pictures text recognition (OCR) may read.
+    """
+
+    def __init__(self, message: str, *, scanned: int = 0) -> None:
+        super().__init__(message)
+        self.scanned = scanned
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,5 +86,5 @@ def test_roles_are_given_where_the_group_of_managers_was_deleted(cast: Users) ->
 
 
 def test_an_unknown_role_is_refused(cast: Users) -> None:
-    with pytest.raises(ValueError, match="no role"):
+    with pytest.raises(ValueError, match="not a role"):
         services.set_role(user=cast.owner, role="king")

@@ -1,4 +1,4 @@
-"""People who sign in."""
+"""Users and their budgets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ THEMES = ("auto", "light", "dark")
 
 
 class User(AbstractUser):
-    """A person. `is_active` off means suspended: sessions, tokens and open sockets are refused within seconds."""
+    """A user. Without `is_active` the user is suspended: sessions, tokens, and open sockets are refused within seconds."""
 
     system_prompt = models.TextField(blank=True, help_text="Sent with every new conversation you start.")
     session_version = models.PositiveIntegerField(default=0, editable=False)
@@ -26,14 +26,14 @@ class User(AbstractUser):
 
     @property
     def role(self) -> str:
-        """`administrator` (everything), `manager` (backends, routes, budgets) or `user`."""
+        """Return `administrator` (everything), `manager` (backends, routes, budgets), or `user`."""
         if self.is_superuser:
             return "administrator"
         return "manager" if self.is_staff else "user"
 
 
 class Budget(models.Model):
-    """What a user, or all members of a group together, may spend in a calendar month (UTC) and ask for in a minute."""
+    """The limits of a user, or of all members of a group together: cost per calendar month (UTC), requests and tokens per minute."""
 
     user = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
     group = models.OneToOneField(Group, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
@@ -81,12 +81,12 @@ class Budget(models.Model):
 
     @property
     def owner(self) -> str:
-        """For people: whose budget it is."""
+        """Return the user or group as display text."""
         return f"user {self.user.username}" if self.user else f"group {self.group.name if self.group else ''}"
 
     @property
     def terms(self) -> str:
-        """For people: what is set."""
+        """Return the budget and limits as display text."""
         money = None if self.monthly is None else f"{self.monthly.normalize():f}"
         terms = ((money, "per month"), (self.requests_per_minute, "requests per minute"), (self.tokens_per_minute, "tokens per minute"))
         return ", ".join(f"{value} {unit}" for value, unit in terms if value is not None)

@@ -1,4 +1,4 @@
-"""Reading requests for the built-in models: OpenAI's schema first, then what these models cannot do. Unknown fields are accepted."""
+"""Read requests for the built-in models: check OpenAI's schema, then the limits of these models. Unknown fields are accepted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROLES = frozenset({"developer", "system", "user", "assistant", "tool", "function
 
 
 class ApiError(Exception):
-    """An error answer in OpenAI's shape."""
+    """An error response in OpenAI's shape."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What chat and plain completions have in common."""
+    """Options that chat and plain completions share."""
 
     stream: bool
     include_usage: bool
@@ -38,7 +38,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A chat request that was found valid.
+    """A valid chat request.
 
     `tools` maps names to their function objects; `choice` is "auto", "none", "required" or a tool's name; `schema` is the JSON schema of
     the answer, `{}` for any object, None for plain text.
@@ -54,10 +54,10 @@ class Ask:
 
 
 def checked(body: Json, path: str, models: Sequence[str]) -> Json:
-    """The body without its nulls, once it obeys OpenAI's schema for `path` and asks for one of `models`.
+    """Check a body against OpenAI's schema for `path` and against `models`; return it without its nulls.
 
     Raises:
-        ApiError: it does not.
+        ApiError: the body is not valid, or the model is not one of `models`.
     """
     body = {name: value for name, value in body.items() if value is not None}
     check_model(body.get("model"), models)
@@ -69,7 +69,7 @@ def checked(body: Json, path: str, models: Sequence[str]) -> Json:
 
 
 def check_model(name: Any, models: Sequence[str]) -> None:
-    """Refuse a request that is for no model (400), or for another (404)."""
+    """Refuse a request without a model (400) or for an unknown one (404)."""
     if not name or not isinstance(name, str):
         raise ApiError(400, "you must provide a model parameter", param="model", code="missing_required_parameter")
     if name not in models:
@@ -77,10 +77,10 @@ def check_model(name: Any, models: Sequence[str]) -> None:
 
 
 def read_chat(body: Json) -> Ask:
-    """The request for a chat completion.
+    """Read a request for a chat completion.
 
     Raises:
-        ApiError: it is not a valid one.
+        ApiError: the request is not valid.
     """
     body = checked(body, "chat/completions", [catalog.CHAT_MODEL])
     messages: list[Message] = body["messages"]
@@ -102,10 +102,10 @@ def read_chat(body: Json) -> Ask:
 
 
 def read_completion(body: Json) -> tuple[list[str], Options]:
-    """The prompts and options of a plain completion.
+    """Return the prompts and options of a plain completion.
 
     Raises:
-        ApiError: it is not a valid request, or its prompt is of token ids.
+        ApiError: the request is not valid, or its prompt consists of token ids.
     """
     body = checked(body, "completions", [catalog.CHAT_MODEL])
     prompts = [body["prompt"]] if isinstance(body["prompt"], str) else body["prompt"]
@@ -158,7 +158,7 @@ def _check_roles(messages: list[Message]) -> None:
 
 
 def _check_replies(messages: list[Message]) -> None:
-    """Each call is followed by its reply, and no reply comes without its call."""
+    """Check that each tool call is followed by its reply, and that each reply has a call."""
     open_calls: set[str] = set()
     for position, message in enumerate(messages):
         if message["role"] == "tool":

@@ -1,4 +1,4 @@
-"""Small things that many pages draw."""
+"""Provide icons and formats for many pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from webapp.patterns.units import duration
 
 register = template.Library()
 
-# 24-unit grid, stroked with the text's color.
+# On a 24-unit grid, stroked with the color of the text.
 ICONS = {
     "chat": '<path d="M4 5h16v11H9l-5 4z"/>',
     "batches": '<path d="M4 6h16M4 12h16M4 18h10"/>',
@@ -61,14 +61,14 @@ ICONS = {
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """An inline SVG icon, hidden from screen readers: the control around it carries the name."""
+    """Return an inline SVG icon. It is hidden from screen readers, because the control around it has a name."""
     shape = mark_safe(ICONS[name])  # noqa: S308 - from the table above
     return format_html('<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">{}</svg>', shape)
 
 
 @register.filter
 def thousands(value: float | None) -> str:
-    """A number with thin spaces between thousands; a dash for none."""
+    """Format a number with thin spaces between thousands; a dash for None."""
     return "–" if value is None else f"{value:,.0f}".replace(",", "\u2009")
 
 
@@ -86,7 +86,7 @@ def outcome_badge(outcome: str) -> str:
 
 @register.filter
 def milliseconds(value: float | None) -> str:
-    """A duration in ms as people say it: 0.7 ms, 840 ms, 4.2 s, 3 min 5 s."""
+    """Format a duration in ms: 0.7 ms, 840 ms, 4.2 s, 3 min 5 s."""
     if value is None:
         return "–"
     if 0 < value < 10:
@@ -105,11 +105,11 @@ def wait(seconds: float) -> str:
 
 @register.filter
 def ago(when: datetime) -> str:
-    """How long a time is past, in its largest unit: just now, 3 minutes ago, 2 weeks ago."""
+    """Format a past time in its largest unit: just now, 3 minutes ago, 2 weeks ago."""
     return "just now" if timezone.now() - when < timedelta(minutes=1) else f"{timesince(when, depth=1)} ago"
 
 
 @register.filter
 def item(mapping: Mapping[str, Any], name: str) -> Any:
-    """`mapping[name]`, empty where there is none: for names that are not known when the template is written."""
+    """Return `mapping[name]`, or empty text. For names that are known only at run time."""
     return mapping.get(name, "")

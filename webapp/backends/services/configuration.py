@@ -1,4 +1,4 @@
-"""Writes of the configuration: backends, their models, routes, keys."""
+"""Write the configuration: backends, their models, routes, keys."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Model
 
 from webapp.backends.config.addresses import clean_base_url
-from webapp.backends.config.crypto import KeyLost, Secret
+from webapp.backends.config.crypto import KeyLost, Secret, SecretField
 from webapp.backends.config.presets import PRESETS, preset_for
 from webapp.backends.models import Backend, BackendModel, Route, RouteStep
 from webapp.backends.runtime import cooldowns
@@ -26,9 +28,10 @@ EMBEDDING = re.compile(r"embed|minilm|\bbge\b|\bgte\b|\be5-", re.IGNORECASE)
 
 @transaction.atomic
 def add_backend(*, name: str, base_url: str, api_key: str | None = None, api_key_env: str | None = None, preset: str = "") -> Backend:
-    """Create the backend of that name, or change it. Raises `ValidationError`.
+    """Create the backend with this name, or change it. None keeps a value, but a new server address deletes the old server's key.
 
-    What is None stays as it is, save that a key is forgotten when the address moves to another server: it was given to the old one.
+    Raises:
+        ValidationError: a value is not valid.
     """
     url = clean_base_url(base_url)
     backend = Backend.objects.select_for_update().filter(name=name).first() or Backend(name=name)
@@ -45,19 +48,19 @@ def add_backend(*, name: str, base_url: str, api_key: str | None = None, api_key
         backend.api_key, backend.api_key_env = Secret(), api_key_env
     backend.full_clean()
     if backend.pk:
-        cooldowns.reset(name)  # its pauses were for what it was before
+        cooldowns.reset(name)  # its pauses belong to its old address or key
     backend.save()
     return backend
 
 
 def free_name(wanted: str) -> str:
-    """`wanted`, or with a number after it where a backend has that name."""
+    """Return `wanted`, with a number if a backend has this name."""
     taken = set(Backend.objects.values_list("name", flat=True))
     return next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
 
 
 def same_server(one: str, other: str) -> bool:
-    """Whether two addresses lead to the same scheme, host and port."""
+    """Return whether two addresses have the same scheme, host, and port."""
     return urlsplit(one)[:2] == urlsplit(other)[:2]
 
 
@@ -109,7 +112,7 @@ def set_route(
 
 
 def add_model(*, backend: Backend, name: str, context_window: int | None = None, discovered: bool = False) -> BackendModel:
-    """Note that a backend offers a model; what it cannot do is guessed from its name until a probe finds out."""
+    """Record that a backend offers a model. Its limits are guessed from its name until a probe checks them."""
     capabilities = {"chat": False, "embeddings": bool(EMBEDDING.search(name))} if NOT_CHAT.search(name) else {}
     row, _created = BackendModel.objects.get_or_create(
         backend=backend,
@@ -121,7 +124,7 @@ def add_model(*, backend: Backend, name: str, context_window: int | None = None,
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """How a rotation went: the names of backends whose key is now under the newest encryption key, and of those whose key is lost."""
+    """The outcome of a rotation: the names of rows whose secret is now under the newest encryption key, and of those whose key is lost."""
 
     rotated: tuple[str, ...]
     lost: tuple[str, ...]
@@ -129,14 +132,22 @@ class Rotation:
 
 @transaction.atomic
 def rotate_keys() -> Rotation:
-    """Encrypt every stored key with the newest encryption key. Keys that cannot be read stay as they are and are named."""
-    rotated, lost = [], []
-    for backend in Backend.objects.select_for_update().exclude(api_key=""):
-        try:
-            backend.api_key = backend.api_key.rotated()
-        except KeyLost:
-            lost.append(backend.name)
-            continue
-        backend.save(update_fields=["api_key"])
-        rotated.append(backend.name)
+    """Encrypt every stored secret with the newest encryption key. A secret that cannot be read stays, and its row is named as lost."""
+    rotated: list[str] = []
+    lost: list[str] = []
+    for model in apps.get_models():
+        for field in model._meta.concrete_fields:
+            if isinstance(field, SecretField):
+                for row in model._default_manager.select_for_update().exclude(**{field.name: ""}):
+                    (rotated if _rotate(row, field.name) else lost).append(str(row))
     return Rotation(tuple(rotated), tuple(lost))
+
+
+def _rotate(row: Model, name: str) -> bool:
+    """Encrypt one secret anew; return whether it could be read."""
+    try:
+        setattr(row, name, getattr(row, name).rotated())
+    except KeyLost:
+        return False
+    row.save(update_fields=[name])
+    return True

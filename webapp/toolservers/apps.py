@@ -1,0 +1,17 @@
+from django.apps import AppConfig
+
+
+class ToolServersConfig(AppConfig):
+    name = "webapp.toolservers"
+    label = "toolservers"
+    verbose_name = "Tool servers"
+
+    def ready(self) -> None:
+        from webapp.core import background
+        from webapp.ports import tool_servers, toolbox
+        from webapp.toolservers import health, toolset
+        from webapp.toolservers.responses import ResponsesTools
+
+        toolbox.register_provider(toolset.offers)
+        tool_servers.register(ResponsesTools())
+        background.register("tool servers", health.service)
