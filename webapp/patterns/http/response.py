@@ -48,7 +48,7 @@ class Httpx2Reply:
         if response.is_stream_consumed or not isinstance(stream, httpx2.AsyncByteStream) or encoding not in {"", "gzip", "x-gzip"}:
             self._body = response.aiter_bytes()
         else:
-            self._body = aiter(gunzipped(stream) if encoding else stream)
+            self._body = gunzipped(stream) if encoding else aiter(stream)
 
     async def read(self, until: float | None = None) -> bytes:
         async with asyncio.timeout_at(until):
