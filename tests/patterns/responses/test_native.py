@@ -63,6 +63,32 @@ def test_what_servers_leave_out_is_filled_in() -> None:
     assert raw.startswith(b"event: response.created\n")
 
 
+def test_a_stream_that_lacks_nothing_passes_byte_for_byte() -> None:
+    raw = b"".join(chunk.raw for chunk in fed(*EVENTS))
+    decoder = ResponsesDecoder()
+    chunk = decoder.feed(raw)
+    assert chunk
+    assert chunk.raw == raw
+    assert "".join(delta.text for delta in chunk.deltas) == "Hello"
+
+
+@pytest.mark.parametrize("text", [b"{broken", b"[]", b'{"sequence_number": 0}'])
+def test_a_text_delta_that_is_not_whole_takes_the_long_way(text: bytes) -> None:
+    chunk = ResponsesDecoder().feed(b"event: response.output_text.delta\ndata: " + text + b"\n\n")
+    assert chunk is None or not chunk.deltas
+
+
+async def test_text_deltas_in_one_read_pass_together() -> None:
+    raw = [chunk.raw for chunk in fed(*EVENTS)]
+    read = [b"".join(raw[:4]), b"".join(raw[4:6]), b"".join(raw[6:])]
+    decoder = ResponsesDecoder()
+    chunks = [chunk for data in read if (chunk := decoder.feed(data))]
+    response = response_of()
+    made = await gathered(Execution(ScriptedBackend([*chunks[:2], StreamBroken("cut")]), request_of(), response=response).stream())
+    assert response["output"][0]["content"][0]["text"] == "Hello"
+    assert [event["sequence_number"] for event in decoded(made)] == list(range(7))
+
+
 def test_deltas_say_what_the_events_mean() -> None:
     deltas = [delta for chunk in fed(*EVENTS) for delta in chunk.deltas]
     assert "".join(delta.text for delta in deltas) == "Hello"
