@@ -189,7 +189,7 @@ class _Shape:
         return {"type": "json_object"} if mode == "json_object" else None
 
     def read(self, text: str) -> Any:
-        """The value in a model's text. Raises `_WrongError` with what is wrong with the first that was found."""
+        """Return the value in a model's text. Raises `_WrongError` with the error of the first candidate."""
         first: _WrongError | None = None
         for value in found_json(text):
             for form in self._forms(value):
