@@ -20,7 +20,7 @@ _SKIPPED = """
 """
 SKIPPED = frozenset(_SKIPPED.split())
 MARKS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
-MATH_MARKS = {"den": "/", "rad": "√", "sup": "", "sub": ""}
+MATH_MARKS = {"den": "/", "rad": "√", "nary": " ", "f": " ", "mr": " ", "eqArr": " "}
 NOTE_PARTS = {"footnoteReference": "footnotes", "endnoteReference": "endnotes", "commentReference": "comments"}
 NOTE_NAMES = {"footnotes": "Footnote", "endnotes": "Endnote", "comments": "Comment"}
 HEADING_NAME = re.compile(r"^(?:heading|überschrift|titre|título|titolo|kop|rubrik) ?(\d)$", re.IGNORECASE)
@@ -189,7 +189,7 @@ class _Reader:
         elif name == "sym":
             code = int(attribute(element, "char") or "0", 16)
             text.append("" if code in PRIVATE_USE else chr(code))
-        elif name in MATH_MARKS:
+        elif name in MATH_MARKS and "math" in element.tag:
             text.append(MATH_MARKS[name])
         elif name == "d" and "math" in element.tag:
             text.append("(")
