@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from tests.tool_server import McpServer
 from tests.users import Users
 from webapp.backends.config.crypto import Secret
+from webapp.patterns.mcp.types import ToolServerError
 from webapp.toolservers import oauth, services, toolset
 from webapp.toolservers.connections import sessions
 from webapp.toolservers.models import OAuthFlow, ToolServer
@@ -103,7 +104,7 @@ async def page(people: Users) -> AsyncIterator[AsyncClient]:
 async def begun(page: AsyncClient, guarded: SignInServer) -> tuple[ToolServer, dict[str, str]]:
     """Press *Sign in*; the server, and the query of the address that the page leads to."""
     server = await sync_to_async(services.add_server)(name="guarded", url=guarded.url)
-    with pytest.raises(oauth.ToolServerError, match="401"):
+    with pytest.raises(ToolServerError, match="401"):
         await toolset.refresh(server)
     await server.arefresh_from_db()
     assert server.sign_in_needed
@@ -161,7 +162,7 @@ async def test_another_persons_or_an_unknown_state_is_refused(page: AsyncClient,
 async def test_a_refusal_is_shown(page: AsyncClient, guarded: SignInServer) -> None:
     server, query = await begun(page, guarded)
     await page.get("/tools/callback/?" + urlencode({"error": "access_denied", "state": query["state"]}))
-    with pytest.raises(oauth.ToolServerError, match="access_denied"):
+    with pytest.raises(ToolServerError, match="access_denied"):
         await asyncio.gather(*oauth.pending())
     await server.arefresh_from_db()
     assert "access_denied" in server.error
