@@ -150,7 +150,7 @@ class StreamDecoder:
         except (ValueError, RecursionError):
             return self._unreadable(data)
         if type(chunk) is not dict:
-            self._fail("The stream holds JSON that is no object.")
+            self._fail("The stream holds JSON that is not an object.")
             return b""
         return self._chunk(chunk, event, odd=odd)
 
