@@ -28,17 +28,19 @@ def clean(value: Any) -> Any:
 
 
 def parse_object(source: str) -> Json:
-    """The JSON object that somebody entered.
+    """Return the JSON object that a user entered.
 
     Raises:
-        ValueError: it is none, or holds what cannot be kept; the text says what.
+        ValueError: the text is not a JSON object, or holds values that cannot be stored; the message says where or why.
     """
     try:
         value = json.loads(source)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"This is not JSON. Line {error.lineno}, column {error.colno}: {error.msg}.") from error
     except (ValueError, RecursionError) as error:
         raise ValueError("This is not JSON.") from error
     if not isinstance(value, dict):
-        raise ValueError("A schema is a JSON object.")  # noqa: TRY004 - the text has the wrong value, not the wrong type
+        raise ValueError("Enter a JSON object.")  # noqa: TRY004 - the text has the wrong value, not the wrong type
     if _depth(value) > MAX_DEPTH:
         raise ValueError(f"This is nested more than {MAX_DEPTH} levels deep.")
     if clean(value) != value:
@@ -47,7 +49,7 @@ def parse_object(source: str) -> Json:
 
 
 def _depth(value: Any) -> int:
-    """How deep lists and objects are nested, counted level by level: no recursion to run out of."""
+    """Return how deep lists and objects are nested. Counts level by level, because recursion could overflow."""
     depth, level = 0, [value]
     while level := [one for one in level if isinstance(one, dict | list)]:
         level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
