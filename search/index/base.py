@@ -68,7 +68,7 @@ class Terms:
 
 
 def terms(query: str) -> Terms:
-    """Read a query: words, "quoted phrases", and identifiers; everything else in it means nothing. At most MAX_TERMS words count."""
+    """Read a query: words, "quoted phrases", and identifiers; all other signs are ignored. At most MAX_TERMS words count."""
     query = query[:MAX_QUERY_CHARS]
     every = list(analysis.runs(query))
     telling = [run for run in every if run[0] not in STOP_WORDS] or every
@@ -126,13 +126,13 @@ def exact_first(exact: Sequence[Hit], others: Sequence[Hit], k: int) -> list[Hit
 
 
 class FilesDamaged(Exception):
-    """The files do not hold what the database counts: the index must be built again."""
+    """The files hold fewer rows than the database counts, so the index must be built again."""
 
 
 class Engine(Protocol):
-    """Keeps the vectors of `Index` rows and ranks by them; ranks passages by their words. Used from any number of threads.
+    """Keep the vectors of `Index` rows and rank by them; rank passages by their words. Any number of threads may use it.
 
-    Whoever finds that vectors are lost makes the index an empty one, to be built again.
+    A method that finds vectors lost empties the index, and the worker builds it again.
     Vectors are normalized float32. `within` limits a ranking to these passages; None means all of the index or the scopes.
     """
 
@@ -149,25 +149,25 @@ class Engine(Protocol):
         ...
 
     def check(self, index: Index) -> None:
-        """Make sure that what the database counts is there; an index that lost its vectors becomes an empty one."""
+        """Check that the rows which the database counts exist; an index that lost its vectors becomes an empty one."""
         ...
 
     def ids(self, index: Index) -> set[int]:
-        """The passages that the index holds."""
+        """Return the ids of the passages that the index holds."""
         ...
 
     def count(self, index: Index) -> int:
-        """How many passages the index holds."""
+        """Return how many passages the index holds."""
         ...
 
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
-        """The vectors of those of these passages that the index holds."""
+        """Return the vectors of those of these passages that the index holds."""
         ...
 
     def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:
-        """The passages most like the query, by cosine, best first."""
+        """Return the passages most like the query, by cosine, best first."""
         ...
 
     def matching(self, words: Terms, k: int, *, scopes: Sequence[str], within: Sequence[int] | None = None) -> list[Hit]:
-        """The passages of the collections (by `scope`) that the words are in, best first."""
+        """Return the passages of the collections (by `scope`) that hold any of the words, best first."""
         ...

@@ -1,6 +1,6 @@
 """Give an index the vectors that it lacks: of one document as it comes in, or of a whole collection when its model changes.
 
-Each batch is kept as it comes, so whoever goes on after a crash embeds only what is missing. Equal passages are embedded once for a model.
+Each batch is kept as it comes, so a run after a crash embeds only the missing passages. Equal passages are embedded once for a model.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def _fill_batch(index: Index, ids: Sequence[int], user: User) -> None:
 
 
 def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Matrix]]:
-    """The passages that exist, and by digest the vectors that any index of the same model has for them."""
+    """Return the passages that exist, and by digest the vectors that any index of the same model has for them."""
     chunks = list(Chunk.objects.filter(pk__in=ids).order_by("pk"))
     known: dict[str, Matrix] = {}
     if index.answered_by:
@@ -67,7 +67,7 @@ def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Mat
 
 
 def _keep(index: Index, chunks: Sequence[Chunk], vectors: dict[str, Matrix]) -> None:
-    """Add what still exists and is lacking: a document may have been deleted, or embedded into the same index by another worker."""
+    """Add vectors that the index lacks, of passages that still exist: another worker may have deleted or embedded them."""
     import numpy as np
 
     with transaction.atomic():
@@ -85,7 +85,7 @@ def _keep(index: Index, chunks: Sequence[Chunk], vectors: dict[str, Matrix]) -> 
 
 
 def missing(index: Index) -> list[int]:
-    """The collection's passages that the index lacks."""
+    """Return the collection's passages that the index lacks."""
     wanted = Chunk.objects.filter(collection_id=index.collection_id).order_by("pk").values_list("pk", flat=True)
     held = engine().ids(index)
     return [pk for pk in wanted if pk not in held]

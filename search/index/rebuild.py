@@ -1,4 +1,4 @@
-"""A new index beside the one that serves: filled batch by batch, then the two change places in one transaction."""
+"""Build a new index while the old one serves: fill it batch by batch, then swap the two in one transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("patchbay.search")
 
 
 def claim() -> int | None:
-    """Take an index that is to be built and that nobody works on."""
+    """Lease an index that is to be built and that no worker holds."""
     for pk in Index.objects.filter(leases.free(), state=Index.State.BUILDING).order_by("pk").values_list("pk", flat=True):
         if leases.take(Index.objects.filter(pk=pk, state=Index.State.BUILDING)):
             return pk
@@ -65,7 +65,7 @@ def _missing(index: Index) -> list[int]:
 
 
 def take_over(index: Index) -> bool:
-    """Have the index serve, if it lacks nothing; what served before stays, so that both can be compared."""
+    """Let the index serve if it lacks no passage; the index that served before stays, so that both can be compared."""
     with transaction.atomic():
         collection = Collection.objects.select_for_update().get(pk=index.collection_id)
         if _missing(index):

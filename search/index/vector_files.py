@@ -40,7 +40,7 @@ class _Mapped:
 
 
 class VectorFiles:
-    """The files of one index generation, `path` with two suffixes; opened on first use and mapped anew when they have grown."""
+    """Hold the files of one index generation: `path` with two suffixes, opened on first use, mapped again when they have grown."""
 
     def __init__(self, path: Path, dimension: int) -> None:
         self.dimension = dimension
@@ -72,15 +72,15 @@ class VectorFiles:
             os.close(handle)
 
     def ids(self, rows: int) -> Ids:
-        """The passage of each row; 0 where it was deleted."""
+        """Return the passage id of each row; 0 if it was deleted."""
         return self._map(rows).ids[:rows]
 
     def matrix(self, rows: int) -> Matrix:
-        """The vectors, mapped and not copied."""
+        """Return the vectors, mapped and not copied."""
         return self._map(rows).vectors[:rows]
 
     def _map(self, rows: int) -> _Mapped:
-        """The files as they are now: to read what lies behind the end of a file that was cut would end the process."""
+        """Return the files as they are now. Reading past the end of a truncated file would kill the process."""
         mapped, seen = self._mapped, self._seen()
         if mapped is None or mapped.seen != seen:
             with self._lock:
