@@ -68,7 +68,7 @@ class Terms:
 
 
 def terms(query: str) -> Terms:
-    """Read a query: words, "quoted phrases", and identifiers; all other signs are ignored. At most MAX_TERMS words count."""
+    """Read a query: words, "quoted phrases", and identifiers; everything else in it means nothing. At most MAX_TERMS words count."""
     query = query[:MAX_QUERY_CHARS]
     every = list(analysis.runs(query))
     telling = [run for run in every if run[0] not in STOP_WORDS] or every
@@ -126,38 +126,42 @@ def exact_first(exact: Sequence[Hit], others: Sequence[Hit], k: int) -> list[Hit
 
 
 class FilesDamaged(Exception):
-    """The files hold fewer rows than the database counts, so the index must be built again."""
+    """Report that the files lack rows that the database counts, so the index must be rebuilt."""
 
 
 class Engine(Protocol):
-    """Keep the vectors of `Index` rows and rank by them; rank passages by their words. Any number of threads may use it.
+    """Store the vectors of `Index` rows, rank by them, and rank passages by their words. Safe for any number of threads.
 
-    A method that finds vectors lost empties the index, and the worker builds it again.
-    Vectors are normalized float32. `within` limits a ranking to these passages; None means all of the index or the scopes.
+    If vectors are missing, the caller marks the index empty and queues a rebuild. Vectors are normalized float32. `within` limits a ranking
+    to these passages; None means all of the index or the scopes.
     """
 
     def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:
-        """Add passages: all of them, durably, or none. Raises `EmbeddingError` for another dimension than the index has."""
+        """Add passages durably, all or none.
+
+        Raises:
+            EmbeddingError: their dimension differs from the index's.
+        """
         ...
 
     def remove(self, index: Index, ids: Sequence[int]) -> None:
-        """Forget passages, and leave nothing of their vectors. Unknown ids are ignored."""
+        """Remove passages and their vectors completely. Unknown ids are ignored."""
         ...
 
     def drop(self, index: Index) -> None:
-        """Forget all of an index."""
+        """Delete an index completely."""
         ...
 
     def check(self, index: Index) -> None:
-        """Check that the rows which the database counts exist; an index that lost its vectors becomes an empty one."""
+        """Check that the vectors exist that the database counts; otherwise mark the index empty."""
         ...
 
     def ids(self, index: Index) -> set[int]:
-        """Return the ids of the passages that the index holds."""
+        """Return the passages that the index holds."""
         ...
 
     def count(self, index: Index) -> int:
-        """Return how many passages the index holds."""
+        """Return the number of passages that the index holds."""
         ...
 
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
@@ -165,9 +169,9 @@ class Engine(Protocol):
         ...
 
     def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:
-        """Return the passages most like the query, by cosine, best first."""
+        """Return the passages most similar to the query, by cosine, best first."""
         ...
 
     def matching(self, words: Terms, k: int, *, scopes: Sequence[str], within: Sequence[int] | None = None) -> list[Hit]:
-        """Return the passages of the collections (by `scope`) that hold any of the words, best first."""
+        """Return the passages of the collections (by `scope`) that contain the words, best first."""
         ...

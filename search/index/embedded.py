@@ -27,18 +27,18 @@ logger = logging.getLogger("patchbay.search")
 T = TypeVar("T")
 COMPACT_FROM = 1000
 MAX_OPEN = 200
-"""Indexes whose files stay mapped: each takes two file descriptors, and every chat with documents has an index."""
+"""Indexes whose files stay mapped. Each takes two file descriptors, and every chat with documents has an index."""
 HEADING_WEIGHT, TEXT_WEIGHT, PARTS_WEIGHT = 2.0, 1.0, 0.3
 NOTHING = '""'
 
 
 def folder() -> Path:
-    """Return the folder of the vector files."""
+    """Return the folder of the vectors."""
     return Path(settings.PATCHBAY_HOME) / "vectors"
 
 
 class EmbeddedEngine:
-    """Implement `search.index.base.Engine` with mapped files and FTS5."""
+    """See `search.index.base.Engine`."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[int, tuple[Path, VectorFiles]] = OrderedDict()
@@ -68,7 +68,7 @@ class EmbeddedEngine:
                 self._compact(fresh)
 
     def _compact(self, index: Index) -> None:
-        """Write the rows that are not deleted to new files; they replace the old ones when the transaction commits."""
+        """Write the live rows to new files, and switch to them when the transaction commits."""
         import numpy as np
 
         old = self._of(index)
@@ -83,7 +83,7 @@ class EmbeddedEngine:
 
     @contextmanager
     def _locked(self, index: Index) -> Iterator[Index]:
-        """Lock the row and yield it as it is now, so that no other process writes to its files."""
+        """Return the present row, while no other process writes to its files."""
         with transaction.atomic():
             yield Index.objects.select_for_update().get(pk=index.pk)
 
@@ -114,7 +114,7 @@ class EmbeddedEngine:
         index.refresh_from_db(fields=["rows", "dead", "generation", "dimension", "state", "why"])
 
     def _mend(self, fresh: Index) -> None:
-        """Make a locked index whose files are lost or torn an empty one: the worker fills it again if it serves or was being built."""
+        """Mark a locked index with missing or torn files as empty. The worker refills it if it serves or was being built."""
         if not fresh.rows:
             return
         old = self._of(fresh)
@@ -132,9 +132,9 @@ class EmbeddedEngine:
             transaction.on_commit(worker_events.wake)
 
     def _read(self, index: Index, reading: Callable[[VectorFiles], T], nothing: T) -> T:
-        """Return the result of a reading of the index's files, or `nothing` if there are no rows.
+        """What a reading of the index's files gives, or `nothing` where there are no rows.
 
-        The files may have been rewritten since the caller fetched the row, or be lost: then the row is read again.
+        The files may have been written anew since the caller fetched the row, or be lost: then the row says what there is now.
         """
         for _ in range(2):
             if not index.rows:
@@ -191,7 +191,7 @@ class EmbeddedEngine:
         sql = f"""
             SELECT rowid, -bm25(search_fulltext, {HEADING_WEIGHT}, {TEXT_WEIGHT}, {PARTS_WEIGHT}, 0.0) AS score FROM search_fulltext
             WHERE search_fulltext MATCH %s {limits} ORDER BY score DESC, rowid LIMIT %s
-        """  # noqa: S608 - constants; user input goes in as parameters
+        """  # noqa: S608 - constants; what comes from people are parameters
         wanted = [] if within is None else [f"[{','.join(map(str, within))}]"]
         with connection.cursor() as cursor:
             cursor.execute(sql, [expression, *wanted, k])
@@ -207,7 +207,7 @@ def _expression(words: Terms, scopes: Sequence[str]) -> str:
 
 
 def _phrases(words: Terms, scopes: Sequence[str]) -> str:
-    """Return FTS5's syntax for any of the phrases, ranked by the other words of the query, too."""
+    """Return FTS5's syntax for any of the phrases, ranked by the words that stand beside them, too."""
     phrases = f"{{heading_words text_words}} : ({' OR '.join(_phrase_list(words))})"
     return f"({phrases}) AND ({_expression(words, scopes)})"
 

@@ -1,4 +1,4 @@
-"""Implement the engine in PostgreSQL: pgvector with HNSW for vectors, its own full text for words."""
+"""Implement the engine in PostgreSQL: pgvector with HNSW for vectors, and its full text for words."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from webapp.patterns.embeddings.similarity import Matrix
 
 MAX_HNSW_DIMENSION = 2000
-"""pgvector's limit for indexed vectors; beyond it the scan is exact."""
+"""pgvector's limit for indexed vectors. Beyond it the scan is exact."""
 SEARCH_BREADTH = 100
 WEIGHTS = "'{0.03, 0.1, 0.4, 1.0}'::float4[]"
 """Of parts of words (D), nothing (C), the text (B) and the heading (A)."""
 
 
 class PostgresEngine:
-    """Implement `search.index.base.Engine`. Vectors of all indexes share a table; each index has an HNSW index over its own part."""
+    """See `search.index.base.Engine`. Vectors of all indexes share a table; each index has an HNSW index over its own part."""
 
     def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:
         with transaction.atomic():
@@ -81,7 +81,7 @@ class PostgresEngine:
         sql = f"""
             SELECT chunk_id, 1 - ({column} <=> %(query)s) FROM search_vector
             WHERE index_id = {index.pk:d} {limits} ORDER BY {column} <=> %(query)s LIMIT %(k)s
-        """  # noqa: S608 - our own numbers; user input goes in as parameters
+        """  # noqa: S608 - numbers of our own; what comes from people are parameters
         with transaction.atomic():
             _run(f"SET LOCAL hnsw.ef_search = {max(SEARCH_BREADTH, min(k, 1000)):d}")
             _run("SET LOCAL hnsw.iterative_scan = relaxed_order")
@@ -102,7 +102,7 @@ class PostgresEngine:
         sql = f"""
             SELECT id, ts_rank_cd({WEIGHTS}, words, %(ranked)s::tsquery, 1) AS score FROM search_chunk
             WHERE words @@ %(wanted)s::tsquery AND scope = ANY(%(scopes)s) {limits} ORDER BY score DESC, id LIMIT %(k)s
-        """  # noqa: S608 - constants; user input goes in as parameters
+        """  # noqa: S608 - constants; what comes from people are parameters
         values = {"wanted": wanted, "ranked": ranked, "scopes": list(scopes), "k": k}
         return [Hit(*row) for row in _rows(sql, values | {"within": None if within is None else list(within)})]
 
