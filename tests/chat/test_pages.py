@@ -132,7 +132,7 @@ def test_settings_are_kept_and_checked(as_owner: Client, conversation: Conversat
     assert conversation.options["temperature"] == 0.3
     assert conversation.options["tools"] == ["calculator"]
     assert conversation.options["response_format"]["json_schema"]["schema"] == {"type": "object"}
-    assert b"This is not JSON" in as_owner.post(url, {"json_schema": "{"}).content
+    assert b"This is not JSON. Line 1, column 2" in as_owner.post(url, {"json_schema": "{"}).content
     assert b"less than or equal to 2" in as_owner.post(url, {"temperature": "9"}).content
 
 

@@ -372,7 +372,7 @@ class _Called:
         except BaseException as error:
             self._answered.close()
             if isinstance(error, TimeoutError):
-                raise errors.RateLimited("All its places are taken by other requests.", retry_after=1.0) from None
+                raise errors.RateLimited("The backend is already at its concurrency limit.", retry_after=1.0) from None
             raise
 
     def _leave(self) -> None:
