@@ -12,7 +12,7 @@ __all__ = ["Engine", "Hit", "engine"]
 
 
 def engine() -> Engine:
-    """The engine of the database in use."""
+    """Return the engine of the database in use."""
     return _engine(connection.vendor)
 
 

@@ -43,10 +43,10 @@ from webapp.patterns.responses.tools import ToolSet
 from webapp.patterns.types import AttemptLog, Request
 
 logger = logging.getLogger("patchbay.gateway")
-STEP_SECONDS: Final = 0.5
-DEAD_EVERY: Final = 6
+STEP_SECONDS: Final = 1.0
+DEAD_EVERY: Final = 3
 """Steps between two looks for processes that died."""
-SWEEP_EVERY: Final = 1200
+SWEEP_EVERY: Final = 600
 """Steps between two rounds of retention."""
 GRACE: Final = timedelta(seconds=3)
 """How long a queued response waits for a Celery worker before a server process runs it itself."""
@@ -165,8 +165,10 @@ def _housekeeping(owner: str, *, dead: bool) -> list[str]:
     """Renew this process's leases; the ids of its responses that a user cancelled."""
     if dead:
         leases.release_dead(_active())
-    mine = _active().filter(owner=owner)
-    mine.update(lease_until=timezone.now() + leases.LEASE)
+    mine, now = _active().filter(owner=owner), timezone.now()
+    due = mine.filter(lease_until__lt=now + leases.LEASE * 3 / 4)
+    if due.exists():  # an update takes SQLite's write lock even where it changes nothing
+        due.update(lease_until=now + leases.LEASE)
     return list(mine.filter(cancel_requested=True).values_list("pk", flat=True))
 
 
