@@ -1,1 +1,1 @@
-"""Markdown to safe HTML: the one way that what a model, a file or a stranger wrote reaches a page."""
+"""Render Markdown as safe HTML: the only way for text of a model, a file, or another user onto a page."""

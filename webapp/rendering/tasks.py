@@ -11,7 +11,7 @@ _BOX = re.compile(r"\[([ xX])\]\s")
 
 
 def task_lists(state: StateCore) -> None:
-    """A core rule after `inline`: a checkbox in the place of the brackets, classes on the item and its list."""
+    """Replace the brackets of task items by checkboxes, and add classes to items and lists. A core rule after `inline`."""
     lists: list[Token] = []
     for number, token in enumerate(state.tokens):
         if token.type in {"bullet_list_open", "ordered_list_open"}:
