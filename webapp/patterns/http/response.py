@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from typing import Final, Protocol
 
 import httpx2
@@ -43,12 +43,14 @@ class Httpx2Reply:
         self.status = response.status_code
         self.headers = response.headers.raw
         self._response = response
+        self._body: AsyncIterator[bytes]
         encoding = response.headers.get("content-encoding", "").strip().lower()
         stream = response.stream
         if response.is_stream_consumed or not isinstance(stream, httpx2.AsyncByteStream) or encoding not in {"", "gzip", "x-gzip"}:
             self._body = response.aiter_bytes()
         else:
-            self._body = gunzipped(stream) if encoding else aiter(stream)
+            plain: AsyncIterator[bytes] = aiter(stream)
+            self._body = gunzipped(stream) if encoding else plain
 
     async def read(self, until: float | None = None) -> bytes:
         async with asyncio.timeout_at(until):
