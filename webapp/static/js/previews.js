@@ -11,7 +11,7 @@ function show(block, drawn) {
   block.querySelector("pre").hidden = drawn;
   const frame = block.querySelector("iframe");
   if (frame) frame.hidden = !drawn;
-  const button = block.querySelector("[data-preview-toggle]");
+  const button = block.querySelector("button[data-preview-toggle]");
   button.textContent = drawn ? "Source" : "Preview";
 }
 
@@ -54,7 +54,12 @@ addEventListener("message", (event) => {
   if (error) {
     frame.remove();
     show(block, false);
-    block.querySelector("[data-preview-toggle]").title = `This diagram could not be drawn: ${error}`;
+    block.querySelector("[data-preview-toggle]").remove();
+    const note = document.createElement("p");
+    note.className = "preview-error small muted";
+    note.dataset.previewToggle = ""; // it stands in the button's place: no second try
+    note.textContent = `This could not be drawn: ${error.split("\n")[0]}`;
+    block.append(note);
   }
 });
 new MutationObserver(scan).observe(log, { childList: true, subtree: true });
