@@ -14,9 +14,9 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
-        sys.exit(f"The settings: {error}")
+        sys.exit(f"Invalid settings: {error}")
     except OperationalError as error:
-        sys.exit(f"The database: {error}\nmanage.py doctor says more.")
+        sys.exit(f"Database error: {error}\nRun manage.py doctor for details.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Known vulnerabilities of what the locks install: pip-audit, in an environment of its own that is thrown away.
+"""List known vulnerabilities of the locked packages with pip-audit, in a temporary environment.
 
-Exits 1 where there are any. Where nobody can be asked (no network, an index without advisories) it says so, and exits 0.
+The exit code is 1 if there are any. Without a source of advisories (no network, an index without them) it says so and exits 0.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def run(folder: str, *module: str) -> str:
-    """What a module of the environment prints; pip-audit exits 1 where it finds something."""
+    """Run a module of the environment and return its output. pip-audit exits with 1 if it finds something."""
     command = [f"{folder}/bin/python", "-m", *module]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     if done.returncode and not done.stdout:
@@ -46,35 +46,35 @@ def run(folder: str, *module: str) -> str:
 
 
 def ask(folder: str, service: str) -> list[Dependency]:
-    """Every package of the locks with its vulnerabilities, or why it could not be looked up. Nothing is installed for it."""
+    """Return every locked package with its vulnerabilities, or the reason why it was skipped. Nothing is installed for it."""
     locks = [word for lock in LOCKS for word in ("-r", str(REQUIREMENTS / lock))]
     options = ["--format", "json", "--progress-spinner", "off", "--vulnerability-service", service, "--require-hashes", "--disable-pip"]
     return list(json.loads(run(folder, "pip_audit", *options, *locks))["dependencies"])
 
 
 def answers(found: list[Dependency]) -> bool:
-    """Whether anything was looked up: a mirror without advisories skips all, which is no good news."""
+    """Return whether any package was checked: a mirror without advisories skips all of them."""
     return any("vulns" in one for one in found)
 
 
 def report(found: list[Dependency]) -> tuple[list[str], int]:
-    """The lines to print, and the exit status."""
+    """Return the lines to print and the exit status."""
     if not answers(found):
         return ["audit: skipped, since no source of advisories can be reached from here"], 0
     lines = [
-        f"{one['name']} {one['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no release yet'}"
+        f"{one['name']} {one['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no release yet'}"
         for one in found
         for flaw in one.get("vulns", ())
     ]
     skipped = [one["name"] for one in found if "vulns" not in one]
     if skipped:
-        lines.append(f"not looked up: {', '.join(skipped)}")
+        lines.append(f"not checked: {', '.join(skipped)}")
     vulnerable = sum(bool(one.get("vulns")) for one in found)
     return [*lines, f"audit: {vulnerable} of {len(found)} packages have known vulnerabilities"], int(vulnerable > 0)
 
 
 def reason(error: Exception) -> str:
-    """The last line of what went wrong."""
+    """Return the last line of an error's output."""
     said = getattr(error, "stderr", "") or str(error)
     return next((line.strip() for line in reversed(said.splitlines()) if line.strip()), type(error).__name__)
 

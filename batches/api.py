@@ -163,7 +163,7 @@ class Batches:
 
     @transaction.atomic
     def _create(self, caller: Caller, body: Json) -> Json:
-        """Create the batch and record its reply in one transaction."""
+        """Create batch and record its reply in one transaction."""
         file = _file(caller, str(body["input_file_id"]))
         expires = body.get("output_expires_after") or {}
         batch = services.create_batch(

@@ -15,9 +15,9 @@ from webapp.patterns.sanitize import parse_object
 from webapp.patterns.types import Json
 
 EXECUTORS = [
-    (Batch.Executor.AUTO, "Remote where the backend has a Batch API, else here"),
-    (Batch.Executor.REMOTE, "Remote: the backend's Batch API, half price, within 24 hours"),
-    (Batch.Executor.LOCAL, "Here: at once, over any route"),
+    (Batch.Executor.AUTO, "Automatic: the backend's Batch API if it has one, otherwise Patchbay"),
+    (Batch.Executor.REMOTE, "Remote: the backend's Batch API (half price, within 24 hours)"),
+    (Batch.Executor.LOCAL, "Local: Patchbay sends the requests now, over any route"),
 ]
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 
@@ -25,17 +25,19 @@ CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 class OptionsForm(forms.Form):
     """What every new batch may say."""
 
-    name = forms.CharField(max_length=200, required=False, label="Name", help_text="For you to recognize it by.")
-    executor = forms.ChoiceField(choices=EXECUTORS, initial=Batch.Executor.AUTO, required=False, label="Where it runs")
+    name = forms.CharField(max_length=200, required=False, label="Name", help_text="A name that helps you find it later.")
+    executor = forms.ChoiceField(choices=EXECUTORS, initial=Batch.Executor.AUTO, required=False, label="Execution")
     concurrency = forms.IntegerField(
         min_value=1,
         max_value=MAX_CONCURRENCY,
         initial=32,
         required=False,
         label="Requests at once",
-        help_text="At most, when it runs here.",
+        help_text="Upper limit when Patchbay runs the batch.",
     )
-    webhook_url = forms.CharField(max_length=500, required=False, label="Webhook", help_text="Called, signed, when the batch has ended.")
+    webhook_url = forms.CharField(
+        max_length=500, required=False, label="Webhook", help_text="Receives a signed request when the batch ends."
+    )
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of `services.create`."""
@@ -51,7 +53,7 @@ class OptionsForm(forms.Form):
 class JsonlForm(OptionsForm):
     """A file in OpenAI's format, or one that was uploaded for a check before (`file_id`)."""
 
-    file = forms.FileField(required=False, label="JSONL file", help_text="One request a line, as OpenAI's Batch API takes it.")
+    file = forms.FileField(required=False, label="JSONL file", help_text="One request per line, in the format of OpenAI's Batch API.")
     file_id = forms.UUIDField(required=False, widget=forms.HiddenInput)
     field_order = ("file", "file_id", "name", "executor", "concurrency", "webhook_url")
 
@@ -67,20 +69,20 @@ class PromptForm(OptionsForm):
 
     model = forms.ChoiceField(label="Model")
     endpoint = forms.ChoiceField(
-        choices=[(CHAT, "Chat completions"), (EMBEDDINGS, "Embeddings")], initial=CHAT, required=False, label="What to ask for"
+        choices=[(CHAT, "Chat completions"), (EMBEDDINGS, "Embeddings")], initial=CHAT, required=False, label="Request type"
     )
     template = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
         label="Prompt template",
-        help_text="{{ column }} stands for the value of that column.",
+        help_text="Use {{ column }} to insert the value of that column.",
     )
     system = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), required=False, label="System prompt")
-    max_tokens = forms.IntegerField(min_value=1, required=False, label="Tokens of an answer, at most")
+    max_tokens = forms.IntegerField(min_value=1, required=False, label="Max tokens per answer")
     schema = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
         required=False,
         label="JSON schema of each answer",
-        help_text="Answers that do not fit are asked for again. The batch then runs here.",
+        help_text="An answer that does not match is retried. Batches with a schema run in Patchbay.",
     )
 
     def __init__(self, *args: Any, models: list[tuple[str, str]], **kwargs: Any) -> None:
@@ -114,7 +116,7 @@ class PromptForm(OptionsForm):
 class TableForm(PromptForm):
     """A CSV or JSONL table."""
 
-    file = forms.FileField(label="Table", help_text="CSV with a header line, or JSONL with an object a line.")
+    file = forms.FileField(label="Table", help_text="CSV with a header line, or JSONL with one object per line.")
     field_order = ("file", "model", "endpoint", "template", "system", "max_tokens", "schema")
 
 

@@ -143,7 +143,7 @@ def retry_failed(*, batch: Batch) -> Batch:
         InputError: it still runs, nothing failed, or its input file is gone.
     """
     if batch.is_active:
-        raise InputError("The batch still runs: cancel it first, or wait for its end.", code="invalid_status")
+        raise InputError("The batch is still running. Cancel it first, or wait until it ends.", code="invalid_status")
     rows = batch.rows.exclude(state=BatchRow.State.OK)
     if not rows.exists():
         raise InputError("No row of this batch failed.", code="nothing_to_retry")
@@ -206,7 +206,7 @@ def delete_batch(*, batch: Batch) -> None:
         InputError: it still runs.
     """
     if batch.is_active:
-        raise InputError("The batch still runs: cancel it first.", code="invalid_status")
+        raise InputError("The batch is still running. Cancel it first.", code="invalid_status")
     source, api_id = batch.input_file, batch.api_id
     with transaction.atomic():
         for file in (batch.output_file, batch.error_file):

@@ -25,10 +25,10 @@ async def get_batch_status(context: ToolContext, batch: str = "") -> list[Json]:
 def _status(user_id: int | None, text: str) -> list[Json]:
     user = User.objects.filter(pk=user_id).first() if user_id is not None else None
     if user is None:
-        raise ToolError("Nobody is signed in, so there are no batches to look at.")
+        raise ToolError("No user is signed in, so there are no batches to show.")
     found = list(selectors.search(user, text=text)[:NEWEST])
     if text and not found:
-        raise ToolError(f"The user has no batch whose id or name fits {text!r}. Call again without a name to see the newest.")
+        raise ToolError(f"The user has no batch whose id or name matches {text!r}. Call again without a name to see the newest.")
     return [_told(batch) for batch in found]
 
 

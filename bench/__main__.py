@@ -1,4 +1,4 @@
-"""`python -m bench` runs every benchmark here, `python -m bench NAME [arguments]` one of them: the modules that define `main()`."""
+"""Run the benchmarks: `python -m bench` runs all of them, `python -m bench NAME [arguments]` one. Each defines `main()`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import bench
 
 
 def benchmarks() -> list[str]:
-    """The names of the modules that define `main()`."""
+    """Return the names of the modules that define `main()`."""
     names = [module.name for module in pkgutil.iter_modules(bench.__path__) if not module.name.startswith("_")]
     return [name for name in names if hasattr(importlib.import_module(f"bench.{name}"), "main")]
 
 
 def run() -> int:
-    """Run what the command line names, or all; the exit status."""
+    """Run the named benchmark, or all of them, and return the exit status."""
     known = benchmarks()
     chosen, arguments = (sys.argv[1:2], sys.argv[2:]) if len(sys.argv) > 1 else (known, [])
     if unknown := set(chosen) - set(known):

@@ -1,11 +1,11 @@
-"""Batches: validation, rows a second against a bare semaphore that keeps nothing, memory, the monitor page.
+"""Measure batches: validation, rows per second against a bare semaphore that stores nothing, memory, the monitor page.
 
     python -m bench batches [rows] [megabytes]
 
-The references send the same requests, 64 at a time, and keep nothing: over aiohttp (where it is installed) and httpx2, as most people would
-write it; over our own connections, which is what the runner sends by; and prepared bytes on 64 plain sockets, the floor in Python. The
-runner does all that a batch is: it reads each request from the file, resolves its route, keeps the answer durably with counts and attempts,
-and can be killed at any moment. It runs in a process of its own, whose memory is its own.
+The references send the same requests, 64 at a time, and store nothing: over aiohttp (if installed) and httpx2, as most people would write
+it; over our own connections, which the runner uses; and prepared bytes on 64 plain sockets, the minimum in Python. The runner does the
+whole work: it reads each request from the file, resolves its route, and stores the answer durably with counts and attempts. It may be
+killed at any moment. It runs in a separate process, so that its memory can be measured.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def lines(count: int, padding: int = 0) -> Iterator[bytes]:
 
 
 def validation(megabytes: int) -> None:
-    """MB/s of `patterns.batch.validate`, against reading the same lines with the standard library's json."""
+    """Measure MB/s of `patterns.batch.validate` against reading the same lines with the standard library's json."""
     from webapp.patterns.batch.input_file import validate
 
     raw = b"".join(lines(50_000, max(0, megabytes * 1024 * 1024 // 50_000 - 170)))
@@ -70,7 +70,7 @@ def validation(megabytes: int) -> None:
 
 
 async def bare(base_url: str, count: int) -> float:
-    """Rows a second of a semaphore over raw HTTP that keeps nothing."""
+    """Measure rows per second of a semaphore over raw HTTP that stores nothing."""
     address = urlsplit(base_url)
     idle = [await asyncio.open_connection(address.hostname, address.port) for _ in range(AT_ONCE)]
     semaphore = asyncio.Semaphore(AT_ONCE)
@@ -95,11 +95,11 @@ async def bare(base_url: str, count: int) -> float:
 
 
 Post = Callable[[Json], Awaitable[Any]]
-"""Sends one body; the decoded answer."""
+"""Send one body and return the decoded answer."""
 
 
 async def with_semaphore(post: Post, count: int) -> float:
-    """Requests a second as people write it: a semaphore around each, all gathered."""
+    """Measure requests per second of the usual code: a semaphore around each request, all gathered."""
     semaphore = asyncio.Semaphore(AT_ONCE)
 
     async def ask(number: int) -> None:
@@ -149,7 +149,7 @@ async def with_our_connections(base_url: str, count: int) -> float:
 
 
 async def ours(base_url: str, count: int) -> float:
-    """Rows a second of the embedded runner, from the first row sent to the last answer kept; a small batch before warms it up."""
+    """Measure rows per second of the embedded runner, from the first request to the last stored answer, after a small warm-up batch."""
     from batches.execution.runner import Runner
     from webapp.backends.runtime import registry
     from webapp.server import gc_tuning
@@ -168,7 +168,7 @@ async def ours(base_url: str, count: int) -> float:
 
 
 async def _run(base_url: str, rows: int) -> Any:
-    """The batch, once it has ended."""
+    """Run a batch and return it when it has ended."""
 
     batch: Any = await in_database(_batch, base_url, rows)
     while batch.is_active:
@@ -193,7 +193,7 @@ def _batch(base_url: str, count: int) -> Any:
 
 
 def monitor_page() -> None:
-    """Milliseconds of the monitor page of the batch that ran last."""
+    """Measure milliseconds of the monitor page of the last batch."""
     from django.test import Client
 
     from batches.models import Batch
@@ -214,7 +214,7 @@ def monitor_page() -> None:
 
 
 def run_here(home: str, base_url: str, rows: int) -> None:
-    """The measured process: a batch, then its page."""
+    """Run a batch and its page in the measured process."""
     _prepare_django(home)
     rate = asyncio.run(ours(base_url, rows))
     print(f"{rows:,} rows, {AT_ONCE} at once: {rate:,.0f} rows/s kept, peak memory {peak_memory():.0f} MB (goal: 300 MB)")
@@ -223,13 +223,13 @@ def run_here(home: str, base_url: str, rows: int) -> None:
 
 
 def peak_memory() -> float:
-    """MB that this process held at most. `ru_maxrss` would begin at what its parent held."""
+    """Return the peak memory of this process in MB. `ru_maxrss` would start at the parent's value."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def measured(base_url: str, rows: int) -> float:
-    """The runner's rows a second, in a process of its own."""
+    """Measure the runner's rows per second in a separate process."""
     with tempfile.TemporaryDirectory() as home:
         command = [sys.executable, "-m", "bench.batches", "run", home, base_url, str(rows)]
         *told, rate = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()

@@ -1,10 +1,10 @@
-"""The chat's websocket path: one process, log and Markdown on, real browser frames over real sockets.
+"""Measure the chat's websocket path: one process, with event log and Markdown, real browser frames over real sockets.
 
     python -m bench chat [streams] [seconds]
 
 Figures, with the references measured on the same kind of machine (Chainlit 2.12, Open WebUI 0.12.4):
-first frame after the upstream's first token (one stream); frames behind the upstream's chunk with 256 streams paced at 20 tokens/s; tokens
-a second of 64 unthrottled streams; memory.
+first frame after the upstream's first token (one stream); delay of frames behind the upstream's chunks with 256 streams at 20 tokens/s;
+tokens per second of 64 unthrottled streams; memory.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CHAINLIT = {"first": 10.0, "p99": 3100.0, "rate": 2300.0}
 
 
 def token(number: int) -> str:
-    """A word of an answer that carries the time at which it was sent; some Markdown, and a paragraph now and then."""
+    """Return a word of an answer that carries its send time, with some Markdown and paragraphs."""
     stamp = f"t{time.monotonic():.4f}e"
     word = f"**bold** {stamp} " if number % 15 == 7 else f"{stamp} "
     return word + ("\n\n" if number % 60 == 59 else "")
@@ -51,7 +51,7 @@ Token = Callable[[int], str]
 
 
 async def _answer(token: Token, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An upstream that speaks as the question says: `tokens pace`."""
+    """Answer as the question says: `tokens pace`."""
     while True:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -94,7 +94,7 @@ def _event(writer: asyncio.StreamWriter, delta: dict[str, str], finish: str | No
 
 
 def upstream(port: int, token: Token) -> None:
-    """The upstream's process."""
+    """Run the upstream in its own process."""
 
     async def serve() -> None:
         server = await asyncio.start_server(partial(_answer, token), "127.0.0.1", port, backlog=512)
@@ -105,7 +105,7 @@ def upstream(port: int, token: Token) -> None:
 
 @dataclass
 class Watched:
-    """What one client saw."""
+    """The observations of one client."""
 
     delays: list[float] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
@@ -114,7 +114,7 @@ class Watched:
 
 
 async def converse(live: Live, cookie: str, count: int, pace: float) -> Watched:
-    """Ask, and watch until the answer is whole."""
+    """Ask a question and watch until the answer is complete."""
     url = f"{live.url.replace('http', 'ws')}/ws/chat/{uuid.uuid4()}/"
     watched, newest = Watched(), 0.0
     async with websockets.connect(url, origin=live.url, additional_headers={"Cookie": cookie}, compression=None, max_size=None) as socket:  # type: ignore[arg-type]  # a plain string is an origin
@@ -138,7 +138,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @asynccontextmanager
 async def product(token: Token = token) -> AsyncGenerator[tuple[Live, str], None]:
-    """A server with one backend (its answers are made of `token`) and one user; its cookie."""
+    """Run a server with one backend, whose answers consist of `token`, and one user; yield the cookie."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
     from tests.live import MAKE_CAST, PREPARE, Live, free_port
@@ -161,17 +161,17 @@ async def product(token: Token = token) -> AsyncGenerator[tuple[Live, str], None
 
 
 def report(what: str, value: float, unit: str, reference: float) -> None:
-    """A figure, and its ratio to Chainlit's."""
+    """Print a figure and its ratio to Chainlit's."""
     print(f"{what}: {value:,.1f} {unit} (Chainlit {reference:,.0f}: x{value / reference:.2f})", flush=True)
 
 
 def whole(seen: Sequence[object], tokens: int) -> list[Watched]:
-    """The clients that got every token, once, in the final answer."""
+    """Return the number of clients whose final answer has every token once."""
     return [one for one in seen if isinstance(one, Watched) and one.done and len(STAMP.findall(one.text)) == tokens]
 
 
 async def paced(live: Live, cookie: str, streams: int, seconds: int) -> None:
-    """Many streams that begin at once; frames count after the ramp."""
+    """Measure many streams that start at once. Frames count after the ramp."""
     idle, began, tokens = live.memory_mb(), time.monotonic(), int(seconds / PACE)
     tasks = [asyncio.ensure_future(converse(live, cookie, tokens, PACE)) for _ in range(streams)]
     await asyncio.sleep(seconds * 0.7)

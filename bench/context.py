@@ -1,4 +1,4 @@
-"""Token counting and context fitting: against bare tiktoken, and the event loop's longest wait.
+"""Measure token counting and context fitting against bare tiktoken, and the longest wait of the event loop.
 
 python -m bench context
 """
@@ -35,7 +35,7 @@ def conversation(count: int) -> list[Message]:
 
 
 def milliseconds(work: Callable[[], object], times: int = 15) -> float:
-    """The median, of CPU time."""
+    """Return the median CPU time in milliseconds."""
     taken = []
     for _ in range(times):
         began = time.process_time()
@@ -45,14 +45,14 @@ def milliseconds(work: Callable[[], object], times: int = 15) -> float:
 
 
 def timed(count: Callable[[str], int], texts: list[str]) -> tuple[list[int], float]:
-    """The counts, and the seconds of CPU they took."""
+    """Return the counts and the seconds of CPU that they took."""
     began = time.process_time()
     counts = list(map(count, texts))
     return counts, time.process_time() - began
 
 
 def counting() -> None:
-    """Counter against `encode_ordinary`, over the same texts, alternating."""
+    """Compare the counter with `encode_ordinary` on the same texts, alternating."""
     bare = tiktoken.get_encoding("o200k_base")
     for name, length, count in (("messages of 300 characters", 300, 1000), ("documents of 200 KB", 200_000, 3)):
         ratios = []
@@ -66,7 +66,7 @@ def counting() -> None:
 
 
 async def longest_wait() -> float:
-    """Milliseconds between two turns of the event loop, at most, while a megabyte of one letter is counted."""
+    """Return the longest time in ms between two turns of the event loop while a megabyte of one letter is counted."""
     await acount_text("warm", MODEL)
     counting = asyncio.ensure_future(acount_text("a" * 1_000_000, MODEL))
     longest, last = 0.0, time.perf_counter()

@@ -1,8 +1,8 @@
-"""What the server process pays: CPU of a token and of a batch row, memory of a live stream and of an open page, rows of the database.
+"""Measure the server process: CPU per token and batch row, memory per live stream and open page, rows in the database.
 
     python -m bench cost [streams] [rows]
 
-The figures of docs/scale.md. They are the server's own (from /proc), whatever the clients and the upstream cost beside it.
+These are the figures of docs/scale.md. They come from /proc and exclude the clients and the upstream.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ CHAT = "/v1/chat/completions"
 
 
 def cpu_ms(live: Live) -> float:
-    """Milliseconds of CPU that the server has used so far, all its threads."""
+    """Return the milliseconds of CPU that all threads of the server have used so far."""
     assert live.process
     fields = Path(f"/proc/{live.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS * 1000
 
 
 async def cost_of(live: Live, work: Awaitable[object]) -> float:
-    """Milliseconds of CPU that the server used while `work` went on."""
+    """Return the milliseconds of CPU that the server used during `work`."""
     before = cpu_ms(live)
     await work
     return cpu_ms(live) - before
 
 
 def query(live: Live, statement: str) -> float:
-    """One number of the database."""
+    """Return one number from the database."""
     with contextlib.closing(sqlite3.connect(f"file:{live.home}/patchbay.sqlite3?mode=ro", uri=True)) as database:
         return float(database.execute(statement).fetchone()[0] or 0)
 
 
 def stored(live: Live) -> float:
-    """Bytes of the database and of the files."""
+    """Return the bytes of the database and the files."""
     files = sum(path.stat().st_size for path in (live.home / "files").rglob("*") if path.is_file())
     return files + query(live, "PRAGMA page_count") * query(live, "PRAGMA page_size")
 
@@ -64,7 +64,7 @@ async def idle(live: Live) -> None:
 
 
 async def open_pages(live: Live, cookie: str, count: int) -> None:
-    """Sockets of conversations in which nothing happens."""
+    """Measure sockets of idle conversations."""
     address, before = f"{live.url.replace('http', 'ws')}/ws/chat/", live.memory_mb()
     origin, headers = Origin(live.url), {"Cookie": cookie}
     async with contextlib.AsyncExitStack() as stack:
@@ -77,7 +77,7 @@ async def open_pages(live: Live, cookie: str, count: int) -> None:
 
 
 async def chats(live: Live, cookie: str, streams: int, pace: float) -> None:
-    """Streams over the websocket: log, Markdown and frames."""
+    """Measure streams over the websocket: log, Markdown, and frames."""
     tokens, before = int(SECONDS / (pace or PACE)), live.memory_mb()
     tasks = [asyncio.ensure_future(converse(live, cookie, tokens, pace)) for _ in range(streams)]
     seen = asyncio.gather(*tasks)
@@ -96,7 +96,7 @@ async def chats(live: Live, cookie: str, streams: int, pace: float) -> None:
 
 
 async def relayed(live: Live, token: str, tokens: int, pace: float) -> int:
-    """Tokens of one stream of the gateway that came."""
+    """Return the number of tokens that one gateway stream delivered."""
     body = json.dumps({"model": "default", "stream": True, "messages": [{"role": "user", "content": f"{tokens} {pace}"}]}).encode()
     head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\nconnection: close\r\n"
     reader, writer = await asyncio.open_connection("localhost", live.port)
@@ -109,7 +109,7 @@ async def relayed(live: Live, token: str, tokens: int, pace: float) -> int:
 
 
 async def calls(live: Live, token: str, streams: int, pace: float) -> None:
-    """Streams of the gateway."""
+    """Measure streams of the gateway."""
     tokens, before = int(SECONDS / (pace or PACE)), live.memory_mb()
     came = asyncio.gather(*(asyncio.ensure_future(relayed(live, token, tokens, pace)) for _ in range(streams)))
 
@@ -126,7 +126,7 @@ async def calls(live: Live, token: str, streams: int, pace: float) -> None:
 
 
 async def requests(live: Live, token: str, count: int = 1000) -> None:
-    """Short whole answers of the gateway, one after the other on ten connections: the cost of a request."""
+    """Measure short complete answers of the gateway, one after the other on ten connections: the cost of a request."""
     body = {"model": "default", "messages": [{"role": "user", "content": "1 0"}]}
     async with httpx2.AsyncClient(base_url=live.url, headers={"Authorization": f"Bearer {token}"}) as client:
 
@@ -151,7 +151,7 @@ services.create_batch(user=user, input_file=file, executor="local")
 
 
 async def batch(live: Live, rows: int) -> None:
-    """A batch that the server runs itself."""
+    """Measure a batch that the server runs itself."""
     before, used = stored(live), cpu_ms(live)
     await asyncio.to_thread(live.run_python, BATCH.format(chat=CHAT, rows=rows))
     while not query(live, "SELECT count(*) FROM batches_batch WHERE status = 'completed'"):  # noqa: ASYNC110 - the database has no event

@@ -1,4 +1,4 @@
-"""CPU a chunk of the stream decoder, against iterating the openai package's stream of the same bytes. `python -m bench decoder [chunks]`"""
+"""Measure CPU per chunk of the stream decoder against the openai package on the same bytes. `python -m bench decoder [chunks]`"""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def package(events: list[bytes]) -> int:
 
 
 async def microseconds(way: Callable[[list[bytes]], Awaitable[int]], events: list[bytes]) -> float:
-    """CPU microseconds a chunk."""
+    """Return CPU microseconds per chunk."""
     began = time.process_time()
     assert await way(events) == len(events)
     return (time.process_time() - began) / len(events) * 1e6

@@ -1,8 +1,8 @@
-"""What a request costs this process, and what a refused first backend adds to it: the first time, and once its breaker is open.
+"""Measure the cost of a request in this process, and the extra cost of a refused first backend, with a closed and an open breaker.
 
     python -m bench fallback
 
-CPU time is that of the process, over many requests a few at a time: other processes' load does not show in it.
+CPU time is that of this process over many requests, a few at a time, so the load of other processes has little effect.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def milliseconds(chain: Chain) -> float:
 
 
 async def cpu(call: Callable[[], Awaitable[Any]]) -> float:
-    """Microseconds of CPU a call, the best of three rounds."""
+    """Return microseconds of CPU per call, the best of three rounds."""
 
     async def worker() -> None:
         for _ in range(REQUESTS // AT_ONCE):
@@ -57,7 +57,7 @@ async def cpu(call: Callable[[], Awaitable[Any]]) -> float:
 
 
 async def costs(base_url: str) -> None:
-    """The same request by the openai package, by httpx2's client and by ours, all over our transport."""
+    """Measure the same request with the openai package, httpx2's client, and ours, all over our transport."""
     client = httpx2.AsyncClient(transport=PoolTransport())
     theirs = package().AsyncOpenAI(api_key="none", base_url=base_url, http_client=client)
     backend = OpenAIBackend("good", base_url)

@@ -1,7 +1,7 @@
-"""The gateway's relay beside the same upstream asked directly, and beside the LiteLLM proxy: `python -m bench.gateway`.
+"""Compare the gateway with direct requests to the same upstream and with the LiteLLM proxy: `python -m bench gateway`.
 
 Every server runs as one process on one core, the upstream and the client on another. `PATCHBAY_BENCH_LITELLM` names a virtual
-environment with `litellm[proxy]`; without it that column is left out. Ratios are those of one run, on one machine.
+environment with `litellm[proxy]`. Without it, that column is missing. Ratios are from one run on one machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SINGLE = 40
 P99 = "p99 delay of a token (ms)"
 START_SECONDS = 90
 SETTLE_SECONDS = 10
-"""A server's first seconds are its start-up, of which other figures tell."""
+"""Seconds to wait before measuring, so that start-up does not count."""
 LITELLM = """
 model_list:
   - model_name: m
@@ -39,7 +39,7 @@ general_settings: {master_key: sk-bench}
 
 @dataclass
 class Target:
-    """A server under test: `pid` None for the upstream itself, which is only the measure of the rest."""
+    """A server under test. `pid` is None for the upstream itself, the baseline."""
 
     name: str
     port: int
@@ -47,14 +47,14 @@ class Target:
     pid: int | None = None
 
     def cpu(self) -> float:
-        """CPU seconds used so far."""
+        """Return the CPU seconds used so far."""
         if self.pid is None:
             return 0.0
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> float:
-        """Resident MB."""
+        """Return the resident memory in MB."""
         if self.pid is None:
             return 0.0
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -62,14 +62,14 @@ class Target:
 
 @dataclass
 class Stream:
-    """What one stream measured. Times in seconds; `delays` from when each token was written upstream to when it was read here."""
+    """The measurements of one stream, in seconds. `delays` are from the upstream's write to the client's read of each token."""
 
     first: float
     delays: list[float]
 
 
 async def ask(target: Target, tokens: int, pace: float) -> Stream:
-    """One stream over a connection of its own."""
+    """Run one stream over its own connection."""
     body = json.dumps(
         {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": tokens, "user": str(pace)}
     ).encode()
@@ -96,13 +96,13 @@ async def ask(target: Target, tokens: int, pace: float) -> Stream:
 
 
 async def single(target: Target) -> dict[str, float]:
-    """The first token with one stream at a time."""
+    """Measure the first token with one stream at a time."""
     firsts = [(await ask(target, 3, 0)).first for _ in range(SINGLE)]
     return {"first token, 1 stream (ms)": statistics.median(firsts[5:]) * 1000}
 
 
 async def saturated(target: Target) -> dict[str, float]:
-    """As many tokens as go through."""
+    """Measure the highest throughput in tokens."""
     cpu, began = target.cpu(), time.monotonic()
     await asyncio.gather(*(ask(target, TOKENS, 0) for _ in range(STREAMS)))
     wall, total = time.monotonic() - began, STREAMS * TOKENS
@@ -110,7 +110,7 @@ async def saturated(target: Target) -> dict[str, float]:
 
 
 async def paced(target: Target) -> dict[str, float]:
-    """How late tokens are that come at a steady pace."""
+    """Measure the delay of tokens at a steady pace."""
     streams = await asyncio.gather(*(later(number * RAMP / PACED, ask(target, PACED_TOKENS, PACE)) for number in range(PACED)))
     delays = sorted(delay for stream in streams for delay in stream.delays[1:])
     firsts = sorted(stream.first for stream in streams)
@@ -123,7 +123,7 @@ async def paced(target: Target) -> dict[str, float]:
 
 @contextlib.contextmanager
 def process(*command: str, core: int, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on one core, stopped at the end."""
+    """Run a process on one core and stop it at the end."""
     running = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.sched_setaffinity(running.pid, {core})
     try:
@@ -135,7 +135,7 @@ def process(*command: str, core: int, env: dict[str, str] | None = None) -> Iter
 
 @contextlib.contextmanager
 def patchbay(upstream: int, home: Path, core: int, server: str) -> Iterator[Target]:
-    """The product as `manage.py up` serves it."""
+    """Run Patchbay with `manage.py up`."""
     own = {"PATCHBAY_HOME": str(home), "PATCHBAY_DETECT": "0", "DJANGO_SUPERUSER_USERNAME": "bench", "DJANGO_SUPERUSER_PASSWORD": str(home)}
     env = {**os.environ, **own}
     port = free_port()
@@ -148,20 +148,20 @@ def patchbay(upstream: int, home: Path, core: int, server: str) -> Iterator[Targ
 
 
 def manage(env: dict[str, str], *arguments: str) -> str:
-    """What a management command prints."""
+    """Return the output of a management command."""
     done = subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on right now."""
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_for(port: int) -> None:
-    """Wait until something listens."""
+    """Wait until a process listens on the port."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -172,7 +172,7 @@ def wait_for(port: int) -> None:
 
 @contextlib.contextmanager
 def litellm(upstream: int, home: Path, core: int, venv: str) -> Iterator[Target]:
-    """The LiteLLM proxy, one worker."""
+    """Run the LiteLLM proxy with one worker."""
     port, config = free_port(), home / "litellm.yaml"
     config.write_text(LITELLM % upstream)
     env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
@@ -182,7 +182,7 @@ def litellm(upstream: int, home: Path, core: int, venv: str) -> Iterator[Target]
 
 
 async def ready(target: Target) -> None:
-    """Wait until it answers a request."""
+    """Wait until the server answers a request."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, RuntimeError):
@@ -193,7 +193,7 @@ async def ready(target: Target) -> None:
 
 
 async def later(seconds: float, work: Awaitable[Stream]) -> Stream:
-    """People do not all press Enter in the same millisecond."""
+    """Spread the starts over time, as users do."""
     await asyncio.sleep(seconds)
     return await work
 
@@ -210,7 +210,7 @@ def measure(target: Target) -> dict[str, float]:
 
 
 def report(results: dict[str, dict[str, float]]) -> None:
-    """A line a figure: each server, and how it stands to the direct way or to LiteLLM."""
+    """Print one line per figure, with each server and its ratio to direct requests or to LiteLLM."""
     names = list(results)
     print(f"\n{'':40}" + "".join(f"{name:>22}" for name in names))
     for figure in results[names[0]]:

@@ -1,6 +1,6 @@
-"""An upstream that costs next to nothing: it answers every POST with the same bytes. `python -m bench.instant` prints its port.
+"""Run a minimal upstream that answers every POST with the same bytes. `python -m bench.instant` prints its port.
 
-`python -m bench.instant SECONDS` lets each answer wait for so long, as a model would.
+`python -m bench.instant SECONDS` delays each answer, as a model does.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def _serve(delay: float) -> None:
 
 @contextlib.contextmanager
 def instant_upstream(delay: float = 0.0) -> Iterator[str]:
-    """The base address of such a server in a process of its own; `delay` seconds before each answer."""
+    """Run such a server in a separate process and yield its base address. Answers take `delay` seconds."""
     process = subprocess.Popen([sys.executable, "-m", "bench.instant", str(delay)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The chat page in headless Chromium: what its first load weighs, how soon it is usable, and what a long answer costs.
+"""Measure the chat page in headless Chromium: weight of the first load, time until it is usable, cost of a long answer.
 
     python -m bench page [loads] [tokens a second]
 
@@ -59,7 +59,7 @@ def example(values: list[int]) -> int:
 Prose again, so that a section has about the length that sections of long answers have. It says nothing of interest, at some length.
 
 """
-"""Repeated, it is the answer: every stretch of 10 KB holds the same kinds of Markdown."""
+"""The answer repeats this text, so every 10 KB hold the same kinds of Markdown."""
 
 USABLE = """
 const connected = new Promise((done) => addEventListener("htmx:after:ws:connection", () => done(performance.now()), { once: true }));
@@ -91,14 +91,14 @@ print(chat.id)
 
 
 def piece(number: int) -> str:
-    """Token `number` of the long answer."""
+    """Return token `number` of the long answer."""
     start = number * TOKEN_CHARS % len(SECTION)
     return (SECTION * 2)[start : start + TOKEN_CHARS]
 
 
 @dataclass
 class Load:
-    """One load of a page: bytes on the wire by kind, and milliseconds from the navigation until it was usable."""
+    """One load of a page: transferred bytes by kind, and milliseconds from navigation until usable."""
 
     weight: Counter[str] = field(default_factory=Counter)
     files: int = 0
@@ -110,7 +110,7 @@ class Load:
 
 
 class Wire:
-    """Counts what a page transfers, headers and frames included."""
+    """Count the bytes that a page transfers, including headers and frames."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -135,7 +135,7 @@ class Wire:
 
 @asynccontextmanager
 async def context(browser: Browser, live: Live, cookie: str) -> AsyncGenerator[BrowserContext, None]:
-    """A browser that has seen nothing yet, signed in."""
+    """Return a signed-in browser context with an empty cache."""
     made = await browser.new_context(base_url=live.url, viewport={"width": 1440, "height": 900})
     pairs = (pair.split("=", 1) for pair in cookie.split("; "))
     await made.add_cookies([{"name": name, "value": value, "url": live.url} for name, value in pairs])
@@ -145,7 +145,7 @@ async def context(browser: Browser, live: Live, cookie: str) -> AsyncGenerator[B
 
 
 async def load(page: Page, address: str, *, settle: float = 0.0) -> Load:
-    """Open a page and wait until it is usable, then `settle` seconds for what it fetches afterwards."""
+    """Open a page, wait until it is usable, and then `settle` seconds for later requests."""
     result, usable = Load(), asyncio.get_running_loop().create_future()
     cdp = await page.context.new_cdp_session(page)
     await Wire(result).watch(cdp)
@@ -158,7 +158,7 @@ async def load(page: Page, address: str, *, settle: float = 0.0) -> Load:
 
 
 async def loads(browser: Browser, live: Live, cookie: str, address: str, count: int, *, warm: bool) -> list[Load]:
-    """Loads of one page, each by a browser of its own; `warm`: by one that has been here before."""
+    """Load a page several times, each with a new browser context; with `warm`, in a context that has visited it before."""
     found = []
     for _ in range(count):
         async with context(browser, live, cookie) as fresh:
@@ -169,7 +169,7 @@ async def loads(browser: Browser, live: Live, cookie: str, address: str, count: 
 
 
 def opened(client: httpx2.Client, address: str) -> float:
-    """Milliseconds the server takes for a page, median."""
+    """Return the median time of the server for a page, in ms."""
     times = []
     for _ in range(SERVER_OPENS):
         began = time.perf_counter()
@@ -179,7 +179,7 @@ def opened(client: httpx2.Client, address: str) -> float:
 
 
 def verdict(what: str, value: float, unit: str, aim: float) -> None:
-    """A figure beside its aim."""
+    """Print a figure next to its target."""
     print(f"  {what}: {value:,.1f} {unit} (aim {aim:g}: x{value / aim:.2f}{'' if value <= aim else ' MISSED'})", flush=True)
 
 
@@ -211,12 +211,12 @@ async def long_conversation(browser: Browser, live: Live, cookie: str, count: in
 
 
 def cpu(pid: int) -> float:
-    """Seconds of CPU a process has used, all its threads."""
+    """Return the seconds of CPU that all threads of a process have used."""
     return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 async def metrics(cdp: CDPSession) -> dict[str, float]:
-    """Chromium's counters of a page, in seconds since it was opened."""
+    """Return Chromium's counters of a page, in seconds since it was opened."""
     return {metric["name"]: metric["value"] for metric in (await cdp.send("Performance.getMetrics"))["metrics"]}
 
 
@@ -240,7 +240,7 @@ async def streamed(browser: Browser, live: Live, cookie: str, rate: int) -> None
 
 
 async def _follow(live: Live, cdp: CDPSession, duration: float) -> tuple[list[float], list[dict[str, float]]]:
-    """The server's CPU seconds and the browser's counters at each 10 KB."""
+    """Record the server's CPU seconds and the browser's counters at each 10 KB."""
     assert live.process
     began, marks = time.monotonic(), ANSWER_CHARS // STRETCH_CHARS
     seconds, busy = [cpu(live.process.pid)], [await metrics(cdp)]

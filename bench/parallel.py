@@ -1,4 +1,4 @@
-"""`patterns.parallel` against semaphore-and-gather with the openai package, and its memory from 10,000 to 100,000 requests.
+"""Compare `run_parallel` with a semaphore and gather over the openai package, and measure its memory from 10,000 to 100,000 requests.
 
     python -m bench parallel [requests]
 
@@ -24,7 +24,7 @@ ROUNDS = 3
 
 
 async def simple(base_url: str, count: int) -> int:
-    """The reference: patterns.md's "Batch Requests (Parallel)"."""
+    """Send with the reference: the "Batch Requests (Parallel)" pattern."""
     from openai import AsyncOpenAI
 
     client = AsyncOpenAI(base_url=base_url, api_key="k")
@@ -43,7 +43,7 @@ async def simple(base_url: str, count: int) -> int:
 
 
 async def ours(base_url: str, count: int) -> int:
-    """The same through `run` and a backend."""
+    """Send the same through `run_parallel` and a backend."""
     backend = OpenAIBackend("bench", base_url, api_key="k")
 
     async def ask(number: int) -> str:
@@ -58,7 +58,7 @@ async def ours(base_url: str, count: int) -> int:
 
 
 def per_second(way: Callable[[str, int], Awaitable[int]], base_url: str, count: int) -> tuple[float, float]:
-    """Requests per second of wall clock and of this process's CPU."""
+    """Return requests per second of wall clock and of this process's CPU."""
     wall, cpu = time.perf_counter(), time.process_time()
     right = asyncio.run(_checked(way, base_url, count))
     assert right == count
@@ -70,7 +70,7 @@ async def _checked(way: Callable[[str, int], Awaitable[int]], base_url: str, cou
 
 
 def peak_memory(count: int, base_url: str) -> float:
-    """MB at most of a fresh process that sends so many."""
+    """Return the peak memory in MB of a new process that sends `count` requests."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.parallel", "memory", base_url, str(count)], capture_output=True, text=True, check=True
     )

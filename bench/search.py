@@ -1,8 +1,8 @@
-"""Search: a query over 100,000 passages, its vector part against faiss, a million vectors, and embedding against sentence-transformers.
+"""Measure search: a query over 100,000 passages, vectors against faiss, a million vectors, embedding against sentence-transformers.
 
 python -m bench search [--passages 100000] [--million] [--only query|vectors|embedding]
 
-faiss-cpu and sentence-transformers are used where they can be imported; neither is in the locks.
+faiss-cpu and sentence-transformers are used if they are installed. Neither is in the locks.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def timed(run: Callable[[], object], times: int = 30) -> float:
-    """The median of `times` runs, in ms."""
+    """Return the median of `times` runs, in ms."""
     run()
     taken = []
     for _ in range(times):
@@ -56,7 +56,7 @@ def timed(run: Callable[[], object], times: int = 30) -> float:
 
 
 def clustered(count: int) -> Matrix:
-    """Vectors in clumps of unequal size, as texts have them: of length one, (count, 384)."""
+    """Return (count, 384) vectors of length one, in clusters of unequal size like those of texts."""
     rng = np.random.default_rng(3)
     centers = rng.standard_normal((500, DIMENSION), np.float32)
     matrix = np.empty((count, DIMENSION), np.float32)
@@ -68,7 +68,7 @@ def clustered(count: int) -> Matrix:
 
 
 def vectors(count: int) -> None:
-    """The index's ten nearest, memory-mapped, against faiss's flat index."""
+    """Compare the index's ten nearest, memory-mapped, with faiss's flat index."""
     from search.index.vector_files import VectorFiles
 
     matrix = clustered(count)
@@ -95,7 +95,7 @@ def vectors(count: int) -> None:
 
 
 def embedding() -> None:
-    """Tokens a second of passages of some 200 tokens, and the time of one query."""
+    """Measure tokens per second of passages of about 200 tokens, and the time of one query."""
     from webapp.builtin import embedding as builtin
 
     model = builtin.model()
@@ -139,7 +139,7 @@ def embedding() -> None:
 
 
 def query(count: int, home: str) -> None:
-    """Whole queries through `search.ranking.query`: the vector of the query, both rankings, the passages."""
+    """Measure complete queries through `search.ranking.query`: the vector of the query, both rankings, the passages."""
     os.environ |= {"PATCHBAY_HOME": home, "PATCHBAY_DETECT": "0", "DJANGO_SETTINGS_MODULE": "webapp.settings"}
     import django
 
@@ -175,7 +175,10 @@ def _fill(count: int) -> Any:
         size = min(10_000, count - start)
         drawn = chosen.choices(vocabulary, weights, k=size * 60)
         texts = (" ".join(drawn[number * 60 : number * 60 + 60]) for number in range(size))
-        made = Chunk.objects.bulk_create([Chunk(text=text, **fixed) for text in texts], batch_size=1000)
+        chunks = [Chunk(text=text, **fixed) for text in texts]
+        for chunk in chunks:
+            chunk.set_words()
+        made = Chunk.objects.bulk_create(chunks, batch_size=1000)
         engine().add(collection.serving, [chunk.pk for chunk in made], matrix[start : start + size])
     type(collection.serving).objects.update(answered_by="all-MiniLM-L6-v2")
     return user

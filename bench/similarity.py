@@ -1,4 +1,4 @@
-"""Nearest vectors: exact search against a bare float32 matrix-vector product, which runs at the speed of memory.
+"""Compare exact vector search with a bare float32 matrix-vector product, which runs at the speed of memory.
 
 python -m bench similarity [rows]
 """
@@ -18,7 +18,7 @@ DIMENSION = 384
 
 
 def milliseconds(*ways: Callable[[], object], times: int = 25) -> list[float]:
-    """The median of each way, taken in turns."""
+    """Return the median of each function in ms, measured alternately."""
     taken: list[list[float]] = [[] for _ in ways]
     for _ in range(times):
         for way, mine in zip(ways, taken, strict=True):

@@ -1,4 +1,4 @@
-"""An upstream in a process of its own that streams tokens at a pace, for little CPU: `python -m bench.tokens COUNT SECONDS`."""
+"""Run an upstream in a separate process that streams tokens at a fixed pace for little CPU: `python -m bench.tokens COUNT SECONDS`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encodin
 
 
 def event(text: str = "", finish: str | None = None) -> bytes:
-    """A chunk as OpenAI writes it."""
+    """Return a chunk in OpenAI's format."""
     delta = {"content": text} if text else {}
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
     about = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "m", "system_fingerprint": "fp_1"}
@@ -53,7 +53,7 @@ async def _serve(count: int, pace: float) -> None:
 
 @contextlib.contextmanager
 def token_upstream(count: int, pace: float) -> Iterator[str]:
-    """The base address of such a server."""
+    """Run such a server and yield its base address."""
     command = [sys.executable, "-m", "bench.tokens", str(count), str(pace)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

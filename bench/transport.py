@@ -1,6 +1,6 @@
-"""CPU a chunk and time to first token of many streams: httpx's own connections, ours, and a whole chain. `python -m bench transport`
+"""Measure CPU per chunk and time to first token of many streams: httpx's connections, ours, and a chain. `python -m bench transport`
 
-Raw bytes for the first two; the chain decodes, bounds and records besides.
+The first two read raw bytes. The chain also decodes, bounds, and records.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Way = Callable[[], Awaitable[tuple[float, int]]]
 
 
 async def first_and_count(pieces: AsyncIterator[int]) -> tuple[float, int]:
-    """Seconds to the first piece, and the sum of all."""
+    """Return the seconds to the first piece, and the total size."""
     began, first, total = time.perf_counter(), 0.0, 0
     async for count in pieces:
         first = first or time.perf_counter() - began
@@ -69,7 +69,7 @@ async def measure(base_url: str) -> None:
 
 
 async def storm(way: Way) -> tuple[float, float]:
-    """(CPU microseconds a chunk, the longest wait for a first token in seconds)."""
+    """Return (CPU microseconds per chunk, longest wait for a first token in seconds)."""
     began = time.process_time()
     results = await asyncio.gather(*(way() for _ in range(STREAMS)))
     cpu = time.process_time() - began

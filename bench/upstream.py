@@ -1,7 +1,7 @@
-"""The benchmarks' upstream: a bare OpenAI-compatible stream over asyncio, cheap enough never to be the bottleneck.
+"""Serve a bare OpenAI-compatible stream over asyncio for benchmarks, cheap enough not to be the bottleneck.
 
-The request's `max_tokens` says how many tokens, `user` how many seconds lie between them ("0" for as fast as they go). Each token is the
-moment it was written, in nanoseconds of the machine's monotonic clock.
+The request's `max_tokens` is the number of tokens, and `user` the seconds between them ("0" for no delay). Each token is its write time, in
+nanoseconds of the machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LAST = EVENT % ("", '"stop"') + "data: [DONE]\n\n"
 
 
 def framed(text: str) -> bytes:
-    """`text` as one chunk of a chunked body."""
+    """Return `text` as one chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(text), text.encode())
 
 
@@ -45,7 +45,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def speak(writer: asyncio.StreamWriter, tokens: int, pace: float) -> None:
-    """One stream."""
+    """Write one stream."""
     writer.write(HEAD + framed(FIRST))
     began = time.monotonic()
     for number in range(tokens):

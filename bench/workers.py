@@ -1,6 +1,6 @@
-"""Two Celery workers against one on the same batch, over PostgreSQL and Redis: `python -m bench workers [rows]`.
+"""Compare two Celery workers with one on the same batch, over PostgreSQL and Redis: `python -m bench workers [rows]`.
 
-The upstream answers every request after a tenth of a second, however many there are: it is the bottleneck of neither.
+The upstream answers every request after 0.1 s at any concurrency, so it is not the bottleneck.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FROM batches_batchrow row JOIN batches_batch batch ON batch.id = row.batch_id WH
 
 @contextlib.contextmanager
 def installed(base_url: str) -> Iterator[Installation]:
-    """A running web process, and two workers that are not yet started."""
+    """Yield a running web process and two workers that are not started yet."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
     from tests.live import MAKE_CAST, PREPARE, Live
@@ -56,7 +56,7 @@ def installed(base_url: str) -> Iterator[Installation]:
 
 
 def per_second(installation: Installation, rows: int) -> float:
-    """Rows a second of a batch, from its beginning to its last answer."""
+    """Return rows per second of a batch, from its start to its last answer."""
     job = installation.begin(rows)
     job.finish()
     return rows / float(installation.query(SECONDS, job.key)[0][0])

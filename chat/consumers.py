@@ -17,6 +17,7 @@ from django.contrib.auth import HASH_SESSION_KEY
 
 from chat import selectors, services, uploads
 from chat.html import fragments
+from chat.html.elicitation_form import FIELD_PREFIX
 from chat.selectors import SocketSession
 from chat.services import Refused, Started
 from chat.streaming.hub import hub
@@ -84,14 +85,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         body = _body(text_data)
         action = _ACTIONS.get(str(body.get("action"))) if body else None
         if body is None or action is None:
-            self.attachment.post(fragments.notice("That message could not be understood. Reload the page and try again."))
+            self.attachment.post(fragments.notice("Patchbay could not read that message. Reload the page and try again."))
             return
         try:
             await action(self, body)
         except Refused as refusal:
             self.attachment.post(fragments.notice(str(refusal)))
         except selectors.NotFound:
-            self.attachment.post(fragments.notice("That message is no longer there."))
+            self.attachment.post(fragments.notice("That message no longer exists."))
 
     async def start(self, write: Callable[[], Started], text: str = "") -> None:
         await hub().begin(write)
@@ -148,6 +149,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def on_approve(self, body: dict[str, Any]) -> None:
         await hub().approve(self.conversation_id, self.user, call_id=_text(body, "call"), yes=bool(body.get("yes")))
 
+    async def on_answer(self, body: dict[str, Any]) -> None:
+        fields = {name: value for name, value in body.items() if name.startswith(FIELD_PREFIX)}
+        await hub().answer(self.conversation_id, self.user, call_id=_text(body, "call"), action=_text(body, "answer"), fields=fields)
+
     async def _answer(self, body: dict[str, Any]) -> UUID:
         """The answer that is meant: the one named, or the last of the shown branch."""
         if body.get("message"):
@@ -166,6 +171,7 @@ _ACTIONS: dict[str, Action] = {
     "regenerate": ChatConsumer.on_regenerate,
     "continue": ChatConsumer.on_continue,
     "approve": ChatConsumer.on_approve,
+    "answer": ChatConsumer.on_answer,
 }
 
 

@@ -25,7 +25,7 @@ from webapp.ports import conversation_documents
 
 logger = logging.getLogger("patchbay.chat")
 MAX_TEXT = 1_000_000
-REFUSED = "The database refused to keep this answer whole. Try again; the server's log has the details."
+REFUSED = "The database could not store this answer completely. Try again. The server's log has the details."
 MAX_MODEL = 300
 MAX_COMPARED = 3
 OWNER_SILENCE = timedelta(seconds=6)
@@ -81,7 +81,7 @@ def send_message(
     """Add a question to the end of the shown branch (in a new conversation, if the id is fresh), and begin its answer."""
     text = _checked(text, attachments)
     if text.startswith("/") and selectors.is_command(text[1:], user):  # sent before its list had come
-        raise Refused(f"{text} is a command, not a question: choose it in the list that / opens.")
+        raise Refused(f"{text} is a command. Choose it from the list that opens when you type /.")
     conversation, created = Conversation.objects.get_or_create(
         id=conversation_id,
         defaults={"user": user, "updated_at": timezone.now(), "system_prompt": user.system_prompt, "title": first_words(text)},
@@ -123,7 +123,7 @@ def _beside(first: Started, slot: int, model: str) -> Started:
 def pick_answer(*, message: Message) -> None:
     """End a comparison: the conversation goes on with this answer and its model; the others stay as branches."""
     if message.compare is None:
-        raise Refused("This comparison is over.")
+        raise Refused("This comparison has already ended.")
     _end_comparison(message.conversation_id)
     change_conversation(conversation=message.conversation, leaf=message, model=message.model, updated_at=timezone.now())
 
@@ -151,7 +151,7 @@ def regenerate_answer(*, owner: UUID, message_id: UUID, user: User, model: str =
     """Answer the same question again, beside the old answer."""
     old = selectors.message(message_id, user)
     if old.role != Role.ASSISTANT or old.parent is None:
-        raise Refused("Only answers can be written again.")
+        raise Refused("Only answers can be regenerated.")
     if model:
         old.conversation.model = _model(model)
     return _begin(owner, old.conversation, old.parent, moved=True)
@@ -178,7 +178,7 @@ def _checked(text: str, attachments: Sequence[dict[str, Any]]) -> str:
     if not text and not attachments:
         raise Refused("Write something first.")
     if len(text) > MAX_TEXT:
-        raise Refused(f"That is longer than {MAX_TEXT:,} characters: attach it as a file instead.")
+        raise Refused(f"Messages can be up to {MAX_TEXT:,} characters. Attach longer text as a file.")
     return text
 
 
@@ -191,7 +191,7 @@ def _begin(owner: UUID, conversation: Conversation, parent: Message, **details: 
 
 
 def _run(owner: UUID, conversation: Conversation, answer: Message, **details: Any) -> Started:
-    busy = Refused("An answer is being written here already: stop it, or wait for its end.")
+    busy = Refused("Still answering. Stop it, or wait until it has finished.")
     if Generation.objects.filter(conversation=conversation, running=True).exists():
         raise busy
     _end_comparison(conversation.id)

@@ -70,7 +70,7 @@ def keep(*, user: User, file: File[bytes], conversation: Conversation | None = N
     data = file.read(MAX_DOCUMENT + 1)
     kind = image_type(data)
     if kind and len(data) > MAX_IMAGE:
-        raise Unusable(f"Images may have {MAX_IMAGE // 1024 // 1024} MB at most.")
+        raise Unusable(f"Images can be up to {MAX_IMAGE // 1024 // 1024} MB.")
     kind = kind or document_type(data, file.name or "")
     name = "".join(c for c in Path(file.name or "file").name if c.isprintable())[-200:] or "file"
     upload = Upload.objects.create(user=user, name=name, type=kind, size=len(data), conversation=conversation)
@@ -130,7 +130,7 @@ def document_type(data: bytes, name: str) -> str:
     """The media type of a document that can be indexed, or of a text file."""
     indexed = conversation_documents.documents() is not None
     if len(data) > MAX_DOCUMENT:
-        raise Unusable(f"Documents may have {MAX_DOCUMENT // 1024 // 1024} MB at most here. Add larger ones in Search.")
+        raise Unusable(f"Documents can be up to {MAX_DOCUMENT // 1024 // 1024} MB here. Add larger ones in Search.")
     if indexed and data.startswith(b"%PDF-"):
         return "application/pdf"
     if indexed and data.startswith(b"PK") and Path(name).suffix.lower() in PACKAGES:
@@ -138,7 +138,7 @@ def document_type(data: bytes, name: str) -> str:
     if indexed and data.startswith(b"\xd0\xcf\x11\xe0") and name.lower().endswith(".xls"):
         return "application/vnd.ms-excel"
     if len(data) > MAX_TEXT and not indexed:
-        raise Unusable(f"Text files may have {MAX_TEXT // 1024} KB at most here.")
+        raise Unusable(f"Text files can be up to {MAX_TEXT // 1024} KB here.")
     decoded(data)
     return "text/plain"
 

@@ -16,7 +16,7 @@ class SearchConfig(AppConfig):
 
         signals.connect()
         background.register("search", worker.service)
-        toolbox.tool(tool.search_documents)
+        toolbox.tool(untrusted=True)(tool.search_documents)
         conversation_documents.register(Attached())
         text_collections.register(collect)
         documents.register(ReadableDocuments())

@@ -70,7 +70,7 @@ async def describe(pk: UUID) -> None:
         raise  # it is described when the lease is over
     except Exception as error:
         logger.exception("describing document %s broke", pk)
-        why = f"No summary: something broke on our side ({type(error).__name__})"
+        why = f"No summary: Patchbay had an internal error ({type(error).__name__})"
         await in_database(row.update, to_describe=None, leased_until=None, why=why)
 
 

@@ -57,12 +57,12 @@ class CollectionForm(forms.Form):
         required=False,
         label="Shared with",
         widget=forms.CheckboxSelectMultiple,
-        help_text="Groups whose members may search and read it.",
+        help_text="Members of these groups can search and read it.",
     )
     describe_with = forms.ChoiceField(
-        required=False, label="Summaries and tags", help_text="Each new document is described by this model, at its price."
+        required=False, label="Summaries and tags", help_text="This model describes each new document. Its usual price applies."
     )
-    describe_existing = forms.BooleanField(required=False, label="Describe the documents that are here already, too")
+    describe_existing = forms.BooleanField(required=False, label="Also describe the existing documents")
 
     def __init__(self, user: User, collection: Collection, *args: Any, **kwargs: Any) -> None:
         initial = {

@@ -47,7 +47,8 @@ async def ingest(pk: UUID) -> None:
         async with leases.renewed(Document.objects.filter(pk=pk)):
             await _run(pk)
     except (Unreadable, PatternError) as error:
-        await in_database(_fail, pk, error.message if isinstance(error, PatternError) else str(error))
+        scanned = error.scanned if isinstance(error, Unreadable) else 0
+        await in_database(_fail, pk, error.message if isinstance(error, PatternError) else str(error), scanned)
     except asyncio.CancelledError:
         await asyncio.shield(in_database(_give_back, pk))
         raise
@@ -57,7 +58,7 @@ async def ingest(pk: UUID) -> None:
         raise  # the database's trouble is not the document's: it is taken up again when the lease is over
     except Exception as error:
         logger.exception("ingesting document %s broke", pk)
-        await in_database(_fail, pk, f"Something broke on our side ({type(error).__name__}); the server's log says more")
+        await in_database(_fail, pk, f"Patchbay had an internal error ({type(error).__name__}). The server's log has the details")
 
 
 async def _run(pk: UUID) -> None:
@@ -66,7 +67,7 @@ async def _run(pk: UUID) -> None:
         raise Unreadable(f"Processing it was interrupted {MAX_TRIES} times")
     if document.state != State.EMBEDDING:
         await in_database(_set, pk, state=State.PARSING)
-        parsed = await parse(services.file_path(pk), document.name)
+        parsed = await parse(services.file_path(pk), document.name, recognize=document.recognize)
         await in_database(_store_passages, document, parsed)
     await _embed(document)
     await in_database(_finish, pk, describe=bool(document.collection.describe_with))
@@ -94,6 +95,7 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
     ]
     for chunk in chunks:
         chunk.digest = content_key(chunk.embedded_text, "")
+        chunk.set_words()
     with transaction.atomic():
         Chunk.objects.filter(document_id=document.pk).delete()
         changed = Document.objects.filter(pk=document.pk).update(
@@ -170,8 +172,8 @@ def _finish(pk: UUID, *, describe: bool) -> None:
         worker_events.wake()
 
 
-def _fail(pk: UUID, why: str) -> None:
-    Document.objects.filter(pk=pk).update(state=State.FAILED, why=why[:500], leased_until=None)
+def _fail(pk: UUID, why: str, scanned: int = 0) -> None:
+    Document.objects.filter(pk=pk).update(state=State.FAILED, why=why[:500], scanned=scanned, recognize=False, leased_until=None)
 
 
 def _give_back(pk: UUID) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
+
+from search.index.analysis import index_words
 
 DEFAULT_MODEL = "embed"
 """The route that collections embed with unless their owner picks another model."""
@@ -119,7 +122,10 @@ class Document(models.Model):
 
 
 class Chunk(models.Model):
-    """A passage of a document: what is embedded, ranked and shown. `start` and `end` are offsets in the document's text."""
+    """A passage of a document: it is embedded, ranked and shown. `start` and `end` are offsets in the document's text.
+
+    The tokens of the full-text index (`search.index.analysis`) are set by `save`; before a bulk creation, call `set_words`.
+    """
 
     document = models.ForeignKey(Document, on_delete=models.CASCADE, related_name="chunks")
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="+")
@@ -130,12 +136,25 @@ class Chunk(models.Model):
     end = models.PositiveIntegerField()
     tokens = models.PositiveIntegerField()
     digest = models.CharField(max_length=64, db_index=True, help_text="Of what is embedded: equal passages are embedded once.")
+    heading_words = models.TextField(blank=True, default="", editable=False)
+    text_words = models.TextField(blank=True, default="", editable=False)
+    word_parts = models.TextField(blank=True, default="", editable=False)
 
     class Meta:
         ordering = ["id"]
 
     def __str__(self) -> str:
         return f"{self.heading} [{self.start}:{self.end}]"
+
+    def save(self, **options: Any) -> None:
+        """Save with the tokens of the text."""
+        self.set_words()
+        super().save(**options)
+
+    def set_words(self) -> None:
+        """Set the tokens by which full-text search finds the passage."""
+        words = index_words(self.heading, self.text)
+        self.heading_words, self.text_words, self.word_parts = words.heading, words.text, words.parts
 
     @property
     def embedded_text(self) -> str:

@@ -65,7 +65,7 @@ def _unique(name: str) -> Iterator[None]:
         with transaction.atomic():
             yield
     except IntegrityError as error:
-        raise InputError(f"You have a collection named “{name}” already", param="name") from error
+        raise InputError(f"You already have a collection named “{name}”", param="name") from error
 
 
 def change_collection(
@@ -143,7 +143,7 @@ def _store(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
         for piece in content:
             size += len(piece)
             if size > MAX_FILE_BYTES:
-                raise InputError(f"A file may have {MAX_FILE_BYTES // 1024 // 1024} MB at most", param="file")
+                raise InputError(f"Files can be up to {MAX_FILE_BYTES // 1024 // 1024} MB", param="file")
             digest.update(piece)
             file.write(piece)
         file.flush()
@@ -202,6 +202,16 @@ def retry_document(*, document: Document) -> None:
     worker_events.wake()
 
 
+def recognize_document(*, document: Document) -> None:
+    """Queue a document again, to read its pictures and its pages without text by text recognition (OCR)."""
+    ended = Document.objects.filter(pk=document.pk, state__in=(Document.State.READY, Document.State.FAILED), scanned__gt=0)
+    with transaction.atomic():
+        ids = list(Chunk.objects.filter(document=document.pk).values_list("pk", flat=True))
+        if ended.update(state=Document.State.QUEUED, recognize=True, why="", tries=0, leased_until=None):
+            transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
+    worker_events.wake()
+
+
 def describe_documents(*, documents: QuerySet[Document]) -> None:
     """Have those of these documents that are ready described, anew where they are already, in collections that name a model for it."""
     ready = documents.filter(state=Document.State.READY).exclude(collection__describe_with="")
@@ -229,5 +239,5 @@ def drop_index(*, index: Index) -> None:
     """Forget an index that does not serve."""
     with transaction.atomic():
         if Collection.objects.filter(serving=index).exists():
-            raise InputError("This index serves: let another one take over first")
+            raise InputError("This index is in use. Switch to another one first.")
         Index.objects.filter(pk=index.pk).delete()

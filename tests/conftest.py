@@ -22,7 +22,7 @@ settings.load_profile("patchbay")
 __all__ = ["browser", "browser_page", "chromium", "live", "new_live", "populated_home", "postgres", "prepared_home", "redis"]
 
 
-PROCESSES = {"live", "new_live", "browser", "browser_page", "chromium", "postgres", "redis", "installation"}
+PROCESSES = {"live", "new_live", "workers", "browser", "browser_page", "chromium", "postgres", "redis", "installation"}
 """Fixtures that start a process beside the tests."""
 
 

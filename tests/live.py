@@ -79,6 +79,7 @@ class Live:
     server: str = "daphne"
     environment: dict[str, str] = field(default_factory=dict)
     first: str = ""
+    workers: int = 1
     process: subprocess.Popen[bytes] | None = None
     log: IO[bytes] | None = None
     _shell: subprocess.Popen[str] | None = field(default=None, init=False)
@@ -125,7 +126,7 @@ class Live:
         """Start the server and wait until it answers."""
         self.log = self._log_file.open("ab")
         program = ["-c", f"{self.first}\n{MANAGE}"] if self.first else ["manage.py"]
-        command = [sys.executable, *program, "up", "--port", str(self.port), "--server", self.server]
+        command = [sys.executable, *program, "up", "--port", str(self.port), "--server", self.server, "--workers", str(self.workers)]
         self.process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -233,8 +234,9 @@ def new_live(populated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A factory: `new_live(PATCHBAY_…="…")` starts a fresh server with the cast in it; all are stopped afterwards."""
     started: list[Live] = []
 
-    def make(*, server: str = "daphne", first: str = "", **environment: str) -> Live:
-        live = Live(copied(populated_home, tmp_path_factory), server=server, environment=environment, first=first).start()
+    def make(*, server: str = "daphne", first: str = "", workers: int = 1, **environment: str) -> Live:
+        home = copied(populated_home, tmp_path_factory)
+        live = Live(home, server=server, environment=environment, first=first, workers=workers).start()
         started.append(live)
         return live
 

@@ -33,9 +33,9 @@ def test_a_vulnerable_package_fails_it_with_the_cure(audit: ModuleType) -> None:
     lines, status = audit.report([SOUND, FLAWED, SKIPPED])
     assert status == 1
     assert lines == [
-        "twisted 1.0: CVE-1, mended in 1.1, 2.0",
-        "twisted 1.0: CVE-2, mended in no release yet",
-        "not looked up: openai",
+        "twisted 1.0: CVE-1, fixed in 1.1, 2.0",
+        "twisted 1.0: CVE-2, fixed in no release yet",
+        "not checked: openai",
         "audit: 1 of 3 packages have known vulnerabilities",
     ]
 

@@ -50,7 +50,7 @@ async def test_what_fails_is_begun_again_and_told_with_its_name(caplog: pytest.L
     async with run_tasks(indexes=service.run):
         await service.up.wait()
     assert service.runs == 3
-    assert [record.getMessage() for record in caplog.records] == ["indexes failed, and is begun again"] * 2
+    assert [record.getMessage() for record in caplog.records] == ["indexes failed and is restarted"] * 2
     assert "a bug" in caplog.text  # with its traceback
 
 

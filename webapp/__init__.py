@@ -2,7 +2,6 @@
 
 import os
 
-# numpy's BLAS would start a thread a core for each product, and they spin while they wait: beside a busy server one embedding then takes
-# 450 ms instead of 18. One thread a call, and several calls at once where there is much to do (webapp.builtin.embedding). Read when numpy
-# is first imported, hence here.
+# numpy's BLAS starts one thread per core for each product, and waiting threads spin: next to a busy server one embedding then takes 450 ms
+# instead of 18. So each call uses one thread, and webapp.builtin.embedding runs several calls at once. numpy reads the variable on import.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

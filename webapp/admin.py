@@ -1,4 +1,4 @@
-"""The Django admin in the product's looks: its tabs, and the product's own sign-in."""
+"""Adapt the Django admin: Patchbay's tabs and sign-in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TABS = (
     ("Budgets", "accounts", "budget"),
     ("Groups", "auth", "group"),
 )
-"""(name, app, model); one is shown when its model is registered and the user may see it."""
+"""(name, app, model). A tab is shown if its model is registered and the user may view it."""
 
 
 class PatchbayAdminSite(AdminSite):
@@ -39,7 +39,7 @@ class PatchbayAdminSite(AdminSite):
         return [{"name": name, "url": url, "current": request.path.startswith(url)} for name, url in found if url]
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002 - Django's signature
-        """Sign-in is the product's own: throttled, and the same for everybody."""
+        """Redirect to Patchbay's own sign-in, which is throttled."""
         if request.user.is_authenticated:
             raise PermissionDenied
         from django.contrib.auth.views import redirect_to_login  # models: they are loaded after this module

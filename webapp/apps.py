@@ -1,4 +1,4 @@
-"""The project as an app: its commands, static files and template tags."""
+"""The project as an app, with its commands, static files, and template tags."""
 
 import os
 
@@ -17,5 +17,5 @@ class WebappConfig(AppConfig):
 
         register(database_checks.encoding, Tags.database)
         background.register("heap", gc_tuning.service)
-        # tiktoken reads this when it first loads a vocabulary: ours, so that counting works offline.
+        # tiktoken reads this variable when it loads a vocabulary. Ours is local, so counting works offline.
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(settings.PATCHBAY_HOME / "vocabulary"))

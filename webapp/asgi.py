@@ -1,4 +1,4 @@
-"""The composition root: who answers which connection."""
+"""Compose the ASGI application: which part answers which connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 
 from django.core.asgi import get_asgi_application
 
-django_application = get_asgi_application()  # loads the apps: what follows may import models
+django_application = get_asgi_application()  # loads the apps: only later imports may use models
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings

@@ -1,4 +1,4 @@
-"""Celery, for more than one machine: `celery -A webapp worker`, as soon as REDIS_URL is set."""
+"""Configure Celery for several machines: `celery -A webapp worker`, with REDIS_URL set."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ app.conf.update(
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],
-    task_acks_late=True,  # a task counts as done when its rows are
-    task_reject_on_worker_lost=True,  # and goes to another worker when its own is killed
+    task_acks_late=True,  # a task is done when its rows are done
+    task_reject_on_worker_lost=True,  # another worker takes over the task of a killed worker
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
-    broker_connection_max_retries=None,  # Redis comes back: nobody shall have to start the workers again
+    broker_connection_max_retries=None,  # reconnect forever, so that workers survive a Redis outage
     broker_transport_options={"socket_connect_timeout": 3},
     worker_hijack_root_logger=False,
 )

@@ -16,15 +16,16 @@ PATCHBAY_HOME = env.home()
 DEBUG = env.flag("PATCHBAY_DEBUG", default=False)
 SECRET_KEY = env.secret_key(debug=DEBUG)
 REDIS_URL = env.text("REDIS_URL")
-# How long work stays with a process that has fallen silent before another takes it over.
+# After this time without a heartbeat, another process takes over the work of a process.
 LEASE = timedelta(seconds=env.number("PATCHBAY_LEASE_SECONDS", 30))
-# How long a stop waits for answers that are under way, in seconds; what is not whole by then is kept as interrupted.
+# Seconds that a stopping server waits for running answers. An unfinished answer is then kept as interrupted.
 STOP_GRACE = env.number("PATCHBAY_STOP_GRACE", 2)
 
 ALLOWED_HOSTS = env.items("PATCHBAY_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
-# Full origins (scheme, host, port) that may post forms and open websockets besides the one the page came from.
+# More origins (scheme, host, port) that may post forms and open websockets.
 TRUSTED_ORIGINS = env.items("PATCHBAY_TRUSTED_ORIGINS")
 CSRF_TRUSTED_ORIGINS = TRUSTED_ORIGINS
+CORS_ORIGINS = env.items("PATCHBAY_CORS_ORIGINS")
 PATCHBAY_BUILTIN = env.flag("PATCHBAY_BUILTIN", default=True)
 PATCHBAY_DETECT = env.flag("PATCHBAY_DETECT", default=True)
 
@@ -43,6 +44,7 @@ INSTALLED_APPS = [
     "axes",
     "webapp.apps.WebappConfig",
     "webapp.backends.apps.BackendsConfig",
+    "webapp.toolservers.apps.ToolServersConfig",
     "webapp.builtin.apps.BuiltinConfig",
     "webapp.gateway.apps.GatewayConfig",
     "chat.apps.ChatConfig",
@@ -90,7 +92,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 
-# The pool's pauses between attempts double until it gives up; then the next request makes the next attempt.
+# The pool doubles its pauses between attempts until this limit. After that, the next request makes the next attempt.
 RECONNECT_SECONDS = 3
 
 
@@ -103,8 +105,8 @@ def _database() -> dict[str, Any]:
             "NAME": path,
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
-                # SQLite's waiters ask every 100 ms, and who never pauses between writes hardly leaves them a gap: with eight such
-                # writers on a machine that is busy with other things, single waits passed 20 s.
+                # Waiting connections ask every 100 ms, and a writer without pauses hardly leaves them a gap: with eight such
+                # writers on a busy machine, single waits exceeded 20 s.
                 "timeout": 60,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA mmap_size=134217728;",
             },
@@ -122,13 +124,17 @@ def _database() -> dict[str, Any]:
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The layer waits up to 5 s for news: the socket must be more patient than that (redis-py's default is 5 s as well).
+# The layer waits up to 5 s for a message, so the socket's timeout must be longer (redis-py's default is also 5 s).
 _REDIS_HOST = {"address": REDIS_URL, "socket_timeout": 20, "socket_connect_timeout": 3}
-CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_REDIS_HOST]}}
-    if REDIS_URL
-    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
-}
+# Set by `up --workers N` for each of its processes; 1 where a process serves alone.
+WORKERS = env.number("PATCHBAY_WORKERS", 1)
+if REDIS_URL:
+    _layer: dict[str, Any] = {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_REDIS_HOST]}}
+elif WORKERS > 1:
+    _layer = {"BACKEND": "webapp.server.local_layer.LocalChannelLayer", "CONFIG": {"folder": str(PATCHBAY_HOME / "workers")}}
+else:
+    _layer = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": _layer}
 CACHES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
     if REDIS_URL
@@ -162,6 +168,9 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+DATE_FORMAT = "M j, Y"
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "M j, Y H:i"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = PATCHBAY_HOME / "static"
@@ -171,11 +180,13 @@ STORAGES = {
     "staticfiles": {"BACKEND": "servestatic.storage.CompressedManifestStaticFilesStorage"},
 }
 MEDIA_ROOT = PATCHBAY_HOME / "files"
-# Days after which a batch that has ended goes, with its results and its input; 0 keeps all.
+# Days after which an ended batch is deleted, with its results and input; 0 keeps all.
 BATCH_RETENTION_DAYS = env.number("PATCHBAY_BATCH_RETENTION_DAYS", 0)
-# Days for which the attempt log is kept one by one; what is older is added up by day. 0 keeps it for good.
+# Days for which attempts are kept individually. Older ones are summed by day. 0 keeps all.
 ATTEMPT_RETENTION_DAYS = env.number("PATCHBAY_ATTEMPT_RETENTION_DAYS", 30)
-# What each user may ask for in a minute who has no limit of their own; 0 for no limit.
+# Days for which the responses of /v1/responses are stored, with their events; 0 keeps all.
+RESPONSE_RETENTION_DAYS = env.number("PATCHBAY_RESPONSE_RETENTION_DAYS", 30)
+# Limits per minute of each user without limits of their own; 0 for no limit.
 REQUESTS_PER_MINUTE = env.number("PATCHBAY_REQUESTS_PER_MINUTE", 0)
 TOKENS_PER_MINUTE = env.number("PATCHBAY_TOKENS_PER_MINUTE", 0)
 FILE_UPLOAD_TEMP_DIR = None
@@ -227,10 +238,10 @@ if OIDC_ISSUER:
         "settings": {"server_url": OIDC_ISSUER, "oauth_pkce_enabled": True},
     }
     SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [_oidc_app]}}
-    # The sign-in button is a form: where it leads must be allowed.
+    # The sign-in button is a form, so the CSP must allow its target.
     CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"] = [SELF, "/".join(OIDC_ISSUER.split("/")[:3])]
 
-# The largest request body accepted, in bytes; enforced while it comes in, before anything is buffered.
+# The largest accepted body, in bytes. Enforced while it arrives, before it is buffered.
 MAX_BODY_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_BYTES = 210 * 1024 * 1024  # a Batch API file of 200 MB, and its form
 MAX_MEDIA_BYTES = 60 * 1024 * 1024  # recordings and pictures for /v1/audio and /v1/images
@@ -245,8 +256,10 @@ BODY_LIMITS = {
     "/csp-report/": 64 * 1024,
 }
 
-# Anybody who may sign in enters webhooks: they lead out of the network that the server stands in, unless this allows otherwise.
+# Every user can enter webhooks, so they may not call private networks unless this is set.
 PRIVATE_WEBHOOKS = env.flag("PATCHBAY_PRIVATE_WEBHOOKS", default=False)
+# Hosts whose tool servers users may add for themselves, and name by address in /v1/responses; "*" for any public one.
+TOOL_SERVER_HOSTS = [host.lower() for host in env.items("PATCHBAY_TOOL_SERVER_HOSTS")]
 
 # Behind a proxy that ends TLS and sets X-Forwarded-Proto and X-Forwarded-For itself.
 BEHIND_PROXY = env.flag("PATCHBAY_BEHIND_PROXY", default=False)
@@ -258,7 +271,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-# Prometheus text at /metrics: off, or for whoever sends this bearer token.
+# Bearer token for Prometheus text at /metrics; empty for off.
 METRICS_TOKEN = env.text("PATCHBAY_METRICS_TOKEN")
 
 LOGGING: dict[str, Any] = {
@@ -284,10 +297,10 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "patchbay": {"level": "INFO"},
-        "django.request": {"level": "ERROR", "filters": ["away"]},  # 404 and 403 are answers, not news
-        "psycopg.pool": {"level": "ERROR"},  # whoever needed the connection says that it failed
+        "django.request": {"level": "ERROR", "filters": ["away"]},  # 404 and 403 are normal answers
+        "psycopg.pool": {"level": "ERROR"},  # the caller reports the failure
         "django.security.csrf": {"level": "ERROR"},
-        "django.security.DisallowedHost": {"filters": ["no_traceback"]},  # whoever scans the network sends these
+        "django.security.DisallowedHost": {"filters": ["no_traceback"]},  # network scanners cause these
         "axes": {"level": "WARNING"},
     },
 }

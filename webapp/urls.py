@@ -1,4 +1,4 @@
-"""Where each part of the product lives. /v1 never reaches Django's router: see webapp/asgi.py."""
+"""Route the pages. /v1 never reaches this router: see webapp/asgi.py."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -12,6 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("search/", include("search.urls")),
     path("", include("webapp.backends.urls")),
     path("", include("webapp.gateway.urls")),
+    path("", include("webapp.toolservers.urls")),
     path("admin/", admin.site.urls),
 ]
 if settings.OIDC_ISSUER:

@@ -25,10 +25,10 @@ def text(error: Error) -> str:
     """A database error as people should read it."""
     said = str(error).lower()
     if "full" in said or "no space" in said or "enospc" in said:
-        return "The disk is full. Make room: the batch goes on by itself, and no answer is lost."
+        return "The disk is full. Free some space: the batch then continues by itself, and no answer is lost."
     if "locked" in said:
-        return "The database is busy. The batch goes on by itself."
-    return "The database is away. The batch goes on by itself when it is back."
+        return "The database is busy. The batch continues by itself."
+    return "The database is not reachable. The batch continues by itself when it is back."
 
 
 async def pause(database: DatabaseThread, batch: Batch, error: Error) -> None:

@@ -27,7 +27,7 @@ RETRY_SECONDS = 2.0
 MOST_WAITING = 1024
 LAST_SECONDS = 3.0
 WORTH_SAYING_SECONDS = 5.0
-GOES_ON = "The batch goes on by itself as fast as that allows."
+GOES_ON = "The batch continues by itself as fast as the limit allows."
 LEASE_SECONDS = LEASE.total_seconds()
 
 

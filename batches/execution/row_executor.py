@@ -24,6 +24,8 @@ from webapp.patterns.backend import Backend
 from webapp.patterns.batch.parallel import ParallelResult
 from webapp.patterns.batch.results import on_one_line
 from webapp.patterns.errors import AllFailed, BackendError, ChainError, LimitReached, OutputError, PatternError
+from webapp.patterns.messages import check_request, to_request
+from webapp.patterns.messages import complete as complete_message
 from webapp.patterns.openai.decoder import read_usage
 from webapp.patterns.types import NO_USAGE, Attempt, AttemptLog, Json, Request, Response, Usage
 
@@ -91,6 +93,9 @@ class RowExecutor:
             raise LimitReached("The database is away.", rule="the database is away", retry_after=AWAY_SECONDS) from error
 
     async def _send(self, chain: Backend, request: Request, trail: AttemptLog) -> Response:
+        if self._path == "messages":
+            check_request(request.body)
+            return await complete_message(chain, to_request(request.body), trail=trail)
         if self._batch.schema is None:
             return await chain.send(request, trail=trail)
         return await _structured(chain, request, self._batch.schema, trail)

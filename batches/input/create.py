@@ -103,7 +103,7 @@ def _bounded(rows: Iterable[Row]) -> Iterator[Row]:
     rows = iter(rows)
     yield from islice(rows, MAX_ROWS)
     if next(rows, None) is not None:
-        raise InputError(f"A table may have {MAX_ROWS} rows, which make {MAX_PARTS} batches: split it.", param="file")
+        raise InputError(f"A table can have up to {MAX_ROWS} rows, which make {MAX_PARTS} batches. Split it.", param="file")
 
 
 def _stored_parts(user: User, name: str, lines: Iterable[bytes]) -> list[File]:
@@ -123,7 +123,7 @@ def _stored_parts(user: User, name: str, lines: Iterable[bytes]) -> list[File]:
 
 def _check_part(number: int) -> None:
     if number == MAX_PARTS:
-        raise InputError(f"This makes more than {MAX_PARTS} batches: split it yourself, and begin with a part.", param="file")
+        raise InputError(f"This makes more than {MAX_PARTS} batches. Split the file and start with one part.", param="file")
 
 
 def _grouped(data: Iterator[bytes]) -> Iterator[bytes]:

@@ -26,7 +26,7 @@ PER_MILLION = 1_000_000
 class Estimate:
     """Tokens of all rows; cost where the backend has prices; the time in ms where the model's usual time is known.
 
-    `answer_limit`: the rows' own limits bound the answers; else `USUAL_ANSWER_TOKENS` a row is assumed.
+    `answer_limit`: the limits set in the rows bound the answers; else `USUAL_ANSWER_TOKENS` a row is assumed.
     """
 
     rows: int

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from webapp.patterns.openai.backend import OpenAIBackend
 
 PROBE_SECONDS = 5.0
+MESSAGES = "/v1/messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ async def plan(
     chain = await _chain(checked, user, errors)
     if chain is None or checked.error_count or file is None:
         return None, errors
-    made = await _plan(chain, partial(estimates.estimate, file, checked), executor=executor, concurrency=concurrency, structured=structured)
+    local = structured or checked.endpoint == MESSAGES  # no server's Batch API at /v1/batches takes messages
+    made = await _plan(chain, partial(estimates.estimate, file, checked), executor=executor, concurrency=concurrency, structured=local)
     if made is None:
         message = f"The backend {chain.steps[0].backend.name} has no Batch API: run the batch locally."
         return None, [LineError("no_batch_api", message, None, "executor")]

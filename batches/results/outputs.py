@@ -140,6 +140,8 @@ def answer_of(row: BatchRow) -> str:
         choice = _object(choices[0])
         message = _object(choice.get("message"))
         return str(message.get("content") or choice.get("text") or message.get("refusal") or "")
+    if blocks := _list(body.get("content")):
+        return "".join(str(_object(block).get("text") or "") for block in blocks)
     vectors = [_object(item).get("embedding") for item in _list(body.get("data"))]
     return f"{len(vectors)} embeddings of {len(vectors[0])} dimensions" if vectors and isinstance(vectors[0], list) else ""
 

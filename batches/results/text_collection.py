@@ -31,7 +31,7 @@ def index(*, batch: Batch) -> str:
     """
     collect = collector()
     if collect is None or not can_be_searched(batch):
-        raise InputError("This batch has no answers in words.", code="nothing_to_search")
+        raise InputError("This batch has no text answers to search.", code="nothing_to_search")
     return collect(batch.user, f"{batch.title[:90]} {batch.id.hex[:6]}", _documents(batch))
 
 

@@ -68,7 +68,7 @@ def _from_jsonl(user: User, form: JsonlForm) -> Batch:
     upload, file_id = form.cleaned_data["file"], form.cleaned_data["file_id"]
     file = create.store_upload(user=user, upload=upload) if upload else selectors.files_of(user).filter(pk=file_id).first()
     if file is None:
-        raise InputError("The uploaded file is gone: choose it again.", param="file")
+        raise InputError("The uploaded file is no longer available. Choose it again.", param="file")
     return create.from_file(user=user, file=file, options=form.options())
 
 

@@ -144,7 +144,11 @@ def _to(batch: Batch) -> HttpResponseRedirect:
 
 
 def _cancel(batch: Batch) -> tuple[str, Batch | None]:
-    said = "No longer followed: the job goes on." if batch.followed else "Cancelling: open requests are closed, finished rows are kept."
+    said = (
+        "No longer followed. The job continues at the backend."
+        if batch.followed
+        else "Cancelling. Open requests are closed, and finished rows are kept."
+    )
     return said, services.cancel_batch(batch=batch)
 
 
@@ -154,11 +158,11 @@ def _resume(batch: Batch) -> tuple[str, Batch | None]:
 
 
 def _retry(batch: Batch) -> tuple[str, Batch | None]:
-    return "The rows without a good answer run again in this batch.", services.retry_failed(batch=batch)
+    return "This new batch retries the failed rows.", services.retry_failed(batch=batch)
 
 
 def _clone(batch: Batch) -> tuple[str, Batch | None]:
-    return "The same input runs again.", services.clone_batch(batch=batch)
+    return "This new batch runs the same input again.", services.clone_batch(batch=batch)
 
 
 def _delete(batch: Batch) -> tuple[str, Batch | None]:
@@ -178,7 +182,7 @@ def search(request: HttpRequest, batch: Batch) -> HttpResponse:
     except PatternError as error:
         messages.error(request, error.message)
         return _to(batch)
-    messages.success(request, "The answers are being indexed: they can be searched as they come in.")
+    messages.success(request, "The answers are being indexed. You can search them as they come in.")
     return redirect(address)
 
 

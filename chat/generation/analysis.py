@@ -19,9 +19,7 @@ from webapp.patterns.types import AttemptLog, Request
 SECONDS = 60
 HEAD, TAIL = 4_000, 20_000
 BUILTIN = "builtin"
-ONLY_BUILTIN = (
-    "Only the built-in model answers here, which cannot analyze. Connect a backend, or choose another model for this conversation."
-)
+ONLY_BUILTIN = "The built-in model cannot analyze conversations. Connect a backend, or choose another model for this conversation."
 
 
 class Analysis(BaseModel):

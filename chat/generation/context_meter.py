@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from chat.generation import history
-from chat.generation.context_window import RESERVE, SUMMARIZE, calibration, key_of, window_of
+from chat.generation.context_window import RESERVE, SUMMARIZE, key_of, window_of
 from chat.generation.structured import schema_of
 from chat.models import Conversation, Message
 from webapp.accounts.models import User
 from webapp.backends.runtime import registry
+from webapp.backends.runtime.learned import calibration
 from webapp.core.database import in_database
+from webapp.patterns.agent.tools import ToolRegistry
 from webapp.patterns.errors import ChainError
 from webapp.patterns.tokens import counting
 from webapp.patterns.types import Message as ApiMessage
-from webapp.ports.toolbox import toolbox
+from webapp.ports import toolbox
+
+_LABELS = {
+    "System": "System prompt",
+    "Tools": "Tool definitions",
+    "History": "Conversation",
+    "Draft": "Your message",
+    "Answer": "Reserved for the answer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,11 @@ class Slice:
     tokens: int
     x: float
     width: float
+
+    @property
+    def label(self) -> str:
+        """Return the slice's name as the legend shows it."""
+        return _LABELS[self.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,16 @@ class Meter:
     summarizes: bool = False
 
     @property
+    def reserved(self) -> int:
+        """Return the tokens kept free for the answer."""
+        return next((each.tokens for each in self.slices if each.name == "Answer"), 0)
+
+    @property
+    def prompt(self) -> int:
+        """Return the tokens that would be sent."""
+        return self.used - self.reserved
+
+    @property
     def over(self) -> bool:
         return self.window is not None and self.used > self.window
 
@@ -58,7 +82,7 @@ async def measure(conversation: Conversation, user: User, draft: str) -> Meter |
     messages, leaf = await in_database(_messages, conversation)
     system = [message for message in messages if message["role"] == "system"]
     rest = [message for message in messages if message["role"] != "system"]
-    schemas = toolbox.only(_tools(conversation.options)).schemas()
+    schemas = (await _tools(conversation, user)).schemas()
     with_tools = await counting.acount_messages(system, model, schemas)
     without = await counting.acount_messages(system, model)
     counted = await counting.acount_messages(rest, model)
@@ -78,10 +102,11 @@ async def measure(conversation: Conversation, user: User, draft: str) -> Meter |
     return replace(meter, truncates_at=calibration.truncates_at(key), summarizes=summarizes)
 
 
-def _tools(options: dict[str, Any]) -> list[str]:
-    """The tools that are sent: none where a schema rules the answer."""
-    names: list[str] = options.get("tools", [tool.name for tool in toolbox])
-    return [] if schema_of(options) else names
+async def _tools(conversation: Conversation, user: User) -> ToolRegistry:
+    """Return the tools that are sent: none where a schema rules the answer."""
+    if schema_of(conversation.options):
+        return ToolRegistry()
+    return await in_database(toolbox.chosen, user, conversation.model, conversation.options.get("tools"))
 
 
 def _reported(leaf: Message | None, key: tuple[str, str]) -> int:

@@ -8,9 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from chat.models import Conversation
+from webapp.backends.runtime import learned
+from webapp.backends.runtime.learned import calibration
 from webapp.patterns.context import fitting
-from webapp.patterns.context.calibration import Calibration
 from webapp.patterns.context.summary import Summary, fit_with_summary
+from webapp.patterns.errors import InputError
 from webapp.patterns.fallback.chain import Chain
 from webapp.patterns.tokens import counting
 from webapp.patterns.types import Attempt, AttemptLog, Message
@@ -19,17 +21,15 @@ RESERVE = 1024
 """Tokens kept free for the answer where the user set no limit."""
 LEAVE_OUT, SUMMARIZE = "leave_out", "summarise"  # as conversations store it
 OVERFLOW = [(LEAVE_OUT, "Leave them out"), (SUMMARIZE, "Summarize them")]
-calibration = Calibration()
-"""What this process knows of how servers count."""
 
 
 def key_of(chain: Chain) -> tuple[str, str]:
-    """What the chain's first step is known by."""
+    """Return the key of the chain's first step in the calibration."""
     return chain.steps[0].backend.name, chain.primary_model
 
 
 def window_of(chain: Chain) -> int | None:
-    """The tokens that fit: as declared, or as the server was seen to read."""
+    """Return the window in tokens: as declared, or as the server was seen to read."""
     return calibration.window(key_of(chain), chain.window)
 
 
@@ -48,10 +48,23 @@ class ContextFitter:
         self.summary = from_json(self.conversation.summary)
 
     async def fit(self, messages: list[Message], tools: Sequence[dict[str, Any]]) -> list[Message]:
-        """The messages to send; `report` says what became of the others."""
+        """Return the messages to send; `report` says what became of the others.
+
+        What was learned about a window never refuses a message: where nothing fits into it, the declared window counts.
+        """
+        window = window_of(self.chain)
+        try:
+            return await self._fit(messages, tools, window)
+        except InputError:
+            if window == self.chain.window:
+                raise
+        return await self._fit(messages, tools, self.chain.window)
+
+    async def _fit(self, messages: list[Message], tools: Sequence[dict[str, Any]], window: int | None) -> list[Message]:
+        reserve = self.conversation.options.get("max_tokens") or RESERVE
         options: dict[str, Any] = {
-            "window": window_of(self.chain),
-            "reserve": self.conversation.options.get("max_tokens") or RESERVE,
+            "window": window,
+            "reserve": min(reserve, window // 2) if window else reserve,
             "model": self.chain.primary_model,
             "tools": tools,
             "scale": calibration.factor(key_of(self.chain)),
@@ -83,11 +96,12 @@ class ContextFitter:
         return list(found)
 
     async def learn(self) -> None:
-        """Take in what the servers reported of the prompts that they were sent."""
+        """Take in the reports of the servers about the prompts that they were sent."""
         for attempt in self.trail.attempts:
             chat = attempt.path == "chat/completions"
             if chat and attempt.outcome == "ok" and attempt.request and attempt.usage.prompt_tokens and not attempt.usage.estimated:
                 await self._observe(attempt, attempt.request)
+        await learned.save_readings()
 
     async def _observe(self, attempt: Attempt, sent: dict[str, Any]) -> None:
         counted = (await counting.acount_messages(sent["messages"], attempt.model, sent.get("tools") or ())).tokens

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chat.generation import history, structured
 from chat.generation.context_window import ContextFitter, as_json
+from chat.generation.elicitation import PendingQuestion
 from chat.services import Started, Status
 from chat.streaming.generation_state import GenerationState
 from webapp.accounts.models import User
@@ -18,20 +19,21 @@ from webapp.backends.runtime import registry
 from webapp.backends.runtime.rate_limits import Admission, admit
 from webapp.core.database import in_database
 from webapp.patterns.agent import loop
+from webapp.patterns.agent.interaction import Answer, Question
 from webapp.patterns.agent.tools import ToolContext, ToolRegistry
 from webapp.patterns.errors import CapabilityMissing
 from webapp.patterns.fallback.chain import Chain
 from webapp.patterns.types import Attempt, AttemptLog, Message, ModelInfo, Request, Response, StreamChunk, ToolCall
-from webapp.ports.toolbox import toolbox
+from webapp.ports import toolbox
 
 OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
 MAX_KEPT_REQUEST = 300_000
 _ENDS = {
-    "empty": "The model ended without saying anything.",
-    "content_filter": "The backend's content filter ended the answer.",
-    "turns": "The model called tools too many times without coming to an answer.",
+    "empty": "The model returned an empty answer.",
+    "content_filter": "The backend's content filter stopped the answer.",
+    "turns": "The model called tools too many times without giving an answer.",
     "seconds": "The answer took too long.",
-    "tokens": "The answer used up its tokens.",
+    "tokens": "The answer reached its token limit.",
     "stuck": "The model kept making the same tool call.",
 }
 
@@ -58,6 +60,7 @@ class _Job:
     trail: AttemptLog
     fitting: ContextFitter
     admission: Admission
+    user: User
 
     @classmethod
     async def prepare(cls, live: GenerationState, started: Started) -> _Job:
@@ -66,7 +69,7 @@ class _Job:
         chain = await registry.resolve(started.model, user=user)
         messages, origins = await in_database(history.load, started.conversation, started.answer)
         fitting = ContextFitter(started.conversation, chain, origins, AttemptLog())
-        job = cls(live, started, chain, messages, AttemptLog(), fitting, await admit(user.pk))
+        job = cls(live, started, chain, messages, AttemptLog(), fitting, await admit(user.pk), user)
         job.trail = job.fitting.trail = AttemptLog(job.show_attempt)
         return job
 
@@ -75,7 +78,7 @@ class _Job:
         if schema := structured.schema_of(options):
             await structured.answer(self.live, self.chain, await self._request(ToolRegistry()), schema, self.trail)
             return
-        tools = toolbox.only(options.get("tools", [tool.name for tool in toolbox]))
+        tools = await in_database(toolbox.chosen, self.user, self.started.model, options.get("tools"))
         try:
             await self._converse(tools)
         except CapabilityMissing:
@@ -86,11 +89,16 @@ class _Job:
     async def _request(self, tools: ToolRegistry) -> Request:
         """The question, fitted into the window."""
         options = self.started.conversation.options
-        return Request.chat(await self.fitting.fit(self.messages, tools.schemas()), **{name: options.get(name) for name in OPTIONS})
+        fitted = await self.fitting.fit(self.messages, tools.schemas())
+        return self._in_conversation(Request.chat(fitted, **{name: options.get(name) for name in OPTIONS}))
+
+    def _in_conversation(self, request: Request) -> Request:
+        """Return the request with the conversation as its session, so that a sticky route keeps it on one backend."""
+        return replace(request, session=f"conversation:{self.started.conversation.pk}")
 
     async def _converse(self, tools: ToolRegistry) -> None:
         options = self.started.conversation.options
-        request = Request.chat(self.messages, **{name: options.get(name) for name in OPTIONS})
+        request = self._in_conversation(Request.chat(self.messages, **{name: options.get(name) for name in OPTIONS}))
 
         async def fit(messages: list[Message]) -> list[Message]:
             return await self.fitting.fit(messages, tools.schemas())
@@ -100,6 +108,7 @@ class _Job:
             request,
             tools,
             approve=self._approve,
+            elicit=self._elicit,
             trail=self.trail,
             context=ToolContext(user_id=self.started.conversation.user_id, conversation_id=str(self.live.conversation_id)),
             fit=fit,
@@ -116,6 +125,11 @@ class _Job:
         self.live.approvals[call.id] = decision
         return await decision
 
+    async def _elicit(self, call: ToolCall, question: Question) -> Answer:
+        pending = PendingQuestion.of(question)
+        self.live.questions[call.id] = pending
+        return await pending.answer
+
     def _ended(self, result: loop.AgentResult) -> None:
         outcome = self.live.outcome
         outcome.finish_reason = result.finish_reason
@@ -125,6 +139,9 @@ class _Job:
     def show_attempt(self, _attempt: Attempt) -> None:
         """Say below the answer who is being asked, until the first word."""
         attempts = self.trail.attempts
+        if self.trail.waiting:
+            self.live.say(f"{self.trail.waiting} …")
+            return
         waiting = next((a for a in reversed(attempts) if a.outcome == "running" and a.first_token_ms is None), None)
         failed = sum(a.outcome in {"failed", "skipped"} for a in attempts)
         before = f" ({failed} tried before)" if failed else ""
@@ -144,6 +161,7 @@ def _attempt(attempt: Attempt, *, kept: bool) -> dict[str, Any]:
     data = asdict(attempt)
     usage = data.pop("usage")
     data.pop("base_url")
+    data.pop("detail")  # for the attempt log, which administrators read
     cost = data.pop("cost")
     return {
         **data,
@@ -184,31 +202,45 @@ class _EventTranslator:
     def __init__(self, live: GenerationState) -> None:
         self._live = live
         self._open: set[str] = set()
+        self._said: list[str] = []
+        """Reasoning and text of this turn: a closing tag may say that all of it was reasoning."""
 
     def event(self, event: loop.Event) -> None:
         if isinstance(event, loop.Text):
             self._text(event)
         elif isinstance(event, loop.ApprovalAsked):
             self._begin(event.call)
-            self._live.apply({"k": "ask", "id": event.call.id})
+            self._live.apply({"k": "ask", "id": event.call.id, "reason": event.reason})
         elif isinstance(event, loop.ToolStarted):
             self._begin(event.call)
+            self._live.apply({"k": "run", "id": event.call.id})
+        elif isinstance(event, loop.ToolProgressed):
+            progress = {"done": event.done, "total": event.total, "message": event.message}
+            self._live.apply({"k": "progress", "id": event.call.id, **progress})
+        elif isinstance(event, loop.InputAsked):
+            self._live.apply({"k": "input", "id": event.call.id, "question": asdict(event.question)})
+        elif isinstance(event, loop.InputGiven):
             self._live.apply({"k": "run", "id": event.call.id})
         elif isinstance(event, loop.ToolFinished):
             self._begin(event.call)
             self._open.discard(event.call.id)
             self._live.apply({"k": "result", "id": event.call.id, "result": event.result, "error": event.error, "ms": round(event.ms)})
         elif isinstance(event, loop.TurnFinished):
+            self._said.clear()
             self._live.apply({"k": "turn", "at": time.time()})
 
     def _text(self, event: loop.Text) -> None:
         for delta in event.deltas:
             if delta.choice:
                 continue
+            if delta.was_reasoning and self._said:
+                self._live.apply({"k": "restart"})
+                self._live.apply({"k": "reasoning", "d": "".join(self._said), "at": time.time()})
             if delta.reasoning:
                 self._live.apply({"k": "reasoning", "d": delta.reasoning, "at": time.time()})
             if delta.text or delta.refusal:
                 self._live.apply({"k": "text", "d": delta.text or delta.refusal, "at": time.time()})
+            self._said += [delta.reasoning, delta.text]
 
     def _begin(self, call: ToolCall) -> None:
         if call.id not in self._open:

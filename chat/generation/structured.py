@@ -26,7 +26,7 @@ async def answer(live: GenerationState, chain: Backend, request: Request, schema
     def wrong(why: str) -> None:
         tries.append(why)
         if len(tries) < ATTEMPTS:
-            live.say(f"The answer did not fit the schema: asking again ({len(tries) + 1} of {ATTEMPTS}) …")
+            live.say(f"The answer did not match the schema. Retrying ({len(tries) + 1} of {ATTEMPTS}) …")
 
     try:
         parsed = await parse(chain, request, schema, attempts=ATTEMPTS, trail=trail, on_wrong=wrong)

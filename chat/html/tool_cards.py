@@ -7,6 +7,7 @@ import json
 from html import escape
 from typing import Any
 
+from chat.html.elicitation_form import elicitation_form
 from chat.streaming.answer import Part
 from webapp.patterns import sanitize
 from webapp.templatetags.ui import milliseconds
@@ -14,10 +15,17 @@ from webapp.templatetags.ui import milliseconds
 SHOWN_CHARS = 20_000
 _STATES = {
     "running": ("run", "running"),
-    "asking": ("warn", "waits for your yes"),
+    "asking": ("warn", "needs approval"),
+    "input": ("warn", "needs input"),
     "done": ("ok", "done"),
     "failed": ("bad", "failed"),
     "declined": ("warn", "declined"),
+}
+
+_REASONS = {
+    "acts": "This tool may change something or spend.",
+    "untrusted": "This answer read content from outside, which may have asked for this call.",
+    "secret": "The arguments seem to hold a key or a password, and would leave this server.",
 }
 
 
@@ -43,20 +51,32 @@ def tool_card(call: dict[str, Any]) -> str:
     if call.get("result"):
         body += _shown("Result", _pretty(call["result"]))
     if call["state"] == "asking":
-        body += _question(call["id"])
-    opened = " open" if call["state"] == "asking" else ""
+        body += _question(call["id"], call.get("reason") or "acts")
+    if call["state"] == "input":
+        body += elicitation_form(call["id"], call["question"])
+    if call["state"] == "running" and call.get("progress"):
+        head += _progress(call["progress"])
+    opened = " open" if call["state"] in {"asking", "input"} else ""
     return (
         f'<details class="tool-card" data-testid="tool-call" data-state="{call["state"]}"{opened}><summary>{head}</summary>{body}</details>'
     )
 
 
-def _question(call_id: str) -> str:
+def _question(call_id: str, reason: str) -> str:
     buttons = (
         '<button name="yes" value="1" data-kind="primary">Run it</button><button name="yes" value="">Decline</button>'
         '<input type="hidden" name="action" value="approve">'
     )
     buttons += f'<input type="hidden" name="call" value="{escape(call_id)}">'
-    return f'<form class="row tool-question" hx-ws:send><span>This tool changes something.</span>{buttons}</form>'
+    return f'<form class="row tool-question" hx-ws:send><span>{_REASONS[reason]}</span>{buttons}</form>'
+
+
+def _progress(progress: dict[str, Any]) -> str:
+    """Return a bar for a call that reports its progress; without a total it has no end."""
+    done, total, message = progress["done"], progress.get("total"), str(progress.get("message") or "")
+    known = f' value="{done:g}" max="{total:g}"' if total and total > 0 else ""
+    label = escape(sanitize.text(message[:200]) or "Progress")
+    return f'<progress{known} aria-label="{label}"></progress> <span class="muted small">{label}</span>'
 
 
 def _shown(title: str, text: str) -> str:

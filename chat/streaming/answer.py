@@ -4,8 +4,10 @@ Events are small JSON objects, the same in memory, in the log and after a restar
 
     {"k": "text" | "reasoning", "d": str}           more of the open part of that kind, or a new one
     {"k": "call", "id", "name", "arguments", "at"}  a tool call begins (at: seconds since the epoch)
-    {"k": "ask", "id"}                              it waits for the user's yes
-    {"k": "run", "id"}                              it got it, and runs
+    {"k": "ask", "id", "reason"}                    it waits for the user's yes
+    {"k": "run", "id"}                              it runs
+    {"k": "progress", "id", "done", "total", "message"}   it reports its progress
+    {"k": "input", "id", "question"}                it waits for the user's answer to a question
     {"k": "result", "id", "result", "error", "ms"}  it ended
     {"k": "turn"}                                   what is there stays, whatever happens to what follows
     {"k": "restart"}                                what came since is void: another backend begins again
@@ -19,6 +21,7 @@ from collections.abc import Iterable
 from typing import Any
 
 Event = dict[str, Any]
+_TOOL_EVENTS = frozenset({"ask", "run", "progress", "input", "result"})
 
 
 class Part:
@@ -77,7 +80,7 @@ class Answer:
             self._close(event.get("at"))
             fields = {name: event[name] for name in ("id", "name", "arguments", "at")}
             self.parts.append(Part("tool", state="running", **fields))
-        elif kind in {"ask", "run", "result"}:
+        elif kind in _TOOL_EVENTS:
             self._tool(event)
         elif kind == "turn":
             self._close(event.get("at"))
@@ -114,15 +117,20 @@ class Answer:
             last.fields["ms"] = round((at - began) * 1000)
 
     def _tool(self, event: Event) -> None:
-        for part in reversed(self.parts):
-            if part.kind == "tool" and part.fields["id"] == event["id"]:
-                if event["k"] != "result":
-                    part.fields["state"] = "asking" if event["k"] == "ask" else "running"
-                    return
-                part.fields.update(result=event["result"], error=event["error"], ms=event["ms"])
-                part.fields["state"] = "failed" if event["error"] else "done"
-                part.whole = True
-                return
+        part = next((part for part in reversed(self.parts) if part.kind == "tool" and part.fields["id"] == event["id"]), None)
+        if part is None:
+            return
+        if event["k"] == "result":
+            part.fields.update(result=event["result"], error=event["error"], ms=event["ms"])
+            part.fields["state"] = "failed" if event["error"] else "done"
+            for name in ("question", "progress", "reason"):
+                part.fields.pop(name, None)
+            part.whole = True
+        elif event["k"] == "progress":
+            part.fields["progress"] = {name: event[name] for name in ("done", "total", "message")}
+        else:
+            part.fields.update({name: event[name] for name in ("reason", "question") if name in event})
+            part.fields["state"] = {"ask": "asking", "input": "input", "run": "running"}[event["k"]]
 
     def _keep(self) -> None:
         self._kept = len(self.parts)

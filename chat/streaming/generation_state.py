@@ -7,6 +7,7 @@ import time
 from typing import Any, Protocol
 from uuid import UUID
 
+from chat.generation.elicitation import PendingQuestion
 from chat.html.answer_html import AnswerView
 from chat.services import Outcome
 from chat.streaming.answer import Answer, Event
@@ -49,6 +50,7 @@ class GenerationState:
         self.outcome = Outcome()
         self.pulling = asyncio.Lock()
         self.approvals: dict[str, asyncio.Future[bool]] = {}
+        self.questions: dict[str, PendingQuestion] = {}
         self._last_flush = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._render: asyncio.Task[None] | None = None

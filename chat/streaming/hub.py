@@ -13,6 +13,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -136,7 +137,7 @@ class Hub:
             outcome.fail(error)
         except Exception:  # the last line of defense: an answer must not stay "streaming" for ever
             logger.exception("A generation failed")
-            outcome.status, outcome.error = Status.FAILED, "Something broke on our side. Try again; the server's log has the details."
+            outcome.status, outcome.error = Status.FAILED, "Patchbay had an internal error. Try again. The server's log has the details."
         live.ending = True
         async with self._ends:
             await self._finish(live)
@@ -190,6 +191,22 @@ class Hub:
             waiting = live.approvals.pop(call_id, None)
             if waiting and not waiting.done():
                 waiting.set_result(yes)
+
+    async def answer(self, conversation_id: UUID, user: Any, *, call_id: str, action: str, fields: dict[str, Any]) -> None:
+        """Take the user's answer to a question of a running tool to the process that runs it."""
+        await in_database(selectors.conversation, conversation_id, user)
+        self._take_answer(conversation_id, call_id, action, fields)
+        await self._tell("answer", conversation=str(conversation_id), call=call_id, action=action, fields=fields)
+
+    def _take_answer(self, conversation_id: UUID, call_id: str, action: str, fields: dict[str, Any]) -> None:
+        for live in self.known(conversation_id):
+            pending = live.questions.get(call_id)
+            if pending is None or pending.answer.done():
+                continue
+            if problem := pending.take(action, fields):
+                live.apply({"k": "input", "id": call_id, "question": {**asdict(pending.question), "error": problem}})
+            else:
+                del live.questions[call_id]
 
     # --- readers -----------------------------------------------------------------------------------------------------------------------
 
@@ -292,6 +309,8 @@ class Hub:
             self.spawn(self._show_title(UUID(message["conversation"])))
         elif message["what"] == "approve":
             self._decide(UUID(message["conversation"]), message["call"], yes=message["yes"])
+        elif message["what"] == "answer":
+            self._take_answer(UUID(message["conversation"]), message["call"], message["action"], message["fields"])
         for live in lives:
             if not live.mine:
                 self.spawn(self._pull(live))

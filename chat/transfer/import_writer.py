@@ -43,7 +43,7 @@ class _FileStore:
 
     def _put(self, conversation: Conversation, file: Enclosed) -> dict[str, Any]:
         if self._left <= 0:
-            raise uploads.Unusable("The files of this import are too large.")
+            raise uploads.Unusable("The files in this import are too large.")
         user = conversation.user
         with file.open() as data, ExitStack() as undo, transaction.atomic():
             upload = uploads.keep(user=user, file=File(data, name=file.name), conversation=conversation)

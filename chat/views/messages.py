@@ -62,7 +62,8 @@ def curl(request: HttpRequest, message_id: UUID, number: int) -> HttpResponse:
     sent = message.requests.filter(number=number).first()
     if sent is None:
         raise Http404("This request was not kept.")
-    path = message.trail[number].get("path", "chat/completions")
+    attempt = message.trail[number] if number < len(message.trail) else {}
+    path = attempt.get("path", "chat/completions")
     headers = {"x-api-key": "", "anthropic-version": "2023-06-01"} if path == "messages" else {}
     return HttpResponse(to_curl(sent.body, sent.base_url, path, headers=headers), content_type=PLAIN)
 

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from search import worker_events
-from search.index.base import FilesDamaged, Hit, Terms
+from search.index.base import FilesDamaged, Hit, Terms, exact_first
 from search.models import Collection, Index
 from webapp.patterns.errors import EmbeddingError
 
@@ -28,7 +28,8 @@ T = TypeVar("T")
 COMPACT_FROM = 1000
 MAX_OPEN = 200
 """Indexes whose files stay mapped: each takes two file descriptors, and every chat with documents has an index."""
-HEADING_WEIGHT, TEXT_WEIGHT = 2.0, 1.0
+HEADING_WEIGHT, TEXT_WEIGHT, PARTS_WEIGHT = 2.0, 1.0, 0.3
+NOTHING = '""'
 
 
 def folder() -> Path:
@@ -180,21 +181,44 @@ class EmbeddedEngine:
     def matching(self, words: Terms, k: int, *, scopes: Sequence[str], within: Sequence[int] | None = None) -> list[Hit]:
         if not words or not scopes:
             return []
+        hits = self._ranked(_expression(words, scopes), k, within)
+        if not words.phrases:
+            return hits
+        return exact_first(self._ranked(_phrases(words, scopes), k, within), hits, k)
+
+    def _ranked(self, expression: str, k: int, within: Sequence[int] | None) -> list[Hit]:
         limits = "AND rowid IN (SELECT value FROM json_each(%s))" if within is not None else ""
         sql = f"""
-            SELECT rowid, -bm25(search_fulltext, {HEADING_WEIGHT}, {TEXT_WEIGHT}, 0.0) AS score FROM search_fulltext
+            SELECT rowid, -bm25(search_fulltext, {HEADING_WEIGHT}, {TEXT_WEIGHT}, {PARTS_WEIGHT}, 0.0) AS score FROM search_fulltext
             WHERE search_fulltext MATCH %s {limits} ORDER BY score DESC, rowid LIMIT %s
         """  # noqa: S608 - constants; what comes from people are parameters
         wanted = [] if within is None else [f"[{','.join(map(str, within))}]"]
         with connection.cursor() as cursor:
-            cursor.execute(sql, [_expression(words, scopes), *wanted, k])
+            cursor.execute(sql, [expression, *wanted, k])
             return [Hit(*row) for row in cursor.fetchall()]
 
 
 def _expression(words: Terms, scopes: Sequence[str]) -> str:
-    """FTS5's syntax: each word quoted, so that nothing a person writes is an operator."""
-    anything = [f'"{word}"' for word in words.words]
-    anything += [f'"{" ".join(phrase)}"' for phrase in words.phrases]
-    anything += [f'"{words.prefix}"*'] if words.prefix else []
-    allowed = " OR ".join(f'"{scope}"' for scope in scopes)
-    return f"{{heading text}} : ({' OR '.join(anything)}) AND scope : ({allowed})"
+    """Return FTS5's syntax for any of the words. Each is quoted, so that no operator comes from a person."""
+    anything = [*_quoted(words.words), *_phrase_list(words), *(f'"{words.prefix}"*' for _ in words.prefix[:1])]
+    parts = [*_quoted(words.words), *(f'"{word}"*' for word in words.beginnings)]
+    either = f"({{heading_words text_words}} : ({' OR '.join(anything)}) OR word_parts : ({' OR '.join(parts) or NOTHING}))"
+    return f"{either} AND {_allowed(scopes)}"
+
+
+def _phrases(words: Terms, scopes: Sequence[str]) -> str:
+    """Return FTS5's syntax for any of the phrases, ranked by the words that stand beside them, too."""
+    phrases = f"{{heading_words text_words}} : ({' OR '.join(_phrase_list(words))})"
+    return f"({phrases}) AND ({_expression(words, scopes)})"
+
+
+def _quoted(words: Sequence[str]) -> list[str]:
+    return [f'"{word}"' for word in words]
+
+
+def _phrase_list(words: Terms) -> list[str]:
+    return [f'"{" ".join(phrase)}"' for phrase in words.phrases]
+
+
+def _allowed(scopes: Sequence[str]) -> str:
+    return f"scope : ({' OR '.join(_quoted(scopes))})"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
 
-from search.index.base import Hit, Terms
+from search.index.base import Hit, Terms, exact_first
 from search.models import Index
 from webapp.patterns.errors import EmbeddingError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAX_HNSW_DIMENSION = 2000
 """pgvector's limit for indexed vectors; beyond it the scan is exact."""
 SEARCH_BREADTH = 100
+WEIGHTS = "'{0.03, 0.1, 0.4, 1.0}'::float4[]"
+"""Of parts of words (D), nothing (C), the text (B) and the heading (A)."""
 
 
 class PostgresEngine:
@@ -89,24 +91,37 @@ class PostgresEngine:
     def matching(self, words: Terms, k: int, *, scopes: Sequence[str], within: Sequence[int] | None = None) -> list[Hit]:
         if not words or not scopes:
             return []
+        hits = self._ranked(_any_of(words), _any_of(words), k, scopes, within)
+        if not words.phrases:
+            return hits
+        return exact_first(self._ranked(_phrases(words), _any_of(words), k, scopes, within), hits, k)
+
+    def _ranked(self, wanted: str, ranked: str, k: int, scopes: Sequence[str], within: Sequence[int] | None) -> list[Hit]:
+        """Return the passages that match the tsquery `wanted`, ranked by the tsquery `ranked`."""
         limits = "AND id = ANY(%(within)s)" if within is not None else ""
         sql = f"""
-            SELECT id, ts_rank_cd(words, query, 1) AS score FROM search_chunk, (SELECT {_expression(words)} AS query) AS asked
-            WHERE words @@ query AND scope = ANY(%(scopes)s) {limits} ORDER BY score DESC, id LIMIT %(k)s
-        """  # noqa: S608 - the expression holds placeholders only
-        values: dict[str, Any] = {"scopes": list(scopes), "within": None if within is None else list(within), "k": k}
-        values |= {f"w{number}": word for number, word in enumerate(words.words)}
-        values |= {f"p{number}": " ".join(phrase) for number, phrase in enumerate(words.phrases)}
-        values |= {"prefix": f"'{words.prefix}':*"} if words.prefix else {}
-        return [Hit(*row) for row in _rows(sql, values)]
+            SELECT id, ts_rank_cd({WEIGHTS}, words, %(ranked)s::tsquery, 1) AS score FROM search_chunk
+            WHERE words @@ %(wanted)s::tsquery AND scope = ANY(%(scopes)s) {limits} ORDER BY score DESC, id LIMIT %(k)s
+        """  # noqa: S608 - constants; what comes from people are parameters
+        values = {"wanted": wanted, "ranked": ranked, "scopes": list(scopes), "k": k}
+        return [Hit(*row) for row in _rows(sql, values | {"within": None if within is None else list(within)})]
 
 
-def _expression(words: Terms) -> str:
-    """A tsquery of placeholders: any of the words, phrases, or the prefix."""
-    parts = [f"plainto_tsquery('english', %(w{number})s)" for number in range(len(words.words))]
-    parts += [f"phraseto_tsquery('english', %(p{number})s)" for number in range(len(words.phrases))]
-    parts += ["to_tsquery('english', %(prefix)s)"] if words.prefix else []
-    return " || ".join(parts)
+def _any_of(words: Terms) -> str:
+    """Return a tsquery for any of the words. Tokens hold letters and digits only, and are quoted."""
+    parts = [f"'{word}'" for word in words.words]
+    parts += _phrase_list(words)
+    parts += [f"'{words.prefix}':*AB"] if words.prefix else []
+    parts += [f"'{word}':*D" for word in words.beginnings]
+    return " | ".join(parts)
+
+
+def _phrases(words: Terms) -> str:
+    return " | ".join(_phrase_list(words))
+
+
+def _phrase_list(words: Terms) -> list[str]:
+    return ["(" + " <-> ".join(f"'{token}':AB" for token in phrase) + ")" for phrase in words.phrases]
 
 
 def _text(vector: Matrix) -> str:

@@ -41,7 +41,7 @@ async def build(pk: int) -> None:
         raise  # it is gone on with when the lease is over
     except Exception as error:
         logger.exception("building index %s broke", pk)
-        why = f"Something broke on our side ({type(error).__name__})"
+        why = f"Patchbay had an internal error ({type(error).__name__})"
         await in_database(row.update, state=Index.State.FAILED, why=why, leased_until=None)
 
 

@@ -1,4 +1,4 @@
-"""The process that reads one file: `python -m search.parsing PATH NAME` prints JSON, either `Parsed.as_json` or {"error"}.
+"""The process that reads one file: `python -m search.parsing PATH NAME [--ocr]` prints JSON: `Parsed.as_json`, or {"error", "scanned"}.
 
 It knows neither Django nor secrets, and limits itself before it looks at the file.
 """
@@ -16,27 +16,32 @@ from search.parsing.reader import parse
 
 CPU_SECONDS = 30
 MEMORY = 512 * 1024 * 1024
+OCR_CPU_SECONDS = 600
+OCR_MEMORY = 1536 * 1024 * 1024
+"""Text recognition draws each page, and tesseract inherits these limits: one process of it reads one page."""
 
 
-def limit() -> None:
-    """Bound this process: seconds of CPU, memory, and no files written."""
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+def limit(seconds: int, memory: int) -> None:
+    """Bound this process: seconds of CPU, bytes of memory, and no files written."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main() -> int:
     """Read the file that the command line names, and print the answer."""
-    limit()
+    recognize = "--ocr" in sys.argv[3:]
+    memory = OCR_MEMORY if recognize else MEMORY
+    limit(OCR_CPU_SECONDS if recognize else CPU_SECONDS, memory)
     logging.disable(logging.CRITICAL)  # parsers comment on each oddity
     try:
         with Path(sys.argv[1]).open("rb") as file:
-            answer = parse(file, sys.argv[2]).as_json()
+            answer = parse(file, sys.argv[2], recognize=recognize).as_json()
     except Unreadable as error:
-        answer = {"error": str(error)}
+        answer = {"error": str(error), "scanned": error.scanned}
     except MemoryError:
-        answer = {"error": f"Reading it takes more than {MEMORY // 1024 // 1024} MB of memory"}
+        answer = {"error": f"Reading it takes more than {memory // 1024 // 1024} MB of memory"}
     sys.stdout.write(json.dumps(answer, ensure_ascii=False))
     return 0
 

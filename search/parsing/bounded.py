@@ -15,31 +15,48 @@ from search.parsing.document import Parsed, Unreadable
 
 ROOT = Path(__file__).resolve().parents[2]
 WALL_SECONDS = 120
+OCR_WALL_SECONDS = 3600
 CPU_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)
 
 
-async def parse(path: Path, name: str) -> Parsed:
-    """The text of the file at `path` that its owner calls `name`.
+async def parse(path: Path, name: str, *, recognize: bool = False) -> Parsed:
+    """Return the text of the file at `path`, which its owner calls `name`.
+
+    Args:
+        recognize: read pictures, and pages without text, by text recognition (OCR), which takes seconds a page.
 
     Raises:
         Unreadable: it cannot be read, or took more time or memory than is allowed; the message is for people.
     """
+    seconds = OCR_WALL_SECONDS if recognize else WALL_SECONDS
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "search.parsing", str(path), name.replace("\0", "")),
+        *(sys.executable, "-m", "search.parsing", str(path), name.replace("\0", ""), *(["--ocr"] if recognize else [])),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=PIPE,
         stderr=PIPE,
         cwd=ROOT,
-        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env={
+            "PATH": os.environ.get("PATH", ""),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUTF8": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_THREAD_LIMIT": "1",
+        },
     )
     try:
-        async with asyncio.timeout(WALL_SECONDS):
+        async with asyncio.timeout(seconds):
             output, complaint = await process.communicate()
     except TimeoutError:
-        raise Unreadable(f"Reading it takes more than {WALL_SECONDS} seconds") from None
+        raise Unreadable(f"Reading it takes more than {seconds} seconds") from None
     finally:
         await _end(process)
     return _result(output, complaint, process.returncode or 0)
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment without the server's secrets; one thread for each library."""
+    threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
+    return {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"} | threads
 
 
 async def _end(process: Process) -> None:
@@ -59,5 +76,5 @@ def _result(output: bytes, complaint: bytes, status: int) -> Parsed:
         last = lines[-1][:200] if lines else f"status {status}"
         raise Unreadable("Reading it takes more than 512 MB of memory" if "MemoryError" in last else f"Its reader failed: {last}") from None
     if "error" in answer:
-        raise Unreadable(answer["error"])
+        raise Unreadable(answer["error"], scanned=answer.get("scanned", 0))
     return Parsed.from_json(answer)

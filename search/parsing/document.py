@@ -18,7 +18,15 @@ _REPLACED = str.maketrans(_LIGATURES | _INVISIBLE | {"\u2011": "-", "\u00a0": " 
 
 
 class Unreadable(Exception):
-    """The file cannot be read; the message is for people."""
+    """The file cannot be read; the message is for people.
+
+    Attributes:
+        scanned: how many pages or pictures text recognition (OCR) may read.
+    """
+
+    def __init__(self, message: str, *, scanned: int = 0) -> None:
+        super().__init__(message)
+        self.scanned = scanned
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,7 @@ class Writer:
         self._pieces += (text, end)
         self._length += len(text) + len(end)
         if self._length > MAX_CHARS:
-            raise Unreadable(f"It holds more than {MAX_CHARS // 1_000_000} million characters of text: split it")
+            raise Unreadable(f"It contains more than {MAX_CHARS // 1_000_000} million characters of text. Split it")
 
     def mark(self, level: int, title: str) -> None:
         """Begin a section here, under a title that the text does not hold."""

@@ -47,7 +47,7 @@ def parse(raw: bytes, *, whole: bool = False, declared: str = "") -> Parsed:
     try:
         root = lxml_html.document_fromstring(text.strip() or "<html></html>", parser=parser)
     except (etree.LxmlError, ValueError) as error:
-        raise Unreadable("It holds no HTML") from error
+        raise Unreadable("It contains no HTML") from error
     parts = [root] if whole else _main_parts(root)
     reader = _Reader(keep_menus=whole or parts != [root])
     _add_title(reader.writer, root, parts)

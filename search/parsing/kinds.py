@@ -29,14 +29,14 @@ OFFICE_KINDS = {"wordprocessingml": "docx", "spreadsheetml": "xlsx", "presentati
 OFFICE_FOLDERS = {"word": "docx", "xl": "xlsx", "ppt": "pptx"}
 # Names of streams in the older (OLE) container, in UTF-16 as its directory holds them.
 OLE_KINDS = {
-    "EncryptedPackage": "It is encrypted: remove its password",
+    "EncryptedPackage": "It is encrypted. Remove its password",
     "WordDocument": "It is a Word document of the older kind (.doc): save it as DOCX",
     "PowerPoint Document": "It is a presentation of the older kind (.ppt): save it as PPTX",
     "__nameid_version1.0": "It is an Outlook message (.msg): save it as .eml, or as text",
 }
 OLE_BOOKS = ("Workbook", "Book")
 OLE = b"\xd0\xcf\x11\xe0"
-PICTURES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\x00": "TIFF", b"MM\x00*": "TIFF"}
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")
 
 
 def find_kind(file: BinaryIO, name: str) -> str:
@@ -53,7 +53,7 @@ def find_kind(file: BinaryIO, name: str) -> str:
     if kind := _by_signature(file, head):
         return kind
     if suffix in BINARY_SUFFIXES:
-        raise Unreadable(f"It is named {suffix}, but is not one")
+        raise Unreadable(f"Its name ends in {suffix}, but its content is something else")
     named = next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes), "text")
     return _by_beginning(head) if named == "text" else named
 
@@ -68,10 +68,7 @@ def _by_signature(file: BinaryIO, head: bytes) -> str:
         return "zip"
     if head.startswith(OLE):
         return _old_office(file)
-    for signature, picture in PICTURES.items():
-        if head.startswith(signature):
-            raise Unreadable(f"It is a picture ({picture}): it holds no text")
-    return ""
+    return "picture" if head.startswith(PICTURES) else ""
 
 
 def _by_beginning(head: bytes) -> str:

@@ -40,7 +40,7 @@ class Package:
         """Return a part's bytes; the parts read together stay below MAX_UNPACKED. Raises `KeyError` for a part that is missing."""
         entry = self.names[name]
         if entry.flag_bits & 1:
-            raise Unreadable("It is encrypted: remove its password")
+            raise Unreadable("It is encrypted. Remove its password")
         self._refuse_bomb(entry)
         with self._zip.open(entry) as part:
             content = part.read(min(entry.file_size, self._left) + 1)

@@ -6,6 +6,7 @@ import ctypes
 import re
 from typing import Any, BinaryIO
 
+from search.parsing import ocr
 from search.parsing.document import Parsed, Unreadable, Writer
 
 # PDFium writes U+FFFE (older versions U+0002) for a hyphen that it takes for the end of a line within a word.
@@ -17,11 +18,11 @@ MAX_COMMENTS = 1000
 SCANNED_SHARE = 0.5
 
 
-def parse(file: BinaryIO, ocr: Any = None) -> Parsed:
+def parse(file: BinaryIO, *, recognize: bool = False) -> Parsed:
     """Return the pages' text; the outline's titles are the headings where there is one, else the page numbers.
 
     Args:
-        ocr: a function that reads a rendered page (a Pillow-free bitmap, see `search.parsing.ocr`), for pages without text.
+        recognize: read pages without text by text recognition (`search.parsing.ocr`).
     """
     import pypdfium2 as pdfium
 
@@ -29,17 +30,17 @@ def parse(file: BinaryIO, ocr: Any = None) -> Parsed:
         document = pdfium.PdfDocument(file, autoclose=False)
     except pdfium.PdfiumError as error:
         if getattr(error, "err_code", None) == PASSWORD_ERROR or "password" in str(error).lower():
-            raise Unreadable("It is encrypted: remove its password") from error
+            raise Unreadable("It is encrypted. Remove its password") from error
         raise Unreadable(f"It is a damaged PDF: {error}") from error
     try:
-        return _read(document, pdfium, ocr)
+        return _read(document, pdfium, recognize=recognize)
     except pdfium.PdfiumError as error:
         raise Unreadable(f"It is a damaged PDF: {error}") from error
     finally:
         document.close()
 
 
-def _read(document: Any, pdfium: Any, ocr: Any) -> Parsed:
+def _read(document: Any, pdfium: Any, *, recognize: bool) -> Parsed:
     document.init_forms()
     writer = Writer()
     titles = _outline(document)
@@ -54,9 +55,9 @@ def _read(document: Any, pdfium: Any, ocr: Any) -> Parsed:
             continue
         if not text.strip() and has_picture:
             scanned.append(number)
-            text = ocr(document[number]) if ocr else ""
+            text = _recognized(document, number) if recognize else ""
         writer.add(text)
-    _note(writer, count, broken, scanned, recognized=ocr is not None)
+    _note(writer, count, broken, scanned, recognized=recognize)
     if attached := document.count_attachments():
         writer.note(f"{attached} attached {'file was' if attached == 1 else 'files were'} not read.")
     return writer.parsed("pdf")
@@ -72,6 +73,14 @@ def _note(writer: Writer, count: int, broken: list[int], scanned: list[int], *, 
         writer.scanned = len(scanned)
         pages = _numbers([number + 1 for number in scanned])
         writer.note(f"{len(scanned)} of {count} pages hold pictures and no text (page {pages}): scanned?")
+
+
+def _recognized(document: Any, number: int) -> str:
+    page = document[number]
+    try:
+        return ocr.read_page(page)
+    finally:
+        page.close()
 
 
 def _numbers(pages: list[int]) -> str:

@@ -23,7 +23,7 @@ def _decode(raw: bytes) -> tuple[str, list[str]]:
     """Return the text and notes about its encoding."""
     decoded = text_encoding.decode(raw)
     if len(decoded.text) > MAX_CHARS:
-        raise Unreadable(f"It holds more than {MAX_CHARS // 1_000_000} million characters: split it")
+        raise Unreadable(f"It contains more than {MAX_CHARS // 1_000_000} million characters. Split it")
     note = encoding_note(decoded)
     return searchable(decoded.text), [note] if note else []
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import zipfile
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from search.parsing.document import Parsed, Unreadable
+from search.parsing.document import Parsed, Unreadable, searchable
 from webapp.core.text_encoding import BinaryDataError
 
-NO_TEXT = "It holds no text"
-NO_TEXT_IN_PDF = "It holds no text; scanned pages need text recognition (OCR) first"
+NO_TEXT = "It contains no text"
+NO_TEXT_IN_PDF = "It contains no text. Scanned pages need text recognition (OCR) first"
 
 
-def parse(file: BinaryIO, name: str, *, depth: int = 0, ocr: Any = None) -> Parsed:
+def parse(file: BinaryIO, name: str, *, depth: int = 0, recognize: bool = False) -> Parsed:
     """Return the text of a file.
 
     Args:
         file: seekable, at its beginning.
         name: the owner's name for the file.
         depth: how many mails the file lies within.
-        ocr: reads rendered pages without text (`search.parsing.ocr`).
+        recognize: read pictures, and pages without text, by text recognition (`search.parsing.ocr`).
 
     Raises:
         Unreadable: it cannot be read; the message is for people.
@@ -28,19 +28,21 @@ def parse(file: BinaryIO, name: str, *, depth: int = 0, ocr: Any = None) -> Pars
 
     kind = find_kind(file, name)
     try:
-        parsed = _parse(kind, file, depth, ocr)
+        parsed = _parse(kind, file, depth, recognize=recognize)
     except BinaryDataError as error:
         raise Unreadable(str(error)) from error
     if not parsed.text.strip():
-        raise Unreadable(NO_TEXT_IN_PDF if kind == "pdf" else NO_TEXT)
+        raise Unreadable(NO_TEXT_IN_PDF if kind == "pdf" else NO_TEXT, scanned=parsed.scanned)
     return parsed
 
 
-def _parse(kind: str, file: BinaryIO, depth: int, ocr: Any) -> Parsed:
+def _parse(kind: str, file: BinaryIO, depth: int, *, recognize: bool) -> Parsed:
     from search.parsing import html, mail, opendocument, pdf, plain, rtf, spreadsheet, tables
 
     if kind == "pdf":
-        return pdf.parse(file, ocr)
+        return pdf.parse(file, recognize=recognize)
+    if kind == "picture":
+        return _picture(file, recognize=recognize)
     if kind == "zip":
         return _package(file)
     if kind == "xls":
@@ -58,6 +60,17 @@ def _parse(kind: str, file: BinaryIO, depth: int, ocr: Any) -> Parsed:
         "fodf": opendocument.parse_flat,
     }
     return readers[kind](file.read())
+
+
+def _picture(file: BinaryIO, *, recognize: bool) -> Parsed:
+    """Return the text that a picture shows."""
+    from search.parsing import ocr
+
+    if not recognize:
+        raise Unreadable("It is a picture: its text needs text recognition (OCR) first", scanned=1)
+    return Parsed(
+        "picture", searchable(ocr.read_picture(file.read())), notes=["It was read by text recognition (OCR), which makes mistakes."]
+    )
 
 
 def _package(file: BinaryIO) -> Parsed:

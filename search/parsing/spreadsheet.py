@@ -24,7 +24,7 @@ def parse(file: BinaryIO, package: Package | None = None, kind: str = "xlsx") ->
     try:
         book = calamine.CalamineWorkbook.from_filelike(file)
     except calamine.PasswordError as error:
-        raise Unreadable("It is encrypted: remove its password") from error
+        raise Unreadable("It is encrypted. Remove its password") from error
     except (calamine.CalamineError, OSError) as error:
         raise Unreadable(f"It is a damaged spreadsheet: {error}") from error
     writer = Writer()

@@ -1,4 +1,4 @@
-"""Passages as safe HTML with the query's words marked: the text is escaped, and nothing but `<mark>` is added."""
+"""Write passages as safe HTML with the query's words marked: the text is escaped, and nothing but `<mark>` is added."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ import re
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
+from search.index.analysis import MIN_COMPOUND_CHARS, SPACELESS, fold, query_stems
 from search.index.base import Terms
 
 SNIPPET_CHARS = 420
-ENDINGS = ("ations", "ation", "ings", "ing", "ies", "ied", "ers", "ed", "es", "er", "ly", "s", "e", "y")
-MIN_STEM = 3
-WORD = re.compile(r"\w+")
-
-
-def stem(word: str) -> str:
-    """The word without its ending, roughly as the full-text index sees it."""
-    return next((word[: -len(end)] for end in ENDINGS if word.endswith(end) and len(word) - len(end) >= MIN_STEM), word)
+MAX_LITERAL = 12
+WORD = re.compile(r"[^\W_]+")
 
 
 def snippet(text: str, words: Terms, limit: int = SNIPPET_CHARS) -> SafeString:
-    """The part of the text that holds most of the words, marked; cut at words, with dots where cut."""
+    """Return the part of the text that holds most of the words, marked; cut at words, with dots where cut."""
     marks = _marks(text, words)
     start, end = _window(text, [begin for begin, _ in marks], limit)
     inner = marked(text[start:end], [(b - start, e - start) for b, e in marks if b >= start and e <= end])
@@ -29,12 +24,12 @@ def snippet(text: str, words: Terms, limit: int = SNIPPET_CHARS) -> SafeString:
 
 
 def whole(text: str, words: Terms) -> SafeString:
-    """All of the text, marked."""
+    """Return all of the text, marked."""
     return mark_safe(marked(text, _marks(text, words)))  # noqa: S308 - escaped in `marked`
 
 
 def marked(text: str, spans: list[tuple[int, int]]) -> str:
-    """The escaped text with `<mark>` around these spans, which are in order and apart."""
+    """Return the escaped text with `<mark>` around these spans, which are in order and apart."""
     pieces: list[str] = []
     position = 0
     for begin, end in spans:
@@ -44,15 +39,38 @@ def marked(text: str, spans: list[tuple[int, int]]) -> str:
 
 
 def _marks(text: str, words: Terms) -> list[tuple[int, int]]:
-    stems = {stem(word) for word in words.words}
-    prefix = words.prefix
-    return [
-        found.span() for found in WORD.finditer(text) if stem(lower := found[0].lower()) in stems or (prefix and lower.startswith(prefix))
-    ]
+    """Return the spans of the query's words, in order and apart."""
+    wanted = frozenset(words.words)
+    spans = [found.span() for found in WORD.finditer(text) if _is_wanted(found[0].lower(), words, wanted)]
+    for run in words.literals:
+        spans += [found.span() for found in re.finditer(_any_pair(run), text)]
+    apart: list[tuple[int, int]] = []
+    for begin, end in sorted(spans):
+        if apart and begin < apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
+        else:
+            apart.append((begin, end))
+    return apart
+
+
+def _is_wanted(word: str, words: Terms, wanted: frozenset[str]) -> bool:
+    if SPACELESS.search(word):
+        return False
+    folded = fold(word)
+    if words.prefix and folded.startswith(words.prefix):
+        return True
+    compound = len(folded) >= MIN_COMPOUND_CHARS and any(beginning in folded for beginning in words.beginnings)
+    return compound or not wanted.isdisjoint(query_stems(word))
+
+
+def _any_pair(run: str) -> str:
+    """Return a pattern for the run, or for the longest part of it of at least two characters."""
+    parts = [run[begin:end] for begin in range(len(run)) for end in range(len(run), begin + 1, -1)] if len(run) <= MAX_LITERAL else []
+    return "|".join(re.escape(part) for part in sorted(parts, key=len, reverse=True)) or re.escape(run)
 
 
 def _window(text: str, positions: list[int], limit: int) -> tuple[int, int]:
-    """Bounds of `limit` characters with the most of the positions, near the start of the text where equal."""
+    """Return the bounds of `limit` characters with the most of the positions, near the start of the text where equal."""
     if len(text) <= limit:
         return 0, len(text)
     best, count = 0, 0

@@ -30,6 +30,8 @@ KEYWORD_WEIGHT = 2.0
 """Of reciprocal rank fusion: how little the first ranks are preferred, and how much words count beside meaning. Chosen on one half of the
 Python documentation's known items and measured on the other and on another corpus (docs/search.md): the customary 60 and 1 rank below
 words alone there."""
+EXACT_WEIGHT = 2.0
+"""A phrase or an identifier of the query, found as it is, outweighs a first rank by meaning."""
 MIN_COSINE = 0.1
 NO_FILTERS = Filters()
 
@@ -100,7 +102,7 @@ async def _search(
             by_meaning(places, within) if mode != "keyword" else _nothing(),
             in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _nothing(),
         )
-        fused = fuse((semantic, 1.0), (keyword, KEYWORD_WEIGHT))
+        fused = fuse((semantic, 1.0), (keyword, KEYWORD_WEIGHT), ([hit for hit in keyword if hit.exact], EXACT_WEIGHT))
         results.found = await in_database(_results, user, fused, semantic, keyword, limit)
     if mode != "keyword":
         results.problems += [note for place in places if (note := _incomplete(place))]
@@ -112,9 +114,9 @@ def _incomplete(index: Index) -> str:
     """What a reader must know of an index that does not hold all of its collection."""
     name = index.collection.name
     if index.state == Index.State.BUILDING:
-        return f"The vectors of “{name}” are still being made: until then, not all of its passages are found by meaning"
+        return f"“{name}” is still being embedded. Until then, semantic search does not find all of its passages"
     if index.state == Index.State.FAILED:
-        return f"Not all passages of “{name}” have vectors; making the rest failed: {index.why}"
+        return f"Embedding the rest of “{name}” failed, so semantic search does not find all of its passages: {index.why}"
     return ""
 
 

@@ -20,6 +20,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from search import selectors, services
 from search.forms import CollectionForm, ModelForm, NewCollectionForm, PasteForm
 from search.models import Collection, Document, Index
+from search.parsing import ocr
 from search.ranking import passages, projection
 from search.views.people import who
 from webapp.patterns.errors import InputError
@@ -112,7 +113,7 @@ def upload(request: HttpRequest, pk: int) -> HttpResponse:
             existed += [added.document.name] if added.existed else []
     if existed:
         more = f" and {len(existed) - NAMED} more" if len(existed) > NAMED else ""
-        messages.info(request, f"Already here: {', '.join(existed[:NAMED])}{more}")
+        messages.info(request, f"Already in this collection: {', '.join(existed[:NAMED])}{more}")
     return _after_adding(request, into)
 
 
@@ -136,9 +137,9 @@ def paste(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         added = services.add_text(collection=into, **form.cleaned_data)
         if added.existed:
-            messages.info(request, f"This text is here already, as {added.document.name}")
+            messages.info(request, f"This text is already in the collection as {added.document.name}")
     else:
-        messages.error(request, "Enter a text of at most two million characters")
+        messages.error(request, "Enter a text of up to two million characters")
     return _after_adding(request, into)
 
 
@@ -153,7 +154,7 @@ def _after_adding(request: HttpRequest, into: Collection) -> HttpResponse:
 def delete_collection(request: HttpRequest, pk: int) -> HttpResponse:
     doomed = _owned(request, pk)
     services.delete_collection(collection=doomed)
-    messages.success(request, f"“{doomed.name}” and its documents are gone")
+    messages.success(request, f"“{doomed.name}” and its documents were deleted")
     return redirect("search:collections")
 
 
@@ -166,7 +167,7 @@ def change_model(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         services.change_model(collection=changed, model=form.cleaned_data["model"])
     else:
-        messages.error(request, "Choose one of the models on offer")
+        messages.error(request, "Choose one of the listed models")
     return redirect("search:collection", pk)
 
 
@@ -202,7 +203,8 @@ def document(request: HttpRequest, pk: UUID) -> HttpResponse:
     """A document, opened at a passage where the address names one."""
     found = get_object_or_404(selectors.documents(who(request)).defer(None), pk=pk)
     shown = passages.show(found, request.GET.get("passage", ""), request.GET.get("from", ""))
-    context = {"document": found, "shown": shown, "mine": found.collection.owner_id == who(request).pk}
+    mine = found.collection.owner_id == who(request).pk
+    context = {"document": found, "shown": shown, "mine": mine, "ocr": ocr.is_installed()}
     return render(request, "search/document.html", context)
 
 
@@ -221,7 +223,7 @@ def original(request: HttpRequest, pk: UUID) -> FileResponse:
 @login_required
 @require_POST
 def change_document(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Delete a document, try a failed one again, or have a summary written."""
+    """Delete a document, try a failed one again, read its pictures by OCR, or have a summary written."""
     found = get_object_or_404(selectors.documents(who(request)), pk=pk, collection__owner=who(request))
     match request.POST.get("do"):
         case "retry":
@@ -229,8 +231,11 @@ def change_document(request: HttpRequest, pk: UUID) -> HttpResponse:
         case "describe":
             services.describe_documents(documents=Document.objects.filter(pk=found.pk))
             return redirect("search:document", found.pk)
+        case "recognize":
+            services.recognize_document(document=found)
+            return redirect("search:document", found.pk)
         case "delete":
             services.delete_document(document=found)
         case _:
-            raise BadRequest("`do` is retry, describe or delete")
+            raise BadRequest("`do` is retry, describe, recognize or delete")
     return _after_adding(request, found.collection)

@@ -120,12 +120,12 @@ def test_a_provider_that_refuses_or_is_away_is_said_to_be_so(new_live: Callable[
     live = new_live(**environment(provider))
     provider.refuses = "access_denied"
     page, profile = press(live)
-    assert (page.status_code, "Example did not let you in" in page.text) == (403, True)
+    assert (page.status_code, "Example refused the sign-in" in page.text) == (403, True)
     assert "login-username" in profile.text
     provider.shutdown()
     provider.server_close()
     page, profile = press(live)
-    assert (page.status_code, "Example does not answer" in page.text) == (503, True)
+    assert (page.status_code, "Example does not respond" in page.text) == (503, True)
     assert "login-username" in profile.text
     lost = httpx2.get(f"{live.url}/accounts/sso/oidc/oidc/login/callback/")
-    assert (lost.status_code, "began in another browser" in lost.text) == (403, True)
+    assert (lost.status_code, "started in another browser" in lost.text) == (403, True)

@@ -44,7 +44,7 @@ def test_a_budget_belongs_to_a_user_or_a_group(cast: Users, as_administrator: Cl
     refused = as_administrator.post("/admin/accounts/budget/add/", {"monthly": "5"})
     assert b"Choose a user or a group, not both." in refused.content
     as_administrator.post("/admin/accounts/budget/add/", {"monthly": "5", "user": cast.owner.pk})
-    assert str(Budget.objects.get()) == "user owner: 5 a month"
+    assert str(Budget.objects.get()) == "user owner: 5 per month"
 
 
 def test_a_manager_sets_limits_and_the_history_says_to_what(cast: Users, as_owner: Client) -> None:
@@ -55,10 +55,13 @@ def test_a_manager_sets_limits_and_the_history_says_to_what(cast: Users, as_owne
     assert (budget.monthly, budget.requests_per_minute, budget.tokens_per_minute) == (None, 20, 9000)
     as_owner.post(f"/admin/accounts/budget/{budget.pk}/change/", {**form, "requests_per_minute": "30"})
     added, changed = LogEntry.objects.order_by("action_time")
-    assert added.change_message == "Set to user other: 20 requests a minute, 9000 tokens a minute."
-    assert (changed.change_message, changed.user_id) == ("Set to user other: 30 requests a minute, 9000 tokens a minute.", cast.owner.pk)
+    assert added.change_message == "Set to user other: 20 requests per minute, 9000 tokens per minute."
+    assert (changed.change_message, changed.user_id) == (
+        "Set to user other: 30 requests per minute, 9000 tokens per minute.",
+        cast.owner.pk,
+    )
     nothing = as_owner.post(f"/admin/accounts/budget/{budget.pk}/change/", {"user": cast.other.pk})
-    assert b"Set a budget, requests a minute or tokens a minute." in nothing.content
+    assert b"Set a budget, requests per minute or tokens per minute." in nothing.content
 
 
 def test_the_last_administrator_stays_one(cast: Users, as_administrator: Client) -> None:
@@ -83,5 +86,5 @@ def test_roles_are_given_where_the_group_of_managers_was_deleted(cast: Users) ->
 
 
 def test_an_unknown_role_is_refused(cast: Users) -> None:
-    with pytest.raises(ValueError, match="no role"):
+    with pytest.raises(ValueError, match="not a role"):
         services.set_role(user=cast.owner, role="king")

@@ -92,7 +92,7 @@ def test_a_key_does_not_go_to_another_server_unless_it_is_typed_again(as_adminis
     backend = services.add_backend(name="a", base_url="http://127.0.0.1:9/v1", api_key=KEY)
     path = f"/admin/backends/backend/{backend.pk}/change/"
     refused = save(as_administrator, path, base_url="http://evil.example/v1")
-    assert "type its key" in refused.content.decode()
+    assert "Enter that server" in refused.content.decode()
     assert save(as_administrator, path, base_url="http://127.0.0.1:8/v1", forget_key="on").status_code == 302
     assert not Backend.objects.get().api_key
 
@@ -170,9 +170,9 @@ def test_the_fire_drill_says_who_would_answer_and_touches_nothing(as_administrat
     assert "<strong>builtin/patchbay-builtin</strong> would answer" in down
     assert "Connection refused" in down
     both = as_administrator.post(path, {f"condition-{backend.pk}": "429", f"condition-{builtin.pk}": "slow"}).content.decode()
-    assert "Nobody would answer" in both
+    assert "No step would answer" in both
     cut = as_administrator.post(path, {f"condition-{backend.pk}": "cut"}).content.decode()
-    assert "would answer in part" in cut
+    assert "would fail after a partial answer" in cut
     assert not Attempt.objects.exists()
 
 

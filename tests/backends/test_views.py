@@ -112,14 +112,14 @@ def test_people_see_their_budgets_and_limits_before_they_reach_them(as_other: Cl
     Budget.objects.create(user=cast.other, requests_per_minute=20)
     page = as_other.get("/usage/").content.decode()
     assert "Of the monthly budget of the group &lt;Lab&gt; (5), 0.0000 is spent." in page
-    assert "You may use 20 requests a minute. All members of &lt;Lab&gt; together may use 9,000 tokens a minute." in page
+    assert "You may use 20 requests per minute. All members of &lt;Lab&gt; together may use 9,000 tokens per minute." in page
 
 
 def test_people_see_their_own_usage_only(as_other: Client, cast: Users) -> None:
     attempt(cast.owner, model="secret-model")
     page = as_other.get(f"/usage/?user={cast.owner.username}").content.decode()
     assert "secret-model" not in page
-    assert "Nothing was used" in page
+    assert "No usage in this period" in page
 
 
 def test_filters_narrow_and_nonsense_is_ignored(as_administrator: Client, cast: Users) -> None:

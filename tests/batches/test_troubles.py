@@ -144,7 +144,7 @@ async def test_the_reason_is_said_where_the_database_cannot_even_take_that(owner
     """FAULTS 45."""
     batch = await prepared(owner, 1)
     await pause_reasons.pause(FullDatabase("test"), batch, OperationalError("database or disk is full"))
-    assert pause_reasons.reason(batch) == "The disk is full. Make room: the batch goes on by itself, and no answer is lost."
+    assert pause_reasons.reason(batch) == "The disk is full. Free some space: the batch then continues by itself, and no answer is lost."
     pause_reasons.over(batch)
     assert pause_reasons.reason(batch) == ""
 
@@ -202,7 +202,7 @@ async def test_a_batch_waits_for_its_users_limit_and_leaves_some_of_it_to_the_ch
     batch = await in_thread(make_batch)(owner, lines(12), concurrency=4)
     async with running():
         await until(lambda b: b.completed >= 4 and b.paused != "", batch)
-    assert batch.paused == "You may make 5 requests a minute. The batch goes on by itself as fast as that allows."
+    assert batch.paused == "You may make 5 requests per minute. The batch continues by itself as fast as the limit allows."
     assert batch.failed == 0
     assert 4 <= len(upstream.requests) < 12
     assert (await Allowance.objects.aget()).requests_left >= 1

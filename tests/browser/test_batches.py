@@ -81,7 +81,7 @@ def test_a_file_is_uploaded_run_watched_and_its_results_downloaded(
     page.get_by_test_id("batch-upload").set_input_files(input_file(tmp_path, 300))
     page.get_by_text("every line is right").wait_for()
     shot(page, "new-checked")
-    page.get_by_text("Name, where it runs, webhook").click()
+    page.get_by_text("Name, execution, webhook").click()
     page.get_by_label("Where it runs").select_option("local")
     page.get_by_label("Requests at once").fill("5")
     page.get_by_test_id("batch-submit").click()
@@ -131,7 +131,7 @@ def test_the_browser_says_when_a_batch_has_ended(server: Live, person: str, brow
     page.goto("/batches/new/")
     page.get_by_test_id("batch-upload").set_input_files(input_file(tmp_path, 200))
     page.get_by_text("every line is right").wait_for()
-    page.get_by_text("Name, where it runs, webhook").click()
+    page.get_by_text("Name, execution, webhook").click()
     page.get_by_label("Name", exact=True).fill("Nightly")
     page.get_by_label("Where it runs").select_option("local")
     page.get_by_label("Requests at once").fill("3")
@@ -143,7 +143,7 @@ def test_the_browser_says_when_a_batch_has_ended(server: Live, person: str, brow
     page.get_by_role("button", name="Notify me").wait_for(state="hidden")
     page.locator("[data-testid=batch-row][data-status=completed]").wait_for(timeout=30_000)
     page.wait_for_timeout(100)
-    assert page.evaluate("told") == ["Nightly: Completed: 171 of 200 rows have a good answer"]
+    assert page.evaluate("told") == ["Nightly: Completed: 171 of 200 rows succeeded"]
 
 
 def test_a_wrong_file_shows_all_its_errors_before_anything_is_sent(
@@ -154,7 +154,7 @@ def test_a_wrong_file_shows_all_its_errors_before_anything_is_sent(
     path.write_text(path.read_text() + "{\n" + path.read_text())
     page.goto("/batches/new/")
     page.get_by_test_id("batch-upload").set_input_files(path)
-    page.get_by_text("4 things to mend").wait_for()
+    page.get_by_text("4 problems in").wait_for()
     shot(page, "wrong")
     page.get_by_test_id("batch-submit").click()
     page.locator("[data-testid=batch-row][data-status=failed]").wait_for()
@@ -184,7 +184,7 @@ def test_the_pages_are_accessible(server: Live, person: str, browser_page: OpenP
     page.goto("/batches/new/")
     page.get_by_test_id("batch-upload").set_input_files(input_file(tmp_path, 40))
     page.get_by_text("every line is right").wait_for()
-    page.get_by_text("Name, where it runs, webhook").click()
+    page.get_by_text("Name, execution, webhook").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert accessibility_violations(page) == []
     page.get_by_test_id("batch-submit").click()

@@ -103,8 +103,8 @@ def failure_and_branches(chat: Chat) -> None:
     answer(chat.page)
     expect(chat.page.get_by_text("2/2")).to_be_visible()
     look(chat.page, "branches")
-    chat.page.get_by_role("button", name="Edit the question").last.click()
-    expect(chat.page.get_by_label("Ask differently")).to_be_visible()
+    chat.page.get_by_role("button", name="Edit the message").last.click()
+    expect(chat.page.get_by_label("Edit message")).to_be_visible()
     look(chat.page, "editing")
     chat.page.get_by_role("button", name="Cancel").click()
 
@@ -137,7 +137,7 @@ def settings_and_schema(chat: Chat) -> None:
 def menu_and_share(chat: Chat) -> None:
     chat.menu("More about this conversation")
     look(chat.page, "menu")
-    chat.menu("Share a link to read")
+    chat.menu("Share link")
     link = chat.page.get_by_role("link", name="The shared page")
     expect(link).to_be_visible()
     chat.page.goto(link.get_attribute("href") or "")

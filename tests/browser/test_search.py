@@ -84,7 +84,7 @@ def test_a_folder_keeps_its_paths_whether_it_is_chosen_or_dropped(live: Live, br
     for kind in ("dragEnter", "dragOver", "drop"):
         drop.send("Input.dispatchDragEvent", {"type": kind, "x": box["x"] + 40, "y": box["y"] + 40, "data": data})
     expect(page.get_by_role("link", name="dropped/index.md", exact=True)).to_have_count(1)
-    expect(page.get_by_text("Already here: manual/inner/index.md")).to_be_visible()
+    expect(page.get_by_text("Already in this collection: manual/inner/index.md")).to_be_visible()
 
 
 def test_the_search_page_is_accessible_on_a_dark_phone(live: Live, browser_page: OpenPage) -> None:

@@ -55,7 +55,7 @@ async def test_answers_stream_side_by_side_and_one_goes_on(
         late = await other.until(lambda page: all(f"I am {name}." in page.html for name in ("one", "two", "three")))
         assert 'data-testid="compare"' in late.html
         await other.say(text="In between")
-        await other.until(lambda page: "being written here already" in page.html)
+        await other.until(lambda page: "Still answering" in page.html)
         go_on.set()
         page = await socket.until(lambda page: page.html.count('data-testid="pick"') == 3)
         answers = {answer.model: answer async for answer in Message.objects.filter(role="assistant")}

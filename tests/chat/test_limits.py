@@ -1,4 +1,4 @@
-"""Requests and tokens a minute of a user, in the chat: the question stays, the card says when to try again."""
+"""Requests and tokens per minute of a user, in the chat: the question stays, the card says when to try again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_a_question_over_the_limit_is_kept_and_may_be_asked_again(people: 
     await registry.aclose()
     assert page.last_status == "failed"
     card = page.frames[-1]["content"]
-    assert "Rate limit reached: you may make 1 request a minute. Try again in " in card
+    assert "Rate limit reached: you may make 1 request per minute. Try again in " in card
     assert 'data-level="warning"' in card
     assert "Try again</button>" in card
     assert await Message.objects.filter(role="user").order_by("created_at").alast() == await Message.objects.aget(text="Two, at length")

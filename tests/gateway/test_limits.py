@@ -1,4 +1,4 @@
-"""Limits at /v1: of a token, its user and the user's groups; requests and tokens a minute, the month's budget."""
+"""Limits at /v1: of a token, its user and the user's groups; requests and tokens per minute, the month's budget."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_users_limit_holds_across_all_of_their_tokens(api: Api, upstream
     refused = await api.chat()
     assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
     assert refused.json()["error"]["code"] == "rate_limit_exceeded"
-    assert refused.json()["error"]["message"] == "Rate limit reached: you may make 2 requests a minute. Try again in 30 seconds."
+    assert refused.json()["error"]["message"] == "Rate limit reached: you may make 2 requests per minute. Try again in 30 seconds."
     assert 28 <= int(refused.headers["retry-after"]) <= 30
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
     assert refused.headers["x-ratelimit-reset-requests"] in {"59s", "1m0s"}
@@ -121,7 +121,7 @@ async def test_a_groups_members_share_its_tokens(api: Api, upstream: Upstream) -
     await api.use_token(api.people.other)
     refused = await api.chat()
     assert refused.status_code == 429
-    assert "all members of Lab together may use 5 tokens a minute" in refused.json()["error"]["message"]
+    assert "all members of Lab together may use 5 tokens per minute" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.25, "250ms"), (1, "1s"), (59.2, "1m0s"), (360, "6m0s")])

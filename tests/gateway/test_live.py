@@ -15,7 +15,7 @@ import pytest
 
 from tests.gateway.api import CHAT, MESSAGES
 from tests.live import Live
-from tests.upstream import Upstream, endless, says
+from tests.upstream import CUT, Upstream, endless, says, stream
 from webapp.gateway.auth import FRESH_SECONDS
 
 SERVE = """
@@ -74,12 +74,20 @@ def served(live: Live) -> Iterator[Served]:
     upstream.stop(wait=False)
 
 
+def test_audio_that_breaks_off_closes_the_connection(served: Served) -> None:
+    served.upstream.paths["/v1/audio/speech"] = stream(b"ID3", 0.1, CUT, content_type="audio/mpeg")
+    body = json.dumps({"model": served.route, "voice": "v", "input": "Hello."}).encode()
+    _, sent = served.ask("content-type: application/json\r\n", body, path="/v1/audio/speech")
+    assert sent.endswith(b"3\r\nID3\r\n")
+
+
 def test_it_relays_on_uvicorn_too(new_live: Callable[..., Live], upstream: Upstream) -> None:
     served = Served(new_live(server="uvicorn"), upstream, "live-uvicorn")
     test_tokens_arrive_as_they_are_made_and_not_at_the_end(served)
     test_a_connection_that_closes_closes_the_upstream_within_a_second(served)
     test_a_client_that_stops_reading_makes_the_upstream_wait_and_not_the_memory_grow(served)
     test_a_token_of_a_megabyte_is_a_401(served)
+    test_audio_that_breaks_off_closes_the_connection(served)
 
 
 def test_tokens_arrive_as_they_are_made_and_not_at_the_end(served: Served) -> None:

@@ -94,7 +94,7 @@ def test_with_its_model_away_a_document_stays_ready_and_says_so(as_owner: Client
     assert "cats.md" in as_owner.get("/search/", {"q": "kittens"}).content.decode()
     Backend.objects.filter(name="up").update(base_url=upstream.base_url)
     as_owner.post(f"/search/documents/{document.pk}/change/", {"do": "describe"})
-    assert "A summary is being written" in as_owner.get(f"/search/documents/{document.pk}/").content.decode()
+    assert "Patchbay is writing a summary" in as_owner.get(f"/search/documents/{document.pk}/").content.decode()
     upstream.script(says(json.dumps(SAID)))
     assert describe(document).why == ""
 
@@ -107,7 +107,7 @@ def test_summary_and_tags_are_on_the_page_escaped_and_the_tag_is_a_filter(as_own
     ingest("engines.md", ENGINES)
     page = as_owner.get(f"/search/documents/{document.pk}/").content.decode()
     assert "About cats, and &lt;b&gt;wool&lt;/b&gt;." in page
-    assert "85 % sure" in page
+    assert "85 % confident" in page
     assert f"/search/?collection={document.collection_id}&amp;tag=pets" in page
     choices = as_owner.get("/search/").content.decode()
     assert "<option>pets</option>" in choices

@@ -127,6 +127,41 @@ def test_the_last_word_may_be_unfinished(its: Engine, index: Index) -> None:
     assert found(its, index, "dies ") == []
 
 
+TEXTS = [
+    "在庫管理の説明です。返品の手順は第三章を参照。",
+    "반품은 가능합니다. 문서를 검색을 통해 찾습니다.",
+    "การชำระเงินภายในสามสิบวันหลังจากได้รับใบแจ้งหนี้",
+    "Die Kündigungsfristen sind in der Anlage und nicht an der Hauptstraße.",
+    "يتم الدفع خلال ثلاثين يوما من استلام الفاتورة.",
+    "התשלום יבוצע בתוך שלושים יום, והחשבונית תישלח לבית.",
+    "भुगतान तीस दिनों के भीतर किया जाना चाहिए।",
+]
+QUERIES = [
+    ("返品", 0), ("在庫管理", 0), ("返", 0), ("검색", 1), ("ใบแจ้งหนี้", 2), ("Frist", 3), ("Kündigung", 3), ("strasse", 3),
+    ("KÜNDIGUNGSFRIST", 3), ("فاتورة", 4), ("חשבונית", 5), ("भुगतान", 6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("query", "place"), QUERIES)
+def test_words_are_found_in_every_script(its: Engine, index: Index, query: str, place: int) -> None:
+    ids = passages(index.collection, TEXTS)
+    assert found(its, index, query) == [ids[place]]
+
+
+def test_a_passage_with_the_identifier_comes_before_one_with_its_parts(its: Engine, index: Index) -> None:
+    noise = ["4711 is a perfume, 4711 smells.", "A proj is short for project. proj, proj!", "proj is not 4711."]
+    ids = passages(index.collection, [*noise, "See ticket PROJ-4711 in the long list of tickets that the team keeps for the project."])
+    for query in ("PROJ-4711", "proj-4711 ", "ticket PROJ-4711 please"):
+        assert found(its, index, query)[0] == ids[3]
+    ids = passages(index.collection, ["max size config", "Set config.max_size to 3."])
+    assert found(its, index, "config.max_size")[0] == ids[1]
+
+
+def test_a_quoted_phrase_comes_before_its_words(its: Engine, index: Index) -> None:
+    ids = passages(index.collection, ["cats big cats", "cats and big dogs, big dogs and cats", "cat big"])
+    assert found(its, index, '"big cats"')[0] == ids[0]
+
+
 def test_a_passage_with_more_of_the_words_comes_first(its: Engine, index: Index) -> None:
     ids = passages(index.collection, ["diesel here", "diesel fuel pump", "pump it up"])
     assert found(its, index, "diesel fuel pump ")[0] == ids[1]
@@ -145,7 +180,9 @@ def test_words_are_found_in_the_scopes_and_passages_asked_for_alone(its: Engine,
 def test_deleted_and_changed_passages_leave_the_full_text(its: Engine, index: Index) -> None:
     first, second = passages(index.collection, ["diesel one", "diesel two"])
     Chunk.objects.filter(pk=first).delete()
-    Chunk.objects.filter(pk=second).update(text="petrol")
+    changed = Chunk.objects.get(pk=second)
+    changed.text = "petrol"
+    changed.save()
     assert found(its, index, "diesel") == []
     assert found(its, index, "petrol") == [second]
 

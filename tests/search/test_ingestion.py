@@ -245,7 +245,7 @@ def test_lost_vectors_are_noticed_by_a_query_and_made_again(collection: Collecti
     results = ask(cast, "kittens", mode="hybrid")
     assert [result.chunk.document.name for result in results.found] == ["cats.md"]
     assert results.found[0].semantic is None
-    note = "The vectors of “Library” are still being made: until then, not all of its passages are found by meaning"
+    note = "“Library” is still being embedded. Until then, semantic search does not find all of its passages"
     assert results.problems == [note]
     assert ask(cast, "kittens").problems == [note]
     assert ask(cast, "kittens", mode="keyword").problems == []
@@ -267,7 +267,7 @@ def test_lost_vectors_that_cannot_be_made_again_are_said_to_be_missing(
     upstream.embeds = status(400, {"error": {"message": "no such thing"}})
     build(serving(collection))
     (problem,) = ask(cast, "kittens", mode="hybrid").problems
-    assert problem.startswith("Not all passages of “Library” have vectors; making the rest failed: ")
+    assert problem.startswith("Embedding the rest of “Library” failed, so semantic search does not find all of its passages: ")
     assert "no such thing" in problem
 
 

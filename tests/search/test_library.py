@@ -44,7 +44,7 @@ def test_files_that_are_there_already_are_named_but_not_all_of_many(as_owner: Cl
     for _ in range(2):
         files = [file(f"{number}.md", b"%d" % number) for number in range(7)]
         page = as_owner.post(address, {"files": files}, headers=PARTIAL).content.decode()
-    assert "Already here: 0.md, 1.md, 2.md, 3.md, 4.md and 2 more" in page
+    assert "Already in this collection: 0.md, 1.md, 2.md, 3.md, 4.md and 2 more" in page
 
 
 def test_the_state_of_the_indexes_comes_with_the_list_while_one_is_built(as_owner: Client, collection: Collection, ingest: Ingest) -> None:

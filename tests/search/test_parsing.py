@@ -154,7 +154,7 @@ def bad_files() -> Iterator[tuple[str, bytes, str]]:
     yield "blank.txt", b" \n\t\n", "no text"
     yield "corrupt.pdf", good[:200] + b"garbage", "damaged"
     yield "cut.pdf", b"%PDF-1.7\n", "damaged"
-    yield "none.pdf", b"hello", "is not one"
+    yield "none.pdf", b"hello", "its content is something else"
     yield "locked.pdf", pdf(["Cats sleep"], password="secret"), "encrypted"
     yield "scan.pdf", pdf([""]), "OCR"
     yield "bomb.docx", bomb.getvalue(), "unpack"

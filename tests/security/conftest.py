@@ -27,6 +27,7 @@ from tests.users import Users
 from webapp.accounts.models import User
 from webapp.backends.models import Backend, BackendModel, BenchmarkRun, Offer, ProbeRun, Route
 from webapp.backends.services import create_token
+from webapp.toolservers.models import ToolServer
 
 __all__ = ["serve"]
 
@@ -99,7 +100,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def things(cast: Users) -> Things:
     """One of each, all the owner's; backends and their like belong to administrators."""
     owner = cast.owner
-    return {**_chat(owner), **_batches(owner), **_search(owner), **_backends(owner)}
+    return {**_chat(owner), **_batches(owner), **_search(owner), **_backends(owner), **_tool_servers(owner)}
 
 
 def _chat(owner: User) -> Things:
@@ -135,6 +136,11 @@ def _search(owner: User) -> Things:
         "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk},
         "/search/documents/": {"pk": document.pk},
     }
+
+
+def _tool_servers(owner: User) -> Things:
+    server = ToolServer.objects.create(owner=owner, name=WORD, url="http://localhost:9/mcp")
+    return {"/tools/": {"pk": server.pk}}
 
 
 def _backends(owner: User) -> Things:

@@ -122,4 +122,4 @@ def test_every_post_wants_a_csrf_token(things: Things, cast: Users) -> None:
             status, _, content = call(client, method, path_of(address, things))
             assert status in {403, 404, 405, 302} if method != "post" else status in {403, 405}, (address, method, status)
             if status == 403:
-                assert b"That form was out of date" in content, address
+                assert b"This form has expired" in content, address

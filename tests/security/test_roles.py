@@ -15,7 +15,7 @@ from tests.security.conftest import Things, addresses, path_of
 from tests.users import Users
 from webapp.accounts import services
 from webapp.accounts.models import Budget, User
-from webapp.backends.models import ApiToken, Attempt
+from webapp.backends.models import ApiToken, Attempt, BackendModel
 
 LINES = (Path(__file__).parent / "roles.txt").read_text().splitlines()
 TABLE = {route: (method, answers) for route, method, *answers in (line.split() for line in LINES if line and not line.startswith("#"))}
@@ -45,6 +45,7 @@ def things(things: Things, cast: Users) -> Things:
     lab = Group.objects.create(name="Lab")
     more = {"accounts/budget": budget.pk, "backends/attempt": attempt.pk, "auth/group": lab.pk, "accounts/user": cast.owner.pk}
     more["backends/apitoken"] = ApiToken.objects.get().pk
+    more["backends/backendmodel"] = BackendModel.objects.get(name="m").pk
     return {**things, **{f"/admin/{where}/": {"object_id": pk, "id": pk} for where, pk in more.items()}}
 
 

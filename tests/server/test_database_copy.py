@@ -68,5 +68,5 @@ def test_everything_arrives_unchanged_once(installation: Live, tmp_path: Path) -
 
 
 def test_other_databases_are_refused_before_anything_is_tried() -> None:
-    with pytest.raises(CommandError, match="postgres:// and sqlite:/// addresses only"):
+    with pytest.raises(CommandError, match="only postgres:// and sqlite:/// addresses"):
         call_command("copy_database", "--to", "mysql://patchbay:secret@localhost/patchbay")

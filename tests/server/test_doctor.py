@@ -35,7 +35,7 @@ def test_without_the_database_it_says_why_and_looks_at_the_rest(prepared_home: P
     assert done.returncode == 1
     assert "Connection refused" in done.stdout
     assert "tokenizer: counts offline" in done.stdout
-    assert "Mend the database first" in done.stdout
+    assert "Fix the database first" in done.stdout
     assert "Traceback" not in done.stderr
     assert "hidden" not in done.stdout + done.stderr
 
@@ -43,7 +43,7 @@ def test_without_the_database_it_says_why_and_looks_at_the_rest(prepared_home: P
 def test_a_setting_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     done = Live(tmp_path, environment={"PATCHBAY_STOP_GRACE": "soon"}).manage("doctor")
     assert done.returncode == 1
-    assert done.stderr == "The settings: PATCHBAY_STOP_GRACE is 'soon': write a whole number\n"
+    assert done.stderr == "Invalid settings: PATCHBAY_STOP_GRACE is 'soon': write a whole number\n"
 
 
 def test_tables_that_lag_behind_are_a_warning(prepared_home: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Batcher:
         return self._sdk.files.create(file=("soak.jsonl", content), purpose="batch")
 
     async def _create_once(self, name: str, file: str) -> Batch:
-        """Create the batch, unless a call whose answer was lost has created it."""
+        """Create batch, unless a call whose answer was lost has created it."""
         async for batch in self._sdk.batches.list(limit=20):
             if (batch.metadata or {}).get("soak") == name:
                 return batch

@@ -1,4 +1,4 @@
-"""Users and budgets in the admin."""
+"""Register users and budgets in the admin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from webapp.accounts.models import Budget, User
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin):
-    """Users, with their role a click away. Suspending is unticking “active”: it acts within seconds."""
+    """Users, with actions to set their role. Clearing “active” suspends a user within seconds."""
 
     list_display = ("username", "email", "role", "is_active", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
@@ -41,7 +41,7 @@ class UserAdmin(DjangoUserAdmin):
 
     def _set_role(self, request: HttpRequest, queryset: QuerySet[User], role: str) -> None:
         if not (isinstance(request.user, User) and request.user.is_superuser):
-            self.message_user(request, "Only administrators give roles.", level="error")
+            self.message_user(request, "Only administrators can change roles.", level="error")
             return
         for user in queryset:
             try:
@@ -57,7 +57,7 @@ class UserAdmin(DjangoUserAdmin):
 
 @admin.register(Budget)
 class BudgetAdmin(admin.ModelAdmin):
-    """Monthly budgets, and requests and tokens a minute, of users and groups."""
+    """Monthly budgets, and requests and tokens per minute, of users and groups."""
 
     list_display = ("owner", "monthly", "requests_per_minute", "tokens_per_minute")
     list_select_related = ("user", "group")
@@ -67,5 +67,5 @@ class BudgetAdmin(admin.ModelAdmin):
         return super().log_addition(request, obj, f"Set to {obj}.")
 
     def log_change(self, request: HttpRequest, obj: Budget, message: Any) -> LogEntry:  # noqa: ARG002 - Django's signature
-        """The history says what holds from now on, not only which fields were touched."""
+        """Write the new terms into the history, not only the names of the changed fields."""
         return super().log_change(request, obj, f"Set to {obj}.")

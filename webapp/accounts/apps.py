@@ -1,4 +1,4 @@
-"""People: set-up, sign-in, roles, budgets."""
+"""The accounts app: setup, sign-in, roles, budgets."""
 
 from django.apps import AppConfig
 
@@ -8,7 +8,7 @@ class AccountsConfig(AppConfig):
     label = "accounts"
 
     def prepare(self) -> None:
-        """First rows: the group of managers."""
+        """Create the group of managers."""
         from webapp.accounts import services
 
         services.seed_roles()

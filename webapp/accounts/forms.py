@@ -1,4 +1,4 @@
-"""Forms of set-up, sign-in and profile."""
+"""Forms for setup, sign-in, and profile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from webapp.accounts.models import User
 
 
 class LoginForm(AuthenticationForm):
-    """Sign-in; the test ids are part of the contract."""
+    """Sign-in form. Its test ids are part of the contract."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -22,19 +22,19 @@ class LoginForm(AuthenticationForm):
 
 
 class SetupForm(BaseUserCreationForm):
-    """The first administrator."""
+    """Form for the first administrator."""
 
     class Meta:
         model = User
         fields = ["username", "email"]
 
     def validate_password_for_user(self, user: Any, **_: Any) -> None:
-        """What is wrong with a password is said where it was entered, not below its confirmation."""
+        """Report problems of a password at the first password field, not at its confirmation."""
         super().validate_password_for_user(user, password_field_name="password1")  # type: ignore[misc]  # noqa: S106 - a field's name; the stubs lack it
 
 
 class ProfileForm(forms.ModelForm):
-    """What people say of themselves. With single sign-on the address decides whose account is whose: administrators set it."""
+    """Profile form. With single sign-on, the email address identifies the account, so only administrators can change it."""
 
     class Meta:
         model = User
@@ -47,7 +47,7 @@ class ProfileForm(forms.ModelForm):
 
 
 class UserForm(UserChangeForm):
-    """An account in the admin."""
+    """User form of the admin. It keeps the last administrator."""
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

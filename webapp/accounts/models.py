@@ -1,4 +1,4 @@
-"""People who sign in."""
+"""Users and their budgets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ THEMES = ("auto", "light", "dark")
 
 
 class User(AbstractUser):
-    """A person. `is_active` off means suspended: sessions, tokens and open sockets are refused within seconds."""
+    """A user. Without `is_active` the user is suspended: sessions, tokens, and open sockets are refused within seconds."""
 
     system_prompt = models.TextField(blank=True, help_text="Sent with every new conversation you start.")
     session_version = models.PositiveIntegerField(default=0, editable=False)
@@ -26,35 +26,35 @@ class User(AbstractUser):
 
     @property
     def role(self) -> str:
-        """`administrator` (everything), `manager` (backends, routes, budgets) or `user`."""
+        """Return `administrator` (everything), `manager` (backends, routes, budgets), or `user`."""
         if self.is_superuser:
             return "administrator"
         return "manager" if self.is_staff else "user"
 
 
 class Budget(models.Model):
-    """What a user, or all members of a group together, may spend in a calendar month (UTC) and ask for in a minute."""
+    """The limits of a user, or of all members of a group together: cost per calendar month (UTC), requests and tokens per minute."""
 
     user = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
     group = models.OneToOneField(Group, null=True, blank=True, on_delete=models.CASCADE, related_name="budget")
     monthly = models.DecimalField(
-        "budget of a month",
+        "monthly budget",
         max_digits=12,
         decimal_places=4,
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text="In the currency of the backends' prices. Empty for none.",
+        help_text="In the currency of the backends' prices. Leave empty for none.",
     )
     requests_per_minute = models.PositiveIntegerField(
-        "requests a minute",
+        "requests per minute",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Questions in the chat, calls of /v1 and rows of batches. Empty for no limit, or the server's default for a user.",
+        help_text="Counts chat messages, API calls and batch rows. Leave empty for no limit, or for the server's default for users.",
     )
     tokens_per_minute = models.PositiveIntegerField(
-        "tokens a minute",
+        "tokens per minute",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
@@ -77,16 +77,16 @@ class Budget(models.Model):
 
     def clean(self) -> None:
         if not self.terms:
-            raise ValidationError("Set a budget, requests a minute or tokens a minute.")
+            raise ValidationError("Set a budget, requests per minute or tokens per minute.")
 
     @property
     def owner(self) -> str:
-        """For people: whose budget it is."""
+        """Return the user or group as display text."""
         return f"user {self.user.username}" if self.user else f"group {self.group.name if self.group else ''}"
 
     @property
     def terms(self) -> str:
-        """For people: what is set."""
+        """Return the budget and limits as display text."""
         money = None if self.monthly is None else f"{self.monthly.normalize():f}"
-        terms = ((money, "a month"), (self.requests_per_minute, "requests a minute"), (self.tokens_per_minute, "tokens a minute"))
+        terms = ((money, "per month"), (self.requests_per_minute, "requests per minute"), (self.tokens_per_minute, "tokens per minute"))
         return ", ".join(f"{value} {unit}" for value, unit in terms if value is not None)

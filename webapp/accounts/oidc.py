@@ -1,4 +1,4 @@
-"""Who may come in through the OpenID Connect provider. Imported only where the extra is installed and set up."""
+"""Sign users in through an OpenID Connect provider. Imported only if the extra is installed and configured."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from requests import RequestException
 from webapp.accounts import services
 
 logger = logging.getLogger("patchbay.accounts")
-BROKEN = "Try again in a moment, or sign in with a password. If it stays, an administrator finds the reason in the log."
-REFUSED = "It refused the sign-in, or you cancelled it. Try again, or ask whoever runs it whether your account may use Patchbay."
+BROKEN = "Try again in a moment, or sign in with a password. If the error persists, an administrator can find the reason in the log."
+REFUSED = "It refused the sign-in, or you canceled it. Try again, or ask its operator whether your account may use Patchbay."
 
 
 class Adapter(DefaultSocialAccountAdapter):
-    """Connects a person to the account of the same verified email address; else signs them up, where that is allowed."""
+    """Connect a person to the account with the same verified email address; otherwise sign them up, if that is allowed."""
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
         if sociallogin.is_existing:
@@ -41,27 +41,27 @@ class Adapter(DefaultSocialAccountAdapter):
         exception: Exception | None = None,
         **_details: Any,
     ) -> None:
-        """The provider refused, did not answer as it should, or the answer was not for this browser."""
+        """Show the reason: the provider refused, answered incorrectly, or its answer was for another browser."""
         said = request.GET.get("error", "")
         logger.warning("single sign-on failed: %.200r", exception or said)
         if exception:
-            page = _page(request, f"{settings.OIDC_NAME} did not answer as it should", BROKEN, status=502)
+            page = _page(request, f"{settings.OIDC_NAME} did not answer correctly", BROKEN, status=502)
         elif said:
-            page = _page(request, f"{settings.OIDC_NAME} did not let you in", REFUSED)
+            page = _page(request, f"{settings.OIDC_NAME} refused the sign-in", REFUSED)
         else:
             page = _page(
-                request, "That sign-in did not work", "It took too long, or began in another browser. Go back to sign-in and try again."
+                request, "That sign-in did not work", "It took too long or started in another browser. Go back to sign-in and try again."
             )
         raise ImmediateHttpResponse(page)
 
 
 def login(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Send a person to the provider; where that one is away, say so."""
+    """Redirect to the provider, or show that it is unreachable."""
     try:
         return views.login(request, provider_id)  # type: ignore[no-any-return]  # allauth has no types
     except RequestException as error:
         logger.warning("single sign-on: the provider does not answer: %.200r", error)
-        return _page(request, f"{settings.OIDC_NAME} does not answer", "Try again in a moment, or sign in with a password.", status=503)
+        return _page(request, f"{settings.OIDC_NAME} does not respond", "Try again in a moment, or sign in with a password.", status=503)
 
 
 def _page(request: HttpRequest, title: str, advice: str, *, status: int = 403) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""Writes about people: the first administrator, and the link that makes one."""
+"""Create the first administrator and set roles."""
 
 from __future__ import annotations
 
@@ -17,35 +17,39 @@ SETUP_FILE = "setup_token"
 
 
 class AlreadySetUp(Exception):
-    """There is a user already: the set-up link is spent."""
+    """Report that a user already exists, so the setup link is used up."""
 
 
 class LastAdministrator(Exception):
-    """Without this administrator nobody could give roles any more."""
+    """Report that this is the last administrator, without whom no user could change roles."""
 
     def __init__(self, user: User) -> None:
-        super().__init__(f"{user.username} is the last administrator: make another one first.")
+        super().__init__(f"{user.username} is the last administrator: make another user an administrator first.")
 
 
 def is_last_administrator(user: User) -> bool:
-    """Whether nobody else may do everything."""
+    """Return whether `user` is the only active administrator."""
     administrators = User.objects.filter(is_superuser=True, is_active=True)
     return administrators.filter(pk=user.pk).exists() and not administrators.exclude(pk=user.pk).exists()
 
 
 def setup_token() -> str:
-    """The one-time token of the set-up link, made on first use."""
+    """Return the one-time token of the setup link, created on first use."""
     return env.kept_secret(SETUP_FILE, secrets.token_urlsafe(24))
 
 
 def setup_token_fits(candidate: str) -> bool:
-    """Whether `candidate` is the token of the set-up link."""
+    """Return whether `candidate` is the token of the setup link."""
     return constant_time_compare(candidate.encode(errors="replace"), setup_token().encode())
 
 
 @transaction.atomic
 def create_first_administrator(*, username: str, password: str, email: str = "") -> User:
-    """The first user, who may do everything; raises `AlreadySetUp` when there is any user. Spends the set-up link."""
+    """Create and return the first administrator, and delete the setup link.
+
+    Raises:
+        AlreadySetUp: a user exists.
+    """
     if User.objects.select_for_update().exists():
         raise AlreadySetUp("Patchbay is set up already: sign in")
     user = User.objects.create_superuser(username=username, password=password, email=email)
@@ -59,13 +63,13 @@ ROLES = ("user", "manager", "administrator")
 
 
 def account_of(addresses: Iterable[str]) -> User | None:
-    """The one account with one of these email addresses; None where there is none, or nobody can say which of several it is."""
+    """Return the only account with one of these email addresses; None if there is none or more than one."""
     found = {user.pk: user for address in addresses if address for user in User.objects.filter(email__iexact=address)[:2]}
     return next(iter(found.values())) if len(found) == 1 else None
 
 
 def seed_roles() -> Group:
-    """The group of managers with what they may do, made where there is none; administrators may change it afterwards."""
+    """Return the group of managers, created with its permissions if missing. Administrators may change it afterwards."""
     group, created = Group.objects.get_or_create(name=MANAGERS)
     if created:
         budgets = Permission.objects.filter(content_type__app_label="accounts", content_type__model="budget")
@@ -77,9 +81,14 @@ def seed_roles() -> Group:
 
 @transaction.atomic
 def set_role(*, user: User, role: str) -> None:
-    """Make `user` a user, a manager or an administrator. Raises `LastAdministrator` where that would leave none."""
+    """Make `user` a user, a manager, or an administrator.
+
+    Raises:
+        LastAdministrator: no administrator would be left.
+        ValueError: unknown role.
+    """
     if role not in ROLES:
-        raise ValueError(f"{role!r} is no role: one of {', '.join(ROLES)}")
+        raise ValueError(f"{role!r} is not a role: use one of {', '.join(ROLES)}")
     if role != "administrator" and is_last_administrator(user):
         raise LastAdministrator(user)
     user.is_superuser = role == "administrator"

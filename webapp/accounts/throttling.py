@@ -1,4 +1,4 @@
-"""Guessing passwords is throttled by name and address (django-axes, in the database, so for all processes): which address, how long."""
+"""Determine the address and the remaining lockout of a sign-in. django-axes counts failures by name and address for all processes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from django.utils import timezone
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The address that a request came from. Behind the proxy: the last in X-Forwarded-For, which the proxy wrote itself."""
+    """Return the client's address: behind the proxy, the last one in X-Forwarded-For, which the proxy itself wrote."""
     if settings.BEHIND_PROXY:
         forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
-        with suppress(ValueError):  # no address: the connection's own
+        with suppress(ValueError):  # not an address: use the connection's own
             return str(ip_address(forwarded))
     return request.META.get("REMOTE_ADDR") or None
 
 
 def minutes_left(request: HttpRequest, credentials: dict[str, Any] | None) -> int:
-    """Minutes until a name that is locked out may be tried again from this address."""
+    """Return the minutes until a locked name can sign in again from this address, at least 1."""
     attempts = AccessAttempt.objects.filter(username=get_client_username(request, credentials), ip_address=client_address(request))
     last = attempts.aggregate(last=Max("attempt_time"))["last"] or timezone.now()
     return max(1, math.ceil((last + settings.AXES_COOLOFF_TIME - timezone.now()).total_seconds() / 60))

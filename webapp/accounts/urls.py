@@ -1,4 +1,4 @@
-"""Addresses of set-up, sign-in and the profile, and the start page."""
+"""Route setup, sign-in, the profile, and the start page."""
 
 from django.urls import path
 

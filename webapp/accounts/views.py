@@ -1,4 +1,4 @@
-"""Set-up, sign-in, sign-out, profile."""
+"""Views for setup, sign-in, sign-out, and the profile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ YEAR_SECONDS = 365 * 24 * 3600
 
 
 def start(request: HttpRequest) -> HttpResponse:
-    """Send people to where they can go on."""
+    """Redirect to the chat, to sign-in, or to setup."""
     if request.user.is_authenticated:
         return redirect("/chat/")
     return redirect("accounts:login" if User.objects.exists() else "accounts:setup")
@@ -31,7 +31,7 @@ def start(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def login(request: HttpRequest) -> HttpResponse:
-    """Sign in, and go on to `next`."""
+    """Sign in and redirect to `next`."""
     if not User.objects.exists():
         return redirect("accounts:setup")
     form = LoginForm(request, data=request.POST or None)
@@ -44,14 +44,14 @@ def login(request: HttpRequest) -> HttpResponse:
 
 
 def _next(request: HttpRequest) -> str:
-    """Where the form says to go on, if that is on this site. A path, never a view's name."""
+    """Return the path in the form's `next` if it is on this site, otherwise `/`. Never a view's name."""
     target = request.POST.get("next", "")
     safe = url_has_allowed_host_and_scheme(target, allowed_hosts={request.get_host()}, require_https=request.is_secure())
     return target if safe else "/"
 
 
 def locked_out(request: HttpRequest, _refused: HttpResponse | None, credentials: dict[str, Any] | None) -> HttpResponse:
-    """What a person sees after too many wrong passwords."""
+    """Show the lockout page after too many wrong passwords."""
     minutes = throttling.minutes_left(request, credentials)
     response = render(request, "accounts/locked_out.html", {"minutes": minutes}, status=429)
     response["Retry-After"] = str(60 * minutes)
@@ -60,6 +60,7 @@ def locked_out(request: HttpRequest, _refused: HttpResponse | None, credentials:
 
 @require_POST
 def logout(request: HttpRequest) -> HttpResponse:
+    """Sign out."""
     auth.logout(request)
     return redirect("accounts:login")
 
@@ -79,7 +80,7 @@ def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def setup(request: HttpRequest) -> HttpResponse:
-    """Create the first administrator; only through the link that the server printed."""
+    """Create the first administrator, only through the link that the server printed."""
     if User.objects.exists():
         return redirect("accounts:login")
     token = request.POST.get("token") or request.GET.get("token", "")
@@ -100,16 +101,16 @@ def setup(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def profile(request: HttpRequest) -> HttpResponse:
-    """Names, the standing system prompt, and the password."""
+    """Edit names, the default system prompt, and the password."""
     if not isinstance(request.user, User):
         return HttpResponseForbidden()
     changing = "old_password" in request.POST
     form = ProfileForm(request.POST if request.method == "POST" and not changing else None, instance=request.user)
     password = PasswordChangeForm(request.user, request.POST if changing else None)
-    password.fields["old_password"].widget.attrs.pop("autofocus", None)  # it is not the first thing on the page
+    password.fields["old_password"].widget.attrs.pop("autofocus", None)  # the field is not the first one on the page
     if changing and password.is_valid():
         auth.update_session_auth_hash(request, password.save())
-        messages.success(request, "Your password is changed.")
+        messages.success(request, "Password changed.")
         return redirect("accounts:profile")
     if form.is_bound and form.is_valid():
         form.save()
@@ -121,7 +122,7 @@ def profile(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def theme(request: HttpRequest) -> HttpResponse:
-    """Remember light, dark or auto in a cookie."""
+    """Store light, dark, or auto in a cookie."""
     wanted = request.POST.get("theme", "auto")
     response = HttpResponseRedirect(_next(request))
     response.set_cookie(

@@ -52,11 +52,11 @@ class Backend(models.Model):
         default=dict, blank=True, validators=[validate_headers], help_text="Extra headers for each request, as a JSON object."
     )
     enabled = models.BooleanField(default=True)
-    position = models.PositiveIntegerField(default=100, help_text="Order among backends that offer the same model; lower first.")
-    connect_timeout = models.FloatField(default=5, validators=[MinValueValidator(0.1)], help_text="Seconds.")
-    first_token_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="Seconds.")
-    idle_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="Seconds between tokens.")
-    max_concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Requests at once; empty for no limit.")
+    position = models.PositiveIntegerField(default=100, help_text="Order among backends that offer the same model. Lower comes first.")
+    connect_timeout = models.FloatField(default=5, validators=[MinValueValidator(0.1)], help_text="In seconds.")
+    first_token_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="In seconds.")
+    idle_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="In seconds, between two tokens.")
+    max_concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Parallel requests. Leave empty for no limit.")
     input_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, help_text="Per million prompt tokens.")
     output_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, help_text="Per million completion tokens.")
     capabilities = models.JSONField(
@@ -125,7 +125,7 @@ class BackendModel(models.Model):
 
     backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="offered")
     name = models.CharField(max_length=200)
-    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="Tokens; empty for unknown.")
+    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="In tokens. Leave empty if unknown.")
     capabilities = models.JSONField(default=dict, blank=True)
     input_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
     output_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
@@ -168,7 +168,16 @@ class Learned(models.Model):
         constraints = [models.UniqueConstraint(fields=["backend", "model", "kind", "name"], name="one_row_a_fact")]
 
     def __str__(self) -> str:
-        return f"{self.backend.name}/{self.model}: {self.kind} {self.name or self.value}"
+        return f"{self.backend.name}/{self.model}: {self.in_words}"
+
+    @property
+    def in_words(self) -> str:
+        """The fact as a sentence for the backend's page."""
+        if self.kind == self.Kind.REPAIR:
+            return f"Requests go out {self.name}." if self.name.startswith("without ") else f"Requests go out with {self.name}."
+        if self.kind == self.Kind.WINDOW:
+            return f"It reads {self.value or 0:,.0f} tokens of longer prompts without saying so ({self.observations} observations)."
+        return f"It counts {self.value or 1:.2f} tokens for each one counted here ({self.observations} reports)."
 
 
 class Route(models.Model):
@@ -176,18 +185,35 @@ class Route(models.Model):
 
     class MidStream(models.TextChoices):
         STOP = "stop", "Stop: keep the partial answer and say so"
-        RESTART = "restart", "Restart: begin again on the next step"
-        CONTINUE = "continue", "Continue: the next step goes on from the partial answer"
+        RESTART = "restart", "Restart: begin the answer again on the next step"
+        CONTINUE = "continue", "Continue: the next step continues the partial answer"
 
     name = models.CharField(max_length=64, unique=True, validators=[name_validator])
     description = models.CharField(max_length=200, blank=True)
     enabled = models.BooleanField(default=True)
-    mid_stream = models.CharField("if a stream breaks off", max_length=10, choices=MidStream.choices, default=MidStream.STOP)
+    mid_stream = models.CharField("if a stream breaks", max_length=10, choices=MidStream.choices, default=MidStream.STOP)
+
+    class Balance(models.TextChoices):
+        ORDERED = "ordered", "In order: the first step that has room"
+        LEAST_BUSY = "least-busy", "Least busy: the step with the fewest running requests"
+        WEIGHTED = "weighted", "Weighted: in proportion to the weights"
+        FASTEST = "fastest", "Fastest: the step with the shortest time to first token"
+
+    balance = models.CharField(
+        "load sharing",
+        max_length=12,
+        choices=Balance.choices,
+        default=Balance.ORDERED,
+        help_text="How the steps of a group share requests.",
+    )
+    sticky = models.BooleanField(
+        "sticky sessions", default=False, help_text="Keep each conversation on one step, for the prompt cache of its server."
+    )
     hedge_ms = models.PositiveIntegerField(
-        "hedge after (ms)", null=True, blank=True, help_text="Start the next step after so long without a first token."
+        "hedge after (ms)", null=True, blank=True, help_text="Start the next step if no first token has arrived after this long."
     )
     restricted = models.BooleanField(
-        default=False, help_text="Only for the people and groups below. Stays on when the last of them is deleted: then nobody may use it."
+        default=False, help_text="Only the users and groups below can use this route. With none left, nobody can use it."
     )
     allowed_users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True)
     allowed_groups = models.ManyToManyField(Group, blank=True)
@@ -210,12 +236,16 @@ class RouteStep(models.Model):
     model = models.CharField(max_length=200)
     position = models.PositiveIntegerField(default=0)
     first_token_timeout = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="Seconds; empty for the backend's."
+        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="In seconds. Leave empty to use the backend's."
     )
     idle_timeout = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="Seconds; empty for the backend's."
+        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="In seconds. Leave empty to use the backend's."
     )
-    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="Tokens; empty for the model's.")
+    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="In tokens. Leave empty to use the model's.")
+    group = models.PositiveSmallIntegerField(
+        default=0, help_text="Steps of one group share the load. A higher group is the fallback of the one before."
+    )
+    weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)], help_text="Its share of the group's requests.")
 
     class Meta:
         ordering = ["position", "id"]
@@ -397,7 +427,7 @@ class BenchmarkRun(models.Model):
     target = models.CharField(max_length=300, help_text="A model name as /v1 takes it: a route, or backend/model.")
     concurrency = models.PositiveIntegerField(default=4)
     max_tokens = models.PositiveIntegerField(default=64)
-    rounds = models.PositiveIntegerField(default=3, help_text="Requests of each of the concurrent workers.")
+    rounds = models.PositiveIntegerField(default=3, help_text="Requests that each worker sends, one after the other.")
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.RUNNING)
     done = models.PositiveIntegerField(default=0, help_text="Requests finished so far.")
     error = models.CharField(max_length=500, blank=True)

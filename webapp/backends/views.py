@@ -43,7 +43,7 @@ def check(request: HttpRequest, pk: int) -> HttpResponse:
     async_to_sync(registry.reset_breaker)(backend.name)
     up = async_to_sync(polling.look_at)(backend.pk)
     if up:
-        messages.success(request, f"{backend.name} answers, and is tried again from the next request on.")
+        messages.success(request, f"{backend.name} answers. The next request tries it again.")
     else:
         messages.warning(request, f"{backend.name} does not answer.")
     return redirect("backends:live")
@@ -61,7 +61,7 @@ def offer(request: HttpRequest, pk: int) -> HttpResponse:
         except Offer.DoesNotExist:  # a second click was faster
             return redirect("backends:live")
         result = async_to_sync(services.discover)(backend)
-        services.put_first(backend=backend)
+        services.add_to_default(backend=backend)
         messages.success(request, f"{backend.name} is added: {result.problem or f'{result.total} models found'}.")
     else:
         services.dismiss_offer(offer=found)
@@ -76,7 +76,7 @@ def look(request: HttpRequest) -> HttpResponse:
     before = selectors.open_offers().count()
     services.look_for_servers()
     found = selectors.open_offers().count() - before
-    messages.info(request, f"{found} more found." if found else "Nothing new was found on this machine or in the environment.")
+    messages.info(request, f"{found} more found." if found else "No new servers found on this machine or in the environment.")
     return redirect("backends:live")
 
 

@@ -6,4 +6,4 @@ EMBEDDING_WINDOW = 256
 
 
 class ModelUnavailable(Exception):
-    """The weights are not there, or not the published ones. The message says what to do."""
+    """Report that the weights are missing or not the published ones. The message says what to do."""

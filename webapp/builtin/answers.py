@@ -1,4 +1,4 @@
-"""The answers in OpenAI's formats: whole objects, and streams of server-sent events."""
+"""Format answers as OpenAI does: complete objects, and streams of server-sent events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A tool call with its arguments as (perhaps cut) JSON text."""
+    """A tool call. Its arguments are JSON text, possibly truncated."""
 
     id: str
     name: str
@@ -32,7 +32,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """One choice, already cut to the limit and at the stops."""
+    """One choice, already truncated at the limit and at stop sequences."""
 
     text: str
     calls: tuple[_Call, ...]
@@ -41,7 +41,7 @@ class _Choice:
 
 
 def chat(ask: Ask, pace: float) -> Json | AsyncIterator[bytes]:
-    """The chat completion, or the events of its stream."""
+    """Return the chat completion, or the events of its stream."""
     reply = model.respond(ask)
     choices = [_calling(reply.calls, ask.options) if reply.calls else _saying(reply.text, ask.options) for _ in range(ask.options.choices)]
     usage = _usage(ask.prompt_tokens, choices)
@@ -55,7 +55,7 @@ def chat(ask: Ask, pace: float) -> Json | AsyncIterator[bytes]:
 
 
 def completion(prompts: list[str], options: Options, pace: float) -> Json | AsyncIterator[bytes]:
-    """The plain completion of each prompt, or the events of its stream."""
+    """Return the completion of each prompt, or the events of its stream."""
     choices = [_saying(model.complete(prompt), options) for prompt in prompts for _ in range(options.choices)]
     usage = _usage(sum(map(text_parts.count, prompts)), choices)
     head = _head("cmpl", "text_completion")

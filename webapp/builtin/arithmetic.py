@@ -1,4 +1,4 @@
-"""Finding the arithmetic that a message asks for: "What is 17*23?", "15% of 80", "the square root of 2 plus 5"."""
+"""Find the arithmetic that a message asks for: "What is 17*23?", "15% of 80", "the square root of 2 plus 5"."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from webapp.patterns.agent.calculator import CONSTANTS, FUNCTIONS, NotArithmetic
 from webapp.patterns.agent.tools import ToolError
 
 MAX_MESSAGE_CHARS = 2_000
-# Possessive where a number could be read in many ways: what strangers write must not make the search backtrack.
+# Possessive where a number could be read in many ways, so that no input makes the search backtrack.
 NUMBER = r"(?:\d++(?:\.\d++)?+|\.\d++)"
 ASKING = re.compile(
     r"^(?:(?:please|hey|hi|hello|ok|so|and|now|then|can you|could you|would you|tell me|use the calculator to)[\s,]+)*"
@@ -38,7 +38,7 @@ ALLOWED = re.compile(rf"(?:\s|{NUMBER}(?:e[+-]?\d++)?+|[-+*/%^×÷−·√(),]|\
 
 
 def expressions(text: str) -> list[str]:
-    """The expressions that a message consists of; none when it says anything else as well."""
+    """Return the expressions that a message consists of; an empty list if it contains anything else."""
     if len(text) > MAX_MESSAGE_CHARS or not re.search(r"\d|\bpi\b", text):
         return []
     whole = _expression(text)
@@ -55,14 +55,14 @@ def _expression(text: str) -> str:
         return ""
     for pattern, replacement in SPOKEN:
         bare = re.sub(pattern, replacement, bare, flags=re.IGNORECASE)
-    if "(" not in bare or not re.search(r"[a-z]\(", bare):  # commas that separate thousands, not arguments
+    if "(" not in bare or not re.search(r"[a-z]\(", bare):  # commas between thousands, not between arguments
         bare = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", bare)
     bare = bare.strip()
     return bare if ALLOWED.fullmatch(bare) and re.search(r"[-+*/%^×÷−·√(]", bare.lstrip("-+")) and _is_arithmetic(bare) else ""
 
 
 def _without_ending(text: str) -> str:
-    """The text without what only ends a question; by hand, since a regular expression for it backtracks without end."""
+    """Return the text without closing punctuation and words. A loop, because a regular expression for this backtracks endlessly."""
     while True:
         text = text.rstrip(" \t\r\n=?.,")
         courtesy = next((ending for ending in ENDINGS if text.lower().endswith(ending)), "")
@@ -79,5 +79,5 @@ def _is_arithmetic(expression: str) -> bool:
     except NotArithmeticError:
         return False
     except ToolError:
-        return True  # without a value, such as 1/0: the calculator says so
+        return True  # an expression without a value, such as 1/0; the calculator reports it
     return True

@@ -1,4 +1,4 @@
-"""The built-in backend: an ASGI application that speaks OpenAI's API, reached as any other server is.
+"""Serve the built-in backend: an ASGI application with OpenAI's API, called like any other server.
 
 http = httpx2.AsyncClient(transport=InProcess(application))
 client = openai.AsyncOpenAI(base_url="http://builtin/v1", api_key="none", http_client=http)
@@ -19,29 +19,29 @@ from webapp.patterns.types import Json
 from webapp.server.asgi import Receive, Scope, Send, send_json
 
 PACE = 0.004
-"""Seconds between streamed words: quick, and still seen to be written."""
+"""Seconds between streamed words: fast, but visibly streaming."""
 MAX_BODY = 8 * 2**20
 
 Handler = Callable[[Json, float], Awaitable[Json | AsyncIterator[bytes]]]
 
 
 async def chat_completions(body: Json, pace: float) -> Json | AsyncIterator[bytes]:
-    """POST /v1/chat/completions."""
+    """Answer POST /v1/chat/completions."""
     return answers.chat(protocol.read_chat(body), pace)
 
 
 async def completions(body: Json, pace: float) -> Json | AsyncIterator[bytes]:
-    """POST /v1/completions."""
+    """Answer POST /v1/completions."""
     return answers.completion(*protocol.read_completion(body), pace)
 
 
 async def embeddings(body: Json, _pace: float) -> Json:
-    """POST /v1/embeddings."""
+    """Answer POST /v1/embeddings."""
     return await _with_embedding_model(embedding_answers.embeddings(body))
 
 
 async def rerank(body: Json, _pace: float) -> Json:
-    """POST /v1/rerank."""
+    """Answer POST /v1/rerank."""
     return await _with_embedding_model(rerank_answers.rerank(body))
 
 
@@ -60,7 +60,7 @@ HANDLERS: dict[str, Handler] = {
     "/v1/embeddings": embeddings,
     "/v1/rerank": rerank,
 }
-"""What is posted to. Whoever adds an endpoint adds its line here, and its models to `catalog.MODELS`."""
+"""Handlers by path. A new endpoint needs a line here, and its models in `catalog.MODELS`."""
 
 
 NOT_OFFERED = frozenset(
@@ -78,7 +78,7 @@ NOT_OFFERED = frozenset(
 
 
 class BuiltinBackend:
-    """The application.
+    """The ASGI application.
 
     Args:
         pace: seconds between the words of a stream.
@@ -146,7 +146,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 async def _stream(events: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
-    """Send events until they end or the client goes away."""
+    """Send events until they end or the client disconnects."""
     headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     gone = asyncio.ensure_future(_disconnected(receive))

@@ -1,4 +1,4 @@
-"""The models that the built-in backend offers, as its /v1/models lists them."""
+"""List the models of the built-in backend, as its /v1/models returns them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CREATED = 1_760_000_000
 
 
 def model(name: str, window: int) -> Json:
-    """One entry of the list; the window under the names that servers use for it."""
+    """Return one entry of the list, with the context window under all names that servers use for it."""
     return {
         "id": name,
         "object": "model",

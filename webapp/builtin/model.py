@@ -1,4 +1,4 @@
-"""The built-in model: what it says to a conversation, or which tools it calls. Pure: no clock, no network, no chance."""
+"""Compute the built-in model's reply to a conversation, or its tool calls. Pure functions: no clock, no network, no randomness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from webapp.patterns.types import Json, Message
 
 LONG_TEXT_WORDS = 60
 ASKED_CHARS = 1000
-"""Of a question, what is looked at to choose a tool."""
+"""Characters of a question that are examined to choose a tool."""
 SUMMARY = re.compile(r"\b(?:summari[sz]e|summary|sum up|tl;?dr|key points|main points|in short|shorten)\b", re.IGNORECASE)
 COUNT = re.compile(r"\b(\d{1,2}|one|two|three|four|five|six|seven)\b[\w\s-]{0,20}\b(?:sentences?|points?|bullets?|lines?)\b", re.IGNORECASE)
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
@@ -52,7 +52,7 @@ TOOL_WORDS: dict[str, re.Pattern[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool that the model calls."""
+    """A tool call of the model."""
 
     name: str
     arguments: Json
@@ -60,14 +60,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model says, or calls."""
+    """The text or the tool calls of the model."""
 
     text: str = ""
     calls: tuple[Call, ...] = ()
 
 
 def respond(ask: Ask) -> Reply:
-    """The reply to a valid request.
+    """Return the reply to a valid request.
 
     Raises:
         ApiError: the wanted schema cannot be met by extraction.
@@ -85,7 +85,7 @@ def respond(ask: Ask) -> Reply:
 
 
 def complete(prompt: str) -> str:
-    """The text that a plain completion gives for a prompt."""
+    """Return the completion of a prompt."""
     return _said([{"role": "user", "content": prompt}], prompt)
 
 
@@ -94,7 +94,7 @@ def _question(messages: list[Message]) -> str:
 
 
 def _wanted_calls(ask: Ask, question: str) -> tuple[Call, ...]:
-    """The tools on offer that this model knows how to use, for a question that needs one."""
+    """Return calls of offered tools that this model can use, if the question needs one."""
     sums = arithmetic.expressions(question)
     if sums:
         return tuple(Call("calculator", {"expression": each}) for each in sums) if "calculator" in ask.tools else ()
@@ -110,13 +110,13 @@ def _wanted_calls(ask: Ask, question: str) -> tuple[Call, ...]:
 
 
 def _guessed(function: Json, question: str) -> Json:
-    """Arguments for what a tool requires: the last word of the question that looks like a name or an id."""
+    """Return arguments for the required parameters: the last word of the question that looks like a name or an id."""
     names = NAME.findall(question) or question.split()
     return {name: names[-1].strip("?.!,") for name in (function.get("parameters") or {}).get("required", ())}
 
 
 def _forced(ask: Ask, question: str) -> Call:
-    """The call that `tool_choice` demands, with arguments that the tool's schema accepts."""
+    """Return the call that `tool_choice` demands, with arguments that the tool's schema accepts."""
     planned = _wanted_calls(ask, question)
     if ask.choice == "required":
         if planned:
@@ -136,7 +136,7 @@ def _likeness(function: Json, question: str) -> int:
 
 
 def _said(messages: list[Message], question: str) -> str:
-    """What the model says without a tool."""
+    """Return the model's answer without a tool."""
     sums = arithmetic.expressions(question)
     if sums:
         return "\n".join(_sum(each) for each in sums)
@@ -155,7 +155,7 @@ def _said(messages: list[Message], question: str) -> str:
 
 
 def _own_words(question: str) -> Callable[[], str] | None:
-    """What this model can say of itself and of Patchbay."""
+    """Return an answer about the model itself or about Patchbay."""
     if SUMMARY.search(question[:300]):
         return lambda: _summarized([], question)
     if len(question) > 300:
@@ -180,7 +180,7 @@ def _sum(expression: str) -> str:
 
 
 def _title(messages: list[Message], question: str) -> str:
-    """A few key words of the conversation, or of what the question quotes."""
+    """Return a few key words of the conversation, or of the text that the question quotes."""
     said = [text_of(message) for message in messages if message["role"] in {"user", "assistant"}]
     quoted = re.split(r"[:\n]", question, maxsplit=1)[1:]
     source = (quoted[0] if quoted and quoted[0].strip() else "") or "\n".join(text for text in said if text.strip() != question)
@@ -202,7 +202,7 @@ def _summarized(messages: list[Message], question: str) -> str:
 
 
 def _source(messages: list[Message], question: str) -> str:
-    """The text to summarize: what follows the instruction, what precedes it, or else the longest message before."""
+    """Return the text to summarize: the text after the instruction or before it, or else the longest earlier message."""
     lines = question.splitlines()
     around = [re.split(r":\s", question, maxsplit=1)[-1] if re.search(r"^[^\n.]{0,120}:\s", question) else ""]
     around += ["\n".join(lines[1:])] if lines and SUMMARY.search(lines[0]) and len(lines[0]) < 200 else []
@@ -218,7 +218,7 @@ def _pasted(question: str) -> bool:
 
 
 def _read(question: str) -> str:
-    """A long text without an instruction, or with a question at its start or end."""
+    """Answer a long text without an instruction, or with a question at its start or end."""
     parts = extraction.sentences(question)
     asked = next((part for part in (parts[-1], parts[0]) if part.endswith("?")), "") if parts else ""
     if asked:
@@ -230,7 +230,7 @@ def _read(question: str) -> str:
 
 
 def _from_conversation(messages: list[Message], question: str) -> str:
-    """Sentences of earlier long messages that speak of what is asked."""
+    """Return sentences of earlier long messages about the subject of the question."""
     long = [text_of(message) for message in messages[:-1] if message["role"] in {"system", "developer", "user"}]
     found = extraction.passages(question, "\n\n".join(text for text in long if len(text.split()) > LONG_TEXT_WORDS / 2), 3)
     return tool_results.quoted(found) if found else ""
@@ -242,6 +242,6 @@ def _as_json(ask: Ask, text: str, question: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Markdown without its marks, since it goes into a JSON string."""
+    """Return Markdown as plain text, because it goes into a JSON string."""
     told = text.partition(extraction.NOTE)[0]
     return " ".join(re.sub(r"[*`]|\\(?=\*)|^(?:> ?|- )", "", told, flags=re.MULTILINE).split())

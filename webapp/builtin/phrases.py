@@ -1,4 +1,4 @@
-"""What the built-in model says in its own words, as Markdown."""
+"""Hold the fixed texts of the built-in model, as Markdown."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NOTHING_TO_SUMMARIZE = """Paste the text after a colon, and I will pick its most
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A kind of backend that people connect."""
+    """A kind of backend that users connect."""
 
     title: str
     name: str
@@ -75,12 +75,12 @@ ANY = Server("An OpenAI-compatible server", "NAME", "http://HOST:PORT/v1", "MODE
 
 
 def server_in(text: str) -> Server | None:
-    """The server that a text speaks of."""
+    """Return the server that a text mentions; None if it mentions none."""
     return next((server for pattern, server in SERVERS.items() if re.search(rf"\b(?:{pattern})", text, re.IGNORECASE)), None)
 
 
 def connecting(server: Server) -> str:
-    """How to connect `server`, step by step."""
+    """Return the steps to connect `server`."""
     manage = ".venv/bin/python manage.py"
     key = f" --api-key-env {server.key}" if server.key else ""
     add = f"{manage} add_backend --name {server.name} --base-url {server.base_url}{key}"
@@ -101,6 +101,6 @@ def _step(text: str, command: str) -> str:
 
 
 def connecting_any() -> str:
-    """How to connect whatever speaks OpenAI's API."""
+    """Return the steps to connect any OpenAI-compatible server."""
     known = "\n".join(f"| {s.title} | `{s.base_url}` |" for s in list(SERVERS.values())[:5])
     return f"{connecting(ANY)}\nUsual addresses:\n\n| Server | Base URL |\n|---|---|\n{known}\n"

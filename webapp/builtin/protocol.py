@@ -1,7 +1,8 @@
-"""Reading requests for the built-in models: OpenAI's schema first, then what these models cannot do. Unknown fields are accepted."""
+"""Read requests for the built-in models: check OpenAI's schema, then the limits of these models. Unknown fields are accepted."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -12,10 +13,11 @@ from webapp.patterns.openai.request_schema import SCHEMAS
 from webapp.patterns.types import Json, Message
 
 MAX_CHOICES = 16
+ROLES = frozenset({"developer", "system", "user", "assistant", "tool", "function"})
 
 
 class ApiError(Exception):
-    """An error answer in OpenAI's shape."""
+    """An error response in OpenAI's shape."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -25,7 +27,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What chat and plain completions have in common."""
+    """Options that chat and plain completions share."""
 
     stream: bool
     include_usage: bool
@@ -36,7 +38,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A chat request that was found valid.
+    """A valid chat request.
 
     `tools` maps names to their function objects; `choice` is "auto", "none", "required" or a tool's name; `schema` is the JSON schema of
     the answer, `{}` for any object, None for plain text.
@@ -52,10 +54,10 @@ class Ask:
 
 
 def checked(body: Json, path: str, models: Sequence[str]) -> Json:
-    """The body without its nulls, once it obeys OpenAI's schema for `path` and asks for one of `models`.
+    """Check a body against OpenAI's schema for `path` and against `models`; return it without its nulls.
 
     Raises:
-        ApiError: it does not.
+        ApiError: the body is not valid, or the model is not one of `models`.
     """
     body = {name: value for name, value in body.items() if value is not None}
     check_model(body.get("model"), models)
@@ -67,7 +69,7 @@ def checked(body: Json, path: str, models: Sequence[str]) -> Json:
 
 
 def check_model(name: Any, models: Sequence[str]) -> None:
-    """Refuse a request that is for no model (400), or for another (404)."""
+    """Refuse a request without a model (400) or for an unknown one (404)."""
     if not name or not isinstance(name, str):
         raise ApiError(400, "you must provide a model parameter", param="model", code="missing_required_parameter")
     if name not in models:
@@ -75,13 +77,14 @@ def check_model(name: Any, models: Sequence[str]) -> None:
 
 
 def read_chat(body: Json) -> Ask:
-    """The request for a chat completion.
+    """Read a request for a chat completion.
 
     Raises:
-        ApiError: it is not a valid one.
+        ApiError: the request is not valid.
     """
     body = checked(body, "chat/completions", [catalog.CHAT_MODEL])
     messages: list[Message] = body["messages"]
+    _check_roles(messages)
     _check_text_only(messages)
     _check_replies(messages)
     prompt_tokens = text_parts.count_messages(messages)
@@ -94,15 +97,15 @@ def read_chat(body: Json) -> Ask:
         parallel=body.get("parallel_tool_calls", True),
         schema=_schema(body.get("response_format", {"type": "text"})),
         options=_options(body),
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompt_tokens + sum(text_parts.count(json.dumps(tool)) for tool in tools.values()),
     )
 
 
 def read_completion(body: Json) -> tuple[list[str], Options]:
-    """The prompts and options of a plain completion.
+    """Return the prompts and options of a plain completion.
 
     Raises:
-        ApiError: it is not a valid request, or its prompt is of token ids.
+        ApiError: the request is not valid, or its prompt consists of token ids.
     """
     body = checked(body, "completions", [catalog.CHAT_MODEL])
     prompts = [body["prompt"]] if isinstance(body["prompt"], str) else body["prompt"]
@@ -110,6 +113,11 @@ def read_completion(body: Json) -> tuple[list[str], Options]:
         _refuse("prompt of token ids: it has none", "prompt")
     _check_window(sum(map(text_parts.count, prompts)))
     return prompts, _options(body)
+
+
+def _limit(tokens: int | None) -> int | None:
+    """Return the longest answer in tokens; None for no limit, which clients also write as -1."""
+    return tokens if tokens and tokens > 0 else None
 
 
 def _options(body: Json) -> Options:
@@ -125,7 +133,7 @@ def _options(body: Json) -> Options:
         stream=body.get("stream", False),
         include_usage=usage.get("include_usage", False),
         choices=body.get("n", 1),
-        max_tokens=body.get("max_completion_tokens", body.get("max_tokens")),
+        max_tokens=_limit(body.get("max_completion_tokens", body.get("max_tokens"))),
         stops=tuple(filter(None, [stop] if isinstance(stop, str) else stop)),
     )
 
@@ -142,8 +150,15 @@ def _check_text_only(messages: list[Message]) -> None:
                 _refuse(f"content of type '{part['type'][:50]}': text only", f"messages[{position}].content[{place}]")
 
 
+def _check_roles(messages: list[Message]) -> None:
+    for position, message in enumerate(messages):
+        if message["role"] not in ROLES:
+            text = f"Invalid value: '{message['role'][:100]}'. Supported values are: {', '.join(sorted(ROLES))}."
+            raise ApiError(400, text, param=f"messages[{position}].role", code="invalid_value")
+
+
 def _check_replies(messages: list[Message]) -> None:
-    """Each call is followed by its reply, and no reply comes without its call."""
+    """Check that each tool call is followed by its reply, and that each reply has a call."""
     open_calls: set[str] = set()
     for position, message in enumerate(messages):
         if message["role"] == "tool":

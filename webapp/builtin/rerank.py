@@ -1,4 +1,4 @@
-"""`/v1/rerank` of the built-in backend: documents in the order of their similarity to a query, by the embedding model."""
+"""Serve `/v1/rerank` of the built-in backend: sort documents by their similarity to a query, with the embedding model."""
 
 from __future__ import annotations
 

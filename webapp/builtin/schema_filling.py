@@ -1,4 +1,4 @@
-"""JSON that a schema accepts, filled with what can be extracted from the text at hand."""
+"""Fill a JSON schema with values extracted from a text."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ FORMATS = {
 
 
 def fill(schema: Json, source: str, answer: str) -> Any:
-    """A value that `schema` accepts: names and lists from `source`, free text from `answer`.
+    """Return a value that `schema` accepts: names and lists from `source`, free text from `answer`.
 
     Raises:
-        ApiError: the schema says more than extraction can meet, or asks for too much.
+        ApiError: extraction cannot satisfy the schema, or the schema is too large.
     """
     from jsonschema import Draft202012Validator
     from referencing.exceptions import Unresolvable
@@ -82,13 +82,13 @@ class _Filler:
     left: int = MAX_VALUES
 
     def spend(self, amount: int = 1) -> None:
-        """Take from what a schema may cost: a few lines of it can ask for more than fits into memory."""
+        """Count against the size limit of a schema: a few lines can demand more than fits into memory."""
         self.left -= amount
         if self.left < 0:
             _refuse("schemas that ask for so much")
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
-        """A value for one schema; `name` is the property's, a hint of what is wanted."""
+        """Return a value for one schema. `name` is the property's name, which hints at its content."""
         self.spend()
         if not isinstance(schema, dict) or depth > MAX_DEPTH:
             return None
@@ -118,7 +118,7 @@ class _Filler:
         return self._string(schema, name)
 
     def _resolved(self, given: Any) -> Json:
-        """The schema behind `$ref`, with `allOf` merged in; an empty one for `true` and `false`, which are schemas too."""
+        """Return the schema behind `$ref`, with `allOf` merged; an empty one for `true` and `false`, which are schemas too."""
         self.spend()
         schema: Json = given if isinstance(given, dict) else {}
         seen = 0
@@ -148,7 +148,7 @@ class _Filler:
     def _object(self, schema: Json, depth: int) -> Json:
         properties = schema.get("properties", {})
         wanted = [*properties, *(name for name in schema.get("required", ()) if name not in properties)]
-        if depth > MAX_DEPTH // 4:  # a recursive schema ends where it may
+        if depth > MAX_DEPTH // 4:  # end a recursive schema where it permits that
             wanted = list(schema.get("required", ()))
         return {name: self.value(properties.get(name, {"type": "string"}), name, depth + 1) for name in wanted}
 
@@ -190,7 +190,7 @@ class _Filler:
 
 
 def _type(schema: Json) -> str:
-    """The first type that is not null, told by other keywords where there is none."""
+    """Return the first type that is not null; without a type, infer it from other keywords."""
     kind = schema.get("type")
     kinds = kind if isinstance(kind, list) else [kind] if kind else []
     for each in kinds:

@@ -1,4 +1,4 @@
-"""The built-in model's own tokens: a word or a run of punctuation, with the white space before it."""
+"""Split text into the built-in model's tokens: a word or a run of punctuation, with the white space before it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ PRIMING = 3
 
 
 def split(text: str) -> list[str]:
-    """The tokens of `text`; joined they are the text again."""
+    """Return the tokens of `text`. Joined, they equal the text."""
     return PIECE.findall(text)
 
 
 def count(text: str) -> int:
-    """The number of tokens in `text`."""
+    """Return the number of tokens in `text`."""
     return sum(1 for _ in PIECE.finditer(text))
 
 
 def count_messages(messages: list[Message]) -> int:
-    """The tokens of a whole conversation."""
+    """Return the number of tokens in a conversation."""
     return PRIMING + sum(PER_MESSAGE + count(text_of(message)) + _count_calls(message) for message in messages)
 
 
 def text_of(message: Message) -> str:
-    """A message's text, from a string or from content parts."""
+    """Return the text of a message, from a string or from content parts."""
     content = message.get("content")
     if isinstance(content, list):
         return "\n".join(str(part.get("text", "")) for part in content if part["type"] == "text")

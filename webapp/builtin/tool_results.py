@@ -1,4 +1,4 @@
-"""Answers from tool results: passages with their sources, sums, tables of facts, and what went wrong."""
+"""Write answers from tool results: passages with sources, sums, tables of facts, and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CITED = re.compile(r"^\[\d+\] (?P<document>[^\n]+?)(?: \((?P<url>\S+)\))?\n(?P<t
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One tool's reply: what was called, and what came back (decoded where it is JSON)."""
+    """The reply of one tool: the call and its result, decoded if it is JSON."""
 
     name: str
     arguments: Json
@@ -28,7 +28,7 @@ class Result:
 
 
 def results_at_end(messages: list[Message]) -> list[Result]:
-    """The replies to the calls that end the conversation; none when it ends otherwise."""
+    """Return the tool replies at the end of the conversation; an empty list if it ends with something else."""
     replies: list[Message] = []
     for message in reversed(messages):
         if message["role"] == "tool":
@@ -52,7 +52,7 @@ def _decoded(text: str) -> Any:
 
 
 def answer(results: list[Result]) -> str:
-    """Markdown that says what the tools found."""
+    """Return Markdown that reports the results of the tools."""
     return "\n\n".join(_one(result) for result in results)
 
 
@@ -71,7 +71,7 @@ def _sum(expression: str, value: Any) -> str:
 
 
 def _found(value: Any, question: str) -> str:
-    """The best passages of a search, whichever names the tool gives to its fields."""
+    """Return the best passages of a search, under any of the usual field names."""
     if isinstance(value, str):
         return f"The search said: {value}" if value.strip() else phrases.NOTHING_FOUND
     rows = value if isinstance(value, list) else next((each for each in (value or {}).values() if isinstance(each, list)), [])
@@ -80,7 +80,7 @@ def _found(value: Any, question: str) -> str:
 
 
 def from_citations(message: str) -> str:
-    """The answer to a question that brings its passages along, each under its number and source; empty when it brings none."""
+    """Answer a question that contains numbered passages with sources; return empty text if it contains none."""
     rows = [{**found.groupdict(), "text": re.sub(r"^> ?", "", found["text"], flags=re.MULTILINE)} for found in CITED.finditer(message)]
     question = message[: message.find("[1]")]
     wanted = set(extraction.words(question))
@@ -93,7 +93,7 @@ def _cited(rows: list[Json], question: str) -> str:
 
 
 def _passage(number: int, row: Json, question: str) -> str:
-    """A short passage whole, of a long one the sentences that speak of the question."""
+    """Return a short passage unchanged, and of a long one the sentences about the question."""
     text = " ".join(_text(row).split())
     best = extraction.passages(question, text, 2) if len(text) > SHORT_CHARS else []
     told = " … ".join(sorted(best, key=text.find)) if best else text
@@ -115,12 +115,12 @@ def _source(number: int, row: Json) -> str:
 
 
 def quoted(sentences: list[str]) -> str:
-    """Sentences of the conversation's own text."""
+    """Quote sentences of the conversation's own text."""
     return "From the text above:\n\n" + "\n>\n".join(f"> {sentence}" for sentence in sentences)
 
 
 def _facts(name: str, value: Any) -> str:
-    """Any tool's result: a sentence, a list of facts, or a table of like objects."""
+    """Format any result: a sentence, a list of facts, or a table of similar objects."""
     if not isinstance(value, dict | list):
         return f"`{name}` says: {value}"
     rows = value if isinstance(value, list) else [value]

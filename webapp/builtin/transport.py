@@ -1,6 +1,6 @@
-"""An HTTP client's way to an application in the same process: it streams, and closing the response ends the application's work.
+"""Connect an HTTP client to an ASGI application in the same process. It streams, and closing the response stops the application.
 
-httpx2's own ASGITransport gives a response only when the application has finished, so a stream through it is no stream.
+httpx2's ASGITransport returns a response only when the application has finished, so it cannot stream.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BUFFERED_MESSAGES = 64
 
 
 class InProcess(httpx2.AsyncBaseTransport):
-    """Sends requests straight to an ASGI application.
+    """Send requests directly to an ASGI application.
 
     Args:
         app: the application.
@@ -38,7 +38,7 @@ class InProcess(httpx2.AsyncBaseTransport):
 
 
 class _Exchange:
-    """One request and its answer: the application runs as a task, a few messages ahead of whoever reads."""
+    """One request and its answer. The application runs as a task, a few messages ahead of the reader."""
 
     def __init__(self, body: bytes) -> None:
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -50,7 +50,7 @@ class _Exchange:
         self._task = asyncio.ensure_future(self._run(app, scope))
 
     async def next(self) -> Mapping[str, Any]:
-        """The application's next message; cancelled while it waits, it ends the application."""
+        """Return the application's next message. A cancellation stops the application."""
         try:
             message = await self._outgoing.get()
             self._room.release()
@@ -60,7 +60,7 @@ class _Exchange:
             raise
 
     async def close(self) -> None:
-        """End the application's work, if it still works."""
+        """Stop the application if it is still running."""
         self._task.cancel()
         await asyncio.wait({self._task})
 

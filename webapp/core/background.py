@@ -1,7 +1,7 @@
-"""What runs beside the requests in the server process: registered by apps when they load, started and stopped with the server.
+"""Run background services in the server process. Apps register them when they load; they start and stop with the server.
 
-A service is an async context manager: entering starts its tasks, leaving stops them within seconds. `manage.py up` (both servers) enters
-all of them through the ASGI lifespan.
+A service is an async context manager: entering it starts its tasks, and leaving it stops them within seconds. `manage.py up` enters all
+services through the ASGI lifespan, with both servers.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ _work: set[asyncio.Future[Any]] = set()
 
 
 def register(name: str, service: Service) -> None:
-    """Have `service` run in every server process; the name is for logs and must be new."""
+    """Register `service` to run in every server process. The name appears in logs and must be new."""
     if name in _services:
         raise ValueError(f"a background service named {name!r} exists")
     _services[name] = service
 
 
 def track_pending(work: asyncio.Future[Any]) -> None:
-    """Have a stop of the server wait for `work`, for its time of grace."""
+    """Let a stopping server wait for `work`, up to its grace period."""
     _work.add(work)
     work.add_done_callback(_work.discard)
 
 
 async def wait_pending(seconds: float) -> None:
-    """Wait until there is no work left that a stop waits for, at most so long."""
+    """Wait until all tracked work has finished, at most `seconds`."""
     if _work:
         await asyncio.wait(tuple(_work), timeout=seconds)
 
 
 @asynccontextmanager
 async def run_tasks(**work: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
-    """Run these beside the block until it is left. What fails is told to the log by its name, and begun again after a pause."""
+    """Run tasks while the block is active. A task that fails is logged under its name and restarted after a pause."""
     tasks = [asyncio.create_task(restart_on_failure(name, run)) for name, run in work.items()]
     try:
         yield
@@ -54,7 +54,7 @@ async def run_tasks(**work: Callable[[], Awaitable[object]]) -> AsyncGenerator[N
 
 
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """End them all. What runs on is cancelled again: libraries swallow a cancellation now and then (channels_redis does under uvloop)."""
+    """Cancel tasks until all have ended. Libraries sometimes swallow a cancellation (channels_redis does under uvloop)."""
     left = set(tasks)
     while left:
         for task in left:
@@ -64,14 +64,14 @@ async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def restart_on_failure(name: str, run: Callable[[], Awaitable[object]]) -> None:
-    """Run it to its end, however often it fails before."""
+    """Run a task to its end, and restart it after each failure."""
     while True:
         try:
             await run()
         except Error as error:
-            logger.error("%s waits for the database: %s", name, error)  # noqa: TRY400 - it may come again every few seconds
+            logger.error("%s waits for the database: %s", name, error)  # noqa: TRY400 - it may repeat every few seconds
         except Exception:
-            logger.exception("%s failed, and is begun again", name)
+            logger.exception("%s failed and is restarted", name)
         else:
             return
         await asyncio.sleep(AGAIN_SECONDS)
@@ -79,7 +79,7 @@ async def restart_on_failure(name: str, run: Callable[[], Awaitable[object]]) ->
 
 @asynccontextmanager
 async def running() -> AsyncGenerator[None, None]:
-    """All registered services, started in order and stopped in reverse."""
+    """Start all registered services in order, and stop them in reverse order."""
     async with AsyncExitStack() as stack:
         for name, service in _services.items():
             await stack.enter_async_context(_hosted(name, service))
@@ -88,7 +88,7 @@ async def running() -> AsyncGenerator[None, None]:
 
 @asynccontextmanager
 async def _hosted(name: str, service: Service) -> AsyncGenerator[None, None]:
-    """A service in a task of its own, and so with a database thread of its own: a slow one holds nobody else up."""
+    """Run a service in its own task, with its own database thread, so that a slow service does not delay the others."""
     started, stop = asyncio.Event(), asyncio.Event()
 
     async def host() -> None:
@@ -101,7 +101,7 @@ async def _hosted(name: str, service: Service) -> AsyncGenerator[None, None]:
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if task.done():
-        await task  # it failed to start: say why
+        await task  # it failed to start: raise its error
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Many rows in one statement: the ORM would build an object and a piece of SQL for each, and these come thousands a second."""
+"""Write and read many rows in one statement. The ORM would build an object and SQL for each row, thousands of times per second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def insert(model: type[models.Model], columns: Sequence[str], rows: Iterable[Seq
 
 
 def fetch(query: models.QuerySet[Any, Any]) -> list[Any]:
-    """The rows of a `values_list` of columns that need no conversion."""
+    """Return the rows of a `values_list` whose columns need no conversion."""
     statement, values = query.query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
@@ -34,14 +34,14 @@ def execute(statement: str, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _adapted(column: Sequence[Any]) -> Sequence[Any]:
-    """A column's values as SQLite takes them; most columns need nothing."""
+    """Return the values of a column in SQLite's types. Most columns need no change."""
     if _ADAPT.keys().isdisjoint(map(type, column)):
         return column
     return [_ADAPT[kind](value) if (kind := type(value)) in _ADAPT else value for value in column]
 
 
 def _naive(value: datetime) -> str:
-    """As Django's SQLite backend writes it, in a fraction of the time."""
+    """Format a time as Django's SQLite backend does, in a fraction of the time."""
     if value.tzinfo is not UTC:
         value = value.astimezone(UTC)
     return value.isoformat(" ").removesuffix("+00:00")

@@ -1,4 +1,4 @@
-"""Geometry of the charts that the server draws as inline SVG: plain numbers in, positions out. The template and the CSS give the looks."""
+"""Compute the geometry of charts, which templates draw as inline SVG. Colors and fonts come from the CSS."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ MAX_X_LABELS = 7
 
 @dataclass(frozen=True, slots=True)
 class Rect:
+    """A bar, in pixels. `title` is its tooltip."""
+
     x: float
     y: float
     width: float
@@ -23,7 +25,7 @@ class Rect:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A polyline with its gaps: each run of known values is one list of points; a lone point becomes a dot."""
+    """A polyline with gaps: each run of known values is one list of points, and a single point becomes a dot."""
 
     series: int
     name: str
@@ -33,13 +35,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
+    """A label at a position on an axis, in pixels."""
+
     at: float
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What `components/_chart.html` draws. `names` is the legend, by series number."""
+    """A chart for `components/_chart.html`. `names` is the legend, by series number."""
 
     title: str
     names: tuple[str, ...]
@@ -59,7 +63,7 @@ Format = Callable[[float], str]
 
 
 def short(value: float) -> str:
-    """A number as an axis says it: 1.2k, 3M."""
+    """Format a number for an axis: 1.2k, 3M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -67,12 +71,12 @@ def short(value: float) -> str:
 
 
 def seconds(ms: float) -> str:
-    """Milliseconds as an axis says them."""
+    """Format milliseconds for an axis."""
     return f"{ms:.3g} ms" if ms < 1000 else f"{ms / 1000:.3g} s"
 
 
 def top_of(values: Sequence[float]) -> float:
-    """The round number at or above the largest value, which the axis ends with."""
+    """Return the round number at or above the largest value, where the axis ends."""
     largest = max(values, default=0)
     if largest <= 0:
         return 1.0

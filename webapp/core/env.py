@@ -1,4 +1,4 @@
-"""What the environment says: typed readers, the state folder, and secrets made on first use."""
+"""Read the environment: typed readers, the state folder, and secrets that are created on first use."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ MIN_SECRET_CHARS = 32
 
 
 def text(name: str, default: str = "") -> str:
-    """The variable as text, stripped; `default` when unset or empty."""
+    """Return a variable as stripped text; `default` if it is unset or empty."""
     return os.environ.get(name, "").strip() or default
 
 
 def flag(name: str, *, default: bool) -> bool:
-    """The variable as a yes or no; an unreadable value raises, naming the variable."""
+    """Return a variable as a boolean.
+
+    Raises:
+        ImproperlyConfigured: the value is not a boolean; the message names the variable.
+    """
     value = text(name).lower()
     if not value:
         return default
@@ -33,7 +37,11 @@ def flag(name: str, *, default: bool) -> bool:
 
 
 def number(name: str, default: int) -> int:
-    """The variable as a whole number; an unreadable value raises, naming the variable."""
+    """Return a variable as a whole number.
+
+    Raises:
+        ImproperlyConfigured: the value is not a number; the message names the variable.
+    """
     value = text(name)
     try:
         return int(value) if value else default
@@ -42,12 +50,16 @@ def number(name: str, default: int) -> int:
 
 
 def items(name: str, default: str = "") -> list[str]:
-    """The variable as a list, split at commas."""
+    """Return a variable as a list, split at commas."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
 
 
 def home() -> Path:
-    """The folder that holds all state (`PATCHBAY_HOME`), created with mode 0700."""
+    """Return the folder that holds all state (`PATCHBAY_HOME`), created with mode 0700.
+
+    Raises:
+        ImproperlyConfigured: the folder cannot be created.
+    """
     path = Path(text("PATCHBAY_HOME", str(ROOT / "var"))).expanduser().resolve()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -57,22 +69,26 @@ def home() -> Path:
 
 
 def kept_secret(filename: str, make: str) -> str:
-    """The secret in `home()/filename`; on first use `make` is written there with mode 0600, and wins only if first."""
+    """Return the secret in `home()/filename`. On first use, write `make` there with mode 0600, unless another process was first."""
     path = home() / filename
     if not path.exists():
         if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise ImproperlyConfigured(f"PATCHBAY_HOME {path.parent} cannot be written: give it to the user that runs Patchbay")
+            raise ImproperlyConfigured(f"PATCHBAY_HOME {path.parent} is not writable: make it writable for the user that runs Patchbay")
         handle, draft = tempfile.mkstemp(dir=path.parent)  # mkstemp creates with mode 0600
         with os.fdopen(handle, "w") as file:
             file.write(make + "\n")
-        with contextlib.suppress(FileExistsError):  # another process was first: its secret counts
+        with contextlib.suppress(FileExistsError):  # another process was first: use its secret
             os.link(draft, path)
         Path(draft).unlink()
     return path.read_text().strip()
 
 
 def secret_key(*, debug: bool) -> str:
-    """Django's secret key: `PATCHBAY_SECRET_KEY`, else one generated on first start; a weak one is refused with debug off."""
+    """Return Django's secret key: `PATCHBAY_SECRET_KEY`, or one that was generated on first start.
+
+    Raises:
+        ImproperlyConfigured: the key is weak, and debug is off.
+    """
     key = text("PATCHBAY_SECRET_KEY") or kept_secret("secret_key", secrets.token_urlsafe(50))
     weak = len(key) < MIN_SECRET_CHARS or any(key.lower().startswith(bad) for bad in WEAK_SECRETS)
     if weak and not debug:

@@ -1,4 +1,4 @@
-"""What `manage.py doctor` reports. An app's config may have `examine()`, which yields findings about its own part."""
+"""Define the findings of `manage.py doctor`. An app's config may define `examine()`, which yields findings about the app."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Level = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: what it is, how it stands, and what to do about it (empty when nothing)."""
+    """One checked subject: its state, and the advice, which is empty if nothing is wrong."""
 
     level: Level
     subject: str

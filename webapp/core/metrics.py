@@ -1,6 +1,6 @@
-"""Prometheus metrics of this process. Counters are set where things happen; gauges are read when somebody asks.
+"""Collect Prometheus metrics of this process. Counters are updated by events; gauges are read at each scrape.
 
-Several web processes are several targets for Prometheus: nothing here is shared.
+Each web process is a separate target for Prometheus. Processes share no metrics.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from webapp.patterns.types import Attempt
 
 Source = Callable[[], Iterable[tuple[str, str, dict[str, str], float]]]
-"""Yields (name, help, labels, value) of gauges."""
+"""Yield (name, help, labels, value) of gauges."""
 
 _sources: list[Source] = []
 MAX_MODELS = 1000
@@ -24,12 +24,12 @@ FIRST_TOKEN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 def register(source: Source) -> None:
-    """Have `source` asked for its gauges at each scrape; it must not touch the database."""
+    """Register a source of gauges, called at each scrape. It must not use the database."""
     _sources.append(source)
 
 
 def observe(attempt: Attempt, *, source: str) -> None:
-    """Count one attempt of a request that came from `source` (chat, gateway, batch, search)."""
+    """Count one attempt of a request from `source` (chat, gateway, batch, search)."""
     meters = _meters()
     model = meters.label(attempt.backend, attempt.model)
     labels = (attempt.backend, model, source)
@@ -41,14 +41,14 @@ def observe(attempt: Attempt, *, source: str) -> None:
 
 
 def exposition() -> bytes:
-    """All metrics as Prometheus text."""
+    """Return all metrics as Prometheus text."""
     from prometheus_client import generate_latest
 
     return generate_latest(_meters().registry)
 
 
 class _Meters:
-    """The counters, made when first used: importing prometheus_client costs start-up time."""
+    """Hold the counters. Created on first use, because importing prometheus_client slows the start."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
@@ -71,14 +71,14 @@ class _Meters:
         self._seen: set[tuple[str, str]] = set()
 
     def label(self, backend: str, model: str) -> str:
-        """The model, or `other` once there are MAX_MODELS: callers may make names up, and each is kept for good."""
+        """Return the model, or `other` beyond MAX_MODELS: callers can invent names, and each name stays in memory."""
         if len(self._seen) < MAX_MODELS:
             self._seen.add((backend, model))
         return model if (backend, model) in self._seen else "other"
 
 
 class _Gauges:
-    """Asks the registered sources."""
+    """Collect gauges from the registered sources."""
 
     def collect(self) -> Iterable[Metric]:
         from prometheus_client.core import GaugeMetricFamily

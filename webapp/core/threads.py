@@ -1,7 +1,7 @@
-"""The few threads in which the sockets and the answers of this process reach the database.
+"""Share a few database threads among the sockets and answers of this process.
 
-A thread for each of them would cost a stack, and a connection opened and closed with every query: with 256 answers begun at once that was
-a third of all work. What runs here is short, so four threads serve them all.
+A thread for each of them would cost a stack, and would open and close a connection for every query: with 256 answers starting at once,
+that was a third of all work. The calls are short, so four threads serve them all.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ KEEP_SECONDS = 60
 
 
 def shared() -> ThreadSensitiveContext:
-    """A context, to be entered with `async with`, whose database calls are made in one of the shared threads."""
+    """Return a context for `async with` whose database calls run in one of the shared threads."""
     return ThreadSensitiveContext(executor=next(_executors))
 
 
 def _keep_connections() -> None:
-    """SQLite's connections stay open in this thread; PostgreSQL's come from the pool of its driver."""
+    """Keep SQLite connections open in this thread. PostgreSQL connections come from the driver's pool."""
     for connection in connections.all():
         if connection.vendor == "sqlite":
             connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": KEEP_SECONDS}

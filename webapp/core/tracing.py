@@ -1,7 +1,7 @@
-"""OpenTelemetry traces, where the extra is installed and an exporter is set up by OpenTelemetry's own variables.
+"""Export OpenTelemetry traces, if the extra is installed and OpenTelemetry's variables configure an exporter.
 
-A span for each request, with a child for each attempt, named and attributed by the GenAI semantic conventions
-(https://opentelemetry.io/docs/specs/semconv/gen-ai/). They are made when a request has ended, from its trail: nothing on the stream's path.
+Each request is a span with a child for each attempt, in the GenAI semantic conventions
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/). Spans are created from the attempt log after a request, so streams pay nothing.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ NANOSECONDS = 1_000_000_000
 
 @cache
 def is_on() -> bool:
-    """Whether an exporter is set up; asked for each request, so looked up once."""
+    """Return whether an exporter is configured. Cached, because every request asks."""
     return any(os.environ.get(name) for name in ENDPOINTS)
 
 
 def trace(attempts: Sequence[Attempt], *, source: str, route: str, endpoint: str, request_id: str) -> None:
-    """Export the spans of one request that has ended; nothing where tracing is off."""
+    """Export the spans of one finished request, if tracing is on."""
     if attempts and is_on():
         export(tracer(), attempts, source=source, route=route, endpoint=endpoint, request_id=request_id)
 
 
 def export(to: Tracer, attempts: Sequence[Attempt], *, source: str, route: str, endpoint: str, request_id: str) -> None:
-    """The spans of one request, into `to`."""
+    """Write the spans of one request to `to`."""
     from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 
     operation = OPERATIONS.get(endpoint, endpoint)
@@ -77,7 +77,7 @@ def _end(attempt: Attempt) -> int:
 
 @cache
 def tracer() -> Tracer:
-    """The tracer of this process, exporting in the background to where OpenTelemetry's variables say."""
+    """Return the tracer of this process, which exports in the background to the configured endpoint."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider

@@ -7,8 +7,9 @@ import logging
 from django.db import Error
 
 from webapp.core.disk import is_disk_full
+from webapp.gateway import cors
 from webapp.gateway.auth import authenticate
-from webapp.gateway.endpoints import completions, embeddings, files_and_batches, messages, model_list, relays
+from webapp.gateway.endpoints import completions, conversations, embeddings, files_and_batches, messages, model_list, relays, responses
 from webapp.gateway.errors import api_error, unavailable
 from webapp.gateway.http import Call, ClientGone
 from webapp.gateway.routing import Endpoint, Routes
@@ -26,6 +27,20 @@ ROUTES = Routes(
         ("POST", "embeddings", Endpoint("embeddings", embeddings.embeddings)),
         ("POST", "messages", Endpoint("chat", messages.create_message)),
         ("POST", "messages/count_tokens", Endpoint("chat", messages.count_tokens)),
+        ("POST", "responses", Endpoint("chat", responses.create_response)),
+        ("POST", "responses/input_tokens", Endpoint("chat", responses.count_input_tokens)),
+        ("GET", "responses/{id}", Endpoint("chat", responses.retrieve_response)),
+        ("DELETE", "responses/{id}", Endpoint("chat", responses.delete_response)),
+        ("POST", "responses/{id}/cancel", Endpoint("chat", responses.cancel_response)),
+        ("GET", "responses/{id}/input_items", Endpoint("chat", responses.list_input_items)),
+        ("POST", "conversations", Endpoint("chat", conversations.create_conversation)),
+        ("GET", "conversations/{id}", Endpoint("chat", conversations.retrieve_conversation)),
+        ("POST", "conversations/{id}", Endpoint("chat", conversations.update_conversation)),
+        ("DELETE", "conversations/{id}", Endpoint("chat", conversations.delete_conversation)),
+        ("POST", "conversations/{id}/items", Endpoint("chat", conversations.create_items)),
+        ("GET", "conversations/{id}/items", Endpoint("chat", conversations.list_items)),
+        ("GET", "conversations/{id}/items/{item}", Endpoint("chat", conversations.retrieve_item)),
+        ("DELETE", "conversations/{id}/items/{item}", Endpoint("chat", conversations.delete_item)),
         ("POST", "moderations", Endpoint("chat", relays.relay_json)),
         ("POST", "rerank", Endpoint("embeddings", relays.relay_json)),
         ("POST", "audio/speech", Endpoint("chat", relays.relay_json)),
@@ -52,6 +67,7 @@ ROUTES = Routes(
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request below /v1. Nothing leaves without the error shape, and nothing of our own inside shows."""
     call = Call(scope, receive, send)
+    call.extra_headers.update(cors.headers(call))
     try:
         await _answer(call)
     except ClientGone:
@@ -81,11 +97,12 @@ def _storage_failure(call: Call, error: Error | OSError) -> ApiError:
 
 async def _answer(call: Call) -> None:
     if call.method == "OPTIONS":
-        await call.start(204, {"allow": ROUTES.allowed(call)})
+        methods = ROUTES.allowed(call)
+        await call.start(204, {"allow": methods, **cors.preflight(call, methods)})
         await call.end()
         return
-    endpoint, item = ROUTES.match(call)
+    endpoint, ids = ROUTES.match(call)
     principal = await authenticate(call)
     principal.demand(endpoint.scope)
     used(principal)
-    await endpoint(call, principal, item)
+    await endpoint(call, principal, ids)

@@ -41,7 +41,7 @@ class Principal:
             token_id=token.pk,
             scopes=frozenset(token.scopes),
             expires_at=token.expires_at,
-            limit=_limit(token),
+            limit=token_limit(token),
         )
 
     @property
@@ -59,7 +59,8 @@ class Principal:
             )
 
 
-def _limit(token: ApiToken) -> Limit | None:
+def token_limit(token: ApiToken) -> Limit | None:
+    """Return the limits of a token; None where it has none."""
     limits = token.requests_per_minute, token.tokens_per_minute, token.monthly_budget
     return None if limits == (None, None, None) else Limit("token", token.pk, "this token", *limits)
 

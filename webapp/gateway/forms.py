@@ -29,14 +29,14 @@ class TokenForm(forms.Form):
         label="May use", choices=list(SCOPES.items()), initial=default_scopes, widget=forms.CheckboxSelectMultiple
     )
     lifetime = forms.ChoiceField(label="Expires", choices=list(LIFETIMES.items()), required=False)
-    requests_per_minute = forms.IntegerField(min_value=1, max_value=1_000_000, required=False, help_text="Empty for no limit.")
-    tokens_per_minute = forms.IntegerField(min_value=1, max_value=1_000_000_000, required=False, help_text="Empty for no limit.")
+    requests_per_minute = forms.IntegerField(min_value=1, max_value=1_000_000, required=False, help_text="Leave empty for no limit.")
+    tokens_per_minute = forms.IntegerField(min_value=1, max_value=1_000_000_000, required=False, help_text="Leave empty for no limit.")
     monthly_budget = forms.DecimalField(
         min_value=0,
         max_digits=12,
         decimal_places=4,
         required=False,
-        help_text="In the currency of the backends' prices. Empty for no limit.",
+        help_text="In the currency of the backends' prices. Leave empty for no limit.",
     )
 
     def values(self) -> dict[str, Any]:

@@ -18,6 +18,8 @@ ROOT = "/v1"
 JSON_TYPE = "application/json"
 ERROR_EVENT = b"event: error\n"
 EVENT_END = b"\n\n"
+SESSION_HEADERS = ("x-session-id", "session-id", "session_id", "x-session-affinity", "x-conversation-id")
+"""Headers by which clients name a session; Codex sends `session_id`."""
 
 
 class ClientGone(Exception):
@@ -70,6 +72,11 @@ class Call:
     def header(self, name: str) -> str:
         """A request header's value; empty where absent."""
         return self.headers.get(name.encode(), b"").decode("latin-1").strip()
+
+    @property
+    def session(self) -> str:
+        """What ties the call to earlier ones, by the headers that clients send; empty where there is none."""
+        return next((f"{name}:{value[:200]}" for name in SESSION_HEADERS if (value := self.header(name))), "")
 
     def query(self) -> dict[str, str]:
         """The query's parameters; the last of several of one name counts."""
@@ -154,7 +161,7 @@ class Call:
             await self.respond(error.status, body, error.headers)
             return
         if self.cut_on_failure:
-            raise CutAnswer(error.message)
+            raise CutAnswer(error.message) from None
         await self.end((ERROR_EVENT if self.anthropic else b"") + b"data: " + body + EVENT_END)
 
     def _error_body(self, error: ApiError) -> Any:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
-from webapp.backends.runtime import rate_limits
+from webapp.backends.config.limits import Limit
+from webapp.backends.models import ApiToken
+from webapp.backends.runtime import rate_limits, registry
 from webapp.backends.runtime.allowances import Standing
 from webapp.backends.runtime.rate_limits import Admission
-from webapp.gateway.auth import Principal
+from webapp.core.database import in_database
+from webapp.gateway.auth import Principal, token_limit
 from webapp.gateway.http import Call
 
 
@@ -37,3 +40,15 @@ def reset(seconds: float) -> str:
         return f"{math.ceil(seconds * 1000)}ms"
     minutes, rest = divmod(math.ceil(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+async def limits_of(user_id: int, token_id: int | None) -> tuple[Limit, ...]:
+    """Return the limits that apply to a user's token, for a request that was admitted before."""
+    known = (await registry.current().snapshot()).limits.of(user_id)
+    token = await in_database(_token_limit, token_id) if token_id is not None else None
+    return known if token is None else (token, *known)
+
+
+def _token_limit(token_id: int) -> Limit | None:
+    token = ApiToken.objects.filter(pk=token_id).first()
+    return None if token is None else token_limit(token)

@@ -11,7 +11,7 @@ from webapp.gateway.http import ROOT, Call
 from webapp.ports.files_and_batches import ApiError
 
 Handler = Callable[..., Awaitable[None]]
-"""(call, principal), and the id in the path where there is one."""
+"""(call, principal), and the ids in the path, in their order."""
 QUOTED_CHARS = 200
 UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -23,12 +23,12 @@ class Endpoint:
     scope: str
     handler: Handler
 
-    async def __call__(self, call: Call, principal: Principal, item: str | None) -> None:
-        await (self.handler(call, principal) if item is None else self.handler(call, principal, item))
+    async def __call__(self, call: Call, principal: Principal, ids: tuple[str, ...]) -> None:
+        await self.handler(call, principal, *ids)
 
 
 class Routes:
-    """Paths that may have one `{id}` in them, or end in one `{name}`, which may hold slashes (model names do)."""
+    """Match paths with ids in them: `{id}` and `{item}` stand for one segment, `{name}` at the end may hold slashes, as model names do."""
 
     def __init__(self, table: Sequence[tuple[str, str, Endpoint]]) -> None:
         self._by_path: dict[str, dict[str, Endpoint]] = {}
@@ -36,9 +36,9 @@ class Routes:
             self._by_path.setdefault(path, {})[method] = endpoint
         self._patterns = [(_pattern(path), methods) for path, methods in self._by_path.items() if "{" in path]
 
-    def match(self, call: Call) -> tuple[Endpoint, str | None]:
-        """The endpoint and the id in the path; raises 404 and 405."""
-        methods, item = self._methods(call)
+    def match(self, call: Call) -> tuple[Endpoint, tuple[str, ...]]:
+        """Return the endpoint and the ids in the path; raise a 404 or a 405."""
+        methods, ids = self._methods(call)
         endpoint = methods.get("GET" if call.method == "HEAD" else call.method)
         if endpoint is None:
             raise ApiError(
@@ -47,25 +47,25 @@ class Routes:
                 code="method_not_allowed",
                 headers={"allow": allow(methods)},
             )
-        return endpoint, item
+        return endpoint, ids
 
     def allowed(self, call: Call) -> str:
         """The methods for an `Allow` header; raises 404."""
         return allow(self._methods(call)[0])
 
-    def _methods(self, call: Call) -> tuple[Mapping[str, Endpoint], str | None]:
+    def _methods(self, call: Call) -> tuple[Mapping[str, Endpoint], tuple[str, ...]]:
         if not UNSAFE.search(call.path):
             exact = self._by_path.get(call.path)
             if exact and "{" not in call.path:
-                return exact, None
+                return exact, ()
             for pattern, methods in self._patterns:
                 if found := pattern.fullmatch(call.path):
-                    return methods, found[1]
+                    return methods, found.groups()
         raise ApiError(404, f"Invalid URL ({call.method} {ROOT}/{call.path[:QUOTED_CHARS]}).", code="unknown_url")
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(path.replace("{id}", "([^/]+)").replace("{name}", "(.+)"))
+    return re.compile(path.replace("{id}", "([^/]+)").replace("{item}", "([^/]+)").replace("{name}", "(.+)"))
 
 
 def allow(methods: Mapping[str, Endpoint]) -> str:

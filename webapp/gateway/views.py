@@ -41,5 +41,5 @@ def revoke(request: HttpRequest, pk: int) -> HttpResponse:
         return HttpResponseForbidden()
     revoke_token(token=token)
     auth.tokens.forget()
-    messages.success(request, f"The token {token} is revoked.")
+    messages.success(request, f"Token {token} revoked.")
     return redirect("gateway:tokens")

@@ -27,7 +27,7 @@
     │   ├── ModelNotFound            no route, backend or model of that name
     │   ├── ModelForbidden           the user may not use it
     │   ├── BudgetSpent              the monthly budget of the user or the group is spent
-    │   ├── LimitReached             requests or tokens a minute are used up; carries retry_after
+    │   ├── LimitReached             requests or tokens per minute are used up; carries retry_after
     │   ├── AllFailed                every step failed
     │   └── AllCooling               every step is paused; carries retry_after
     ├── OutputError                  structured output; keeps the raw text and the usage

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from webapp.patterns.openai.thinking import split_parts, split_whole
@@ -70,6 +70,10 @@ class Request:
     path: str = "chat/completions"
     native: Native | None = None
     form: Form | None = None
+    may_truncate: bool = True
+    """Whether a conversation that overflows every window may be cut; otherwise the caller is told."""
+    session: str = ""
+    """What ties the request to earlier ones, e.g. a conversation: a sticky chain keeps it on one server. It is not sent."""
 
     @classmethod
     def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
@@ -92,7 +96,7 @@ class Request:
 
     def with_messages(self, messages: Sequence[Message]) -> Request:
         """The same request over another conversation."""
-        return Request({**self.body, "messages": list(messages)}, self.path)
+        return replace(self, body={**self.body, "messages": list(messages)}, native=None, form=None)
 
     def with_options(self, **options: Any) -> Request:
         """The same request with fields of the body set, or removed where None."""
@@ -100,7 +104,8 @@ class Request:
         for name, value in options.items():
             if value is None:
                 del body[name]
-        return Request(body, self.path, self.native if options.keys() <= {"model"} else None, self.form)
+        native = self.native if options.keys() <= {"model"} else None
+        return replace(self, body=body, native=native)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +253,8 @@ class Attempt:
     model: str
     outcome: Outcome = "running"
     why: str = ""
+    detail: str = ""
+    """The server's full text for administrators, where `why` leaves out paths, traces or configuration."""
     error: str = ""
     status: int | None = None
     started: float = field(default_factory=time.time)

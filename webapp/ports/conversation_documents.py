@@ -1,7 +1,7 @@
-"""Where the chat meets whoever indexes documents: neither imports the other.
+"""Let the chat index documents without importing the search app.
 
-The app that searches documents registers itself in `AppConfig.ready()`; the chat hands it the files that a conversation was given. The
-search tool then finds them by `ToolContext.conversation_id`.
+The search app registers itself in `AppConfig.ready()`. The chat passes it the files of a conversation. The search tool then finds them
+by `ToolContext.conversation_id`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from webapp.accounts.models import User
 
 
 class ConversationDocuments(Protocol):
-    """Documents that belong to a conversation."""
+    """Index the documents of conversations."""
 
     def add(self, *, user: User, conversation_id: UUID, title: str, name: str, path: Path) -> None:
-        """Have a copy of the file at `path` indexed. `title` names the conversation, where it has no documents yet."""
+        """Index a copy of the file at `path`. `title` names the conversation's collection if it is new."""
 
     def forget(self, *, user: User, conversation_id: UUID) -> None:
         """Delete the conversation's documents."""
@@ -28,10 +28,10 @@ class _Registered:
 
 
 def register(documents: ConversationDocuments) -> None:
-    """Have documents of conversations indexed by `documents`."""
+    """Register the indexer of conversations' documents."""
     _Registered.documents = documents
 
 
 def documents() -> ConversationDocuments | None:
-    """Who indexes them; None where nobody does."""
+    """Return the registered indexer; None if there is none."""
     return _Registered.documents

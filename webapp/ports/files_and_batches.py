@@ -1,9 +1,8 @@
-"""Where the gateway meets whoever serves `/v1/files` and `/v1/batches`: neither imports the other.
+"""Let the gateway serve `/v1/files` and `/v1/batches` without importing the batches app.
 
-The app that serves them registers its handlers in `AppConfig.ready()`. The gateway has by then authenticated the caller, checked the
-token's scope, the query and the body's size, and stored an upload's bytes on disk; a handler does the rest and returns the JSON object of
-OpenAI's schema. It raises `ApiError` (or `InputError`, which becomes a 400) for any other outcome. Until something is registered the
-gateway answers 501.
+The batches app registers its handlers in `AppConfig.ready()`. Before it calls a handler, the gateway authenticates the caller, checks the
+token's scope, the query, and the size of the body, and stores an upload on disk. The handler returns the JSON object of OpenAI's schema.
+For any other outcome it raises `ApiError`, or `InputError`, which becomes a 400. Without a registered handler the gateway answers 501.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Order = Literal["asc", "desc"]
 
 
 class ApiError(Exception):
-    """An answer in OpenAI's error shape: `{"error": {"message", "type", "param", "code"}}` with HTTP status `status`."""
+    """An error response in OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`, with an HTTP status."""
 
     def __init__(
         self,
@@ -41,12 +40,12 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def as_json(self) -> Json:
-        """The body: all four keys, always."""
+        """Return the body, always with all four keys."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
 def not_found(kind: str, name: str) -> ApiError:
-    """No such `kind` ("file", "batch"), or it is somebody else's: the same answer, so that nothing can be probed."""
+    """Return the error for a missing `kind` ("file", "batch"). Objects of other users get the same answer, which reveals nothing."""
     return ApiError(404, f"No {kind} found with id '{name}'.", param=f"{kind}_id")
 
 
@@ -64,9 +63,9 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An uploaded file, whole, at `path`; move it to keep it: what is still there after the handler returns is deleted.
+    """A complete uploaded file at `path`. Move the file to keep it: it is deleted when the handler returns.
 
-    `filename` is the caller's word for it: show it escaped, and never build a path from it. `size` in bytes.
+    `filename` comes from the caller: escape it, and never build a path from it. `size` is in bytes.
     """
 
     path: Path
@@ -77,7 +76,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a stored file, sent as an attachment. `chunks` is closed when the caller goes away; `size` None for unknown."""
+    """The bytes of a stored file, sent as an attachment. `chunks` is closed if the caller disconnects. `size` is None if unknown."""
 
     chunks: AsyncIterator[bytes]
     filename: str
@@ -87,54 +86,54 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list: at most `limit` entries after the one with id `after`, newest first where `order` is "desc"."""
+    """One page of a list: at most `limit` entries after the one with id `after`, newest first if `order` is "desc"."""
 
     limit: int
     after: str | None = None
     order: Order = "desc"
     filters: Mapping[str, str] = field(default_factory=dict)
-    """`purpose` for files."""
+    """Further filters: `purpose` for files."""
 
 
 def listing(data: list[Json], *, has_more: bool) -> Json:
-    """The list object of OpenAI's schema around one page of objects that carry an `id`."""
+    """Return OpenAI's list object around one page of objects with an `id`."""
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
     return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more}
 
 
 class FilesApi(Protocol):
-    """`/v1/files`."""
+    """Handlers of `/v1/files`."""
 
     async def create(self, caller: Caller, upload: Upload, *, purpose: str, fields: Mapping[str, str]) -> Json:
-        """Keep an upload; `fields` holds the form's other fields, e.g. `expires_after[seconds]`."""
+        """Store an upload and return its file object. `fields` holds the form's other fields, such as `expires_after[seconds]`."""
 
     async def list(self, caller: Caller, page: Page) -> Json:
-        """One page of the caller's files (see `listing`)."""
+        """Return one page of the caller's files (see `listing`)."""
 
     async def retrieve(self, caller: Caller, file_id: str) -> Json:
-        """The file object."""
+        """Return the file object."""
 
     async def content(self, caller: Caller, file_id: str) -> Content:
-        """The file's bytes."""
+        """Return the bytes of the file."""
 
     async def delete(self, caller: Caller, file_id: str) -> Json:
-        """`{"id", "object": "file", "deleted": true}`."""
+        """Delete the file and return `{"id", "object": "file", "deleted": true}`."""
 
 
 class BatchesApi(Protocol):
-    """`/v1/batches`."""
+    """Handlers of `/v1/batches`."""
 
     async def create(self, caller: Caller, body: Json) -> Json:
-        """Start a batch; `body` is a JSON object, with types and required fields checked."""
+        """Start a batch and return it. `body` is a JSON object with checked types and required fields."""
 
     async def list(self, caller: Caller, page: Page) -> Json:
-        """One page of the caller's batches (see `listing`)."""
+        """Return one page of the caller's batches (see `listing`)."""
 
     async def retrieve(self, caller: Caller, batch_id: str) -> Json:
-        """The batch object."""
+        """Return the batch object."""
 
     async def cancel(self, caller: Caller, batch_id: str) -> Json:
-        """Begin to cancel; the batch object, with status `cancelling` or a final one."""
+        """Start canceling and return the batch object, with status `cancelling` or a final one."""
 
 
 class _Registered:
@@ -143,20 +142,28 @@ class _Registered:
 
 
 def register(*, files: FilesApi | None = None, batches: BatchesApi | None = None) -> None:
-    """Serve `/v1/files` and `/v1/batches` with these handlers; what is left out stays as it was."""
+    """Register the handlers of `/v1/files` and `/v1/batches`. An omitted one stays as it was."""
     _Registered.files = files or _Registered.files
     _Registered.batches = batches or _Registered.batches
 
 
 def files() -> FilesApi:
-    """Who serves `/v1/files`; a 501 until somebody does."""
+    """Return the handlers of `/v1/files`.
+
+    Raises:
+        ApiError: 501, no app serves them.
+    """
     if _Registered.files is None:
         raise _unserved("Files")
     return _Registered.files
 
 
 def batches() -> BatchesApi:
-    """Who serves `/v1/batches`; a 501 until somebody does."""
+    """Return the handlers of `/v1/batches`.
+
+    Raises:
+        ApiError: 501, no app serves them.
+    """
     if _Registered.batches is None:
         raise _unserved("Batches")
     return _Registered.batches

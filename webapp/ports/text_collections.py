@@ -1,6 +1,6 @@
-"""Where apps that make texts meet whoever searches: neither imports the other.
+"""Let apps put texts into a searchable collection without importing the search app.
 
-The app that searches documents registers itself in `AppConfig.ready()`; another hands it files, and gets the address of a collection.
+The search app registers itself in `AppConfig.ready()`. Another app passes it files and gets the address of a collection.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from webapp.accounts.models import User
 
 Files = Iterable[tuple[str, Iterable[bytes]]]
-"""(name, content) of each; a file of a name that the collection has replaces it."""
+"""(name, content) of each file. A file replaces the one of the same name in the collection."""
 Collect = Callable[[User, str, Files], str]
-"""(owner, the collection's name, files) -> the address of the collection's page, made where it was missing. Raises `InputError`."""
+"""(owner, name of the collection, files) -> address of the collection's page; creates it if missing. Raises `InputError`."""
 
 
 class _Registered:
@@ -20,10 +20,10 @@ class _Registered:
 
 
 def register(collect: Collect) -> None:
-    """Have texts collected by `collect`."""
+    """Register the function that collects texts."""
     _Registered.collect = staticmethod(collect)
 
 
 def collector() -> Collect | None:
-    """Who collects them; None where nobody does."""
+    """Return the registered function; None if there is none."""
     return _Registered.collect

@@ -1,4 +1,4 @@
-"""Plain ASGI pieces: types, the router between mounted applications, and a JSON answer."""
+"""Define ASGI types, a router between mounted applications, and JSON responses."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class HttpRouter:
-    """Sends a request to the application mounted at its path's first segments, or to `default`."""
+    """Send a request to the application mounted at the first segments of its path, or to `default`."""
 
     def __init__(self, mounts: Mapping[str, Application], default: Application) -> None:
         self.mounts = mounts
         self.default = default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not scope["path"].startswith("/"):  # CONNECT's host and port, the * of OPTIONS: Django would stumble over them
+        if not scope["path"].startswith("/"):  # the host and port of CONNECT, the * of OPTIONS: Django cannot handle them
             await send_json(send, HTTPStatus.BAD_REQUEST, invalid_request("The address of the request is invalid."))
             return
         await self._application(scope["path"])(scope, receive, send)
@@ -35,12 +35,15 @@ class HttpRouter:
 
 
 def invalid_request(message: str, code: str = "invalid_request") -> Any:
-    """A body in the shape of OpenAI's errors."""
+    """Return an error body in OpenAI's shape."""
     return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
 
 
 def refusal(status: int, message: str, target: bytes) -> bytes:
-    """A whole response that ends its connection, for what no application sees: OpenAI's error below /v1, else a line of text."""
+    """Return a complete HTTP response that closes the connection, for requests refused before an application runs.
+
+    Below /v1 the body is OpenAI's error, elsewhere a line of text.
+    """
     reason = HTTPStatus(status)
     if target.startswith(b"/v1/"):
         code = "invalid_request" if reason is HTTPStatus.BAD_REQUEST else reason.name.lower()
@@ -59,7 +62,7 @@ def refusal(status: int, message: str, target: bytes) -> bytes:
 
 
 def with_own_thread(app: Application) -> Application:
-    """`app` with a database thread for each request that needs one, as Django gives its own: else all would wait for a single one."""
+    """Return `app` with a database thread per request, as Django gives its own requests. Otherwise all requests share a single one."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         async with ThreadSensitiveContext():
@@ -69,7 +72,7 @@ def with_own_thread(app: Application) -> Application:
 
 
 async def send_json(send: Send, status: int, body: Any, headers: Headers = ()) -> None:
-    """Send a whole JSON response."""
+    """Send a complete JSON response."""
     raw = json.dumps(body, ensure_ascii=False).encode()
     kind = [(b"content-type", b"application/json"), (b"x-content-type-options", b"nosniff")]
     start = [*kind, (b"content-length", str(len(raw)).encode()), *headers]

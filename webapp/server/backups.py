@@ -1,7 +1,7 @@
-"""Backup of all state into one archive while the server runs, and its restoring.
+"""Back up all state into one archive while the server runs, and restore it.
 
 The archive is a gzipped tar: `manifest.json` (version, database kind, SHA-256 of each file), the database (SQLite's online backup, or
-`pg_dump`'s custom format), and the state folder without what is made anew (static files, vocabulary).
+`pg_dump`'s custom format), and the state folder without the parts that are recreated (static files, vocabulary).
 """
 
 from __future__ import annotations
@@ -31,16 +31,20 @@ from webapp.server import startup
 FORMAT = 1
 MANIFEST = "manifest.json"
 POSTGRES_DUMP = "database.dump"
-MADE_ANEW = {"static", "static.stamp", "vocabulary", startup.LOCK, startup.SERVING}
+RECREATED = {"static", "static.stamp", "vocabulary", startup.LOCK, startup.SERVING}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 class ArchiveProblem(Exception):
-    """The backup or the restore cannot be done; says why and what to do."""
+    """Report that a backup or restore is not possible, with the reason and the remedy."""
 
 
 def backup(target: Path) -> int:
-    """Write everything to `target` (a .tar.gz); returns the number of files. The server may run meanwhile."""
+    """Write all state to `target` (a .tar.gz) and return the number of files. The server may keep running.
+
+    Raises:
+        ArchiveProblem: the folder is missing, or the database could not be copied.
+    """
     if not target.parent.is_dir():
         raise ArchiveProblem(f"There is no folder {target.parent}: create it first.")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -57,9 +61,12 @@ def backup(target: Path) -> int:
 
 
 def restore(source: Path, *, force: bool) -> int:
-    """Put the state of an archive in place of the present one; returns the number of files. Stop the server first.
+    """Replace the present state by that of an archive and return the number of files. Stop the server first.
 
-    Every file is unpacked and its hash checked before anything is replaced; an existing database is only replaced with `force`.
+    Every file is unpacked and its hash is checked before anything is replaced. An existing database is replaced only with `force`.
+
+    Raises:
+        ArchiveProblem: a server runs, the archive is damaged or of another kind of database, or the room is missing.
     """
     home: Path = settings.PATCHBAY_HOME
     with _alone(), tempfile.TemporaryDirectory(dir=home) as folder:
@@ -102,15 +109,15 @@ def _state_files(*, skip: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
     home: Path = settings.PATCHBAY_HOME
     for path in sorted(home.rglob("*")):
         name = path.relative_to(home)
-        if name.parts[0] in MADE_ANEW or name.name.startswith(skip) or not path.is_file():
+        if name.parts[0] in RECREATED or name.name.startswith(skip) or not path.is_file():
             continue
         yield path, str(name)
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> str:
-    """Add a file as it is now, whatever its writer does meanwhile; returns its SHA-256, or nothing for one that is gone.
+    """Add a file as it is now, even while another process writes it; return its SHA-256, or nothing if it is gone.
 
-    What was appended after its size was read is left out; the database was copied before, and counts no more than there is.
+    Bytes that were appended after the size was read are left out. The database was copied earlier, so it refers to none of them.
     """
     try:
         with path.open("rb") as file:
@@ -122,7 +129,7 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> str:
 
 
 class _Hashing(io.RawIOBase):
-    """Reads a file and hashes what was read."""
+    """Hash the bytes of a file as they are read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -147,8 +154,8 @@ def _unpack(source: Path, folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
         if getattr(error, "errno", None) in NO_ROOM:
-            raise ArchiveProblem(f"There is no room in {folder.parent} to unpack {source}. Nothing was changed.") from error
-        raise ArchiveProblem(f"{source} is no backup of Patchbay, or is damaged: {error}") from error
+            raise ArchiveProblem(f"There is not enough room in {folder.parent} to unpack {source}. Nothing was changed.") from error
+        raise ArchiveProblem(f"{source} is not a backup of Patchbay, or it is damaged: {error}") from error
     damaged = [name for name, digest in manifest["files"].items() if not (folder / name).is_file() or _digest(folder / name) != digest]
     if damaged:
         raise ArchiveProblem(f"{source} is damaged: {', '.join(damaged[:3])}. Nothing was changed.")
@@ -157,15 +164,15 @@ def _unpack(source: Path, folder: Path) -> dict[str, Any]:
 
 def _refuse_to_overwrite(manifest: dict[str, Any], *, force: bool) -> None:
     if manifest["database"] != connection.vendor:
-        raise ArchiveProblem(f"The backup is of {manifest['database']}, but DATABASE_URL says {connection.vendor}: set it as it was.")
+        raise ArchiveProblem(f"The backup holds {manifest['database']}, but DATABASE_URL is {connection.vendor}: restore DATABASE_URL.")
     if not force and "accounts_user" in connection.introspection.table_names():
-        raise ArchiveProblem("There is a database already. Restore into an empty PATCHBAY_HOME, or add --force to replace it.")
+        raise ArchiveProblem("A database already exists. Restore into an empty PATCHBAY_HOME, or add --force to replace it.")
 
 
 def _put(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     for leftover in (Path(f"{target}-wal"), Path(f"{target}-shm")):
-        leftover.unlink(missing_ok=True)  # of the database that is replaced
+        leftover.unlink(missing_ok=True)  # they belong to the replaced database
     shutil.move(source, target)
 
 

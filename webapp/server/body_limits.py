@@ -1,4 +1,4 @@
-"""The body cap: counted as it comes in, before anything is buffered, on every server and for every application; and a rate."""
+"""Limit the size of bodies while they arrive, on every server and for every application; and limit rates."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from webapp.server.asgi import Application, Receive, Scope, Send, send_json
 
 MAX_OPEN_FILES = 10_240
-"""More than one process can serve, and what any system lets a process ask for."""
+"""More than one process can serve, and less than any system's maximum."""
 
 
 class BodyLimit:
-    """Answers 413 to a body over the limit of its address, from its Content-Length or as soon as that many bytes have come.
+    """Answer 413 to a body over the limit of its path, by its Content-Length or as soon as too many bytes have arrived.
 
     Args:
-        app: the application behind.
-        default: bytes allowed for most addresses.
+        app: the wrapped application.
+        default: bytes allowed on most paths.
         below: bytes allowed below a path prefix.
     """
 
@@ -34,7 +34,7 @@ class BodyLimit:
 
 
 def _counted(receive: Receive, send: Send, limit: int) -> tuple[Receive, Send]:
-    """The pair with a count: past the limit the client gets 413 and the application sees a disconnect."""
+    """Return `receive` and `send` with a byte count: past the limit the client gets 413 and the application sees a disconnect."""
     seen, started, refused = 0, False, False
 
     async def counting() -> Mapping[str, Any]:
@@ -73,14 +73,14 @@ async def _refuse(send: Send, limit: int) -> None:
 
 
 class Rate:
-    """At most `most` events a minute in this process; what was not used does not add up beyond that."""
+    """Token bucket: `most` events per minute in this process, with a burst of one minute."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = most, clock
         self._left, self._at = float(most), clock()
 
     def take(self) -> bool:
-        """Whether one more may happen now."""
+        """Take one event and return True, or return False if none is left."""
         now = self._clock()
         self._left = min(self._most, self._left + (now - self._at) * self._most / 60)
         self._at = now
@@ -91,7 +91,7 @@ class Rate:
 
 
 def open_files() -> int:
-    """How many files and sockets this process may have open: from here on what the system grants, where most begin with 1,024."""
+    """Raise this process's limit of open files and sockets, usually 1,024, to the system's maximum or MAX_OPEN_FILES; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

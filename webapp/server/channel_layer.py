@@ -1,4 +1,4 @@
-"""Whether Redis, which carries the channel layer, answers; and what the layer raises when it does not."""
+"""Check whether Redis, which carries the channel layer, responds; and name the errors that the layer raises."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ CHECKED = "patchbay:check"
 def _failures() -> tuple[type[Exception], ...]:
     if not settings.REDIS_URL:
         return (OSError, RuntimeError)
-    from redis.exceptions import RedisError  # an installation without Redis need not have it
+    from redis.exceptions import RedisError  # not installed without Redis
 
     return (OSError, RuntimeError, RedisError)
 
 
 LAYER_ERRORS = _failures()
-"""What sending and receiving raise while the layer is away: the errors of redis are no `OSError`."""
+"""The errors of sending and receiving while the layer is down. The errors of redis are not subclasses of `OSError`."""
 
 
 def problem() -> str:
-    """Why the layer does not work, or nothing; the one in memory always does.
+    """Return the reason why the layer does not work, or an empty text. The in-memory layer always works.
 
-    Not by a message through the layer: channels_redis receives for one channel at a time, and the chat's hub listens always. A write, since
-    a full or read-only Redis still answers pings.
+    The check does not send a message through the layer: channels_redis receives for one channel at a time, and the chat's hub always
+    listens. It writes a key, because a full or read-only Redis still answers pings.
     """
     if not settings.REDIS_URL:
         return ""
     from redis import Redis
 
-    known: tuple[type[Exception], ...] = (*LAYER_ERRORS, ValueError)  # ValueError: an address that is none
+    known: tuple[type[Exception], ...] = (*LAYER_ERRORS, ValueError)  # ValueError: REDIS_URL is not a valid address
     try:
         with Redis.from_url(settings.REDIS_URL, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS) as client:
             client.set(CHECKED, "1", ex=60)

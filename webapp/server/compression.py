@@ -1,4 +1,4 @@
-"""Pages go out compressed. Static files are compressed when they are collected; downloads and streams keep their length and their pace."""
+"""Compress pages. Static files are compressed when they are collected; downloads and streams are sent as they are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils.decorators import sync_and_async_middleware
 
 @sync_and_async_middleware
 def compressed_pages(get_response: Any) -> Any:
-    """Middleware: gzip for HTML, padded at random as Django does against guessing by length (BREACH)."""
+    """Compress HTML responses with gzip and random padding, as Django does against guessing by length (BREACH)."""
     gzip = GZipMiddleware(get_response)
 
     async def asynchronous(request: HttpRequest) -> Any:

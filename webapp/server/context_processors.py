@@ -1,4 +1,4 @@
-"""What every template may use."""
+"""Provide variables to every template."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from webapp.accounts.models import THEMES
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
-    """`theme` (auto, light or dark), `csp_nonce` (read by django-htmx's tags) and `section`, the lit entry of the rail."""
+    """Return `theme` (auto, light, or dark), `csp_nonce` (for django-htmx's tags), and `section` (the current entry of the rail)."""
     theme = request.COOKIES.get("theme", "auto")
     return {
         "theme": theme if theme in THEMES else "auto",

@@ -1,4 +1,4 @@
-"""What `migrate` (and so `up` and `copy_database`) looks at in a database before it makes tables there."""
+"""Check a database before `migrate` (and so `up` and `copy_database`) creates tables in it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ ENCODING = "CREATE DATABASE patchbay ENCODING 'UTF8' TEMPLATE template0;"
 
 
 def encoding(databases: Sequence[str] | None = None, **_details: Any) -> list[CheckMessage]:
-    """PostgreSQL set up under the C locale makes SQL_ASCII databases: most texts fit, until an answer holds a × in JSON."""
+    """Report databases that are not UTF-8. Under the C locale PostgreSQL creates SQL_ASCII ones, which fail at the first × in JSON."""
     found = {alias: problem for alias in databases or () if (problem := wrong_encoding(alias))}
-    return [Error(problem, hint=f"Make it anew: {ENCODING}", id="patchbay.E001") for problem in found.values()]
+    return [Error(problem, hint=f"Create it again: {ENCODING}", id="patchbay.E001") for problem in found.values()]
 
 
 def connected(alias: str) -> None:
-    """Connect once past the pool, which says no more than that it waited. Raises Django's `Error` with the server's reason."""
+    """Connect once without the pool, whose own error says only that it waited.
+
+    Raises:
+        django.db.Error: with the server's reason.
+    """
     connection: Any = connections[alias]
     if connection.vendor != "postgresql":
         return
@@ -29,7 +33,7 @@ def connected(alias: str) -> None:
 
 
 def wrong_encoding(alias: str) -> str:
-    """What is wrong with the encoding of a database, or nothing."""
+    """Return the problem with the encoding of a database, or an empty text."""
     connection = connections[alias]
     if connection.vendor != "postgresql":
         return ""

@@ -1,4 +1,4 @@
-"""Copying all rows from one database to another, unchanged, and proving it."""
+"""Copy all rows from one database to another unchanged, and verify the copy."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from django.db import connections, models, transaction
 
 BATCH_ROWS = 1000
 SKIPPED = {"sessions.Session"}
-"""Worth nothing elsewhere."""
+"""Sessions are useless in another database."""
 REPLACED = ["auth.Permission", "contenttypes.ContentType"]
-"""Made by migrating, with other ids than a source has that was upgraded: groups would get other permissions than theirs."""
+"""Migrating creates these rows, with other ids than in an upgraded source. Groups would get the wrong permissions."""
 
 
 class NotEmpty(Exception):
-    """The target already holds rows: nothing is copied over them."""
+    """Report that the target already holds rows, which are never overwritten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One table: how many rows, and whether both sides hash alike."""
+    """One table: the number of its rows, and whether both sides have the same hash."""
 
     label: str
     rows: int
@@ -34,9 +34,10 @@ class Copied:
 
 
 def copy_rows(source: str, target: str) -> Iterator[Copied]:
-    """Copy every table from database alias `source` to `target` (migrated, empty) in one transaction, a result each.
+    """Copy every table from database alias `source` to `target` (migrated, empty) in one transaction; yield a result for each.
 
-    Raises `NotEmpty`; on any error the target stays empty.
+    Raises:
+        NotEmpty: the target has rows. After any error the target stays empty.
     """
     tables = _models()
     ours = [model for model in tables if model._meta.label not in REPLACED]
@@ -57,7 +58,7 @@ def copy_rows(source: str, target: str) -> Iterator[Copied]:
 
 
 def _models() -> list[type[models.Model]]:
-    """All tables with rows of ours, those that others point to first."""
+    """Return all tables with our rows, referenced tables first."""
     ordered = sort_dependencies([(config, None) for config in apps.get_app_configs()])
     through = [model for model in apps.get_models(include_auto_created=True) if model._meta.auto_created]
     known = [*ordered, *(model for model in through if model not in ordered)]
@@ -77,8 +78,8 @@ def _copy_table(model: type[models.Model], source: str, target: str) -> None:
 
 
 def _insert(model: type[models.Model], rows: list[models.Model], fields: Any, target: str) -> None:
-    # raw: keeps what auto_now would overwrite
-    model._base_manager.using(target)._insert(rows, fields=fields, using=target, raw=True)  # type: ignore[attr-defined]  # noqa: SLF001 - the one way that keeps auto_now fields
+    # raw keeps the times that auto_now would overwrite
+    model._base_manager.using(target)._insert(rows, fields=fields, using=target, raw=True)  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to keep auto_now fields
 
 
 def _reset_sequences(tables: list[type[models.Model]], target: str) -> None:
@@ -98,5 +99,5 @@ def _digest(model: type[models.Model], alias: str) -> tuple[int, str]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as both databases give it back: secrets by their token, decimals without trailing zeros."""
+    """Return a value in the form that both databases return: secrets by their token."""
     return getattr(value, "token", value)

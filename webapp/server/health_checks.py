@@ -1,4 +1,4 @@
-"""What the doctor looks at in the installation itself: database, channel layer, tokenizer, disk, settings, files."""
+"""Check the installation for `manage.py doctor`: database, channel layer, tokenizer, disk, settings, files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET_FILES = ("secret_key", "encryption_keys")
 
 
 def everything() -> Iterator[Finding]:
-    """All checks, each independent of the others."""
+    """Yield the findings of all checks. The checks are independent of each other."""
     yield _database()
     yield _layer()
     yield _tokenizer()
@@ -35,9 +35,9 @@ def _database() -> Finding:
         executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except Error as error:
-        return Finding("error", "database", str(error), "Check DATABASE_URL, and that the server runs and lets this user in.")
+        return Finding("error", "database", str(error), "Check DATABASE_URL, and that the server runs and accepts this user.")
     if problem := database_checks.wrong_encoding(DEFAULT_DB_ALIAS):
-        return Finding("error", "database", problem, f"Make it anew: {database_checks.ENCODING}")
+        return Finding("error", "database", problem, f"Create it again: {database_checks.ENCODING}")
     if plan:
         return Finding("warning", "database", f"{len(plan)} migrations are not applied", "Run manage.py migrate, or start with make run.")
     return Finding("ok", "database", f"{connection.vendor}, up to date")
@@ -62,11 +62,11 @@ def _tokenizer() -> Finding:
 
 def _disk() -> Finding:
     if not os.access(settings.PATCHBAY_HOME, os.W_OK | os.X_OK):
-        return Finding("error", "disk", f"{settings.PATCHBAY_HOME} cannot be written", "Give it to the user that runs Patchbay: chown -R.")
+        return Finding("error", "disk", f"{settings.PATCHBAY_HOME} cannot be written", "Run chown -R for the user that runs Patchbay.")
     free = shutil.disk_usage(settings.PATCHBAY_HOME).free
     state = f"{free / 1e9:.1f} GB free at {settings.PATCHBAY_HOME}"
     if free < FREE_BYTES:
-        return Finding("warning", "disk", state, "Make room, or move PATCHBAY_HOME: batches pause when the disk is full.")
+        return Finding("warning", "disk", state, "Free some space, or move PATCHBAY_HOME. Batches pause when the disk is full.")
     return Finding("ok", "disk", state)
 
 

@@ -1,4 +1,4 @@
-"""The ASGI lifespan: background services start with the server, and stop when what is under way had its time of grace."""
+"""Implement the ASGI lifespan: background services start with the server and stop after a grace period for running work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from webapp.server.asgi import Application, Receive, Scope, Send
 
 logger = logging.getLogger("patchbay.server")
 STOP_SECONDS = 3
-"""How long the services may take to stop, after the time of grace."""
+"""Seconds that the services may take to stop, after the grace period."""
 
 
 async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,7 +27,7 @@ async def lifespan(_scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Lifespan:
-    """The server's side of ASGI's lifespan protocol."""
+    """Speak the server's side of ASGI's lifespan protocol."""
 
     def __init__(self, application: Application) -> None:
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -48,7 +48,7 @@ class Lifespan:
             logger.warning("The background services did not stop within %s s", patience)
 
     async def _tell(self, what: str) -> None:
-        """Send one lifespan message and wait for the answer, or for the application's own failure."""
+        """Send a lifespan message and wait for the answer, or for the failure of the application."""
         self._incoming.put_nowait({"type": what})
         answer = asyncio.ensure_future(self._outgoing.get())
         if self._task is None:

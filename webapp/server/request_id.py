@@ -1,4 +1,4 @@
-"""A request id for every HTTP request: taken from the proxy where it is sane, made otherwise, logged, and sent back."""
+"""Give every HTTP request an id: the proxy's if it is well-formed, otherwise a new one. The id is logged and sent back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SANE = re.compile(rb"[A-Za-z0-9._-]{1,100}")
 
 
 def with_request_id(app: Application) -> Application:
-    """`app` with `scope["request_id"]` set, and `x-request-id` on each answer that has none."""
+    """Return `app` with `scope["request_id"]` set, and with `x-request-id` on each response that lacks it."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         sent = next((value for name, value in scope["headers"] if name == HEADER), b"")

@@ -1,4 +1,4 @@
-"""What no browser sends: kept from the views, since no database or codec can take it."""
+"""Reject NUL bytes and non-UTF-8 forms before views run: no database or codec accepts them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROBES = {"/healthz", "/readyz", "/metrics"}
 
 
 class HostCheck(CommonMiddleware):
-    """Refuses hosts that are not allowed, except of probes: a container's check and Prometheus ask by address, not by name."""
+    """Refuse hosts that are not allowed, except for probes: container checks and Prometheus use the address, not the name."""
 
     def process_request(self, request: HttpRequest) -> Any:
         return None if request.path_info in PROBES else super().process_request(request)
@@ -23,7 +23,7 @@ class HostCheck(CommonMiddleware):
 
 @sync_and_async_middleware
 def validate_requests(get_response: Any) -> Any:
-    """Middleware: 400 for what `check` refuses."""
+    """Answer 400 to requests that `check` refuses."""
 
     async def asynchronous(request: HttpRequest) -> Any:
         check(request)
@@ -37,16 +37,16 @@ def validate_requests(get_response: Any) -> Any:
 
 
 def check(request: HttpRequest) -> None:
-    """Leave NULs out of the query (PostgreSQL takes none in texts); refuse one in the path, and a form in a character set other than UTF-8.
+    """Remove NULs from the query, which PostgreSQL rejects in texts. Refuse a NUL in the path and forms that are not UTF-8.
 
     Raises:
-        BadRequest: which Django answers with the page for 400.
+        BadRequest: Django answers it with the page for 400.
     """
     if "\0" in request.path_info:
-        raise BadRequest("There is a NUL in the address.")
+        raise BadRequest("The address contains a NUL byte.")
     query = request.META.get("QUERY_STRING", "")
     if "%00" in query:
         request.META["QUERY_STRING"] = query.replace("%00", "")
     charset = (request.content_params or {}).get("charset", "utf-8")
     if charset.lower() not in CHARSETS:
-        raise BadRequest("Forms are taken in UTF-8 only.")
+        raise BadRequest("Forms must be in UTF-8.")

@@ -1,4 +1,4 @@
-"""What must be in place before serving: tables, static files, vocabulary, first rows, the first administrator. All of it is idempotent."""
+"""Prepare the state before serving: tables, static files, vocabulary, first rows, the first administrator. Every step is idempotent."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ ADVISORY_LOCK = 0x7061746368626179  # "patchbay"
 
 
 def migrate() -> None:
-    """Bring the tables up to date; cheap where they are."""
+    """Apply pending migrations; cheap if there are none."""
     executor = MigrationExecutor(connections[DEFAULT_DB_ALIAS])
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         call_command("migrate", interactive=False, verbosity=0, skip_checks=False)
 
 
 def collect_static() -> None:
-    """Copy, hash and compress the static files when any of them changed. Old ones stay: open pages and other processes use them."""
+    """Copy, hash, and compress the static files if any of them changed. Old ones stay: open pages and other processes use them."""
     stamp, path = _static_fingerprint(), settings.PATCHBAY_HOME / STATIC_STAMP
     if path.exists() and path.read_text() == stamp and Path(settings.STATIC_ROOT).is_dir():
         return
-    # In a process of its own: compressing takes 80 MB, which this one would keep.
+    # In a separate process: compressing takes 80 MB, which this process would keep.
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "collectstatic", "--no-input", "--verbosity", "0"]
     subprocess.run(command, check=True)  # noqa: S603 - our own command
     path.write_text(stamp)
@@ -60,7 +60,7 @@ def _static_files() -> Iterator[Path]:
 
 
 def first_administrator() -> User | None:
-    """The administrator of `DJANGO_SUPERUSER_*`, created when there is no user and both name and password are given."""
+    """Create and return the administrator of `DJANGO_SUPERUSER_*`; None if a user exists or the name or password is missing."""
     username, password = env.text("DJANGO_SUPERUSER_USERNAME"), env.text("DJANGO_SUPERUSER_PASSWORD")
     if not username or not password or User.objects.exists():
         return None
@@ -76,7 +76,7 @@ def prepare_vocabulary() -> None:
 
 @contextmanager
 def _folder() -> Iterator[None]:
-    """One process at a time among those that share the state folder."""
+    """Admit one process at a time among those that share the state folder."""
     with (settings.PATCHBAY_HOME / LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -84,7 +84,7 @@ def _folder() -> Iterator[None]:
 
 @contextmanager
 def _database() -> Iterator[None]:
-    """One process at a time among those that share PostgreSQL; SQLite is shared with its folder."""
+    """Admit one process at a time among those that share PostgreSQL. For SQLite, the lock of the folder is enough."""
     if connection.vendor != "postgresql":
         yield
         return
@@ -98,14 +98,18 @@ def _database() -> Iterator[None]:
 
 @contextmanager
 def serving(*, alone: bool = False) -> Iterator[None]:
-    """Hold the state folder: servers share it; with `alone` nobody else may have it. Raises `BlockingIOError` where somebody does."""
+    """Hold the state folder. Servers share it; `alone` excludes every other process.
+
+    Raises:
+        BlockingIOError: `alone`, and another process holds the folder.
+    """
     with (settings.PATCHBAY_HOME / SERVING).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
         yield
 
 
 def everything() -> None:
-    """All of it, in order. Apps with first rows of their own give their config a `prepare` method."""
+    """Run every step in order. An app with first rows gives its config a `prepare` method."""
     with _folder():
         collect_static()
         prepare_vocabulary()

@@ -1,4 +1,4 @@
-"""Addresses that belong to the server itself."""
+"""Route the addresses of the server itself."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Liveness, readiness, CSP reports, and the error pages."""
+"""Serve liveness, readiness, metrics, CSP reports, and the error pages."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ csp_reports = Rate(30)
 
 @require_GET
 def healthz(_request: HttpRequest) -> HttpResponse:
+    """Answer 200 while the process runs."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @require_GET
 def readyz(_request: HttpRequest) -> HttpResponse:
+    """Answer 200 if the database, the channel layer, and the disk work, otherwise 503 with the problems."""
     found = {"database": _database_problem(), "layer": channel_layer.problem(), "disk": disk_problem(settings.PATCHBAY_HOME)}
     problems = {name: problem for name, problem in found.items() if problem}
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
@@ -51,7 +53,7 @@ def _database_problem() -> str:
 
 @require_GET
 def metrics_text(request: HttpRequest) -> HttpResponse:
-    """Prometheus text, for whoever knows the token."""
+    """Answer Prometheus text to requests with the metrics token, otherwise 404."""
     sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not settings.METRICS_TOKEN or not constant_time_compare(sent.encode(), settings.METRICS_TOKEN.encode()):
         raise Http404
@@ -60,7 +62,7 @@ def metrics_text(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def manifest(_request: HttpRequest) -> HttpResponse:
-    """The web app manifest, with which a browser installs Patchbay as an app."""
+    """Return the web app manifest, which lets a browser install Patchbay as an app."""
     icons = [{"src": static(f"icons/patchbay-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png"} for size in (192, 512)]
     maskable = {"src": static("icons/patchbay-maskable-512.png"), "sizes": "512x512", "type": "image/png", "purpose": "maskable"}
     data = {
@@ -80,7 +82,7 @@ def manifest(_request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def csp_report(request: HttpRequest) -> HttpResponse:
-    """Log what a browser refused to do. Anybody may post here: nobody fills the log with it."""
+    """Log a CSP violation that a browser reports. Anyone may post here, so the rate is limited."""
     if not csp_reports.take():
         return HttpResponse(status=429)
     logger.warning("CSP violation: %r", request.body[:MAX_REPORT_CHARS].decode(errors="replace"))
@@ -92,15 +94,15 @@ def _error_page(request: HttpRequest, status: int, title: str, advice: str) -> H
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 400, "That request could not be read", "Go back, reload the page and try again.")
+    return _error_page(request, 400, "Patchbay could not read this request", "Go back, reload the page and try again.")
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 403, "You may not open this", "Ask an administrator for access, or sign in as another user.")
+    return _error_page(request, 403, "You do not have access", "Ask an administrator for access, or sign in as a different user.")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's signature
-    return _error_page(request, 403, "That form was out of date", "Reload the page and send it again. Cookies must be allowed.")
+    return _error_page(request, 403, "This form has expired", "Reload the page and submit it again. Your browser must allow cookies.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
@@ -108,7 +110,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
         request,
         404,
         "There is nothing here",
-        "The address is wrong, the item was deleted, or it belongs to somebody else.",
+        "The address is wrong, the item was deleted, or you do not have access to it.",
     )
 
 
@@ -119,7 +121,7 @@ def server_error(_request: HttpRequest) -> HttpResponse:
         status, title = 507, "The server's disk is full"
         advice = "Nothing that was saved is lost. An administrator must make room; then try again."
     elif isinstance(error, DB_UNAVAILABLE):
-        status, title, advice = 503, "The database is not answering", "Nothing that was saved is lost. Try again in a moment."
+        status, title, advice = 503, "The database is not answering", "Your saved work is safe. Try again in a moment."
     else:
         status, title = 500, "Something broke on our side"
         advice = "Nothing you saved is lost. Try again. If it happens again, tell an administrator the time and this number:"

@@ -15,14 +15,14 @@ from webapp.server.asgi import Application, Receive, Scope, Send
 from webapp.server.origins import is_own_origin
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""A frame from a client: a question of a million characters fits. A longer one closes the socket with 1009."""
+"""The largest frame from a client: a question of a million characters fits. A larger frame closes the socket with 1009."""
 FOREIGN_ORIGIN = 4403
 NO_SUCH_SOCKET = 4404
 HTTP_CODES = range(4400, 4600)
 
 
 def guarded(app: Application) -> Application:
-    """`app` behind the origin check, authentication, with the shared database threads."""
+    """Return `app` behind the origin check and authentication, with the shared database threads."""
     inner = AuthMiddlewareStack(app)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,13 +38,13 @@ def guarded(app: Application) -> Application:
 
 
 async def nowhere(_scope: Scope, receive: Receive, send: Send) -> None:
-    """The last route: no websocket lives at this address."""
+    """Refuse a websocket at an unknown address; the last route."""
     await receive()
     await send({"type": "websocket.close", "code": NO_SUCH_SOCKET})
 
 
 def _refusing(send: Send) -> Send:
-    """`send` that turns an early close with one of HTTP_CODES into ASGI's denial response."""
+    """Return a `send` that turns an early close with one of HTTP_CODES into ASGI's denial response."""
     accepted = False
 
     async def wrapped(message: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The curl panel: how to call a model from outside."""
+"""Render the curl panel, which shows how to call a model from outside."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TOKEN_VARIABLE = "PATCHBAY_TOKEN"  # noqa: S105 - the name of a shell variable
 
 @register.inclusion_tag("components/_curl.html", takes_context=True)
 def curl_panel(context: dict[str, Any], model: str, *, embeddings: bool = False, body: Json | None = None) -> dict[str, Any]:
-    """Commands that call `model` (a route, or `backend/model`) through this server, with a placeholder for the token.
+    """Return commands that call `model` (a route, or `backend/model`) through this server, with a placeholder for the token.
 
     Args:
-        embeddings: for a model that embeds rather than chats.
-        body: the request to show, where there is a real one; else a greeting.
+        embeddings: whether the model embeds instead of chatting.
+        body: a real request to show; by default a greeting.
     """
     base_url = context["request"].build_absolute_uri("/v1")
     if embeddings:

@@ -1,4 +1,4 @@
-"""Small things that many pages draw."""
+"""Provide icons and formats for many pages."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 
+from webapp.patterns.units import duration
+
 register = template.Library()
 
-# 24-unit grid, stroked with the text's color.
+# On a 24-unit grid, stroked with the color of the text.
 ICONS = {
     "chat": '<path d="M4 5h16v11H9l-5 4z"/>',
     "batches": '<path d="M4 6h16M4 12h16M4 18h10"/>',
@@ -40,6 +42,8 @@ ICONS = {
     "more": '<path stroke-width="3" d="M5 12h.01M12 12h.01M19 12h.01"/>',
     "download": '<path d="M12 4v11M7 11l5 5 5-5M5 20h14"/>',
     "upload": '<path d="M12 16V5M7 9l5-5 5 5M5 20h14"/>',
+    "paperclip": '<path d="m20 11-8.5 8.5a5 5 0 0 1-7-7L13 4a3.3 3.3 0 0 1 4.7 4.7l-8.5 8.5a1.7 1.7 0 0 1-2.4-2.4L14.5 7"/>',
+    "command": '<path d="M9 6a3 3 0 1 0-3 3h12a3 3 0 1 0-3-3v12a3 3 0 1 0 3-3H6a3 3 0 1 0 3 3z"/>',
     "file": '<path d="M6 3h8l4 4v14H6zM14 3v4h4"/>',
     "folder": '<path d="M3 6h7l2 2h9v11H3z"/>',
     "pin": '<path d="M9 4h6l-1 7 3 3H7l3-3zM12 14v6"/>',
@@ -57,20 +61,32 @@ ICONS = {
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """An inline SVG icon, hidden from screen readers: the control around it carries the name."""
+    """Return an inline SVG icon. It is hidden from screen readers, because the control around it has a name."""
     shape = mark_safe(ICONS[name])  # noqa: S308 - from the table above
     return format_html('<svg class="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false">{}</svg>', shape)
 
 
 @register.filter
 def thousands(value: float | None) -> str:
-    """A number with thin spaces between thousands; a dash for none."""
+    """Format a number with thin spaces between thousands; a dash for None."""
     return "–" if value is None else f"{value:,.0f}".replace(",", "\u2009")
 
 
 @register.filter
+def count(number: float, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one: 1 token, 2 048 tokens."""
+    return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
+
+
+@register.filter
+def outcome_badge(outcome: str) -> str:
+    """Return the badge state of an attempt's outcome."""
+    return {"ok": "ok", "failed": "bad"}.get(outcome, "warn")
+
+
+@register.filter
 def milliseconds(value: float | None) -> str:
-    """A duration in ms as people say it: 0.7 ms, 840 ms, 4.2 s, 3 min 5 s."""
+    """Format a duration in ms: 0.7 ms, 840 ms, 4.2 s, 3 min 5 s."""
     if value is None:
         return "–"
     if 0 < value < 10:
@@ -82,12 +98,18 @@ def milliseconds(value: float | None) -> str:
 
 
 @register.filter
+def wait(seconds: float) -> str:
+    """Return a waiting time in its largest unit: 30 seconds, 5 minutes."""
+    return duration(seconds)
+
+
+@register.filter
 def ago(when: datetime) -> str:
-    """How long a time is past, in its largest unit: just now, 3 minutes ago, 2 weeks ago."""
+    """Format a past time in its largest unit: just now, 3 minutes ago, 2 weeks ago."""
     return "just now" if timezone.now() - when < timedelta(minutes=1) else f"{timesince(when, depth=1)} ago"
 
 
 @register.filter
 def item(mapping: Mapping[str, Any], name: str) -> Any:
-    """`mapping[name]`, empty where there is none: for names that are not known when the template is written."""
+    """Return `mapping[name]`, or empty text. For names that are known only at run time."""
     return mapping.get(name, "")

@@ -1,4 +1,4 @@
-"""What is left of limits: requests and tokens a minute, a token's budget of the month; for all processes together."""
+"""What is left of limits: requests and tokens per minute, a token's budget of the month; for all processes together."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from webapp.accounts.models import User
 from webapp.backends.config.limits import Limit
 from webapp.backends.models import Allowance
 from webapp.backends.runtime import allowances
-from webapp.backends.runtime.allowances import Standing, Taken, duration
+from webapp.backends.runtime.allowances import Standing, Taken
 from webapp.backends.services import create_token
 from webapp.patterns.errors import BudgetSpent, ChainError, LimitReached
+from webapp.patterns.units import duration
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
 
@@ -46,7 +47,7 @@ def test_requests_beyond_the_limit_wait_for_the_next_to_flow_back(cast: Users) -
     assert [take(limits).requests for _ in range(3)] == [Standing(3, 2, 20.0), Standing(3, 1, 40.0), Standing(3, 0, 60.0)]
     error = refused(limits)
     assert isinstance(error, LimitReached)
-    assert error.message == "Rate limit reached: you may make 3 requests a minute. Try again in 20 seconds."
+    assert error.message == "Rate limit reached: you may make 3 requests per minute. Try again in 20 seconds."
     assert error.retry_after == 20
     assert refused(limits, NOW + 19).retry_after == pytest.approx(1)
     take(limits, NOW + 20)
@@ -101,7 +102,7 @@ def test_the_tightest_of_several_limits_counts_and_a_refusal_takes_from_none(cas
     own, shared = Limit("user", cast.owner.pk, "you", requests=9), Limit("group", group.pk, "all members of Lab together", requests=1)
     assert take([own, shared]).requests == Standing(1, 0, 60.0)
     for _ in range(3):
-        assert refused([own, shared]).message.startswith("Rate limit reached: all members of Lab together may make 1 request a minute.")
+        assert refused([own, shared]).message.startswith("Rate limit reached: all members of Lab together may make 1 request per minute.")
     assert Allowance.objects.get(user=cast.owner).requests_left == 8
     take([Limit("user", cast.other.pk, "you", requests=9)])
 

@@ -61,9 +61,27 @@ def test_of_many_models_one_that_chats_is_chosen_to_begin_with() -> None:
     backend = services.add_backend(name="openai", base_url="https://api.openai.com/v1")
     for name in ("babbage-002", "tts-1", "o1-pro", "gpt-4o-realtime-preview", "gpt-4o-mini", "gpt-3.5-turbo-instruct"):
         services.add_model(backend=backend, name=name, discovered=True)
-    step = services.put_first(backend=backend)
+    step = services.add_to_default(backend=backend)
     assert str(step) == "openai/gpt-4o-mini"
-    assert services.put_first(backend=backend) is None, "it is there already"
+    assert services.add_to_default(backend=backend) is None, "it is there already"
+
+
+def steps_of_default() -> list[str]:
+    return [str(step) for step in Route.objects.get(name="default").steps.all()]
+
+
+def test_a_backend_that_is_put_first_is_before_every_other_step() -> None:
+    services.seed()
+    for name in ("one", "two"):
+        backend = services.add_backend(name=name, base_url=f"http://{name}.example/v1")
+        for model in ("a", "b"):
+            services.add_model(backend=backend, name=model)
+        services.put_first(backend=backend)
+    assert steps_of_default() == ["two/a", "one/a", "builtin/patchbay-builtin"]
+    services.put_first(backend=backend, model="b")
+    assert steps_of_default() == ["two/b", "two/a", "one/a", "builtin/patchbay-builtin"]
+    services.put_first(backend=backend, model="a")
+    assert steps_of_default() == ["two/a", "two/b", "one/a", "builtin/patchbay-builtin"]
 
 
 def test_a_key_in_the_environment_is_offered_and_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,20 @@ async def test_a_row_that_the_server_refuses_goes_to_the_error_file(owner: User,
     assert "No twos." in failed["response"]["body"]["error"]["message"]
 
 
+async def test_lines_for_messages_are_answered_in_anthropics_shape(owner: User, upstream: Upstream) -> None:
+    upstream.default = says("ok")
+    body = {"model": "up/m", "max_tokens": 9, "system": "Be brief.", "messages": [{"role": "user", "content": "hi"}]}
+    rows = [line(name, url="/v1/messages", body=body) for name in ("a", "b")]
+    batch = await run(await in_thread(make_batch)(owner, rows, endpoint="/v1/messages"))
+    assert (batch.status, batch.completed, batch.executor) == ("completed", 2, "local")
+    (first, _) = await output_of(batch)
+    answered = first["response"]["body"]
+    assert (answered["type"], answered["content"]) == ("message", [{"type": "text", "text": "ok"}])
+    assert upstream.requests[-1].body["messages"][0] == {"role": "system", "content": "Be brief."}
+    (row, _) = await rows_of(batch)
+    assert outputs.answer_of(row) == "ok"
+
+
 async def test_a_failure_that_may_pass_is_tried_again(owner: User, upstream: Upstream) -> None:
     upstream.script(status(500), status(503))
     upstream.default = says("ok")

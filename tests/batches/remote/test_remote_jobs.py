@@ -118,9 +118,9 @@ async def test_the_page_is_for_those_who_may(owner: User, upstream: Upstream) ->
     await client.aforce_login(owner)
     assert (await client.get("/batches/remote/")).status_code == 403
     assert (await client.post("/batches/remote/follow/", {"backend": "up", "job": job})).status_code == 403
-    assert b"Jobs at backends" not in (await client.get("/batches/")).content
+    assert b"Remote jobs" not in (await client.get("/batches/")).content
     await allowed(owner)
-    assert b"Jobs at backends" in (await client.get("/batches/")).content
+    assert b"Remote jobs" in (await client.get("/batches/")).content
     page = await client.get("/batches/remote/?backend=up")
     assert job.encode() in page.content
     assert b"Nightly" in page.content

@@ -59,7 +59,7 @@ def test_an_uploaded_file_becomes_a_batch(as_owner: Client) -> None:
 
 def test_a_file_that_was_checked_becomes_a_batch_without_being_uploaded_again(as_owner: Client) -> None:
     page = as_owner.post("/batches/new/check/", {"file": upload(line("a"), b"{\n", line("a"))}).content.decode()
-    assert "3 things to mend" in page  # the third: nobody offers the model
+    assert "3 problems in" in page  # the third: nobody offers the model
     assert "invalid_json_line" in page
     assert "duplicate_custom_id" in page
     file = File.objects.get()
@@ -76,7 +76,7 @@ def test_another_users_checked_file_cannot_be_used(as_owner: Client, cast: Users
     assert file is not None
     response = as_owner.post("/batches/new/", {"file_id": str(file.pk)})
     assert response.status_code == 400
-    assert b"choose it again" in response.content
+    assert b"Choose it again" in response.content
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_table_is_counted_and_priced_before_anything_is_sent(as_owner: Client,
     page = as_owner.post("/batches/new/preview/?source=table", {**posted, "max_tokens": "50"}).content.decode()
     assert "Who is Ada 0?" in page
     assert "400 to /v1/chat/completions" in page
-    assert "20\u2009000 (the rows' own limits)" in html.unescape(page)
+    assert "20\u2009000 (the limits set in the rows)" in html.unescape(page)
     assert "at the backend's Batch API" in html.unescape(page)
     page = as_owner.post("/batches/new/preview/?source=table", {**posted, "file": upload(b"other\nx\n", name="t.csv")}).content.decode()
     assert "The template names" in page

@@ -37,7 +37,7 @@ async def test_an_answer_that_does_not_fit_is_asked_for_again_and_the_page_says_
     upstream = make_upstream()
     upstream.script(says(BAD), says(GOOD))
     live = await ask(upstream)
-    assert "asking again (2 of 3)" in live.note
+    assert "Retrying (2 of 3)" in live.note
     part = live.answer.as_json()[0]
     assert (part["value"], part["text"]) == ({"city": "Bern", "people": 134_000}, GOOD)
     html = live.view.final_html()
@@ -65,4 +65,4 @@ def test_a_form_escapes_and_a_table_takes_the_list_of_objects() -> None:
 
 def test_a_schema_that_is_none_is_refused_when_it_is_saved() -> None:
     form_ = SettingsForm({"json_schema": '{"type": "nonsense"}'}, conversation=Conversation())
-    assert "no JSON schema" in str(form_.errors["json_schema"])
+    assert "not a JSON schema" in str(form_.errors["json_schema"])

@@ -112,7 +112,7 @@ async def test_one_answer_at_a_time_and_the_other_is_told_why(people: Users, ser
         await one.say(text="first")
         await one.until(lambda page: page.last_status == "streaming")
         await two.say(text="second")
-        page = await two.until(lambda page: "being written here already" in page.html)
+        page = await two.until(lambda page: "Still answering" in page.html)
         assert any(frame["target"] == "#chat-notice" for frame in page.frames)
     assert await Message.objects.filter(role="user").acount() == 1
 
@@ -135,7 +135,7 @@ async def test_a_socket_that_waited_on_a_fresh_id_sees_nothing_of_who_took_it(pe
         await owner.say(text="mine")
         await owner.until_ended()
         await spy.say(text="let me in")
-        page = await spy.until(lambda page: "no longer there" in page.html)
+        page = await spy.until(lambda page: "no longer exists" in page.html)
         assert "secret" not in page.html
         assert "mine" not in page.html
 

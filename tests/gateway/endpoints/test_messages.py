@@ -270,9 +270,10 @@ async def test_a_list_of_models_has_its_limits(api: Api, query: str) -> None:
     assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
-async def test_a_page_after_an_unknown_model_is_not_found(api: Api) -> None:
+async def test_a_page_after_an_unknown_model_is_empty(api: Api, upstream: Upstream) -> None:
+    await api.serve(upstream)
     response = await api.http.get("models?after_id=nope", headers={"anthropic-version": "2023-06-01"})
-    assert (response.status_code, response.json()["error"]["type"]) == (404, "not_found_error")
+    assert response.json() == {"data": [], "has_more": False, "first_id": None, "last_id": None}
 
 
 async def test_a_token_without_the_scope_is_a_permission_error(api: Api) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from webapp.patterns.fallback.breakers import CONSECUTIVE, FIRST_PAUSE, LONGEST_PAUSE, PROBE_PATIENCE, WINDOW, Health, MemoryBreakers
+from webapp.patterns.fallback.breakers import (
+    CONSECUTIVE,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    PROBE_PATIENCE,
+    WINDOW,
+    Health,
+    MemoryBreakers,
+    Origin,
+)
 
 
 class Clock:
@@ -119,3 +128,68 @@ def test_a_reset_forgets_a_backend_with_its_models(breakers: MemoryBreakers) -> 
         breakers.cool(key, 20)
     breakers.reset("a")
     assert set(breakers.snapshot()) == {"ab", "ab/m"}
+
+
+# --- the narrowest explanation of the failures
+
+
+def fail_as(breakers: MemoryBreakers, *origins: Origin) -> None:
+    for origin in origins:
+        breakers.failed("k", "boom", origin)
+
+
+def blocked(breakers: MemoryBreakers, origin: Origin) -> bool:
+    health = breakers.acquire("k", origin)
+    if health is None:
+        breakers.released("k")
+    return health is not None
+
+
+def test_one_request_that_fails_blocks_itself_alone(breakers: MemoryBreakers) -> None:
+    poison = Origin("ada", "vision", "1")
+    fail_as(breakers, *[poison] * CONSECUTIVE)
+    assert blocked(breakers, poison)
+    assert not blocked(breakers, Origin("ada", "vision", "2"))
+    assert not blocked(breakers, Origin("bob", "plain", "3"))
+
+
+def test_requests_with_images_that_fail_do_not_block_those_without(breakers: MemoryBreakers) -> None:
+    fail_as(breakers, *(Origin("ada", "vision", str(number)) for number in range(CONSECUTIVE)))
+    assert blocked(breakers, Origin("ada", "vision", "new"))
+    assert not blocked(breakers, Origin("ada", "plain", "new"))
+    assert not blocked(breakers, Origin("bob", "vision", "new"))
+
+
+def test_failures_of_one_caller_do_not_block_another(breakers: MemoryBreakers) -> None:
+    fail_as(breakers, *(Origin("ada", "plain", str(number)) for number in range(20)))
+    assert blocked(breakers, Origin("ada", "plain", "new"))
+    assert not blocked(breakers, Origin("bob", "plain", "new"))
+
+
+def test_failures_of_several_callers_block_everyone(breakers: MemoryBreakers) -> None:
+    fail_as(breakers, *(Origin(name, shape, name + shape) for name in ("ada", "bob") for shape in ("plain", "tools", "vision")))
+    assert blocked(breakers, Origin("eve", "long", "new"))
+
+
+def test_one_failure_of_another_caller_is_no_independent_confirmation(breakers: MemoryBreakers) -> None:
+    fail_as(breakers, *(Origin("ada", "plain", str(number)) for number in range(CONSECUTIVE)), Origin("bob", "plain", "b"))
+    assert not blocked(breakers, Origin("bob", "plain", "c"))
+    fail_as(breakers, Origin("bob", "plain", "d"))
+    assert blocked(breakers, Origin("bob", "plain", "e"))
+
+
+def test_a_success_of_another_caller_closes_the_breaker(breakers: MemoryBreakers) -> None:
+    poison = Origin("ada", "plain", "1")
+    fail_as(breakers, *[poison] * CONSECUTIVE)
+    breakers.succeeded("k")
+    assert not blocked(breakers, poison)
+
+
+def test_a_refused_key_pauses_the_backend_with_the_second_model(breakers: MemoryBreakers) -> None:
+    breakers.close_account("b", "b/one", 300, "wrong key")
+    assert breakers.health("b/one").state == "cooling"
+    assert breakers.health("b").state == "closed"
+    breakers.close_account("b", "b/one", 300, "wrong key")
+    assert breakers.health("b").state == "closed"
+    breakers.close_account("b", "b/two", 300, "wrong key")
+    assert breakers.health("b").state == "cooling"

@@ -18,7 +18,7 @@ from webapp.patterns.fallback.throttle import Clock, ConcurrencyLimiter, Retry, 
     [
         (errors.RateLimited("slow down"), RetryDecision.SLOWER),
         (errors.AllCooling("later"), RetryDecision.SLOWER),
-        (errors.LimitReached("later", rule="60 requests a minute", retry_after=2.0), RetryDecision.SLOWER),
+        (errors.LimitReached("later", rule="60 requests per minute", retry_after=2.0), RetryDecision.SLOWER),
         (errors.AllFailed("all", cause=errors.RateLimited("slow down")), RetryDecision.SLOWER),
         (errors.AllFailed("all", cause=errors.ServerFailed("500")), RetryDecision.AGAIN),
         (errors.Unreachable("refused"), RetryDecision.AGAIN),

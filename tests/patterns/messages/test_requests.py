@@ -189,9 +189,12 @@ def test_a_request_for_such_tools_alone_is_refused() -> None:
     assert caught.value.param == "tools"
 
 
-def test_tool_servers_that_anthropic_would_call_are_refused() -> None:
+def test_tool_servers_that_anthropic_would_call_are_left_out_beside_tools_and_refused_alone() -> None:
+    servers = [{"type": "url", "url": "https://x", "name": "x"}]
+    sent = chat(mcp_servers=servers, tools=[{"name": "now", "input_schema": {"type": "object"}}, {"type": "mcp_toolset"}])
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["now"]
     with pytest.raises(InputError, match="mcp_servers"):
-        chat(mcp_servers=[{"type": "url", "url": "https://x", "name": "x"}])
+        chat(mcp_servers=servers)
 
 
 @pytest.mark.parametrize(

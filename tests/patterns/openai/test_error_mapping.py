@@ -197,3 +197,89 @@ def test_an_http_date_counts_from_now() -> None:
 )
 def test_retry_after_is_read_from_the_body(error: dict[str, Any], seconds: float | None) -> None:
     assert refusal(429, error.pop("message", "slow down"), **error).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ('Internal error: Traceback (most recent call last): File "/srv/vllm/engine.py", line 3, in run', "HTTP 500: Internal error … ("),
+        ("Could not open /opt/models/llama/weights.gguf", "HTTP 500: Could not open … ("),
+        ("TypeError: x at Layer.handle (/app/node_modules/express/lib/router/layer.js:95:5)", "HTTP 500: TypeError: x at Layer.handle … ("),
+        ("connect failed: postgres://user:pw@db/prod", "HTTP 500: connect failed … ("),
+        ("OPENAI_API_KEY=abc is wrong", "HTTP 500: The server reported an internal error. ("),
+        (r"C:\models\llama\weights.gguf is missing", "HTTP 500: The server reported an internal error. ("),
+    ],
+)
+def test_paths_traces_and_configuration_stay_in_the_attempt_log(text: str, start: str) -> None:
+    error = refusal(500, text)
+    assert error.message.startswith(start)
+    assert error.detail == f"HTTP 500: {text}"
+    assert error.body is not None
+    assert error.body["message"] in error.message
+
+
+@pytest.mark.parametrize("text", ["Use https://example.org/docs/errors for help.", "Expected a/b or c/d", "5 tokens / second", "and/or"])
+def test_addresses_and_slashes_are_no_paths(text: str) -> None:
+    error = refusal(500, text)
+    assert (error.message, error.detail) == (f"HTTP 500: {text}", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error": {"message": "Provider returned error", "metadata": {"raw": "plain words"}}}, "plain words"),
+        ({"error": {"message": "Provider returned error", "metadata": {"raw": {"error": {"message": "inside"}}}}}, "inside"),
+        ({"error": {"message": '{"error": {"message": "in a text"}}'}}, "in a text"),
+        ({"error": {"message": "litellm.BadRequestError: X - {'error': {'message': \"it's inside\", 'code': 400}}"}}, "it's inside"),
+        ({"code": "invalid-argument", "error": "xAI's own shape"}, "xAI's own shape"),
+        ({"errors": [{"message": "Cloudflare's shape"}]}, "Cloudflare's shape"),
+        ({"error": ["Hugging Face's shape"]}, "Hugging Face's shape"),
+        ({"Message": "Bedrock's shape"}, "Bedrock's shape"),
+        ({"error": {"code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}, "message": "outer"}}, "outer"),
+    ],
+)
+def test_the_message_nearest_to_the_provider_is_the_one_that_is_told(body: Any, message: str) -> None:
+    assert read_error(body, PLAIN).message == message
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "30s"}, 30),
+        ({"retry-after": "2m"}, 120),
+        ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 360),
+        ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-remaining-requests": "5"}, None),
+        ({"x-ratelimit-reset": "1000000060"}, 60),
+        ({"x-ratelimit-reset": "1000000060000"}, 60),
+        ({"anthropic-ratelimit-tokens-reset": "2001-09-09T01:47:10Z"}, 30),
+        ({"ratelimit-reset": "12"}, 12),
+    ],
+)
+def test_limits_that_reset_say_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, now=1_000_000_000) == seconds
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Please try again in 5 minutes.", 300),
+        ("Try again in 1 hour and 30 minutes", 5400),
+        ("Retry in 2h", 7200),
+        ("Please wait 90 seconds before retrying", 90),
+        ("You will regain access on 2001-09-09 at 02:46 UTC.", 3560),
+        ("Try again in an hour.", 3600),
+        ("Rate limit resets in 45s", 45),
+        ("Please retry after 500 milliseconds", 0.5),
+        ("Retry your request with 3 images", None),
+    ],
+)
+def test_waits_in_words_are_read(message: str, seconds: float | None) -> None:
+    assert retry_after({}, {"message": message}, now=1_000_000_000) == seconds
+
+
+def test_a_wait_in_the_headers_that_an_aggregator_passes_on_is_read() -> None:
+    error = {
+        "message": "Rate limit exceeded",
+        "metadata": {"headers": {"X-RateLimit-Reset": "1000000060000", "X-RateLimit-Remaining": "0"}},
+    }
+    assert retry_after({}, error, now=1_000_000_000) == 60

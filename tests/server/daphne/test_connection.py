@@ -164,7 +164,7 @@ def connected() -> tuple[Channel, Wire]:
 
 def look(made: Channel, times: int) -> None:
     for _ in range(times + 1):  # the first begins to count
-        made.look()
+        made.check()
 
 
 def test_the_rest_of_an_answer_that_nobody_reads_is_given_up() -> None:
@@ -172,7 +172,7 @@ def test_the_rest_of_an_answer_that_nobody_reads_is_given_up() -> None:
     wire.unsent = 100_000
     look(made, connection.UNREAD_SWEEPS - 1)
     assert not wire.disconnected
-    made.look()
+    made.check()
     assert wire.disconnected
 
 
@@ -211,13 +211,13 @@ def test_a_client_that_must_wait_for_the_application_is_not_slow() -> None:
 async def test_a_body_must_bring_its_bytes_each_minute() -> None:
     body = Body(lambda: None, lambda: None)
     made, wire = receiving(body)
-    made.look()
+    made.check()
     for size in (connection.BODY_BYTES, 2 * connection.BODY_BYTES, connection.BODY_BYTES - 1):
         assert wire.said == b""
         body.add(bytes(size))
         await body.receive()
         for _ in range(connection.BODY_SWEEPS):
-            made.look()
+            made.check()
     assert wire.said.startswith(b"HTTP/1.1 408 ")
     assert await body.receive() == {"type": "http.disconnect"}
 

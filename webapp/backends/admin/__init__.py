@@ -1,5 +1,5 @@
 """The configuration admin, one module a subject."""
 
-from webapp.backends.admin import attempts, backends, benchmarks, routes, tokens
+from webapp.backends.admin import attempts, backends, benchmarks, models, routes, tokens
 
-__all__ = ["attempts", "backends", "benchmarks", "routes", "tokens"]
+__all__ = ["attempts", "backends", "benchmarks", "models", "routes", "tokens"]

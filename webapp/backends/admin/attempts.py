@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -36,7 +37,7 @@ class AttemptAdmin(admin.ModelAdmin):
     list_display = ["when", "result", "asked", "tried", "first_token", "duration", "tokens", "cost"]
     list_filter = ["outcome", "backend", "route", "source", ErrorFilter, ("user", admin.RelatedOnlyFieldListFilter)]
     search_fields = ["request_id", "model", "route", "why"]
-    search_help_text = "A request id, a model, a route, or words of the reason."
+    search_help_text = "Search by request id, model, route or words of the reason."
     date_hierarchy = "created_at"
     list_per_page = 50
     list_select_related = ["user"]
@@ -50,7 +51,7 @@ class AttemptAdmin(admin.ModelAdmin):
 
     @admin.display(ordering="created_at")
     def when(self, attempt: Attempt) -> str:
-        return f"{timezone.localtime(attempt.created_at):%b %d, %H:%M:%S}"
+        return date_format(timezone.localtime(attempt.created_at), "M j, Y H:i:s")
 
     @admin.display(description="asked for", ordering="route")
     def asked(self, attempt: Attempt) -> SafeString:

@@ -19,24 +19,14 @@ from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
 from webapp.backends import selectors, services
-from webapp.backends.admin.forms import BackendForm, LabelledRows, ModelForm
+from webapp.backends.admin.forms import BackendForm
 from webapp.backends.config import curl_import
 from webapp.backends.config.presets import PRESETS
-from webapp.backends.models import Backend, BackendModel, ProbeRun
+from webapp.backends.models import Backend, ProbeRun
 from webapp.backends.reporting import status
-from webapp.backends.runtime import cooldowns, registry
+from webapp.backends.runtime import cooldowns, learned, registry
 from webapp.backends.runtime.polling import look_at
 from webapp.patterns.errors import InputError
-
-
-class ModelInline(admin.TabularInline):
-    model = BackendModel
-    form = ModelForm
-    formset = LabelledRows
-    extra = 0
-    fields = ["name", "context_window", "input_price", "output_price", "tools", "json_schema", "embeddings"]
-    verbose_name = "model"
-    verbose_name_plural = "Models"
 
 
 class BackendList(ChangeList):
@@ -52,7 +42,6 @@ class BackendList(ChangeList):
 @admin.register(Backend)
 class BackendAdmin(admin.ModelAdmin):
     form = BackendForm
-    inlines = [ModelInline]
     list_display = ["name", "address", "state", "models", "key", "position", "enabled"]
     list_filter = ["enabled", "preset"]
     search_fields = ["name", "base_url"]
@@ -136,14 +125,22 @@ class BackendAdmin(admin.ModelAdmin):
 
     def _asked(self, request: HttpRequest, backend: Backend, *, first: bool) -> None:
         self._discover(request, backend)
-        if first and services.put_first(backend=backend):
-            messages.info(request, f"{backend.name} is the first choice of the route default that is not the built-in backend.")
+        step = services.put_first(backend=backend) if first else None
+        if step:
+            messages.info(request, f"{step} comes first in the route default.")
+
+    def response_add(self, request: HttpRequest, obj: Backend, post_url_continue: str | None = None) -> HttpResponse:
+        if request.POST.get("first_in_default"):
+            return redirect("admin:backends_backend_default", obj.pk)  # its models are known by then: another may come first
+        return super().response_add(request, obj, post_url_continue)
 
     def _discover(self, request: HttpRequest, backend: Backend) -> None:
         found = async_to_sync(services.discover)(backend)
         if found.problem:
             messages.warning(request, f"{backend.name} did not list its models: {found.problem}")
         else:
+            if found.corrected:
+                messages.info(request, f"Its address is {found.corrected}: nothing answered at the one that was entered.")
             changes = f"{len(found.added)} new, {len(found.gone)} gone"
             messages.success(request, f"{backend.name} answers: {found.total} models ({changes}).")
 
@@ -154,6 +151,8 @@ class BackendAdmin(admin.ModelAdmin):
             path("paste/", self.admin_site.admin_view(self.paste), name="backends_backend_paste"),
             path("<int:pk>/refresh/", self.admin_site.admin_view(require_POST(self.refresh)), name="backends_backend_refresh"),
             path("<int:pk>/try/", self.admin_site.admin_view(require_POST(self.reset_breaker)), name="backends_backend_try"),
+            path("<int:pk>/default/", self.admin_site.admin_view(self.put_first), name="backends_backend_default"),
+            path("<int:pk>/forget/", self.admin_site.admin_view(require_POST(self.forget)), name="backends_backend_forget"),
             path("<int:pk>/test/", self.admin_site.admin_view(self.test), name="backends_backend_test"),
             path("<int:pk>/test/<int:run>/", self.admin_site.admin_view(self.test_run), name="backends_backend_test_run"),
         ]
@@ -174,6 +173,7 @@ class BackendAdmin(admin.ModelAdmin):
             state, why = status.state_of(backend, cooling)
             context |= {"state": state, "word": status.WORDS[state], "badge": status.BADGES[state], "why": why, "cooling": cooling}
             model = next((row.name for row in backend.offered.all() if row.capabilities.get("chat", True)), "")
+            context |= {"facts": backend.learned.all()[:200], "model_count": backend.offered.count()}
             context["called"] = f"{backend.name}/{model}" if model else ""
         return super().changeform_view(request, object_id, form_url, context)
 
@@ -214,6 +214,30 @@ class BackendAdmin(admin.ModelAdmin):
         async_to_sync(registry.reset_breaker)(backend.name)
         up = async_to_sync(look_at)(pk)
         messages.info(request, f"{backend.name} {'answers' if up else 'does not answer'}; the next request tries it again.")
+        return redirect("admin:backends_backend_change", pk)
+
+    def put_first(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ask which of the backend's models comes first in the route default, and put it there."""
+        backend = self._backend(request, pk)
+        models = [row.name for row in backend.offered.order_by("name") if row.capabilities.get("chat", True)]
+        chosen = request.POST.get("model", "").strip()
+        if request.method == "POST" and chosen in models:
+            services.put_first(backend=backend, model=chosen)
+            messages.success(request, f"{backend.name}/{chosen} comes first in the route default.")
+            return redirect("admin:backends_backend_change", pk)
+        problem = f"{backend.name} has no chat model {chosen!r}." if request.method == "POST" else ""
+        suggested = chosen or getattr(services.model_to_begin_with(backend), "name", "")
+        title = f"Put {backend.name} first in the route default"
+        context = self._page(request, backend, title, models=models, suggested=suggested, problem=problem)
+        return render(request, "admin/backends/backend/default.html", context, status=400 if problem else 200)
+
+    def forget(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Forget one learned fact about the backend's models, or all of them."""
+        backend = self._backend(request, pk)
+        fact = request.POST.get("fact", "")
+        count = learned.forget(backend=backend, fact=int(fact) if fact.isdecimal() else None)
+        self.log_change(request, backend, f"Forgot {count} learned fact{'' if count == 1 else 's'}.")
+        messages.success(request, f"{count} learned fact{'' if count == 1 else 's'} forgotten.")
         return redirect("admin:backends_backend_change", pk)
 
     def test(self, request: HttpRequest, pk: int) -> HttpResponse:

@@ -25,9 +25,9 @@ COMPARED = 8
 
 
 class BenchmarkForm(forms.ModelForm):
-    concurrency = forms.IntegerField(min_value=1, max_value=256, initial=4, help_text="Requests at once.")
-    max_tokens = forms.IntegerField(min_value=1, max_value=4096, initial=64, help_text="Length of each answer.")
-    rounds = forms.IntegerField(min_value=1, max_value=500, initial=5, help_text="Requests in a row of each.")
+    concurrency = forms.IntegerField(min_value=1, max_value=256, initial=4, help_text="Number of parallel workers.")
+    max_tokens = forms.IntegerField(min_value=1, max_value=4096, initial=64, help_text="Max tokens per answer.")
+    rounds = forms.IntegerField(min_value=1, max_value=500, initial=5, help_text="Requests that each worker sends, one after the other.")
 
     class Meta:
         model = BenchmarkRun
@@ -37,7 +37,7 @@ class BenchmarkForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or self.cleaned_data
         if data.get("concurrency", 0) * data.get("rounds", 0) > MAX_REQUESTS:
-            raise ValidationError(f"That is more than {MAX_REQUESTS} requests in all: lower the concurrency or the rounds.")
+            raise ValidationError(f"That makes more than {MAX_REQUESTS} requests. Lower the concurrency or the rounds.")
         return data
 
 

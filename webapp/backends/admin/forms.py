@@ -51,7 +51,7 @@ class ModelForm(forms.ModelForm):
 
     class Meta:
         model = BackendModel
-        fields = ["name", "context_window", "input_price", "output_price"]
+        fields = ["backend", "name", "context_window", "input_price", "output_price"]
 
     STEERING = ("tools", "json_schema", "embeddings")
 
@@ -72,8 +72,8 @@ class BackendForm(forms.ModelForm):
 
     preset = forms.ChoiceField(choices=[(preset.name, preset.title) for preset in PRESETS.values() if preset.name != "builtin"])
     api_key = KeyField(label="API key")
-    forget_key = forms.BooleanField(label="Forget the stored key", required=False)
-    first_in_default = forms.BooleanField(label="Put it into the route default, before the built-in backend", required=False)
+    forget_key = forms.BooleanField(label="Remove the stored key", required=False)
+    first_in_default = forms.BooleanField(label="Put it first in the default route", required=False)
 
     class Meta:
         model = Backend
@@ -100,7 +100,7 @@ class BackendForm(forms.ModelForm):
         self._address: str = self.instance.base_url
         hint = self._stored.hint()
         known = f"Stored: {hint}. Type a new one to replace it."
-        self.fields["api_key"].help_text = known if hint else "Stored encrypted; shown as its last four characters."
+        self.fields["api_key"].help_text = known if hint else "Stored encrypted. Afterwards only the last four characters are shown."
         for name, wanted in (("forget_key", bool(self._stored)), ("first_in_default", not self.instance.pk)):
             if not wanted:
                 del self.fields[name]
@@ -120,7 +120,9 @@ class BackendForm(forms.ModelForm):
         if data.get("forget_key") and not typed:
             data["api_key"] = Secret()
         elif self._stored and not typed and data.get("base_url") and not same_server(self._address, data["base_url"]):
-            self.add_error("api_key", ValidationError("The address is another server's now: type its key, or have this one forgotten."))
+            self.add_error(
+                "api_key", ValidationError("The address now belongs to another server. Enter that server's key, or remove the stored one.")
+            )
         if data.get("api_key") and data.get("api_key_env"):
-            self.add_error("api_key_env", ValidationError("Either a stored key or a variable, not both."))
+            self.add_error("api_key_env", ValidationError("Set a stored key or a variable, not both."))
         return data

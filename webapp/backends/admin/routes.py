@@ -26,8 +26,21 @@ from webapp.backends.runtime import cooldowns
 class StepForm(forms.ModelForm):
     class Meta:
         model = RouteStep
-        fields = ["position", "backend", "model", "first_token_timeout", "idle_timeout", "context_window"]
+        fields = ["position", "backend", "model", "group", "weight", "first_token_timeout", "idle_timeout", "context_window"]
         widgets = {"model": forms.TextInput(attrs={"list": "known-models", "autocomplete": "off", "spellcheck": "false"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Let the load-sharing fields be left out: the model has defaults."""
+        super().__init__(*args, **kwargs)
+        self.fields["group"].required = self.fields["weight"].required = False
+
+    def clean_group(self) -> int:
+        """Return the group, the first one where none is given."""
+        return self.cleaned_data.get("group") or 0
+
+    def clean_weight(self) -> int:
+        """Return the weight, an equal share where none is given."""
+        return self.cleaned_data.get("weight") or 1
 
 
 class StepInline(admin.TabularInline):
@@ -38,7 +51,7 @@ class StepInline(admin.TabularInline):
     formset = LabelledRows
     extra = 0
     verbose_name = "step"
-    verbose_name_plural = "Steps, tried in this order"
+    verbose_name_plural = "Steps, tried in this order; steps of one group share the load"
 
     def get_extra(self, request: HttpRequest, obj: Route | None = None, **kwargs: Any) -> int:  # noqa: ARG002 - Django's signature
         return 0 if obj else 1
@@ -47,8 +60,29 @@ class StepInline(admin.TabularInline):
 class RouteForm(forms.ModelForm):
     class Meta:
         model = Route
-        fields = ["name", "description", "enabled", "position", "mid_stream", "hedge_ms", "restricted", "allowed_users", "allowed_groups"]
+        fields = [
+            "name",
+            "description",
+            "enabled",
+            "position",
+            "balance",
+            "sticky",
+            "mid_stream",
+            "hedge_ms",
+            "restricted",
+            "allowed_users",
+            "allowed_groups",
+        ]
         widgets = {"allowed_users": forms.CheckboxSelectMultiple, "allowed_groups": forms.CheckboxSelectMultiple}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Let the balance be left out: steps are then tried in their order."""
+        super().__init__(*args, **kwargs)
+        self.fields["balance"].required = False
+
+    def clean_balance(self) -> str:
+        """Return the balance, `ordered` where none is given."""
+        return self.cleaned_data.get("balance") or Route.Balance.ORDERED
 
 
 @admin.register(Route)
@@ -60,12 +94,13 @@ class RouteAdmin(admin.ModelAdmin):
     search_fields = ["name", "description"]
     fieldsets = [
         (None, {"fields": [("name", "position"), "description", "enabled"]}),
+        ("Load sharing", {"fields": [("balance", "sticky")]}),
         ("Behavior", {"fields": [("mid_stream", "hedge_ms")]}),
         ("Who may use it", {"fields": ["restricted", "allowed_users", "allowed_groups"], "classes": ["collapse"]}),
     ]
 
     class Media:
-        js = [Script("js/route-steps.js", defer=True)]
+        js = [Script("js/route-steps.js", type="module")]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         rows: QuerySet[Route] = super().get_queryset(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ValidationError
 
@@ -20,28 +20,63 @@ KEY_PLACEHOLDER = "{api_key}"
 OWN_VARIABLES = ("PATCHBAY_", "DJANGO_", "DATABASE_URL", "REDIS_URL")
 
 
+ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/models", "/responses", "/messages")
+
+
 def clean_base_url(text: str) -> str:
-    """`text` as a base URL without its trailing slash or endpoint; raises `ValidationError` saying what to write instead."""
-    url = text.strip().rstrip("/")
-    for endpoint in ("/chat/completions", "/completions", "/embeddings", "/messages", "/models"):
+    """Return `text` as a base URL without its trailing slash or endpoint.
+
+    Raises:
+        ValidationError: it is not one; the message says what to write instead.
+    """
+    address, mark, query = text.strip().partition("?")
+    url = address.rstrip("/")
+    for endpoint in ENDPOINTS:
         url = url.removesuffix(endpoint)
+    url = f"{url.rstrip('/')}{mark}{query}" if query else url.rstrip("/")
     validate_base_url(url)
     return url
 
 
+def alternatives(base_url: str) -> list[str]:
+    """Return the base URLs that people mean where they leave a part out: most servers answer below `/v1`."""
+    address, mark, query = base_url.partition("?")
+    parts = urlsplit(address)
+    root = f"{parts.scheme}://{parts.netloc}"
+    host = parts.hostname or ""
+    if host.endswith(".azure.com"):
+        found = [f"{root}/openai/v1"]
+    elif host == "generativelanguage.googleapis.com":
+        found = [f"{root}/v1beta/openai"]
+    else:
+        head, v1, _ = address.partition("/v1")
+        below = [] if v1 else [f"{address}/v1"]
+        found = [*([f"{head}/v1"] if v1 else []), *below, f"{root}/v1", f"{root}/api/v1", f"{root}/openai/v1"]
+    return [url + (mark + query if "/v1" not in url else "") for url in dict.fromkeys(found) if url != address]
+
+
+def deployment_in(base_url: str) -> str:
+    """Return the deployment that an Azure address names, which is the one model behind it; empty for other addresses."""
+    found = re.search(r"/deployments/([^/?]+)", base_url)
+    return unquote(found[1]) if found else ""
+
+
 def validate_base_url(url: str) -> None:
-    """Refuse what is no http(s) address, carries a user, query or fragment, or points at a metadata or link-local address."""
+    """Refuse an address that is not http(s), carries a user, query or fragment, or leads to a metadata or link-local address.
+
+    Azure's `?api-version=` is the one query that is allowed.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValidationError(f"That is not an address: {error}.") from error
+        raise ValidationError(f"This is not a valid address: {error}.") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise ValidationError("Write an address like http://localhost:11434/v1 or https://api.openai.com/v1.")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValidationError("Leave user, password, query and fragment out of the address: keys go in the key field.")
+        raise ValidationError("Enter an address like http://localhost:11434/v1 or https://api.openai.com/v1.")
+    if parts.username or parts.password or parts.fragment or not re.fullmatch(r"(api-version=[\w.-]+)?", parts.query):
+        raise ValidationError("Remove the user, password, query and fragment from the address. Keys go in the key field.")
     if re.search(r"[\s\x00-\x1f]", url):
-        raise ValidationError("An address has no spaces in it.")
+        raise ValidationError("An address cannot contain spaces.")
     try:
         check_base_url(url)
     except InputError as error:
@@ -51,14 +86,14 @@ def validate_base_url(url: str) -> None:
 def validate_headers(headers: Any) -> None:
     """Refuse what is not an object of header names and single-line texts."""
     if not isinstance(headers, dict):
-        raise ValidationError('Write a JSON object, e.g. {"X-Team": "blue"}.')
+        raise ValidationError('Enter a JSON object, e.g. {"X-Team": "blue"}.')
     for name, value in headers.items():
         if not HEADER_NAME.match(str(name)) or str(name).lower() in RESERVED_HEADERS:
-            raise ValidationError(f"{name!r} cannot be set as a header.")
+            raise ValidationError(f"{name!r} is not allowed as a header.")
         if not isinstance(value, str) or re.search(r"[\r\n\x00]", value) or not value.isascii():
             raise ValidationError(f"The value of {name} must be one line of plain text.")
         if str(name).lower() in KEY_HEADERS and KEY_PLACEHOLDER not in value:
-            raise ValidationError(f"Enter the key in the key field and write {name}: {KEY_PLACEHOLDER} here: headers are not encrypted.")
+            raise ValidationError(f"Enter the key in the key field and write {name}: {KEY_PLACEHOLDER} here. Headers are not encrypted.")
 
 
 def with_key(headers: dict[str, str], key: str) -> dict[str, str]:
@@ -69,6 +104,6 @@ def with_key(headers: dict[str, str], key: str) -> dict[str, str]:
 def validate_key_variable(name: str) -> None:
     """Refuse what is no variable name, and the names of Patchbay's own secrets."""
     if not VARIABLE_NAME.match(name):
-        raise ValidationError("Write the name of an environment variable, e.g. OPENAI_API_KEY.")
+        raise ValidationError("Enter the name of an environment variable, e.g. OPENAI_API_KEY.")
     if name.upper().startswith(OWN_VARIABLES):
         raise ValidationError(f"{name} is one of Patchbay's own secrets: it is never sent to a backend.")

@@ -36,7 +36,7 @@ class Limit:
         """For people: what is allowed in a minute."""
         terms = ((self.requests, "request"), (self.tokens, "token"))
         allowed = " and ".join(f"{number:,} {name}{'' if number == 1 else 's'}" for number, name in terms if number is not None)
-        return f"{self.who[0].upper()}{self.who[1:]} may use {allowed} a minute."
+        return f"{self.who[0].upper()}{self.who[1:]} may use {allowed} per minute."
 
 
 @dataclass(frozen=True, slots=True)

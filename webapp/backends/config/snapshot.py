@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal, Protocol, cast
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db.models import Prefetch
+from django.utils import timezone
 
 from webapp.backends.config import limits
 from webapp.backends.config.addresses import with_key
 from webapp.backends.config.crypto import KeyLost
 from webapp.backends.config.limits import Limits
 from webapp.backends.config.presets import PRESETS
-from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Route, RouteStep
+from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Learned, Route, RouteStep
 from webapp.core import env
 from webapp.patterns.errors import ModelForbidden, ModelNotFound
+from webapp.patterns.fallback.balancing import Balance
 
+FACTS_KEPT = timedelta(days=30)
+"""A fact that nothing confirmed for so long is forgotten: servers change behind their names."""
 MidStream = Literal["stop", "restart", "continue"]
 
 
@@ -55,6 +60,22 @@ class BackendRow:
     unusable: str
     models: Mapping[str, ModelRow] = field(compare=False)
     """Not compared: a model more or less is no reason to open new connections."""
+    repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """The repairs that requests to a model need, by model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A learned fact (`models.Learned`). `last_seen` in seconds since the epoch."""
+
+    backend: str
+    model: str
+    kind: str
+    name: str
+    value: float | None
+    observations: int
+    read_up_to: int
+    last_seen: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +85,8 @@ class StepRow:
     first_token_timeout: float | None = None
     idle_timeout: float | None = None
     window: int | None = None
+    group: int = 0
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +98,8 @@ class RouteRow:
     enabled: bool = True
     mid_stream: MidStream = "stop"
     hedge_ms: int | None = None
+    balance: Balance = "ordered"
+    sticky: bool = False
     allowed: frozenset[int] | None = None
     steps: tuple[StepRow, ...] = ()
 
@@ -91,6 +116,7 @@ class Snapshot:
     backends: Mapping[int, BackendRow]
     routes: Mapping[str, RouteRow]
     limits: Limits = field(default_factory=Limits)
+    learned: tuple[Fact, ...] = ()
 
     def plan(self, model: str, user: Person | None) -> RouteRow:
         """The steps that a model name stands for: a route, `backend/model`, or a bare id that backends offer, in this order.
@@ -171,7 +197,13 @@ def load() -> Snapshot:
     routes = Route.objects.prefetch_related(
         Prefetch("steps", RouteStep.objects.order_by("position", "id")), "allowed_users", "allowed_groups"
     )
-    return Snapshot(number, {row.pk: _backend(row) for row in backends}, {row.name: _route(row) for row in routes}, limits.load())
+    facts = tuple(_fact(row) for row in Learned.objects.filter(last_seen_at__gt=timezone.now() - FACTS_KEPT).select_related("backend"))
+    rows = {row.pk: _backend(row, facts) for row in backends}
+    return Snapshot(number, rows, {row.name: _route(row) for row in routes}, limits.load(), facts)
+
+
+def _fact(row: Learned) -> Fact:
+    return Fact(row.backend.name, row.model, row.kind, row.name, row.value, row.observations, row.read_up_to, row.last_seen_at.timestamp())
 
 
 def load_health() -> dict[int, tuple[str, str]]:
@@ -188,7 +220,7 @@ def unusable(row: Backend) -> str:
     return _key(row)[1]
 
 
-def _backend(row: Backend) -> BackendRow:
+def _backend(row: Backend, facts: Sequence[Fact] = ()) -> BackendRow:
     key, _lost = _key(row)
     preset = PRESETS.get(row.preset, PRESETS["custom"])
     models = {offer.name: _model(offer) for offer in row.offered.all()}
@@ -206,7 +238,17 @@ def _backend(row: Backend) -> BackendRow:
         capabilities={**preset.capabilities, **row.capabilities},
         unusable=unusable(row),
         models=models,
+        repairs=_repairs(row.name, facts),
     )
+
+
+def _repairs(backend: str, facts: Sequence[Fact]) -> dict[str, tuple[str, ...]]:
+    """Return the repairs of a backend's models, the first learned first."""
+    found: dict[str, list[str]] = {}
+    for fact in facts:
+        if fact.backend == backend and fact.kind == Learned.Kind.REPAIR:
+            found.setdefault(fact.model, []).append(fact.name)
+    return {model: tuple(names) for model, names in found.items()}
 
 
 def _key(row: Backend) -> tuple[str, str]:
@@ -233,13 +275,17 @@ def _model(row: BackendModel) -> ModelRow:
 def _route(row: Route) -> RouteRow:
     users, groups = list(row.allowed_users.all()), list(row.allowed_groups.all())
     members = get_user_model().objects.filter(groups__in=groups).values_list("pk", flat=True) if groups else ()
-    steps = (StepRow(s.backend_id, s.model, s.first_token_timeout, s.idle_timeout, s.context_window) for s in row.steps.all())
+    steps = (
+        StepRow(s.backend_id, s.model, s.first_token_timeout, s.idle_timeout, s.context_window, s.group, s.weight) for s in row.steps.all()
+    )
     return RouteRow(
         name=row.name,
         description=row.description,
         enabled=row.enabled,
         mid_stream=cast(MidStream, row.mid_stream),
         hedge_ms=row.hedge_ms,
+        balance=cast(Balance, row.balance),
+        sticky=row.sticky,
         allowed=frozenset([*(user.pk for user in users), *members]) if row.restricted or users or groups else None,
         steps=tuple(steps),
     )

@@ -13,10 +13,10 @@ from django.db import transaction
 from webapp.backends.config.limits import Limit
 from webapp.backends.models import Allowance
 from webapp.patterns.errors import BudgetSpent, ChainError, LimitReached
+from webapp.patterns.units import count, duration
 
 MINUTE = 60.0
 ROUNDING = 1e-6
-UNITS = ((3600, "hour"), (60, "minute"), (1, "second"))
 NEVER = 24 * 3600.0
 """Seconds after which a limit of 0 may be asked about again."""
 
@@ -93,27 +93,17 @@ def _problems(limit: Limit, row: Allowance, now: float, spare: float) -> Iterato
         message = f"The monthly budget of {limit.who} ({limit.budget.normalize():f}) is spent. It starts anew on the first of next month."
         yield BudgetSpent(message, retry_after=_seconds_to_next_month(now))
     if limit.requests is not None:
-        yield from _lack(f"{limit.who} may make {_count(limit.requests, 'request')}", limit.requests, row.requests_left, spare)
+        yield from _lack(f"{limit.who} may make {count(limit.requests, 'request')}", limit.requests, row.requests_left, spare)
     if limit.tokens is not None:
-        yield from _lack(f"{limit.who} may use {_count(limit.tokens, 'token')}", limit.tokens, row.tokens_left, spare)
+        yield from _lack(f"{limit.who} may use {count(limit.tokens, 'token')}", limit.tokens, row.tokens_left, spare)
 
 
 def _lack(rule: str, per_minute: int, left: float, spare: float) -> Iterator[LimitReached]:
     missing = 1 + math.floor(spare * per_minute) - left
     if missing > ROUNDING:
         wait = missing / per_minute * MINUTE if per_minute else NEVER
-        rule = f"{rule} a minute"
+        rule = f"{rule} per minute"
         yield LimitReached(f"Rate limit reached: {rule}. Try again in {duration(wait)}.", rule=rule, retry_after=wait)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them, rounded up."""
-    size, name = next((size, name) for size, name in UNITS if seconds > 2 * size or size == 1)
-    return _count(max(1, math.ceil(seconds / size)), name)
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _tightest(limits: Iterable[tuple[int | None, float]]) -> Standing | None:

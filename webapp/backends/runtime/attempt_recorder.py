@@ -157,7 +157,7 @@ def _row(attempt: types.Attempt, of: Origin, request_id: uuid.UUID) -> Row:
         model=_text(attempt.model, 200),
         outcome=attempt.outcome,
         error=attempt.error[:40],
-        why=_text(attempt.why, 1000),
+        why=_text(attempt.detail or attempt.why, 1000),
         status=attempt.status,
         first_token_ms=attempt.first_token_ms,
         duration_ms=attempt.duration_ms,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import httpx2
+from django.conf import settings
 
 from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
 from webapp.patterns.errors import AllFailed, Unreachable
+from webapp.patterns.fallback.balancing import LoadBalancer, LoadTracker
 from webapp.patterns.fallback.breakers import Breakers, MemoryBreakers
 
 if TYPE_CHECKING:
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from webapp.patterns.fallback.execution import Flag
     from webapp.patterns.openai.backend import OpenAIBackend
 
+OnLearned = Callable[[int, str, str, str], None]
+"""(id of the backend, model, repair, the refusal in words)."""
 RETIRE_SECONDS = 900.0
 """How long the old pool of a changed backend stays open for the streams that still run over it."""
 
@@ -23,10 +29,13 @@ RETIRE_SECONDS = 900.0
 class Pools:
     """The live backends of one event loop, by the row they were built from."""
 
-    def __init__(self, on_flag: Flag | None = None) -> None:
+    def __init__(self, on_flag: Flag | None = None, on_learned: OnLearned | None = None) -> None:
         self.breakers: Breakers = MemoryBreakers()
         self._on_flag = on_flag
+        self._on_learned = on_learned
         self._live: dict[int, tuple[BackendRow, OpenAIBackend]] = {}
+        self._tracker = LoadTracker()
+        self._balancers: dict[str, LoadBalancer] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
     def backend(self, row: BackendRow) -> OpenAIBackend:
@@ -41,16 +50,19 @@ class Pools:
             return kept[1]
         if kept:
             self._retire(kept[1])
-        built = build(row)
+        built = build(row, self._on_learned)
         self._live[row.id] = (row, built)
         return built
 
     def adopt(self, fresh: Snapshot) -> None:
         """Let go of backends that are gone or changed."""
         for key, (row, backend) in list(self._live.items()):
-            if fresh.backends.get(key) != row:
+            current = fresh.backends.get(key)
+            if current is None or current != row:
                 del self._live[key]
                 self._retire(backend)
+            else:
+                backend.adaptations.replace(current.repairs)
 
     def _retire(self, backend: OpenAIBackend) -> None:
         task = asyncio.get_running_loop().create_task(_close_later(backend))
@@ -71,7 +83,17 @@ class Pools:
             breakers=self.breakers,
             on_flag=self._on_flag,
             caller=caller,
+            balancer=self._balancer(plan),
         )
+
+    def _balancer(self, plan: RouteRow) -> LoadBalancer:
+        """Return the balancer of a route. It outlives its chains, since each caller has a chain and all share the load."""
+        found = self._balancers.get(plan.name)
+        if found is None or (found.balance, found.sticky) != (plan.balance, plan.sticky):
+            found = LoadBalancer(plan.balance, sticky=plan.sticky, tracker=self._tracker)
+            if plan.balance != "ordered" or plan.sticky:
+                self._balancers[plan.name] = found
+        return found
 
     def _step(self, step: StepRow, row: BackendRow) -> Step:
         from webapp.patterns.fallback.chain import Step
@@ -82,6 +104,9 @@ class Pools:
             step.model,
             first_token_timeout=step.first_token_timeout,
             idle_timeout=step.idle_timeout,
+            group=step.group,
+            weight=step.weight,
+            spills=row.preset != "builtin",
             window=step.window or (model.window if model else None),
             capabilities={**row.capabilities, **(model.capabilities if model else {})},
             unusable=f"The backend is not used: {row.unusable}." if row.unusable else "",
@@ -111,11 +136,12 @@ def builtin_transport() -> httpx2.AsyncBaseTransport:
     return InProcess(application)
 
 
-def build(row: BackendRow) -> OpenAIBackend:
-    """A live backend of its own connections."""
+def build(row: BackendRow, on_learned: OnLearned | None = None) -> OpenAIBackend:
+    """Return a live backend with connections of its own."""
     from webapp.patterns.backend import Timeouts
     from webapp.patterns.openai.attempt_recorder import Prices
     from webapp.patterns.openai.backend import OpenAIBackend
+    from webapp.patterns.openai.repairs import Adaptations
 
     connect, first_token, idle = row.timeouts
     return OpenAIBackend(
@@ -124,9 +150,15 @@ def build(row: BackendRow) -> OpenAIBackend:
         api_key=row.key,
         headers=dict(row.headers),
         timeouts=Timeouts(connect=connect, first_token=first_token, idle=idle),
-        max_concurrency=row.max_concurrency,
+        max_concurrency=_share_of(row.max_concurrency),
         prices=Prices(*row.prices) if row.prices else None,
         model_prices={name: Prices(*prices) for name, prices in row.model_prices},
         capabilities=dict(row.capabilities),
+        adaptations=Adaptations(row.repairs, functools.partial(on_learned, row.id) if on_learned else None),
         http_client=httpx2.AsyncClient(transport=builtin_transport()) if row.preset == "builtin" else None,
     )
+
+
+def _share_of(places: int | None) -> int | None:
+    """Return this process's share of a backend's places: the workers of `up --workers N` divide them, with one each at least."""
+    return None if places is None else max(1, places // settings.WORKERS)

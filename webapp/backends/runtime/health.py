@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from webapp.backends.models import Backend, Health
 from webapp.patterns import errors
+from webapp.patterns.openai.error_mapping import presentable
 
 WRITE_EVERY = timedelta(seconds=5)
 TRIED = frozenset({"ok", "partial", "failed"})
@@ -42,8 +43,9 @@ def learn(attempts: Iterable[RecordedAttempt]) -> None:
         row = newest[backend.name]
         kind = _kind(row.error)
         bad = row.outcome == "failed" and (kind.counts or kind.flag)
-        keep(backend=backend, up=not bad, why=row.why if bad else "", latency_ms=row.first_token_ms, source="traffic")
-        set_flag(backend=backend, error=kind if row.outcome == "failed" else None, why=row.why)
+        why = presentable(row.why)  # every user sees it
+        keep(backend=backend, up=not bad, why=why if bad else "", latency_ms=row.first_token_ms, source="traffic")
+        set_flag(backend=backend, error=kind if row.outcome == "failed" else None, why=why)
 
 
 def _kind(error: str) -> type[errors.BackendError]:

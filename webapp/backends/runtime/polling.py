@@ -12,7 +12,7 @@ from webapp.backends.models import Backend
 from webapp.backends.runtime import health, registry
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
-from webapp.patterns.errors import BackendError, PatternError, TimedOut
+from webapp.patterns.errors import BackendError, BadAnswer, PatternError, TimedOut
 
 WAKE_SECONDS = 5.0
 QUIET = timedelta(seconds=30)
@@ -49,11 +49,23 @@ async def look_at(pk: int) -> bool:
     # A server without a list of models answers 404 or 501 there, and is up all the same.
     up = error is None or not (error.counts or error.flag) or error.status == 501
     await in_database(_keep, pk, up=up, error=error, latency=latency)
+    await _find_models(pk, error)
     if error is not None:
         row = (await registry.current().snapshot()).backends.get(pk)
         if row is not None:
             registry.current().close_account(row.name, error)
     return up
+
+
+async def _find_models(pk: int, error: BackendError | None) -> None:
+    """Find the models of a backend that was added while its server was away."""
+    from webapp.backends.services.discovery import discover  # the services write what this module reads
+
+    if error is not None and error.counts and not isinstance(error, BadAnswer):
+        return
+    backend = await in_database(Backend.objects.filter(pk=pk, offered=None).first)
+    if backend is not None:
+        await discover(backend)
 
 
 async def _ask(pk: int) -> BackendError | None:

@@ -23,7 +23,7 @@ from django.db import Error
 
 from webapp.backends.config import snapshot
 from webapp.backends.config.snapshot import Person, RouteRow, Snapshot
-from webapp.backends.runtime import connection_pools, cooldowns
+from webapp.backends.runtime import connection_pools, cooldowns, learned
 from webapp.backends.runtime.attempt_recorder import Origin, Recorder
 from webapp.backends.runtime.budgets import spending
 from webapp.backends.runtime.cooldowns import Exchange, Outgoing, Row
@@ -68,7 +68,8 @@ class Registry:
         self._changes = 0
         self._changes_seen = -1
         self._serviced = False
-        self._pools = connection_pools.Pools(on_flag=self._account_refused)
+        self._pools = connection_pools.Pools(on_flag=self._account_refused, on_learned=self._repair_learned)
+        self._learning: set[asyncio.Task[None]] = set()
         self._account_checks: dict[str, asyncio.Task[None]] = {}
         self._chains: dict[tuple[str, Any, bool], Chain] = {}
         self._exchange = Exchange(self._pools.breakers)
@@ -111,6 +112,7 @@ class Registry:
             fresh = self._snapshot
         if fresh is not self._snapshot:
             self._pools.adopt(fresh)
+            learned.adopt(fresh.learned)
             self._chains.clear()
         self._checked, self._changes_seen = begun, changes  # a change meanwhile leaves it old
         return fresh
@@ -148,6 +150,11 @@ class Registry:
             if isinstance(error, BackendError):
                 self.close_account(name, error)
 
+    def _repair_learned(self, backend: int, model: str, repair: str, why: str) -> None:
+        task = asyncio.get_running_loop().create_task(in_database(learned.record_repair, backend, model, repair, why))
+        self._learning.add(task)
+        task.add_done_callback(self._learning.discard)
+
     def close_account(self, name: str, error: BackendError) -> None:
         """Pause a backend whose list of models refuses the key. The list does not depend on any user's request."""
         if error.scope is Scope.ACCOUNT or isinstance(error, Forbidden):
@@ -169,6 +176,7 @@ class Registry:
             self._serviced = False  # however it ends: requests compare for themselves from then on
 
     async def aclose(self) -> None:
+        await asyncio.gather(*self._learning, return_exceptions=True)
         for check in list(self._account_checks.values()):
             check.cancel()
         await asyncio.gather(*self._account_checks.values(), return_exceptions=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from webapp.backends.runtime import registry
+from webapp.backends.runtime import rate_limits, registry
+from webapp.backends.runtime.budgets import spending
 from webapp.patterns.agent import builtin_tools
 from webapp.patterns.agent.tools import Tool, ToolContext, ToolError, ToolRegistry
 from webapp.patterns.backend import Backend
@@ -39,7 +40,7 @@ async def _user(me: ToolContext) -> User:
 
 
 class _Recorded:
-    """Record the attempts of a backend, so that the spending of a tool counts against the user."""
+    """Admit each request of a backend within the user's limits, and record its attempts as the user's spending."""
 
     def __init__(self, backend: Backend, route: str, user_id: int) -> None:
         self.name = backend.name
@@ -49,28 +50,31 @@ class _Recorded:
 
     async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
         trail = trail if trail is not None else AttemptLog()
-        try:
-            async with aclosing(self._backend.stream(request, trail=trail)) as packets:
-                async for packet in packets:
-                    yield packet
-        finally:
-            self._record(trail)
+        async with self._admitted(trail), aclosing(self._backend.stream(request, trail=trail)) as packets:
+            async for packet in packets:
+                yield packet
 
     async def send(self, request: Request, *, trail: AttemptLog | None = None) -> Response:
         trail = trail if trail is not None else AttemptLog()
-        try:
+        async with self._admitted(trail):
             return await self._backend.send(request, trail=trail)
+
+    @asynccontextmanager
+    async def _admitted(self, trail: AttemptLog) -> AsyncGenerator[None]:
+        """Raise `LimitReached` or `BudgetSpent` before the request; record and count it after."""
+        await spending.check(self._user_id)
+        admission = await rate_limits.admit(self._user_id)
+        try:
+            yield
         finally:
-            self._record(trail)
+            registry.record(trail, request_id=uuid.uuid4(), source="test", user_id=self._user_id, route=self._route)
+            await admission.settle(trail)
 
     async def models(self) -> list[ModelInfo]:
         return await self._backend.models()
 
     async def aclose(self) -> None:
         await self._backend.aclose()
-
-    def _record(self, trail: AttemptLog) -> None:
-        registry.record(trail, request_id=uuid.uuid4(), source="test", user_id=self._user_id, route=self._route)
 
 
 def register(toolbox: ToolRegistry) -> None:

@@ -3,7 +3,15 @@
 from webapp.backends.services.configuration import Rotation, add_backend, add_model, free_name, rotate_keys, same_server, set_route
 from webapp.backends.services.discovery import Discovery, discover
 from webapp.backends.services.probing import cancel_benchmark, launch_benchmark, start_benchmark, start_probe
-from webapp.backends.services.seeding import accept_offer, dismiss_offer, look_for_servers, put_first, seed
+from webapp.backends.services.seeding import (
+    accept_offer,
+    add_to_default,
+    dismiss_offer,
+    look_for_servers,
+    model_to_begin_with,
+    put_first,
+    seed,
+)
 from webapp.backends.services.tokens import create_token, revoke_token, touch_tokens
 
 __all__ = [
@@ -12,6 +20,7 @@ __all__ = [
     "accept_offer",
     "add_backend",
     "add_model",
+    "add_to_default",
     "cancel_benchmark",
     "create_token",
     "discover",
@@ -19,6 +28,7 @@ __all__ = [
     "free_name",
     "launch_benchmark",
     "look_for_servers",
+    "model_to_begin_with",
     "put_first",
     "revoke_token",
     "rotate_keys",

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Model
 
 from webapp.backends.config.addresses import clean_base_url
-from webapp.backends.config.crypto import KeyLost, Secret
+from webapp.backends.config.crypto import KeyLost, Secret, SecretField
 from webapp.backends.config.presets import PRESETS, preset_for
 from webapp.backends.models import Backend, BackendModel, Route, RouteStep
 from webapp.backends.runtime import cooldowns
@@ -69,12 +71,26 @@ def set_route(
     first_token_timeout: float | None = None,
     idle_timeout: float | None = None,
     mid_stream: str = "",
+    balance: str = "",
+    sticky: bool | None = None,
+    groups: Sequence[int] = (),
+    weights: Sequence[int] = (),
 ) -> Route:
-    """Give the route of that name these steps and no others, creating it where missing. Raises `ValidationError`."""
+    """Give the route of that name these steps and no others, creating it where missing.
+
+    Args:
+        groups: the group of each step; empty for one group.
+        weights: the weight of each step; empty for equal shares.
+
+    Raises:
+        ValidationError: a step or an option is not valid.
+    """
     if not steps:
         raise ValidationError("A route needs at least one step.")
     route = Route.objects.select_for_update().filter(name=name).first() or Route(name=name)
     route.mid_stream = mid_stream or route.mid_stream
+    route.balance = balance or route.balance
+    route.sticky = route.sticky if sticky is None else sticky
     route.full_clean()
     route.save()
     route.steps.all().delete()
@@ -86,6 +102,8 @@ def set_route(
             position=position,
             first_token_timeout=first_token_timeout,
             idle_timeout=idle_timeout,
+            group=groups[position] if groups else 0,
+            weight=weights[position] if weights else 1,
         )
         step.full_clean()
         step.save()
@@ -105,7 +123,7 @@ def add_model(*, backend: Backend, name: str, context_window: int | None = None,
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """How a rotation went: the names of backends whose key is now under the newest encryption key, and of those whose key is lost."""
+    """The outcome of a rotation: the names of rows whose secret is now under the newest encryption key, and of those whose key is lost."""
 
     rotated: tuple[str, ...]
     lost: tuple[str, ...]
@@ -113,14 +131,22 @@ class Rotation:
 
 @transaction.atomic
 def rotate_keys() -> Rotation:
-    """Encrypt every stored key with the newest encryption key. Keys that cannot be read stay as they are and are named."""
-    rotated, lost = [], []
-    for backend in Backend.objects.select_for_update().exclude(api_key=""):
-        try:
-            backend.api_key = backend.api_key.rotated()
-        except KeyLost:
-            lost.append(backend.name)
-            continue
-        backend.save(update_fields=["api_key"])
-        rotated.append(backend.name)
+    """Encrypt every stored secret with the newest encryption key. A secret that cannot be read stays, and its row is named as lost."""
+    rotated: list[str] = []
+    lost: list[str] = []
+    for model in apps.get_models():
+        for field in model._meta.concrete_fields:
+            if isinstance(field, SecretField):
+                for row in model._default_manager.select_for_update().exclude(**{field.name: ""}):
+                    (rotated if _rotate(row, field.name) else lost).append(str(row))
     return Rotation(tuple(rotated), tuple(lost))
+
+
+def _rotate(row: Model, name: str) -> bool:
+    """Encrypt one secret anew; return whether it could be read."""
+    try:
+        setattr(row, name, getattr(row, name).rotated())
+    except KeyLost:
+        return False
+    row.save(update_fields=[name])
+    return True

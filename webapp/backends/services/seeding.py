@@ -96,7 +96,7 @@ def accept_offer(*, offer: Offer) -> Backend:
     backend = add_backend(name=free_name(offer.name), base_url=offer.base_url, api_key_env=offer.api_key_env or None, preset=offer.preset)
     for name in offer.model_ids:
         add_model(backend=backend, name=name, discovered=True)
-    put_first(backend=backend)
+    add_to_default(backend=backend)
     offer.state = Offer.State.ACCEPTED
     offer.save(update_fields=["state"])
     return backend
@@ -107,19 +107,53 @@ def dismiss_offer(*, offer: Offer) -> None:
     Offer.objects.filter(pk=offer.pk).update(state=Offer.State.DISMISSED)
 
 
-def _to_begin_with(backend: Backend) -> BackendModel | None:
-    """A chat model that its preset prefers, else the first that the server listed."""
+def model_to_begin_with(backend: Backend) -> BackendModel | None:
+    """Return a chat model that the preset prefers, else the first that the server listed."""
     chats = {row.name: row for row in backend.offered.order_by("id") if row.capabilities.get("chat", True)}
     preset = PRESETS.get(backend.preset)
     preferred = [chats[name] for name in preset.preferred if name in chats] if preset else []
     return next(iter([*preferred, *chats.values()]), None)
 
 
-def put_first(*, backend: Backend) -> RouteStep | None:
-    """Add a backend's first chat model to the default route, before the built-in; None where there is no such route or model."""
+def add_to_default(*, backend: Backend) -> RouteStep | None:
+    """Add a backend's first chat model to the default route, after its other steps and before the built-in backend.
+
+    Returns:
+        The step; None where there is no such route or model, or the backend is in the route already.
+    """
     route = Route.objects.filter(name=DEFAULT_ROUTE).first()
-    model = _to_begin_with(backend)
+    model = model_to_begin_with(backend)
     if route is None or model is None or route.steps.filter(backend=backend).exists():
         return None
     own = [step.position for step in route.steps.exclude(backend__base_url=BUILTIN_URL)]
     return RouteStep.objects.create(route=route, backend=backend, model=model.name, position=max(own, default=-1) + 1)
+
+
+@transaction.atomic
+def put_first(*, backend: Backend, model: str = "") -> RouteStep | None:
+    """Make a backend's model the first step of the default route.
+
+    Args:
+        backend: the backend.
+        model: the model; the one to begin with where it is empty.
+
+    Returns:
+        The step; None where there is no such route or model, or the model is a step already and first.
+    """
+    route = Route.objects.select_for_update().filter(name=DEFAULT_ROUTE).first()
+    chosen = model or getattr(model_to_begin_with(backend), "name", "")
+    if route is None or not chosen:
+        return None
+    steps = list(route.steps.all())
+    first = next((step for step in steps if step.backend_id == backend.pk and step.model == chosen), None)
+    if first is not None and steps[0] == first:
+        return None
+    first = first or RouteStep(route=route, backend=backend, model=chosen)
+    others = [step for step in steps if step.pk != first.pk]
+    shares = route.balance != Route.Balance.ORDERED
+    for position, step in enumerate([first, *others]):
+        step.position = position if step.position < LAST or step is first else LAST
+        if shares:
+            step.group = 0 if step is first else step.group + 1  # first means before those that share the load
+        step.save()
+    return first

@@ -25,7 +25,7 @@ SWITCHED = b": another backend goes on (%b)\n\n"
 async def completions(call: Call, principal: Principal) -> None:
     """POST chat/completions and POST completions."""
     body = await read_json(call)
-    request = Request(body, call.path)
+    request = Request(body, call.path, session=call.session)
     async with chain_for(call, principal, body) as (chain, trail):
         if body.get("stream"):
             await _stream(call, chain, request, trail)

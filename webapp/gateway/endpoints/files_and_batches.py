@@ -41,7 +41,7 @@ async def create_file(call: Call, principal: Principal) -> None:
 
 async def list_files(call: Call, principal: Principal) -> None:
     """GET files."""
-    page = _page(call, most=MAX_FILES_LISTED, default=MAX_FILES_LISTED, filters=("purpose",))
+    page = page_of(call, most=MAX_FILES_LISTED, default=MAX_FILES_LISTED, filters=("purpose",))
     await call.respond_json(await files_and_batches.files().list(principal.caller, page))
 
 
@@ -85,7 +85,7 @@ async def create_batch(call: Call, principal: Principal) -> None:
 
 async def list_batches(call: Call, principal: Principal) -> None:
     """GET batches."""
-    page = _page(call, most=MAX_BATCHES_LISTED, default=DEFAULT_BATCHES_LISTED)
+    page = page_of(call, most=MAX_BATCHES_LISTED, default=DEFAULT_BATCHES_LISTED)
     await call.respond_json(await files_and_batches.batches().list(principal.caller, page))
 
 
@@ -106,8 +106,8 @@ def _id(kind: str, name: str) -> str:
     return name
 
 
-def _page(call: Call, *, most: int, default: int, filters: tuple[str, ...] = ()) -> Page:
-    """The part of the list that the query asks for; raises `InputError`."""
+def page_of(call: Call, *, most: int, default: int, filters: tuple[str, ...] = ()) -> Page:
+    """Return the part of the list that the query asks for; raise `InputError`."""
     query = call.query()
     limit = query.get("limit", str(default))
     if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= most:

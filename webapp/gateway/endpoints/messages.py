@@ -14,9 +14,9 @@ from webapp.gateway.bodies import parse
 from webapp.gateway.endpoints.completions import EVENT_STREAM, chain_for, served_by
 from webapp.gateway.http import Call
 from webapp.patterns.backend import Backend, CountsTokens
-from webapp.patterns.errors import BackendError, InputError
-from webapp.patterns.messages import EventEncoder, check_count, check_request, to_chat, to_message, wants_thinking
-from webapp.patterns.types import NO_USAGE, AttemptLog, Json, Native, Request, Response, Usage
+from webapp.patterns.errors import BackendError
+from webapp.patterns.messages import EventEncoder, check_count, check_request, complete, to_chat, to_request, wants_thinking
+from webapp.patterns.types import NO_USAGE, AttemptLog, Json, Request, Usage
 
 if TYPE_CHECKING:
     from webapp.patterns.fallback.chain import Chain
@@ -28,13 +28,13 @@ async def create_message(call: Call, principal: Principal) -> None:
     """POST messages."""
     body = await _read(call)
     check_request(body)
-    request = translated(body, beta=call.header("anthropic-beta"))
+    request = to_request(body, beta=call.header("anthropic-beta"), session=call.session)
     async with chain_for(call, principal, body) as (chain, trail):
         if body.get("stream"):
             await _stream(call, chain, request, trail)
         else:
-            answer = await chain.send(request, trail=trail)
-            await _respond(call, answer, body, trail)
+            message = await complete(chain, request, trail=trail)
+            await call.respond(200, message.raw, served_by(trail))
 
 
 async def count_tokens(call: Call, principal: Principal) -> None:
@@ -42,7 +42,7 @@ async def count_tokens(call: Call, principal: Principal) -> None:
     body = await _read(call)
     check_count(body)
     chain = await registry.resolve(body["model"], user=principal.user)
-    request = translated(body, beta=call.header("anthropic-beta")).with_options(model=chain.primary_model)
+    request = to_request(body, beta=call.header("anthropic-beta"), session=call.session).with_options(model=chain.primary_model)
     async with call.abandoned_when_gone():
         counted = await _counted_by_server(chain, request)
     if counted is None:
@@ -72,30 +72,6 @@ async def _estimated(body: Json, model: str) -> int:
 
 async def _read(call: Call) -> Any:
     return parse(await call.body(settings.MAX_BODY_BYTES))
-
-
-def translated(body: Json, *, beta: str = "") -> Request:
-    """Return the request for a chain: the caller's words, with the chat completion that says the same where there is one.
-
-    Args:
-        body: a valid Messages request.
-        beta: the header `anthropic-beta`, for servers that speak the protocol themselves.
-    """
-    try:
-        chat, why = to_chat(body), ""
-    except InputError as error:
-        chat, why = {"model": body["model"], "messages": []}, error.message
-    headers = {"anthropic-beta": beta} if beta.isascii() and beta.isprintable() and beta else {}
-    return Request(chat, native=Native("messages", body, why, headers))
-
-
-async def _respond(call: Call, answer: Response, body: Json, trail: AttemptLog) -> None:
-    if answer.protocol == "messages":
-        await call.respond(200, answer.raw, served_by(trail))
-        return
-    stops, thinking = body.get("stop_sequences") or (), wants_thinking(body)
-    message = to_message(answer, model=body["model"], usage=_usage(trail), thinking=thinking, stops=stops)
-    await call.respond_json(message, headers=served_by(trail))
 
 
 async def _stream(call: Call, chain: Backend, request: Request, trail: AttemptLog) -> None:

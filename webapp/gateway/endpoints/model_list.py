@@ -10,7 +10,6 @@ from webapp.gateway.auth import Principal
 from webapp.gateway.http import Call
 from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
-from webapp.ports.files_and_batches import ApiError
 
 CREATED = 1767225600
 """The schemas require a time of creation, and a route has none that matters: 1 January 2026."""
@@ -43,27 +42,18 @@ def _anthropic_model(name: str) -> Json:
 
 
 def _anthropic_page(names: Sequence[str], query: dict[str, str]) -> Json:
-    """Return the page that `limit`, `after_id` and `before_id` ask for. Without a limit all models are one page."""
+    """Return the page that `limit`, `after_id` and `before_id` ask for: without a limit all models, at an unknown id none."""
     limit = query.get("limit", str(MAX_LISTED))
     if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MAX_LISTED:
         raise InputError(f"limit: expected an integer from 1 to {MAX_LISTED}.", param="limit", code="invalid_value")
-    size = int(limit)
-    before = query.get("before_id")
-    if before:
-        end = _position(names, before)
-        start = max(0, end - size)
-        more = start > 0
+    before, after = query.get("before_id"), query.get("after_id")
+    if any(name and name not in names for name in (before, after)):
+        page, more = names[:0], False
+    elif before:
+        end = names.index(before)
+        page, more = names[max(0, end - int(limit)) : end], end > int(limit)
     else:
-        start = _position(names, query["after_id"]) + 1 if query.get("after_id") else 0
-        end = start + size
-        more = end < len(names)
-    page = names[start:end]
+        start = names.index(after) + 1 if after else 0
+        page, more = names[start : start + int(limit)], start + int(limit) < len(names)
     first, last = (page[0], page[-1]) if page else (None, None)
     return {"data": [_anthropic_model(name) for name in page], "has_more": more, "first_id": first, "last_id": last}
-
-
-def _position(names: Sequence[str], name: str) -> int:
-    try:
-        return names.index(name)
-    except ValueError:
-        raise ApiError(404, f"The model {name[:200]!r} does not exist.", code="model_not_found") from None

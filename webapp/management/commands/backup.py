@@ -1,4 +1,4 @@
-"""`manage.py backup FILE`: everything into one archive, while the server runs."""
+"""`manage.py backup FILE`: save all state into one archive while the server runs."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, to: str, **_options: Any) -> None:
         if not to.startswith(("postgres://", "postgresql://", "sqlite:///")):
-            raise CommandError("Nothing was copied: --to takes postgres:// and sqlite:/// addresses only.")
+            raise CommandError("Nothing was copied: --to accepts only postgres:// and sqlite:/// addresses.")
         try:
             with startup.serving(alone=True):
                 self._copy(to)
@@ -47,4 +47,6 @@ class Command(BaseCommand):
             connections.databases.pop(TARGET)
         if wrong:
             raise CommandError(f"{wrong} tables differ: do not use the copy")
-        self.stdout.write("Everything is copied. Set DATABASE_URL to the new address and start; search builds its index anew there.")
+        self.stdout.write(
+            "Everything is copied. Set DATABASE_URL to the new address and start the server; search rebuilds its index there."
+        )

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: look the installation over, and say what to do for each finding."""
+"""`manage.py doctor`: check the installation, and say what to do about each finding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
             errors += finding.level == "error"
             self._print(finding)
         if errors:
-            raise CommandError(f"{errors} error{'s' if errors > 1 else ''} to mend")
+            raise CommandError(f"{errors} error{'s' if errors > 1 else ''} to fix")
 
     def _print(self, finding: Finding) -> None:
         style = {"ok": self.style.SUCCESS, "warning": self.style.WARNING, "error": self.style.ERROR}[finding.level]
@@ -37,13 +37,13 @@ class Command(BaseCommand):
 def _findings() -> Iterator[Finding]:
     yield from health_checks.everything()
     for config in apps.get_app_configs():
-        look = getattr(config, "examine", None)
-        if look:
-            yield from _looked(str(config.verbose_name), look)
+        examine = getattr(config, "examine", None)
+        if examine:
+            yield from _checked(str(config.verbose_name), examine)
 
 
-def _looked(subject: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+def _checked(subject: str, examine: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
     try:
-        yield from look()
+        yield from examine()
     except Error as error:
-        yield Finding("error", subject.lower(), f"not looked at: {str(error).partition(chr(10))[0]}", "Mend the database first.")
+        yield Finding("error", subject.lower(), f"not checked: {str(error).partition(chr(10))[0]}", "Fix the database first.")

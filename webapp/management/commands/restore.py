@@ -1,4 +1,4 @@
-"""`manage.py restore FILE`: the state of a backup in place of the present one."""
+"""`manage.py restore FILE`: replace the present state by that of a backup."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path)
-        parser.add_argument("--force", action="store_true", help="replace the database that is there")
+        parser.add_argument("--force", action="store_true", help="replace the existing database")
 
     def handle(self, *_args: Any, file: Path, force: bool, **_options: Any) -> None:
         try:

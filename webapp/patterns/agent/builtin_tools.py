@@ -90,7 +90,7 @@ def _gpu(nvml: Any, handle: Any) -> Json:
 
 
 def run_benchmark(resolve: Resolve) -> Tool:
-    """A tool that measures a model: a few short answers, for a minute at most, so that a model may call it without asking anyone.
+    """Return a tool that measures a model with a few short answers, for a minute at most. It spends, so each call needs approval.
 
     Args:
         resolve: the backend for a model name, for whoever the tool runs for.
@@ -118,7 +118,7 @@ def run_benchmark(resolve: Resolve) -> Tool:
         report = await measure(backend, request, requests=requests, concurrency=concurrency, seconds=BENCHMARK_SECONDS)
         return {"model": model, "tokens_per_second": round(report.tokens_per_second, 1), **_rounded(asdict(report))}
 
-    return Tool(run_benchmark, timeout=BENCHMARK_SECONDS + 5)
+    return Tool(run_benchmark, timeout=BENCHMARK_SECONDS + 5, acts=True)
 
 
 def _rounded(value: Any) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from webapp.patterns.agent.interaction import Answer, Question
 from webapp.patterns.agent.tools import Fault
 from webapp.patterns.types import AttemptLog, Delta, Message, ToolCall, Usage
 
 Reason = Literal["answered", "refused", "empty", "length", "content_filter", "turns", "seconds", "tokens", "stuck"]
+ApprovalReason = Literal["acts", "untrusted", "secret"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,39 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalAsked:
-    """A call waits for the approval hook."""
+    """A call waits for the approval hook.
+
+    `reason` is why: the tool acts; content from outside was read before and might have asked for the call; a secret is in the arguments.
+    """
 
     call: ToolCall
+    reason: ApprovalReason = "acts"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolProgressed:
+    """A running call reported progress. `total` is None where it is unknown."""
+
+    call: ToolCall
+    done: float
+    total: float | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputAsked:
+    """A running call waits for the user's answer to a question."""
+
+    call: ToolCall
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class InputGiven:
+    """The question has its answer, and the call runs on."""
+
+    call: ToolCall
+    answer: Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +132,4 @@ class Finished:
     result: AgentResult
 
 
-Event = Text | ApprovalAsked | ToolStarted | ToolFinished | TurnFinished | Finished
+Event = Text | ApprovalAsked | ToolStarted | ToolProgressed | InputAsked | InputGiven | ToolFinished | TurnFinished | Finished

@@ -14,26 +14,32 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from webapp.patterns.agent.events import (
     AgentResult,
     ApprovalAsked,
+    ApprovalReason,
     Event,
     Finished,
+    InputAsked,
+    InputGiven,
     Limits,
     Reason,
     Text,
     ToolFinished,
+    ToolProgressed,
     ToolStarted,
     TurnFinished,
 )
-from webapp.patterns.agent.tools import ToolContext, ToolRegistry, ToolResult, parse_arguments
+from webapp.patterns.agent.interaction import Answer, Ask, Question, Report
+from webapp.patterns.agent.tools import Tool, ToolContext, ToolRegistry, ToolResult, parse_arguments
 from webapp.patterns.backend import Backend
 from webapp.patterns.context.history_repair import repair, reply, with_valid_calls
+from webapp.patterns.redaction import redact_log
 from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import AttemptLog, Message, Request, ToolCall, Usage
 
@@ -42,10 +48,13 @@ __all__ = [
     "ApprovalAsked",
     "Event",
     "Finished",
+    "InputAsked",
+    "InputGiven",
     "Limits",
     "Reason",
     "Text",
     "ToolFinished",
+    "ToolProgressed",
     "ToolStarted",
     "TurnFinished",
     "complete",
@@ -57,6 +66,7 @@ logger = logging.getLogger("patchbay.agent")
 
 T = TypeVar("T")
 Approve = Callable[[ToolCall], Awaitable[bool]]
+Elicit = Callable[[ToolCall, Question], Awaitable[Answer]]
 Fit = Callable[[list[Message]], Awaitable[list[Message]]]
 
 DECLINED = "The user declined this call. Do not make it again unless the user asks for it."
@@ -67,6 +77,8 @@ UNRUN: dict[str, str] = {
     "turns": "[This call was not run: the limit of turns was reached.]",
     "tokens": "[This call was not run: the limit of tokens was reached.]",
 }
+PROGRESS_SECONDS = 0.2
+"""A call's progress is shown this often at most, so that a server that floods with it cannot flood the page."""
 CHARS_A_TOKEN = 4
 """A rough guess, used for the token limit alone, and only when a backend reports no usage."""
 
@@ -78,6 +90,7 @@ async def run(
     *,
     limits: Limits | None = None,
     approve: Approve | None = None,
+    elicit: Elicit | None = None,
     trail: AttemptLog | None = None,
     context: ToolContext | None = None,
     fit: Fit | None = None,
@@ -86,13 +99,15 @@ async def run(
 
     Args:
         tools: the ones on offer, no others are run; give `registry.only(names)` where a user may not use all.
-        approve: asked before a tool that acts; without it such tools are declined.
+        approve: asked before a tool that acts, before one that is not read-only once content from outside was read, and before a
+            call that would send a secret away; without it such calls are declined.
+        elicit: asked when a running tool has a question to the user; without it the question is declined.
         fit: makes the conversation fit the window, before each turn.
 
     Raises:
         BackendError, ChainError: the backend failed; the turns before it were whole, as their `TurnFinished` said.
     """
-    loop = _Loop(backend, request, tools, limits or Limits(), approve, trail or AttemptLog(), context or ToolContext(), fit)
+    loop = _Loop(backend, request, tools, limits or Limits(), approve, elicit, trail or AttemptLog(), context or ToolContext(), fit)
     with loop.deadline:
         while not loop.reason:
             async with aclosing(loop.turn()) as events:
@@ -167,6 +182,7 @@ class _Loop:
     tools: ToolRegistry
     limits: Limits
     approve: Approve | None
+    elicit: Elicit | None
     trail: AttemptLog
     context: ToolContext
     fit: Fit | None
@@ -180,11 +196,13 @@ class _Loop:
     history: list[Message] = field(init=False)
     messages: list[Message] = field(default_factory=list)
     seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    read_untrusted: bool = False
 
     def __post_init__(self) -> None:
         self.deadline = _Deadline(self.limits.max_seconds)
         self.parallel = asyncio.Semaphore(self.limits.max_parallel)
         self.history = repair(self.request.messages)
+        self.read_untrusted = any(self._is_untrusted(name) for name in _called_names(self.history))
         if len(self.tools):
             self.request = self.request.with_options(tools=self.tools.schemas())
 
@@ -297,16 +315,46 @@ class _Loop:
 
     async def _called(self, call: ToolCall, emit: Callable[[Event], None]) -> ToolResult:
         emit(ToolStarted(call))
-        return await self.tools.call(call.name, call.arguments, self.context, seconds=self.deadline.left)
+        context = replace(self.context, report=_reporter(call, emit), ask=self._asker(call, emit))
+        result = await self.tools.call(call.name, call.arguments, context, seconds=self.deadline.left)
+        self.read_untrusted = self.read_untrusted or self._is_untrusted(call.name)
+        return result
+
+    def _asker(self, call: ToolCall, emit: Callable[[Event], None]) -> Ask | None:
+        """Return what a tool asks the user with: by the hook, shown as events."""
+        elicit = self.elicit
+        if not elicit:
+            return None
+
+        async def ask(question: Question) -> Answer:
+            emit(InputAsked(call, question))
+            answer = await elicit(call, question)
+            emit(InputGiven(call, answer))
+            return answer
+
+        return ask
+
+    def _is_untrusted(self, name: str) -> bool:
+        """Return whether the results of a tool hold content from outside. A tool that is not offered any more may have."""
+        tool = self.tools.get(name)
+        return tool is None or tool.untrusted
+
+    def _approval_reason(self, tool: Tool, call: ToolCall) -> ApprovalReason | None:
+        if tool.acts:
+            return "acts"
+        if self.read_untrusted and not tool.read_only:
+            return "untrusted"
+        return "secret" if tool.external and redact_log(call.arguments) != call.arguments else None
 
     async def _declined(self, call: ToolCall, emit: Callable[[Event], None]) -> ToolResult | None:
         """None when the call may run, else what the model is told."""
         tool = self.tools.get(call.name)
-        if not tool or not tool.acts:
+        reason = self._approval_reason(tool, call) if tool else None
+        if reason is None:
             return None
         if not self.approve:
             return ToolResult(UNDECIDED, "declined")
-        emit(ApprovalAsked(call))
+        emit(ApprovalAsked(call, reason))
         try:
             async with asyncio.timeout(self.deadline.left):
                 return None if await self.approve(call) else ToolResult(DECLINED, "declined")
@@ -326,6 +374,27 @@ class _Loop:
         if times == 1:
             return result
         return f"{result}\n\n[You have made this same call {times} times, with this same result. Do something else, or answer.]"
+
+
+def _reporter(call: ToolCall, emit: Callable[[Event], None]) -> Report:
+    """Return what a tool reports its progress with, at most every `PROGRESS_SECONDS`."""
+    last = -PROGRESS_SECONDS
+
+    async def report(done: float, total: float | None, message: str) -> None:
+        nonlocal last
+        now = asyncio.get_running_loop().time()
+        if now - last >= PROGRESS_SECONDS or (total is not None and done >= total):
+            last = now
+            emit(ToolProgressed(call, done, total, message))
+
+    return report
+
+
+def _called_names(messages: Sequence[Message]) -> Iterator[str]:
+    """Yield the names of the tools that a conversation called."""
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            yield str(call.get("function", {}).get("name", ""))
 
 
 def _canonical(arguments: str) -> str:

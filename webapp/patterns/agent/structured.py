@@ -242,7 +242,7 @@ class _SchemaShape(_Shape):
         try:
             Draft202012Validator.check_schema(schema)
         except SchemaError as error:
-            raise errors.InputError(f"This is no JSON schema: {error.message}", param="schema") from error
+            raise errors.InputError(f"This is not a JSON schema: {error.message}", param="schema") from error
         self._validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
         super().__init__(str(schema.get("title") or "answer"), schema)
 

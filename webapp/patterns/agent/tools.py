@@ -28,6 +28,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from webapp.patterns.agent import validation_messages
+from webapp.patterns.agent.interaction import Ask, Report
 from webapp.patterns.errors import InputError, PatternError
 from webapp.patterns.redaction import redact
 from webapp.patterns.types import Json
@@ -51,11 +52,16 @@ class ToolError(PatternError):
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """Who a tool runs for. A tool that has a parameter of this type gets it; the model does not see the parameter."""
+    """Who a tool runs for. A tool that has a parameter of this type gets it; the model does not see the parameter.
+
+    `report` shows a call's progress to the user, and `ask` asks the user; both are None where no one watches.
+    """
 
     user_id: int | None = None
     conversation_id: str | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+    report: Report | None = None
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,9 @@ class Tool:
             be stopped: after the timeout its result is ignored.
         name, description: instead of the function's name and the first part of its docstring.
         timeout: seconds that one call may take.
-        acts: it changes something in the world, so a call needs approval.
+        acts: it changes something in the world, or spends, so each call needs approval.
+        untrusted: its results hold content from outside. Once one was read, tools that are not `read_only` need approval.
+        read_only: a call changes nothing; by default, where it does not act.
 
     Raises:
         TypeError: the signature cannot be described to a model.
@@ -88,6 +96,8 @@ class Tool:
         description: str = "",
         timeout: float = DEFAULT_TIMEOUT,
         acts: bool = False,
+        untrusted: bool = False,
+        read_only: bool | None = None,
     ) -> None:
         self._signature = _checked_signature(function)
         summary, self._documented = _read_docstring(inspect.getdoc(function) or "")
@@ -96,7 +106,11 @@ class Tool:
         self.description = description or summary
         self.timeout = timeout
         self.acts = acts
-        _check_name(self.name)
+        self.untrusted = untrusted
+        self.read_only = not acts if read_only is None else read_only
+        self.external = False
+        """Its arguments leave this machine, so a call with a secret in them needs approval."""
+        check_name(self.name)
 
     @cached_property
     def parameters(self) -> Json:
@@ -337,7 +351,8 @@ async def _in_thread(work: Callable[[], Any]) -> Any:
     return result
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise TypeError for a name that OpenAI's API does not take."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         raise TypeError(f"{name!r} cannot name a tool: use 1 to 64 letters, digits, underscores and dashes")
 

@@ -21,6 +21,7 @@ ENDPOINTS: Final = {
     "/v1/chat/completions": "messages",
     "/v1/completions": "prompt",
     "/v1/embeddings": "input",
+    "/v1/messages": "messages",
 }
 """The endpoints a batch may call, and the field of the body that each cannot do without."""
 
@@ -273,6 +274,8 @@ def _body_problems(endpoint: str, body: Json) -> Iterator[tuple[str, str]]:
             yield f"body.{name}", ""
         elif not _usable(name, value):
             yield f"body.{name}", f"The field '{name}' is empty or of the wrong type."
+    if endpoint == "/v1/messages" and body.get("max_tokens") is None:
+        yield "body.max_tokens", ""
     if body.get("stream"):
         yield "body.stream", "Streaming is not possible in a batch: leave 'stream' out."
     for reserved in RESERVED:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from webapp.patterns.errors import InputError
 from webapp.patterns.tokens.counting import Counter, MessageCounter
 from webapp.patterns.types import Message
+from webapp.patterns.units import count
 
 MARKER = "\n[… {} tokens left out …]\n"
 MEDIA_MARKER = "left out: it does not fit into the context window]"
@@ -54,8 +55,8 @@ def cut_down(messages: Mapping[int, Message], allowed: int, counting: MessageCou
             }
             return cut, [key for key, message in cut.items() if message != messages[key]]
     raise InputError(
-        f"What must be sent does not fit: tools and messages that must stay leave {max(0, allowed)} tokens of the context window for the "
-        "conversation. Use a model with a larger window, fewer tools, or reserve less for the answer.",
+        f"Too long for this model's context window: {count(max(0, allowed), 'token')} are left for the conversation. Turn off tools, lower "
+        "the max tokens of the answer, or choose a model with a larger window.",
         param="messages",
         code="context_length_exceeded",
     )

@@ -23,6 +23,7 @@ from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 from typing import Literal
 
 from webapp.patterns import errors
+from webapp.patterns.fallback.balancing import LoadBalancer
 from webapp.patterns.fallback.breakers import Breakers
 from webapp.patterns.fallback.execution import ChainExecution, Flag, Step, StepCall, Truncate
 from webapp.patterns.streaming import Accumulator
@@ -72,6 +73,7 @@ class Chain:
         budget_seconds: how long a request may wait for a step that is rate limited, in all.
         truncate: cuts a request that is too long for every window (`steps.Truncate`).
         on_flag: told of backends that an administrator must look at.
+        balancer: shares the load among the steps of a group; without one, the steps are tried in their order.
         caller: the user who asks; failures that only one caller sees open no breaker for the others. Empty for Patchbay itself.
     """
 
@@ -87,6 +89,7 @@ class Chain:
         truncate: Truncate | None = cut_to_window,
         on_flag: Flag | None = None,
         caller: str = "",
+        balancer: LoadBalancer | None = None,
     ) -> None:
         if not steps:
             raise ValueError(f"the chain {name!r} has no steps")
@@ -95,7 +98,16 @@ class Chain:
         self.mid_stream = mid_stream
         self.hedge_ms = hedge_ms
         self._new_walk: Callable[[Request, AttemptLog], ChainExecution] = lambda request, trail: ChainExecution(
-            name, self.steps, request, trail, breakers=breakers, budget=budget_seconds, truncate=truncate, on_flag=on_flag, caller=caller
+            name,
+            self.steps,
+            request,
+            trail,
+            breakers=breakers,
+            budget=budget_seconds,
+            truncate=truncate,
+            on_flag=on_flag,
+            caller=caller,
+            balancer=balancer,
         )
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,10 @@ from typing import Any, Final, Self
 
 from webapp.patterns import errors
 from webapp.patterns.backend import Server, Timeouts
+from webapp.patterns.fallback.balancing import LoadBalancer, session_of
 from webapp.patterns.fallback.breakers import Breakers, Origin
 from webapp.patterns.types import Attempt, AttemptLog, Request, Response, StreamChunk
+from webapp.patterns.units import duration
 
 Truncate = Callable[[Request, int | None, str], Awaitable[Request | None]]
 """(request, window in tokens or None for unknown, model) -> the request cut to fit, or None where it cannot be cut."""
@@ -41,6 +44,12 @@ class Step:
     idle_timeout: float | None = None
     window: int | None = None
     capabilities: Mapping[str, bool] = field(default_factory=dict)
+    group: int = 0
+    """Neighboring steps of one group share the load (`fallback.balancing`)."""
+    weight: int = 1
+    """The step's share of its group's load."""
+    spills: bool = True
+    """Whether a full backend before this step sends its requests here. The built-in model only stands in for failures."""
     unusable: str = ""
     """Why it must be passed over (disabled, its key is lost), for the trail; empty where it may be called."""
     keys: tuple[str, str] = field(init=False)
@@ -48,6 +57,11 @@ class Step:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", (self.backend.name, f"{self.backend.name}/{self.model}"))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all places of the backend are taken: another call would wait."""
+        return bool(getattr(self.backend, "is_full", False))
 
     def missing_capabilities(self, needed: set[str]) -> list[str]:
         """Which of these it is known not to have."""
@@ -78,6 +92,7 @@ class ChainExecution:
         truncate: Truncate | None,
         on_flag: Flag | None,
         caller: str = "",
+        balancer: LoadBalancer | None = None,
     ) -> None:
         self.request = request
         self.trail = trail
@@ -85,7 +100,11 @@ class ChainExecution:
         self.on_flag = on_flag
         self.alone = len(steps) == 1
         self._name = name
-        self._queue = deque(steps)
+        self.balancer = balancer or LoadBalancer()
+        self.session = session_of(request) if self.balancer.sticky else ""
+        self._queue = deque(self.balancer.order(steps, self.session) if len(steps) > 1 else steps)
+        self._favorite = self._queue[0]
+        self._favorite_failed = False
         self._caller = caller
         self._origin: Origin | None = None
         self._budget = budget
@@ -115,13 +134,35 @@ class ChainExecution:
     def candidate(self) -> StepCall | None:
         """Return the next step that may be called now; note those passed over in the attempt log."""
         while self._queue:
-            step = self._queue.popleft()
+            step = self._take()
             why = self._objection(step)
             if why is None:
                 return StepCall(self, step)
+            self._note_failure_of(step)
             attempt = Attempt(step.backend.name, step.model, "skipped", why, base_url=step.backend.base_url, duration_ms=0.0)
             self.trail.add(attempt)
         return None
+
+    def _take(self) -> Step:
+        """Take the next step off the queue. A full backend lets another one of its group go first, at once."""
+        first = self._queue[0]
+        if first.is_full:
+            for step in self._queue:
+                if step.group == first.group and step.spills and not step.is_full and not step.unusable and self._is_open(step):
+                    self._queue.remove(step)
+                    return step
+        return self._queue.popleft()
+
+    def _is_open(self, step: Step) -> bool:
+        return all(self.breakers.health(key).state == "closed" for key in step.keys)
+
+    def _note_failure_of(self, step: Step) -> None:
+        self._favorite_failed = self._favorite_failed or step is self._favorite
+
+    def answered_by(self, step: Step) -> None:
+        """Move the session to the step that answered, where its own step had failed."""
+        if self.session and self._favorite_failed and step is not self._favorite:
+            self.balancer.pin(self.session, step)
 
     async def next(self) -> StepCall:
         """Return the next step that may be called, after a cut or a wait where these help.
@@ -141,6 +182,7 @@ class ChainExecution:
         if not error.try_next:
             raise error
         self._failures.append((step, error))
+        self._note_failure_of(step)
         if error.scope is errors.Scope.MOMENT and error.wait:
             self._waits[step] = error.wait
             if isinstance(error, errors.RateLimited):
@@ -184,7 +226,7 @@ class ChainExecution:
     async def _cut(self) -> bool:
         """Shorten the request, once, for the largest window that it overflowed."""
         step, truncate = self._overflowed, self._truncate
-        if step is None or truncate is None:
+        if step is None or truncate is None or not self.request.may_truncate:
             return False
         self._truncate = None
         cut = await truncate(self.request, self._window, step.model)
@@ -233,9 +275,9 @@ class ChainExecution:
         wait = min(self._waits.values())
         limited = self._limited >= self._waits.keys()
         loading = bool(failures) and all(isinstance(error, errors.Loading) for error in failures)
-        message = f"No backend of {self._name!r} may be called now; the first may again in {wait:.0f} s. {self._told()}"
+        message = f"{self._name!r} is unavailable for another {duration(wait)}. {self._told()}"
         if loading:
-            message = f"A backend of {self._name!r} is loading the model; ask again in {wait:.0f} s. {self._told()}"
+            message = f"{self._name!r} is still loading. Try again in {duration(wait)}. {self._told()}"
         return errors.AllCooling(message.strip(), attempts=self.trail.attempts, retry_after=wait, limited=limited)
 
     def _told(self) -> str:
@@ -254,6 +296,10 @@ class StepCall:
         self._told = False
         self._trail = _StepTrail(walk.trail)
         self._stream: AsyncGenerator[StreamChunk, None] | None = None
+        self._tracker = walk.balancer.tracker
+        self._tracker.started(step)
+        self._started = time.monotonic()
+        self._running = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -263,12 +309,17 @@ class StepCall:
             if self._stream is not None:
                 await self._stream.aclose()
         finally:
+            if self._running:
+                self._running = False
+                self._tracker.ended(self.step)
             if not self._told:
                 self._release()
 
     async def send(self) -> Response:
         """The whole answer."""
-        return await self.step.backend.send(self._request(), trail=self._trail, timeouts=self.step.timeouts())
+        answer = await self.step.backend.send(self._request(), trail=self._trail, timeouts=self.step.timeouts())
+        self._tracker.answered(self.step, time.monotonic() - self._started)
+        return answer
 
     async def first(self) -> StreamChunk:
         """Open the stream; its first packet."""
@@ -276,6 +327,7 @@ class StepCall:
         packet = await anext(self._stream, None)
         if packet is None:
             raise errors.BadAnswer("The stream was empty.")
+        self._tracker.answered(self.step, time.monotonic() - self._started)
         return packet
 
     def rest(self) -> AsyncGenerator[StreamChunk, None]:
@@ -284,7 +336,9 @@ class StepCall:
         return self._stream
 
     def succeeded(self) -> None:
+        """Report a whole answer to the breakers."""
         self._told = True
+        self._walk.answered_by(self.step)
         for key in self.step.keys:
             self._walk.breakers.succeeded(key)
 

@@ -33,8 +33,6 @@ def to_chat(body: Mapping[str, Any]) -> Json:
     Raises:
         InputError: it holds something that no chat server can do.
     """
-    if body.get("mcp_servers"):
-        raise InputError("The servers in 'mcp_servers' cannot be called from here: let the client call its tools.", param="mcp_servers")
     chat: Json = {name: body[name] for name in _SAME if body.get(name) is not None}
     system, messages = _leading_system(body)
     chat["messages"] = [*_system(system), *(sent for role, blocks in _turns(messages) for sent in _messages(role, blocks))]
@@ -42,7 +40,7 @@ def to_chat(body: Mapping[str, Any]) -> Json:
         chat["max_tokens"] = max(1, int(body["max_tokens"]))
     if body.get("stop_sequences"):
         chat["stop"] = list(body["stop_sequences"])
-    if tools := chat_tools(body.get("tools") or ()):
+    if tools := _tools(body):
         chat["tools"] = tools
         if body.get("tool_choice"):
             chat.update(chat_tool_choice(body["tool_choice"]))
@@ -51,6 +49,14 @@ def to_chat(body: Mapping[str, Any]) -> Json:
     if schema := _output_schema(body):
         chat["response_format"] = {"type": "json_schema", "json_schema": {"name": "output", "schema": schema, "strict": True}}
     return chat
+
+
+def _tools(body: Mapping[str, Any]) -> list[Json]:
+    """Return the functions that the model may call. The tools of `mcp_servers` are among those that only Anthropic's servers run."""
+    tools = chat_tools(body.get("tools") or ())
+    if body.get("mcp_servers") and not tools:
+        raise InputError("The tools in 'mcp_servers' run on Anthropic's servers. This route has none.", param="mcp_servers")
+    return tools
 
 
 def wants_thinking(body: Mapping[str, Any]) -> bool:

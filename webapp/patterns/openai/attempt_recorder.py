@@ -83,6 +83,7 @@ class Recorder:
             attempt.error = type(error).__name__
             attempt.why = error.message if isinstance(error, PatternError) else type(error).__name__
             attempt.status = error.status if isinstance(error, BackendError) else None
+            attempt.detail = error.detail if isinstance(error, BackendError) else ""
         if self.spoke and attempt.usage == NO_USAGE:
             attempt.usage = usage_estimate.streamed(attempt.request or {}, self._said)
         if self._prices and attempt.usage != NO_USAGE:

@@ -13,7 +13,7 @@ import ssl
 import sys
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import anyio
 import httpx2
@@ -46,6 +46,9 @@ _ANSWER_PATIENCE: Final = 10
 """A whole answer may take this many times as long as a first token: most come in one piece, however long the model thinks."""
 
 
+AZURE_HOSTS: Final = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
+
+
 def carries_key(headers: Mapping[str, str]) -> bool:
     """Return whether one of the headers carries the key, so that no bearer token is sent besides."""
     return any(name.lower() in KEY_HEADERS for name in headers)
@@ -61,7 +64,7 @@ class OpenAIBackend:
 
     Args:
         name: for trails and messages.
-        base_url: up to and including /v1.
+        base_url: up to and including /v1, or an Azure address with its `?api-version=`.
         api_key: sent as a bearer token; empty for none. It never shows in any error.
         headers: sent with each request, as secret as the key.
         timeouts: how long to wait (`base.Timeouts`).
@@ -157,6 +160,11 @@ class OpenAIBackend:
         """Close all connections. Closing twice does nothing."""
         if self._http is not None:
             await self._http.aclose()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `max_concurrency` calls are running: another one would wait."""
+        return self._slots is not None and self._slots.locked()
 
     async def __aenter__(self) -> Self:
         """Return the backend, for `async with OpenAIBackend(...) as backend`."""
@@ -309,7 +317,8 @@ class OpenAIBackend:
             if self._http is None:
                 transport = self._transport()
                 self._http = httpx2.AsyncClient(transport=transport, timeout=wait, follow_redirects=False, trust_env=False)
-            client = _client_class()(self.base_url, self._key, self._headers, self._http)
+            address, query = split_query(self.base_url)
+            client = _client_class()(address, self._key, self._headers, self._http, query)
             if isinstance(transport, PoolTransport):
                 self._poster = HotPathClient(client.template, transport, self.timeouts.connect)
             else:  # a client that was given does whatever it does besides
@@ -406,9 +415,12 @@ def _client_class() -> Any:
     """The package's client, without what it reads from the environment: another vendor's server must not get OpenAI's headers."""
 
     class Client(package().AsyncOpenAI):  # type: ignore[misc]  # the package is loaded late
-        def __init__(self, base_url: str, key: str, headers: Mapping[str, str], http: httpx2.AsyncClient) -> None:
-            super().__init__(api_key=key or "none", base_url=base_url, http_client=http, max_retries=0, organization="", project="")
-            authorization = {"Authorization": f"Bearer {key}"} if key and not carries_key(headers) else {}
+        def __init__(self, base_url: str, key: str, headers: Mapping[str, str], http: httpx2.AsyncClient, query: Mapping[str, str]) -> None:
+            options: Any = {"default_query": query} if query else {}
+            super().__init__(
+                api_key=key or "none", base_url=base_url, http_client=http, max_retries=0, organization="", project="", **options
+            )
+            authorization = {} if carries_key(headers) else authorization_of(base_url, key)
             agent = {"User-Agent": self.user_agent, "Accept-Encoding": "identity", "Content-Type": "application/json"}
             self._own_headers = {**agent, **authorization, **headers}
 
@@ -428,6 +440,20 @@ def _client_class() -> Any:
             """A server without a key is none of the package's business."""
 
     return Client
+
+
+def split_query(base_url: str) -> tuple[str, dict[str, str]]:
+    """Return a base URL without its query (Azure's `?api-version=`), and the query, which every call gets."""
+    address, _, query = base_url.partition("?")
+    return address.rstrip("/"), dict(parse_qsl(query))
+
+
+def authorization_of(base_url: str, key: str) -> dict[str, str]:
+    """Return the header that carries the key: Azure takes an API key as `api-key`, everyone else as a bearer token."""
+    if not key:
+        return {}
+    host = urlsplit(base_url).hostname or ""
+    return {"api-key": key} if host.endswith(AZURE_HOSTS) else {"Authorization": f"Bearer {key}"}
 
 
 def _header_safe(value: str, what: str) -> str:

@@ -1,7 +1,7 @@
-"""A connection: requests are read strictly, what is wrong with one is said, and slow or silent clients are let go.
+"""Read requests strictly, answer malformed ones with the reason, and disconnect slow or silent clients.
 
-Twisted answers all malformed requests with a bare 400, waits for ever for one that comes a byte at a time, and joins the continuation lines
-of a header at a cost that grows with the square of their number.
+Twisted answers every malformed request with a bare 400, waits forever for one that arrives a byte at a time, and joins the continuation
+lines of a header at quadratic cost.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from webapp.server.asgi import refusal
 logger = logging.getLogger("patchbay.server")
 
 HEAD_BYTES = 2 * 1024 * 1024
-"""An absurd header still gets its answer (a bearer token of 1 MB: 401)."""
+"""Large enough that even an absurd header gets a proper answer (a bearer token of 1 MB: 401)."""
 USUAL_HEAD_BYTES = 64 * 1024
 LARGE_HEADS = 32
-"""How many connections may have a head above USUAL_HEAD_BYTES at once."""
+"""Connections that may have a head above USUAL_HEAD_BYTES at the same time."""
 
 SWEEP_SECONDS = 2.0
-"""How often connections are looked at. Time is counted in these: a process that was stopped for a while blames nobody."""
+"""Interval between sweeps. Time is counted in sweeps, so a process that was stopped for a while disconnects no client for it."""
 IDLE_SWEEPS = 37
-"""75 s between requests, and before the first: more than the 60 s of most proxies, so that they close first."""
+"""75 s between requests and before the first. Most proxies use 60 s, so they close first."""
 HEAD_SWEEPS = 15
 """30 s from the first byte of a request to the end of its headers."""
 BODY_SWEEPS = 30
 BODY_BYTES = 16 * 1024
-"""Each minute of a body must bring this many bytes; what the application makes a client wait does not count."""
+"""Bytes that each minute of a body must bring. Time in which the application makes the client wait does not count."""
 UNREAD_SWEEPS = 15
-"""30 s without a byte read, for the rest of an answer that is complete."""
+"""30 s without a byte read, for the rest of a complete answer."""
 LINGER_SWEEPS = 3
-"""5 s to read why it was refused, while what it still sends is thrown away."""
+"""5 s for the client to read the refusal. Meanwhile its further bytes are discarded."""
 
 
 class Stage(Enum):
-    """What a connection waits for."""
+    """The event that a connection waits for."""
 
     IDLE = auto()
     HEAD = auto()
@@ -60,11 +60,11 @@ PATIENCE = {
     Stage.GOODBYE: LINGER_SWEEPS,
 }
 LEAST = {Stage.IDLE: 1, Stage.HEAD: 1, Stage.BODY: BODY_BYTES, Stage.READER: 1, Stage.GOODBYE: 1}
-"""What a client must have done in that time: bytes sent or read, where such count."""
+"""Bytes that the client must send or read within PATIENCE."""
 
 
 class Channel(http.HTTPChannel):
-    """One HTTP/1 connection. Nothing here runs for each request that was not in Twisted: the rest is the sweep's."""
+    """One HTTP/1 connection. Requests run no code beyond Twisted's own; the sweep does the rest."""
 
     MAX_LENGTH = totalHeadersSize = HEAD_BYTES  # noqa: N815 - Twisted's name
     factory: Factory
@@ -110,7 +110,7 @@ class Channel(http.HTTPChannel):
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
         if line[:1] in {b" ", b"\t"} and self.requests:
-            self.refuse(400, "A header line begins with a space: headers may not be folded.")
+            self.refuse(400, "A header line begins with a space: folded headers are not allowed.")
         else:
             super().lineReceived(line)  # type: ignore[no-untyped-call]
 
@@ -120,17 +120,17 @@ class Channel(http.HTTPChannel):
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:  # noqa: N802 - Twisted's name
         value = data.lower()
         if header == b"Transfer-Encoding" and (value != b"chunked" or self._version != b"HTTP/1.1"):
-            self.refuse(400, "Transfer-Encoding may only be chunked, of HTTP/1.1.")
+            self.refuse(400, "Transfer-Encoding must be chunked, and only in HTTP/1.1.")
         elif header == b"Content-Length" and not (value.isdigit() and len(value) < 20):
-            self.refuse(400, "Content-Length is no number of bytes.")
+            self.refuse(400, "Content-Length is not a number of bytes.")
         elif header in {b"Transfer-Encoding", b"Content-Length"} and self._transferDecoder is not None:
-            self.refuse(400, "The request says more than once how long its body is.")
+            self.refuse(400, "The request states the length of its body more than once.")
         else:
             return bool(super()._maybeChooseTransferDecoder(header, data))  # type: ignore[no-untyped-call]
         return False
 
     def allHeadersReceived(self) -> None:  # noqa: N802 - Twisted's name
-        """Begin the request. Twisted would invite every client that sends `Expect` to go on, whatever the answer will be."""
+        """Begin the request. Twisted would send 100 Continue to every client with `Expect`, regardless of the answer."""
         request = self.requests[-1]
         self.persistent = self.checkPersistence(request, self._version)  # type: ignore[no-untyped-call]
         request.gotLength(self.length)
@@ -150,11 +150,11 @@ class Channel(http.HTTPChannel):
             self.refuse(400, "The first line of the request is malformed.")
 
     def refuse(self, status: int, why: str) -> None:
-        """Answer in the application's place and end the connection; where its answer has begun, that is cut off."""
+        """Answer instead of the application and close the connection. An answer that has begun is cut off."""
         if self._refused:
             return
         self._refused, self._stage, self._buffer = True, None, b""
-        logger.debug("A client was refused with %s: %s", status, why)  # nobody fills the log with it
+        logger.debug("A client was refused with %s: %s", status, why)  # debug level: a client cannot fill the log
         begun = False
         for request in self.requests:
             begun = bool(request.startedWriting)
@@ -162,10 +162,10 @@ class Channel(http.HTTPChannel):
         if begun:
             self.transport.abortConnection()
         else:
-            self._say_goodbye(refusal(status, why, getattr(self, "_path", b"")))
+            self._send_last(refusal(status, why, getattr(self, "_path", b"")))
 
-    def _say_goodbye(self, answer: bytes) -> None:
-        """Send this and no more, and read on without looking, since closing now could take the answer from the client."""
+    def _send_last(self, answer: bytes) -> None:
+        """Send a final answer and keep reading without processing: closing at once could destroy the answer on its way."""
         self._networkProducer.unregisterProducer()
         self.transport.write(answer)
         self.transport.loseWriteConnection()
@@ -185,42 +185,42 @@ class Channel(http.HTTPChannel):
             return Stage.HEAD
         return Stage.READER if self.transport.unsent else Stage.IDLE
 
-    def look(self) -> None:
-        """Once a sweep: let go of a client that keeps the server waiting."""
+    def check(self) -> None:
+        """Disconnect a client that keeps the server waiting. Called once per sweep."""
         stage = self.stage
-        if stage is not self._stage or self._waits_for_us(stage):
+        if stage is not self._stage or self._waits_for_server(stage):
             self._stage, self._sweeps, self._mark = stage, 0, self._progress(stage)
             return
         self._sweeps += 1
         if self._sweeps >= PATIENCE[stage]:
             before, self._sweeps, self._mark = self._mark, 0, self._progress(stage)
             if self._mark - before < LEAST[stage]:
-                self._let_go(stage)
+                self._disconnect(stage)
 
-    def _waits_for_us(self, stage: Stage) -> bool:
+    def _waits_for_server(self, stage: Stage) -> bool:
         if stage is not Stage.BODY:
             return stage is Stage.ANSWER
         body = self.requests[-1].body
         return bool(body.paused or body.invite)
 
     def _progress(self, stage: Stage) -> int:
-        """A number that grows with what the client does."""
+        """Return a number that grows with the bytes that the client sends or reads."""
         if stage is Stage.BODY:
             return int(self.requests[-1].body.received)
         return -self.transport.unsent if stage is Stage.READER else 0
 
-    def _let_go(self, stage: Stage) -> None:
+    def _disconnect(self, stage: Stage) -> None:
         if stage is Stage.HEAD:
-            self.refuse(408, "The headers of the request did not come in time.")
+            self.refuse(408, "The headers of the request did not arrive in time.")
         elif stage is Stage.BODY:
-            self.refuse(408, "The body of the request did not come in time.")
+            self.refuse(408, "The body of the request did not arrive in time.")
         elif self.transport.unsent:
             self.transport.abortConnection()
         else:
             self.transport.loseConnection()
 
     def make_way(self) -> bool:
-        """Close the connection for a newer one, if it is not in use; whether it was."""
+        """Close the connection in favor of a newer one if it is idle; return whether it was closed."""
         waits = self.stage in {Stage.IDLE, Stage.HEAD}
         if waits:
             self.transport.abortConnection()
@@ -228,17 +228,17 @@ class Channel(http.HTTPChannel):
 
 
 class Factory(HTTPFactory):
-    """Builds channels and keeps the list of those that are open, the oldest first.
+    """Build channels and list the open ones, oldest first.
 
     Attributes:
-        most: connections at once; beyond, the oldest that has no request under way makes way, or else the new one is closed.
+        most: connections at once. Beyond that, the oldest idle connection is closed, or the new one if all are busy.
     """
 
     protocol = Channel
 
     def __init__(self, server: Any, *, request: Callable[..., Any], most: int) -> None:
         super().__init__(server)
-        self.timeOut = None  # Twisted's timers; the sweep is ours
+        self.timeOut = None  # the sweep replaces Twisted's timers
         self.most = most
         self.channels: dict[Channel, None] = {}
         self.large: set[Channel] = set()
@@ -262,9 +262,9 @@ class Factory(HTTPFactory):
         self.large.discard(channel)
 
     def sweep(self) -> None:
-        """Look at every connection; those that became websockets, gone by now or not, are no longer ours."""
+        """Check every connection, and forget those that became websockets or were lost."""
         for channel in list(self.channels):
             if getattr(channel.transport, "protocol", None) is channel:  # a lost connection has none
-                channel.look()
+                channel.check()
             else:
                 self.forget(channel)

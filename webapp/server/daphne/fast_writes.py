@@ -1,4 +1,4 @@
-"""Cheap writes: frames made without ceremony, and sockets that do not wait to be told that they have room (they nearly always do)."""
+"""Make writes cheap: build frames directly, and write to sockets without asking the selector first (they nearly always have room)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twisted.internet.tcp import Server as Transport
 
 
 def text_frame(data: bytes) -> bytes:
-    """A whole websocket message of UTF-8 text, as a server sends it (RFC 6455, 5.2)."""
+    """Return a complete websocket message of UTF-8 text, as a server sends it (RFC 6455, section 5.2)."""
     size = len(data)
     if size < 126:
         return b"\x81%c%b" % (size, data)
@@ -17,10 +17,10 @@ def text_frame(data: bytes) -> bytes:
 
 
 class EagerTransport(Transport):
-    """A connection that sends what a turn of the event loop wrote at the end of that turn, in one piece.
+    """Send everything that a turn of the event loop wrote at the end of that turn, in one piece.
 
-    Twisted registers each write with the selector, waits for the next turn and unregisters it: two system calls and a turn for every frame.
-    Here that is left to what the socket did not take.
+    Twisted registers each write with the selector, waits for the next turn, and unregisters it: two system calls and a turn per frame.
+    This class does so only for bytes that the socket did not accept.
     """
 
     _flushing = False
@@ -28,7 +28,7 @@ class EagerTransport(Transport):
 
     @property
     def unsent(self) -> int:
-        """Bytes written that the socket did not take yet."""
+        """Return the number of written bytes that the socket did not accept yet."""
         return int(self._tempDataLen + len(self.dataBuffer) - self.offset)
 
     def startWriting(self) -> None:  # noqa: N802 - Twisted's name
@@ -45,7 +45,7 @@ class EagerTransport(Transport):
         self._flushing = False
         if not self.connected or self._full:
             return
-        self.reactor._readOrWrite(self, False)  # noqa: SLF001, FBT003 - what the reactor does for a socket that has room
+        self.reactor._readOrWrite(self, False)  # noqa: SLF001, FBT003 - the reactor does the same for a socket that has room
         if self.connected and not self._flushing and (self._tempDataLen or self.offset < len(self.dataBuffer)):
             self._full = True
             super().startWriting()  # type: ignore[no-untyped-call]  # as above

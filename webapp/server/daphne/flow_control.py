@@ -1,4 +1,4 @@
-"""What keeps a connection's memory small: a writer that waits for its reader, and a body that is pulled."""
+"""Keep the memory of a connection small: the writer waits for its reader, and the application pulls the body."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 BODY_BUFFER_BYTES = 256 * 1024
-"""Body bytes held for an application that is slower than its client."""
+"""Body bytes that are buffered for an application that is slower than its client."""
 UNREAD_SECONDS = 30
-"""How long a client may leave a full buffer unread before it is cut."""
+"""Seconds that a client may leave a full buffer unread before it is disconnected."""
 
 
 class Writable:
-    """Twisted's push-producer interface as an event: clear while the client's buffer is full."""
+    """Expose Twisted's push-producer interface as an event, which is clear while the client's buffer is full."""
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
@@ -29,7 +29,7 @@ class Writable:
     stopProducing = resumeProducing  # noqa: N815 - Twisted's name
 
     async def wait(self) -> bool:
-        """Wait until the client reads; False when it does not for too long."""
+        """Wait until the client reads; return False if it does not within UNREAD_SECONDS."""
         if self.event.is_set():
             return True
         try:
@@ -40,13 +40,13 @@ class Writable:
 
 
 class Body:
-    """A request's body between the socket and the application: bounded, pulled, never whole in memory.
+    """Buffer a request's body between the socket and the application: bounded, pulled, never complete in memory.
 
     Attributes:
-        received: bytes that came so far.
-        complete: all came.
+        received: bytes that have arrived so far.
+        complete: all bytes have arrived.
         paused: the client must wait for the application.
-        invite: asks a client that waits for it (`Expect: 100-continue`) to send; called once, when the application wants the body.
+        invite: tells a client with `Expect: 100-continue` to send. Called once, when the application asks for the body.
     """
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
@@ -83,13 +83,13 @@ class Body:
         self._news.set()
 
     def discard(self) -> None:
-        """Drop what came and what comes: the answer is out."""
+        """Discard the present and future bytes, because the answer is already sent."""
         self._discarding = True
         self._chunks.clear()
         self._go_on()
 
     async def receive(self) -> dict[str, Any]:
-        """ASGI's receive: the body, then the disconnect."""
+        """Return the next ASGI message: the body, then the disconnect."""
         while not self._gone:
             if self._chunks or (self.complete and not self._delivered):
                 return self._next()

@@ -1,14 +1,15 @@
-"""Daphne with its holes closed.
+"""Serve with Daphne, with bounded memory for bodies and slow readers (docs/adr/0001).
 
-Daphne reads a whole body before the application sees the request, and buffers without bound what a client does not read (docs/adr/0001).
-Here the application starts when the headers are in and pulls the body as it wants it; writes wait while the client's buffer is full; a
-client that stays full is cut; a stop closes websockets with 1012 and runs the ASGI lifespan.
+Daphne reads a complete body before the application sees the request, and buffers without bound for a client that does not read. Here the
+application starts when the headers are complete and pulls the body. Writes wait while the client's buffer is full, and a client that
+stays full is disconnected. A stop closes websockets with 1012 and runs the ASGI lifespan.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -38,13 +39,13 @@ from webapp.server.websocket import MAX_MESSAGE_BYTES
 logger = logging.getLogger("patchbay.server")
 
 LINGER_SECONDS = 5
-"""How long a client may go on sending after the answer, or the close code, is out."""
+"""Seconds that a client may continue sending after the answer or the close code is sent."""
 GOING_AWAY = 1012
 SERVER_CODES = range(1001, 1015)
 
 
 class Request(WebRequest):
-    """An HTTP request whose application starts at the end of the headers."""
+    """An HTTP request whose application starts when the headers are complete."""
 
     body: Body | None = None
 
@@ -54,7 +55,7 @@ class Request(WebRequest):
             return
         mine = self.channel
         self.body = Body(mine._networkProducer.pauseProducing, mine._networkProducer.resumeProducing)  # noqa: SLF001 - no public way
-        self.method, self.uri, self.clientproto = mine._command, mine._path, mine._version  # noqa: SLF001 - set later otherwise
+        self.method, self.uri, self.clientproto = mine._command, mine._path, mine._version  # noqa: SLF001 - Twisted sets them later
         self.path, _, self.query_string = _origin_form(self.uri).partition(b"?")
         self.writable = Writable()
         self.registerProducer(self.writable, True)  # noqa: FBT003 - Twisted's signature
@@ -82,7 +83,7 @@ class Request(WebRequest):
         if not self._expects():
             self.channel.refuse(417, "Expect may only be 100-continue.")
             return
-        self.application_queue = _Nowhere()  # Daphne's own signals for it are ours to give, through the body
+        self.application_queue = _Nowhere()  # the body delivers these messages instead of Daphne
         self.server.start_http(self, self._scope())
 
     def _problem(self) -> str:
@@ -94,10 +95,10 @@ class Request(WebRequest):
         return "" if self.uri.isascii() else "The address of the request is invalid."
 
     def _expects(self) -> bool:
-        """Note what the client waits for before it sends the body: the application's wish to have it; False for what nobody knows."""
+        """Prepare the answer to `Expect: 100-continue`; return False for any other expectation."""
         expected = self.requestHeaders.getRawHeaders(b"expect")
         if expected and self.body and self.clientproto == b"HTTP/1.1":
-            self.body.invite = self.channel._send100Continue  # noqa: SLF001 - Twisted would send it now, whatever the answer
+            self.body.invite = self.channel._send100Continue  # noqa: SLF001 - Twisted would send it now, before the answer is known
         return not expected or [value.lower() for value in expected] == [b"100-continue"]
 
     def _scope(self) -> Scope:
@@ -124,7 +125,7 @@ class Request(WebRequest):
         }
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """Pass the application's message on; a whole answer to a half-read body ends the connection."""
+        """Pass the application's message on. A complete answer to an unread body ends the connection."""
         if self._abandoned:
             return
         early = self.body is not None and not self.body.complete
@@ -136,21 +137,21 @@ class Request(WebRequest):
         super().handle_reply(message)
 
     def _last_of_connection(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The start of an answer to a body that is not wanted any more."""
+        """Return the start of an answer with `Connection: close`, since the rest of the body is not read."""
         if self.body:
             self.body.invite = None
         headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"connection"]
         return {**message, "headers": [*headers, (b"connection", b"close")]}
 
     def abandon(self) -> None:
-        """The connection answers for the application, which is told that the client is gone."""
+        """Tell the application that the client is gone, because the connection answers instead."""
         self._abandoned = True
         if self.body:
             self.body.disconnect()
             self.writable.resumeProducing()
 
     def _answer_early(self, data: bytes) -> None:
-        """Send the end of the answer, then swallow the rest of the body for a while, so that the client gets to read it."""
+        """Send the end of the answer, then discard the rest of the body for a while, so that the client can read the answer."""
         if self._answered or self.body is None or self.channel is None:
             return
         self._answered = True
@@ -185,9 +186,16 @@ class Request(WebRequest):
         if self.channel is not None:
             self.channel.forceAbortClient()
 
+    def handle_exception(self, exception: BaseException) -> None:
+        """Close the connection where the answer has begun: the client sees that it is not whole. Daphne leaves it open."""
+        if self._response_started:
+            self._hang_up()
+        else:
+            super().handle_exception(exception)
+
 
 def _origin_form(target: bytes) -> bytes:
-    """The target as servers are asked for it; what is asked of proxies begins with a scheme and a host (RFC 9112, 3.2.2)."""
+    """Return a request target without its scheme and host, which clients send to proxies (RFC 9112, section 3.2.2)."""
     if not target.lower().startswith((b"http://", b"https://")):
         return target
     _host, slash, rest = target.partition(b"://")[2].partition(b"/")
@@ -195,14 +203,14 @@ def _origin_form(target: bytes) -> bytes:
 
 
 class _Nowhere:
-    """Takes the messages that Daphne would queue for an application: our body gives them itself."""
+    """Discard the messages that Daphne would queue for an application: `Body` delivers them."""
 
     def put_nowait(self, _message: Any) -> None:
         return
 
 
 class WebSocket(WebSocketProtocol):
-    """A websocket whose sender waits for its reader."""
+    """A websocket whose sender waits while the client's buffer is full."""
 
     writable: Writable | None = None
 
@@ -218,7 +226,7 @@ class WebSocket(WebSocketProtocol):
         super().onClose(wasClean, code, reason)
 
     def handle_reply(self, message: dict[str, Any]) -> None:
-        """Daphne's own replies, and ASGI's denial response: the handshake is refused with a status."""
+        """Handle Daphne's replies, and ASGI's denial response, which refuses the handshake with a status."""
         if message["type"] == "websocket.http.response.start":
             status: int = message["status"]
             self.handshake_deferred.errback(ConnectionDeny(status, HTTPStatus(status).phrase))  # type: ignore[no-untyped-call]  # autobahn has no types here
@@ -230,14 +238,14 @@ class WebSocket(WebSocketProtocol):
             try:
                 super().handle_reply(message)
             except Disconnected as gone:
-                raise ConnectionResetError("the client closed the socket") from gone  # what ASGI promises to who sends then
+                raise ConnectionResetError("the client closed the socket") from gone  # the exception that ASGI specifies
 
     def _plain(self) -> bool:
-        """Whether a frame may go straight to the socket: autobahn colors a log line for each that it sends, read or not."""
+        """Return whether a frame may bypass autobahn, which formats a log line for each frame even when it is not logged."""
         return self.state == self.STATE_OPEN and not self.send_queue and self._perMessageCompress is None
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:  # noqa: N802 - autobahn's name
-        """Close with any code of a server; autobahn takes those of applications only."""
+        """Close with any server code. Autobahn accepts only application codes."""
         if code in SERVER_CODES:
             self.sendCloseFrame(code)
         else:
@@ -256,13 +264,31 @@ class WebSocket(WebSocketProtocol):
         self.transport.abortConnection()
 
 
-class PatchbayServer(Server):
-    """Daphne's server over our protocols, with the ASGI lifespan."""
+BACKLOG = 2048
+"""Connections that wait to be accepted by a worker."""
 
-    def __init__(self, application: Application, *, host: str, port: int, on_listening: Callable[[str, int], None], **options: Any) -> None:
+
+class PatchbayServer(Server):
+    """Daphne's server with our protocols and the ASGI lifespan."""
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        host: str,
+        port: int,
+        on_listening: Callable[[str, int], None],
+        opened: socket.socket | None = None,
+        **options: Any,
+    ) -> None:
         address = host.replace(":", r"\:")
+        endpoint = f"tcp:port={port}:interface={address}"
+        if opened is not None:  # the port is shared with other workers
+            opened.listen(BACKLOG)
+            endpoint = f"fd:fileno={opened.fileno()}"
+            self._opened = opened
         sizes = {"websocket_max_message_size": MAX_MESSAGE_BYTES, "websocket_max_frame_size": MAX_MESSAGE_BYTES}
-        super().__init__(application, endpoints=[f"tcp:port={port}:interface={address}"], server_name="", **sizes, **options)
+        super().__init__(application, endpoints=[endpoint], server_name="", **sizes, **options)
         self.on_listening = on_listening
         self.failed: str = ""
         self._lifespan: Lifespan | None = None
@@ -272,8 +298,8 @@ class PatchbayServer(Server):
 
         module.HTTPFactory = partial(
             connection.Factory, request=Request, most=open_files() // 2
-        )  # the one place where Daphne names its classes
-        loop = reactor._asyncioEventloop  # noqa: SLF001 - Daphne itself takes it from here
+        )  # Daphne has no argument for its HTTP factory
+        loop = reactor._asyncioEventloop  # noqa: SLF001 - Daphne uses the same attribute
         asyncio.set_event_loop(loop)
         self._lifespan = Lifespan(self.application)
         loop.run_until_complete(self._lifespan.start())
@@ -283,8 +309,8 @@ class PatchbayServer(Server):
         super().listen_success(port)
         port.transport = EagerTransport
         self.ws_factory.protocol = WebSocket
-        self.ws_factory.failByDrop = False  # the close code says what was wrong
-        self.ws_factory.closeHandshakeTimeout = LINGER_SECONDS  # who is still sending gets to read it
+        self.ws_factory.failByDrop = False  # the client gets a close code with the reason
+        self.ws_factory.closeHandshakeTimeout = LINGER_SECONDS  # a client that is still sending can read it
         self._sweep()
         self.on_listening(port.getHost().host, port.getHost().port)
 
@@ -297,7 +323,7 @@ class PatchbayServer(Server):
         reactor.callWhenRunning(self.stop)
 
     def start_http(self, request: Request, scope: Scope) -> None:
-        """Run the application for a request whose headers are in."""
+        """Run the application for a request whose headers are complete."""
         if request not in self.connections or request.body is None:
             return
         coroutine = self.application(scope, request.body.receive, partial(self.handle_reply, request))
@@ -305,15 +331,15 @@ class PatchbayServer(Server):
         background.track_pending(application)
 
     async def handle_reply(self, protocol: Any, message: Any) -> None:
-        """Send, once the client's buffer has room; a client that leaves it full is cut."""
+        """Send when the client's buffer has room. Disconnect a client that leaves it full."""
         if message["type"] in {"http.response.body", "websocket.send"} and not await protocol.ready_to_write():
-            logger.warning("A client left its buffer full for %s s and was cut", UNREAD_SECONDS)
+            logger.warning("A client left its buffer full for %s s and was disconnected", UNREAD_SECONDS)
             protocol.cut()
             return
         await super().handle_reply(protocol, message)
 
     def kill_all_applications(self) -> Any:
-        """Take no more connections, close the sockets (1012), give what is under way its time, stop the services, cancel what is left."""
+        """Stop accepting connections, close sockets with 1012, wait the grace period, stop the services, cancel the rest."""
         return defer.Deferred.fromFuture(asyncio.ensure_future(self._shut_down()))
 
     async def _shut_down(self) -> None:

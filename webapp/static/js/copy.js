@@ -1,21 +1,43 @@
-// Copy buttons: data-copy="ID" copies the element of that id, "code" the code block around the button, "text" the message around it;
-// data-copy-url copies what an address answers. The button says so for a moment.
+// Copy buttons. data-copy="ID" copies the element with that id, "code" the code block around the button and "text" the message around it;
+// data-copy-url copies the answer of that address. The button confirms it for two seconds.
+const AROUND = { code: ".code", text: ".message" };
+const SHOWN_MS = 2000;
+
+const sourceOf = (button) => {
+  const { copy } = button.dataset;
+  if (AROUND[copy]) return button.closest(AROUND[copy]).querySelector("pre, .bubble");
+  return document.getElementById(copy);
+};
+
+const textOf = async (button) => {
+  const { copyUrl } = button.dataset;
+  if (copyUrl) return (await fetch(copyUrl)).text();
+  const source = sourceOf(button);
+  return source.value ?? source.textContent;
+};
+
+// A button with an icon alone has no label to change: a check mark appears beside the icon.
+const labelOf = (button) => button.querySelector("[data-copy-label]") ?? (button.querySelector("svg") ? null : button);
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy], [data-copy-url]");
   if (!button) return;
-  const { copy, copyUrl } = button.dataset;
-  const around = { code: ".code", text: ".message" } [copy];
-  const source = around ? button.closest(around).querySelector("pre, .bubble") : document.getElementById(copy);
-  const label = button.querySelector("[data-copy-label]") ?? (button.querySelector("svg") ? null : button);
+  const label = labelOf(button);
   const before = label?.textContent;
-  const say = (text) => (label ? (label.textContent = text) : button.classList.add("copied"));
+  const show = (text) => {
+    if (label) label.textContent = text;
+    else button.classList.add("copied");
+  };
   try {
-    const text = copyUrl ? await (await fetch(copyUrl)).text() : (source.value ?? source.textContent);
-    await navigator.clipboard.writeText(text);
-    say("Copied");
+    await navigator.clipboard.writeText(await textOf(button));
+    show("Copied");
   } catch {
+    const source = sourceOf(button);
     if (source) getSelection().selectAllChildren(source);
-    say("Press Ctrl+C");
+    show("Press Ctrl+C");
   }
-  setTimeout(() => (label ? (label.textContent = before) : button.classList.remove("copied")), 2000);
+  setTimeout(() => {
+    if (label) label.textContent = before;
+    else button.classList.remove("copied");
+  }, SHOWN_MS);
 });

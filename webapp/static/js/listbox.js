@@ -1,36 +1,57 @@
-// Lists chosen from by keyboard: what is typed into a field with data-picks="ID" narrows the options of that list; arrows move, Enter takes.
+// Lists operated from a text field: data-picks="ID" on the field narrows the options of that list; arrows move, Enter chooses.
+const OPTION = "[role=option]";
+const VISIBLE_OPTION = `${OPTION}:not([hidden])`;
+
 const listOf = (field) => document.getElementById(field.dataset.picks);
-const options = (field) => [...listOf(field).querySelectorAll("[role=option]:not([hidden])")];
-const marked = (field) => listOf(field).querySelector("[aria-selected=true]");
-const mark = (field, option) => {
-  marked(field)?.setAttribute("aria-selected", "false");
+const visibleOptions = (field) => [...listOf(field).querySelectorAll(VISIBLE_OPTION)];
+const selectedOption = (field) => listOf(field).querySelector("[aria-selected=true]");
+
+const select = (field, option) => {
+  selectedOption(field)?.setAttribute("aria-selected", "false");
   field.setAttribute("aria-activedescendant", option?.id ?? "");
   option?.setAttribute("aria-selected", "true");
   option?.scrollIntoView({ block: "nearest" });
 };
-const narrow = (field) => {
-  const words = field.value.toLowerCase().split(/\s+/);
-  for (const option of listOf(field).querySelectorAll("[role=option]")) {
-    const text = (option.dataset.words ?? option.textContent).toLowerCase();
-    const absent = option.dataset.run && !document.querySelector(option.dataset.run);
-    option.hidden = absent || !words.every((word) => text.includes(word));
-  }
-  for (const group of listOf(field).querySelectorAll(".picks-group")) group.hidden = !group.querySelector("[role=option]:not([hidden])");
-  listOf(field).dataset.count = options(field).length;
-  mark(field, options(field)[0]);
+
+// An option whose command has no target on this page stays hidden.
+const matches = (option, words) => {
+  if (option.dataset.run && !document.querySelector(option.dataset.run)) return false;
+  const text = (option.dataset.words ?? option.textContent).toLowerCase();
+  return words.every((word) => text.includes(word));
 };
-document.addEventListener("input", (event) => event.target.dataset?.picks && narrow(event.target));
+
+const narrow = (field) => {
+  const list = listOf(field);
+  const words = field.value.toLowerCase().split(/\s+/);
+  for (const option of list.querySelectorAll(OPTION)) option.hidden = !matches(option, words);
+  for (const group of list.querySelectorAll(".picks-group")) group.hidden = !group.querySelector(VISIBLE_OPTION);
+  const options = visibleOptions(field);
+  list.dataset.count = options.length;
+  select(field, options[0]);
+};
+
+document.addEventListener("input", (event) => {
+  if (event.target.dataset?.picks) narrow(event.target);
+});
 document.addEventListener("htmx:after:swap", (event) => {
-  const field = event.target.matches?.("[role=listbox]") && document.querySelector(`[data-picks="${event.target.id}"]`);
+  if (!event.target.matches?.("[role=listbox]")) return;
+  const field = document.querySelector(`[data-picks="${event.target.id}"]`);
   if (field) narrow(field);
 });
+
+const STEPS = { ArrowDown: 1, ArrowUp: -1 };
 document.addEventListener("keydown", (event) => {
-  const field = event.target.dataset?.picks && !event.isComposing && listOf(event.target).checkVisibility() ? event.target : null;
-  const all = field ? options(field) : [];
-  const by = { ArrowDown: 1, ArrowUp: -1 } [event.key];
-  if (!all.length || !(by || event.key === "Enter")) return;
+  const field = event.target;
+  if (!field.dataset?.picks || event.isComposing || !listOf(field).checkVisibility()) return;
+  const step = STEPS[event.key];
+  const options = visibleOptions(field);
+  if (options.length === 0 || !(step || event.key === "Enter")) return;
   event.preventDefault();
   event.stopPropagation();
-  if (by) mark(field, all.at((all.indexOf(marked(field)) + by) % all.length));
-  else marked(field)?.click();
+  if (!step) {
+    selectedOption(field)?.click();
+    return;
+  }
+  const next = options.indexOf(selectedOption(field)) + step;
+  select(field, options.at(next % options.length));
 }, true);

@@ -1,24 +1,39 @@
-// "/" at the start of the composer lists commands, models and prompts; a prompt that was chosen and filled in goes into the composer.
+// "/" at the start of a message lists commands, prompts and models. A chosen prompt is filled in and goes into the message box.
 const input = document.getElementById("chat-input");
 const list = document.getElementById("slash-list");
+const picker = document.getElementById("route-picker");
 const dialog = document.getElementById("prompt-dialog");
-const put = (text) => {
+const box = document.getElementById("prompt-box");
+const COMMAND = /^\/[^\n]{0,80}$/;
+
+const setText = (text) => {
   input.value = text;
   input.dispatchEvent(new Event("input", { bubbles: true }));
 };
-input.addEventListener("input", () => (list.hidden = !/^\/[^\n]{0,80}$/.test(input.value)));
-input.addEventListener("keydown", (event) => event.key === "Escape" && (list.hidden = true));
+
+input.addEventListener("input", () => {
+  list.hidden = !COMMAND.test(input.value);
+});
+input.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") list.hidden = true;
+});
 list.addEventListener("click", (event) => {
   const option = event.target.closest("[role=option]");
   if (!option) return;
-  put("");
-  const picker = document.getElementById("route-picker");
-  if (option.dataset.model) picker.value = option.dataset.model, picker.dispatchEvent(new Event("change", { bubbles: true }));
+  setText("");
+  if (!option.dataset.model) return;
+  picker.value = option.dataset.model;
+  picker.dispatchEvent(new Event("change", { bubbles: true }));
 });
+
+// The server answers with a form for the prompt's variables, or with the finished text.
 new MutationObserver(() => {
-  const ready = dialog.querySelector("[data-compose]");
-  if (!ready) return dialog.open || dialog.showModal();
-  dialog.close();
-  put(ready.textContent);
-  input.focus();
-}).observe(document.getElementById("prompt-box"), { childList: true });
+  const finished = box.querySelector("[data-compose]");
+  if (finished) {
+    dialog.close();
+    setText(finished.textContent);
+    input.focus();
+  } else if (!dialog.open) {
+    dialog.showModal();
+  }
+}).observe(box, { childList: true });

@@ -1,0 +1,186 @@
+"""The tools of tool servers in a conversation: the whole way from the socket to the server and back (FAULTS 64)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.chat.conftest import Page, Socket
+from tests.tool_server import McpServer
+from tests.toolservers.conftest import Chat
+from tests.upstream import says
+from webapp.toolservers.models import ServerCall, ServerTool, ToolServer
+
+
+def state(name: str) -> object:
+    return lambda page: re.search(rf'data-state="{name}"', page.html)
+
+
+async def asked(socket: Socket, chat: Chat, tool: str, arguments: str = "{}") -> None:
+    """Ask a question to which the model calls a tool, and then answers."""
+    chat.upstream.script(says(tool_calls=[(f"trial__{tool}", arguments)]), says("Done."))
+    await socket.say(text="Go", model="m")
+
+
+async def decided(socket: Socket, *, yes: bool) -> None:
+    page = await socket.until(lambda page: "tool-question" in page.html)
+    call = re.findall(r'name="call" value="([^"]+)"', page.html)[-1]
+    await socket.say("approve", call=call, yes="1" if yes else "")
+
+
+async def test_a_read_only_tool_runs_and_its_call_is_recorded(chat: Chat, server: ToolServer) -> None:
+    async with chat.open() as socket:
+        await asked(socket, chat, "add", '{"a": 2, "b": 3}')
+        page = await socket.until_ended()
+    assert page.last_status == "done"
+    assert chat.tool_results() == ["5"]
+    call = await ServerCall.objects.aget()
+    assert (call.tool, call.user_id, call.source, call.error) == ("add", chat.people.owner.pk, "chat", "")
+
+
+@pytest.mark.parametrize(("yes", "told", "calls"), [(True, "1 notes", 1), (False, "declined", 0)])
+async def test_other_tools_ask_first(chat: Chat, server: ToolServer, *, yes: bool, told: str, calls: int) -> None:
+    async with chat.open() as socket:
+        await asked(socket, chat, "note", '{"text": "x"}')
+        await decided(socket, yes=yes)
+        await socket.until_ended()
+    assert told in chat.tool_results()[0]
+    assert await ServerCall.objects.acount() == calls
+
+
+async def test_an_administrator_allows_and_forbids(chat: Chat, server: ToolServer) -> None:
+    await ServerTool.objects.filter(name="note").aupdate(approval="always")
+    await ServerTool.objects.filter(name="add").aupdate(approval="never")
+    async with chat.open() as socket:
+        await asked(socket, chat, "note", '{"text": "x"}')
+        await socket.until_ended()
+    assert chat.tool_results() == ["1 notes"]
+    assert "trial__add" not in chat.offered()
+    assert "trial__note" in chat.offered()
+
+
+async def test_after_content_from_outside_an_allowed_action_asks(chat: Chat, server: ToolServer) -> None:
+    await ServerTool.objects.filter(name="note").aupdate(approval="always")
+    async with chat.open() as socket:
+        chat.upstream.script(
+            says(tool_calls=[("trial__inject", "{}")]), says(tool_calls=[("trial__note", '{"text": "all I know"}')]), says("Done.")
+        )
+        await socket.say(text="Go", model="m")
+        page = await socket.until(lambda page: "tool-question" in page.html)
+        assert "read content from outside" in page.html
+        await decided(socket, yes=False)
+        await socket.until_ended()
+    assert "declined" in chat.tool_results()[-1]
+
+
+async def test_a_secret_in_the_arguments_asks(chat: Chat, server: ToolServer) -> None:
+    await ServerTool.objects.filter(name="note").aupdate(approval="always")
+    async with chat.open() as socket:
+        await asked(socket, chat, "note", '{"text": "sk-abcdefghijklmnop"}')
+        page = await socket.until(lambda page: "tool-question" in page.html)
+        assert "key or a password" in page.html
+        await decided(socket, yes=False)
+        await socket.until_ended()
+
+
+@pytest.mark.parametrize(
+    ("tool", "told"),
+    [
+        ("fail", "It does not work today."),
+        ("flood", "more than 16 MB"),
+        ("hang", "did not finish hang within 1 s"),
+        ("long", "cut here"),
+        ("picture", "[image: image/png, 6 bytes]"),
+    ],
+)
+async def test_what_a_bad_tool_does_is_bounded_and_the_answer_goes_on(chat: Chat, server: ToolServer, tool: str, told: str) -> None:
+    await ToolServer.objects.aupdate(call_seconds=1 if tool == "hang" else 20)
+    async with chat.open() as socket:
+        await asked(socket, chat, tool)
+        page = await socket.until_ended(30)
+    assert page.last_status == "done"
+    assert told in chat.tool_results()[-1]
+    assert len(chat.tool_results()[-1]) < 51_000
+    call = await ServerCall.objects.aget()
+    assert bool(call.error) == (tool in {"fail", "flood", "hang"})
+
+
+async def test_a_server_that_is_gone_is_said_and_shown(chat: Chat, server: ToolServer, remote: McpServer) -> None:
+    remote.stop()
+    async with chat.open() as socket:
+        await asked(socket, chat, "add", '{"a": 2, "b": 3}')
+        page = await socket.until_ended(20)
+    assert page.last_status == "done"
+    assert "trial" in chat.tool_results()[-1]
+    await server.arefresh_from_db()
+    assert "ended the connection" in server.error
+
+
+async def test_a_tool_that_changed_is_not_run_and_asks_from_then_on(chat: Chat, server: ToolServer) -> None:
+    await ServerTool.objects.filter(name="add").aupdate(description="Another tool", approval="always")
+    async with chat.open() as socket:
+        await asked(socket, chat, "add", '{"a": 2, "b": 3}')
+        await socket.until_ended()
+    assert "was not run" in chat.tool_results()[-1]
+    tool = await ServerTool.objects.aget(name="add")
+    assert (tool.approval, tool.description) == ("ask", "Add two numbers.")
+    assert tool.changed_at is not None
+
+
+async def test_progress_shows_as_a_bar(chat: Chat, server: ToolServer) -> None:
+    async with chat.open() as socket:
+        await asked(socket, chat, "count")
+        page = await socket.until(lambda page: "<progress" in page.html)
+        assert re.search(r'<progress value="\d" max="4" aria-label="step \d">', page.html)
+        await socket.until_ended()
+    assert chat.tool_results() == ["counted"]
+
+
+async def test_stop_ends_a_running_call(chat: Chat, server: ToolServer) -> None:
+    async with chat.open() as socket:
+        await asked(socket, chat, "hang")
+        await socket.until(lambda page: "tool-card" in page.html)
+        await socket.say("stop")
+        page = await socket.until_ended()
+    assert page.last_status == "stopped"
+
+
+def answer_fields(page: Page, **fields: str) -> dict[str, str]:
+    call = re.findall(r'name="call" value="([^"]+)"', page.html)[-1]
+    return {"call": call, "answer": "accept", **{f"field.{name}": value for name, value in fields.items()}}
+
+
+async def test_a_question_of_the_server_is_a_form_in_the_card(chat: Chat, server: ToolServer) -> None:
+    async with chat.open() as socket:
+        await asked(socket, chat, "greet")
+        page = await socket.until(lambda page: "tool-input" in page.html)
+        assert "Who are you?" in page.html
+        assert "Your first name" in page.html
+        assert '<input type="number" step="1"' in page.html
+        await socket.say(**answer_fields(page, name="Ada", age="many"), action="answer")
+        await socket.until(lambda page: "is not of type" in page.html)
+        await socket.say(**answer_fields(page, name="Ada", age="36"), action="answer")
+        await socket.until_ended()
+    assert chat.tool_results() == ["accept name='Ada' age=36"]
+
+
+async def test_a_question_can_be_declined(chat: Chat, server: ToolServer) -> None:
+    async with chat.open() as socket:
+        await asked(socket, chat, "greet")
+        page = await socket.until(lambda page: "tool-input" in page.html)
+        await socket.say(**{**answer_fields(page), "answer": "decline"}, action="answer")
+        await socket.until_ended()
+    assert chat.tool_results() == ["decline None"]
+
+
+async def test_the_calls_of_one_answer_are_limited(chat: Chat, server: ToolServer) -> None:
+    await ToolServer.objects.aupdate(max_calls=1)
+    async with chat.open() as socket:
+        calls = [("trial__add", '{"a": 1, "b": 1}'), ("trial__add", '{"a": 2, "b": 2}')]
+        chat.upstream.script(says(tool_calls=calls), says("Done."))
+        await socket.say(text="Go", model="m")
+        await socket.until_ended()
+    results = sorted(chat.tool_results())
+    assert results[0] in {"2", "4"}
+    assert "1 times in one answer" in results[1]

@@ -1,0 +1,48 @@
+"""The tools that Patchbay runs for a response, for one user: its own, those of tool servers, and file search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from webapp.accounts.models import User
+from webapp.patterns.agent.tools import ToolContext, ToolError, ToolResult
+from webapp.patterns.responses.server_tools import ServerTools
+from webapp.patterns.types import Json
+from webapp.ports import file_search, tool_servers
+from webapp.ports.toolbox import toolbox
+
+OWN_LABEL = "patchbay"
+"""The label under which a request asks for the tools of the product itself."""
+
+
+class UserTools(ServerTools):
+    """The tools of one user."""
+
+    def __init__(self, user: User) -> None:
+        self._user = user
+        self._context = ToolContext(user_id=user.pk)
+
+    async def list_tools(self, server: Json) -> Sequence[Json]:
+        if _is_own(server):
+            return [_described(entry["function"]) for entry in toolbox.schemas()]
+        return await tool_servers.registered().list_tools(self._user, server)
+
+    async def call_tool(self, server: Json, name: str, arguments: Json) -> ToolResult:
+        if _is_own(server):
+            return await toolbox.call(name, json.dumps(arguments), self._context)
+        try:
+            return await tool_servers.registered().call_tool(self._user, server, name, arguments)
+        except ToolError as error:
+            return ToolResult(error.message, "failed")
+
+    async def search_files(self, tool: Json, queries: Sequence[str]) -> Sequence[Json]:
+        return await file_search.registered().search(self._user, tool, queries)
+
+
+def _is_own(server: Json) -> bool:
+    return server.get("server_label") == OWN_LABEL and not server.get("server_url")
+
+
+def _described(function: Json) -> Json:
+    return {"name": function["name"], "description": function.get("description"), "input_schema": function.get("parameters") or {}}

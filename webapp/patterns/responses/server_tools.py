@@ -1,0 +1,216 @@
+"""Tools that the server runs for a response: file search and tool servers, and how their calls show in the output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from webapp.patterns.agent.tools import ToolError, ToolResult, parse_arguments
+from webapp.patterns.responses.encoder import EventEncoder
+from webapp.patterns.responses.tools import CalledTool, ToolSet
+from webapp.patterns.types import Json, Message, ToolCall
+
+MAX_QUERIES = 5
+MAX_RESULT_CHARS = 20_000
+"""Of the passages of one search, as the model gets them."""
+
+
+class ServerTools(Protocol):
+    """Run the tools of one user. Implementations bound the time and the size of each call."""
+
+    async def list_tools(self, server: Json) -> Sequence[Json]:
+        """Return the tools of an `mcp` entry of the request: `{"name", "description", "input_schema"}` each.
+
+        Raises:
+            ToolError: there is no such server, or it does not answer.
+        """
+
+    async def call_tool(self, server: Json, name: str, arguments: Json) -> ToolResult:
+        """Call a tool of an `mcp` entry of the request. Never raises for faults of the tool."""
+
+    async def search_files(self, tool: Json, queries: Sequence[str]) -> Sequence[Json]:
+        """Search for a `file_search` entry: `{"file_id", "filename", "score", "text", "attributes"}` each, best first.
+
+        Raises:
+            ToolError: a collection is unknown, or cannot be searched now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One call that the server ran: the message for the model, and the events for the client."""
+
+    reply: Message
+    events: bytes
+
+
+async def list_servers(tools: ToolSet, server: ServerTools, known: Sequence[Json]) -> list[Json]:
+    """Have each tool server of the request list its tools, and offer them to the model.
+
+    Args:
+        tools: the request's tools; the listed ones are added.
+        server: asks the servers.
+        known: the conversation's items: a server that they list already is not shown again.
+
+    Returns:
+        The `mcp_list_tools` items for the output, without ids. A server that fails has an item with its error, and the answer goes on.
+    """
+    shown = {item.get("server_label") for item in known if item["type"] == "mcp_list_tools"}
+    items: list[Json] = []
+    for entry in tools.servers:
+        label = str(entry.get("server_label") or "")
+        item: Json = {"type": "mcp_list_tools", "server_label": label, "tools": [], "error": None}
+        try:
+            item["tools"] = [tool for tool in await server.list_tools(entry) if _is_allowed(entry, str(tool.get("name")))]
+        except ToolError as error:
+            item["error"] = error.message
+        tools.add_server_tools(label, item["tools"])
+        if label not in shown or item["error"]:
+            items.append(item)
+    return items
+
+
+def show_listing(encoder: EventEncoder, item: Json) -> bytes:
+    """Return the events of one listing."""
+    item = {"id": encoder.new_item_id("mcpl_"), **item}
+    ended = "failed" if item["error"] else "completed"
+    return encoder.add_item(item, "response.mcp_list_tools.in_progress", f"response.mcp_list_tools.{ended}")
+
+
+def entry_for(tools: ToolSet, label: str) -> Json | None:
+    """Return the request's `mcp` entry with this label."""
+    return next((entry for entry in tools.servers if entry.get("server_label") == label), None)
+
+
+def _is_allowed(entry: Json, name: str) -> bool:
+    allowed = entry.get("allowed_tools")
+    if isinstance(allowed, dict):
+        allowed = allowed.get("tool_names")
+    return allowed is None or name in allowed
+
+
+def needs_approval(entry: Json, name: str) -> bool:
+    """Return whether the user must approve a call: unless `require_approval` says "never" for it, as OpenAI has it."""
+    wanted = entry.get("require_approval")
+    if isinstance(wanted, dict):
+        never, always = wanted.get("never") or {}, wanted.get("always") or {}
+        if name in (always.get("tool_names") or ()):
+            return True
+        return name not in (never.get("tool_names") or ())
+    return bool(wanted != "never")
+
+
+def ask_approval(encoder: EventEncoder, tool: CalledTool, arguments: str) -> bytes:
+    """Return the events that ask the user to approve a call."""
+    item = {"id": encoder.new_item_id("mcpr_"), "type": "mcp_approval_request", "server_label": tool.server, "name": tool.name}
+    return encoder.add_item({**item, "arguments": arguments or "{}"})
+
+
+async def run_mcp(encoder: EventEncoder, tools: ToolSet, server: ServerTools, call: ToolCall, *, approval: str | None = None) -> Outcome:
+    """Run one call of a tool server's tool, and make its `mcp_call` item.
+
+    Args:
+        encoder: emits the events.
+        tools: the request's tools.
+        server: runs the call.
+        call: as the model made it.
+        approval: the id of the approval request, for a call that the user approved.
+    """
+    tool = tools.called(call.name)
+    entry = entry_for(tools, tool.server)
+    arguments = parse_arguments(call.arguments)
+    if entry is None:
+        result = ToolResult(f"The tool server {tool.server!r} is not part of this request any more.", "unknown_tool")
+    elif isinstance(arguments, str):
+        result = ToolResult(arguments, "broken_json")
+    else:
+        result = await server.call_tool(entry, tool.name, arguments)
+    item: Json = {
+        "id": encoder.new_item_id("mcp_"),
+        "type": "mcp_call",
+        "server_label": tool.server,
+        "name": tool.name,
+        "arguments": call.arguments or "{}",
+        "approval_request_id": approval,
+        "output": None,
+        "error": None,
+        "status": "in_progress",
+    }
+    return Outcome(_reply(call, result.text), _show_mcp_call(encoder, item, result))
+
+
+def _show_mcp_call(encoder: EventEncoder, item: Json, result: ToolResult) -> bytes:
+    index = encoder.open_item(item)
+    encoder.item_event("response.mcp_call.in_progress", item, index)
+    encoder.item_event("response.mcp_call_arguments.delta", item, index, delta=item["arguments"])
+    encoder.item_event("response.mcp_call_arguments.done", item, index, arguments=item["arguments"])
+    if result.fault:
+        item.update(status="failed", error={"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": result.text}]})
+    else:
+        item.update(status="completed", output=result.text)
+    encoder.item_event(f"response.mcp_call.{item['status']}", item, index)
+    encoder.close_item(item, index)
+    return encoder.taken()
+
+
+async def run_file_search(encoder: EventEncoder, tools: ToolSet, server: ServerTools, call: ToolCall, *, show_results: bool) -> Outcome:
+    """Run one call of `file_search`, and make its `file_search_call` item.
+
+    Args:
+        encoder: emits the events.
+        tools: the request's tools.
+        server: runs the search.
+        call: as the model made it.
+        show_results: put the results into the item that the client sees.
+    """
+    parsed = parse_arguments(call.arguments)
+    queries = [str(query) for query in (parsed.get("queries") or [parsed.get("query")] if isinstance(parsed, dict) else ()) if query]
+    item: Json = {"id": encoder.new_item_id("fs_"), "type": "file_search_call", "queries": queries[:MAX_QUERIES], "results": None}
+    item["status"] = "in_progress"
+    index = encoder.open_item(item)
+    encoder.item_event("response.file_search_call.in_progress", item, index)
+    encoder.item_event("response.file_search_call.searching", item, index)
+    text = await _searched(item, tools, server)
+    encoder.item_event("response.file_search_call.completed", item, index)
+    if not show_results:
+        item["results"] = None
+    encoder.close_item(item, index)
+    return Outcome(_reply(call, text), encoder.taken())
+
+
+async def _searched(item: Json, tools: ToolSet, server: ServerTools) -> str:
+    """Search, put the results into the item, and return the text for the model."""
+    item["status"] = "completed"
+    if not item["queries"]:
+        return "Give at least one query."
+    try:
+        item["results"] = list(await server.search_files(tools.file_search or {}, item["queries"]))
+    except ToolError as error:
+        item["status"] = "failed"
+        return f"The search failed: {error.message}"
+    return _passages(item["results"])
+
+
+def _passages(results: Sequence[Json]) -> str:
+    passages: list[Json] = []
+    left = MAX_RESULT_CHARS
+    for result in results:
+        text = str(result.get("text") or "")[:left]
+        left -= len(text)
+        passages.append({"file_id": result.get("file_id"), "filename": result.get("filename"), "text": text})
+        if left <= 0:
+            break
+    return json.dumps({"results": passages}, ensure_ascii=False)
+
+
+def _reply(call: ToolCall, text: str) -> Message:
+    return {"role": "tool", "tool_call_id": call.id, "content": text}
+
+
+def approved_requests(items: Sequence[Json]) -> list[Json]:
+    """Return the approval requests that the caller approved and that have not run yet."""
+    approved = {item.get("approval_request_id") for item in items if item["type"] == "mcp_approval_response" and item.get("approve")}
+    ran = {item.get("approval_request_id") for item in items if item["type"] == "mcp_call"}
+    return [item for item in items if item["type"] == "mcp_approval_request" and item["id"] in approved - ran]

@@ -1,0 +1,204 @@
+"""Sign in at a tool server with OAuth 2.1: discovery, dynamic registration and PKCE are the SDK's; tokens are stored encrypted.
+
+A person starts the sign-in on a page. A task then runs the flow, and waits for the code that the callback page puts into the database:
+the callback may reach another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from django.db import transaction
+from django.utils import timezone
+
+from webapp.backends.config.crypto import KeyLost, Secret
+from webapp.core.database import in_database
+from webapp.patterns.mcp.connection import Connection
+from webapp.patterns.mcp.types import ServerSpec, ToolServerError
+from webapp.toolservers import selectors, services
+from webapp.toolservers.models import OAuthFlow, ToolServer
+
+if TYPE_CHECKING:
+    import httpx2
+    from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthToken
+
+POLL_SECONDS = 0.5
+REDIRECT_SECONDS = 30.0
+SIGN_IN = "Sign in at this tool server on its page first."
+
+
+class SignInNeeded(ToolServerError):
+    """The server wants an OAuth sign-in that only a person can make."""
+
+
+def is_sign_in(error: ToolServerError) -> bool:
+    """Return whether a server can be used after a sign-in."""
+    return isinstance(error, SignInNeeded) or SIGN_IN in error.message or "401" in error.message
+
+
+def spec_with_sign_in(server: ToolServer) -> ServerSpec:
+    """Return how to reach a server, with the tokens of an earlier sign-in. They are refreshed as needed."""
+    spec = selectors.spec_of(server)
+    if not server.oauth:
+        return spec
+    return replace(spec, authorization=_provider(server, _Denied()))
+
+
+class _Storage:
+    """The tokens and the client's registration, in the server's row."""
+
+    def __init__(self, server_id: int) -> None:
+        self._server_id = server_id
+
+    async def get_tokens(self) -> OAuthToken | None:
+        from mcp.shared.auth import OAuthToken
+
+        kept = (await in_database(self._read)).get("tokens")
+        return OAuthToken.model_validate(kept) if kept else None
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        await in_database(self._write, "tokens", tokens.model_dump(mode="json", exclude_none=True))
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        from mcp.shared.auth import OAuthClientInformationFull
+
+        kept = (await in_database(self._read)).get("client")
+        return OAuthClientInformationFull.model_validate(kept) if kept else None
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        await in_database(self._write, "client", client_info.model_dump(mode="json", exclude_none=True))
+
+    def _read(self) -> dict[str, Any]:
+        server = ToolServer.objects.filter(pk=self._server_id).first()
+        try:
+            kept: dict[str, Any] = json.loads(server.oauth.reveal() or "{}") if server else {}
+        except KeyLost as error:
+            raise ToolServerError(str(error)) from error
+        return kept
+
+    @transaction.atomic
+    def _write(self, name: str, value: Any) -> None:
+        server = ToolServer.objects.select_for_update().filter(pk=self._server_id).first()
+        if server:
+            kept = json.loads(server.oauth.reveal() or "{}")
+            server.oauth = Secret.of(json.dumps({**kept, name: value}))
+            server.save(update_fields=["oauth"])
+
+
+class _Denied:
+    """No person is there: the flow ends where one would be sent to a page."""
+
+    redirect_uri = "http://localhost/unused"
+
+    async def redirect(self, _url: str) -> None:
+        raise SignInNeeded(SIGN_IN)
+
+    async def callback(self) -> AuthorizationCodeResult:
+        raise SignInNeeded(SIGN_IN)
+
+
+class _Flow:
+    """A person's sign-in: gives the address to send them to, and waits for the code."""
+
+    def __init__(self, server: ToolServer, user_id: int, redirect_uri: str) -> None:
+        self.redirect_uri = redirect_uri
+        self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._server = server
+        self._user_id = user_id
+        self._state = ""
+
+    async def redirect(self, url: str) -> None:
+        self._state = parse_qs(urlsplit(url).query)["state"][0]
+        await in_database(OAuthFlow.objects.create, state=self._state, server=self._server, user_id=self._user_id)
+        self.address.set_result(url)
+
+    async def callback(self) -> AuthorizationCodeResult:
+        from mcp.shared.auth import AuthorizationCodeResult
+
+        async with asyncio.timeout(services.FLOW_SECONDS):
+            while True:
+                flow = await in_database(OAuthFlow.objects.filter(state=self._state).first)
+                if flow is None or flow.error:
+                    raise SignInNeeded(f"The sign-in was refused: {flow.error if flow else 'it was withdrawn'}")
+                if flow.code:
+                    await in_database(flow.delete)
+                    return AuthorizationCodeResult(code=flow.code, state=self._state, iss=flow.issuer or None)
+                await asyncio.sleep(POLL_SECONDS)
+
+
+def _provider(server: ToolServer, person: _Denied | _Flow) -> httpx2.Auth:
+    from mcp.client.auth import OAuthClientProvider
+    from mcp.shared.auth import OAuthClientMetadata
+    from pydantic import AnyUrl
+
+    metadata = OAuthClientMetadata(
+        client_name="Patchbay",
+        redirect_uris=[AnyUrl(person.redirect_uri)],
+        grant_types=["authorization_code", "refresh_token"],
+        response_types=["code"],
+        token_endpoint_auth_method="none",  # noqa: S106 - the name of a method: a public client, protected by PKCE
+    )
+    return OAuthClientProvider(server.url, metadata, _Storage(server.pk), person.redirect, person.callback)
+
+
+_tasks: set[asyncio.Task[None]] = set()
+
+
+async def begin(server: ToolServer, user_id: int, redirect_uri: str) -> str:
+    """Start a sign-in and return the address to send the person to. Empty where the server asks for none.
+
+    Raises:
+        ToolServerError: the server or its authorization server cannot be used.
+    """
+    flow = _Flow(server, user_id, redirect_uri)
+    await in_database(_forget, server)
+    task = asyncio.create_task(_sign_in(server, flow))
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    waiting: set[asyncio.Future[Any]] = {task, flow.address}
+    await asyncio.wait(waiting, timeout=REDIRECT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    if flow.address.done():
+        return flow.address.result()
+    if not task.done():
+        task.cancel()
+        raise ToolServerError(f"{server.name} did not answer within {REDIRECT_SECONDS:g} s.")
+    if error := task.exception():
+        raise error if isinstance(error, ToolServerError) else ToolServerError(str(error))
+    return ""
+
+
+async def _sign_in(server: ToolServer, flow: _Flow) -> None:
+    """Connect with the flow in place, and keep the tools that the server then lists."""
+    spec = await in_database(selectors.spec_of, server)
+    patience = services.FLOW_SECONDS + REDIRECT_SECONDS
+    connection = Connection(replace(spec, authorization=_provider(server, flow), connect_seconds=patience))
+    try:
+        tools = await connection.tools()
+        await in_database(services.store_tools, server=server, info=await connection.info(), tools=tools)
+    except ToolServerError as error:
+        await in_database(services.store_failure, server=server, error=error.message, sign_in_needed=True)
+        raise
+    finally:
+        await connection.aclose()
+
+
+def _forget(server: ToolServer) -> None:
+    """Drop earlier tokens and registrations: the address of this installation may have changed since."""
+    ToolServer.objects.filter(pk=server.pk).update(oauth=Secret())
+    OAuthFlow.objects.filter(server=server).delete()
+
+
+def finish(*, state: str, user_id: int, code: str, issuer: str, error: str) -> ToolServer | None:
+    """Take in what the authorization server sent the person back with. Return the server; None for an unknown or another user's flow."""
+    since = timezone.now() - timedelta(seconds=services.FLOW_SECONDS)
+    flow = OAuthFlow.objects.filter(state=state, user_id=user_id, created_at__gte=since, code="").select_related("server").first()
+    if flow is None:
+        return None
+    flow.code, flow.issuer, flow.error = code, issuer[:500], ("" if code else error or "no code came back")[:500]
+    flow.save(update_fields=["code", "issuer", "error"])
+    return flow.server
