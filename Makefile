@@ -1,15 +1,15 @@
-# Everything a person or CI runs. `make run` and `make test` work on a fresh clone with Python 3.11+.
+# The commands for people and CI. `make run` and `make test` work on a fresh clone with Python 3.11 or newer.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
-# Where the environment forbids it, every process would compile the code again: the server at each start, the tests a hundred times.
+# Without compiled files, every process would compile the code again: the server at each start, the tests a hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-fast coverage check bench soak audit lock format reference
 
-# Installed once, and again when a lock changes: the stamp names what is in the environment.
+# Install once, and again when a lock changes. The stamp records the installed state.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
@@ -23,15 +23,15 @@ $(VENV)/dev.stamp: $(VENV)/base.stamp requirements/dev.txt
 run: $(VENV)/base.stamp
 	exec $(BIN)/python manage.py up --host $(HOST) --port $(PORT)
 
-# Tests that failed run once more, alone: on a busy machine, real processes and a browser may be late. Each that passes only then is counted and named.
+# Run failed tests once more, alone: on a busy machine, real processes and a browser may be late. Count and name those that pass only then.
 test: $(VENV)/dev.stamp
 	$(BIN)/python .ci/run_tests.py -n 3 --dist worksteal -m "not slow"
 
-# The tests without server processes, a browser, Redis or PostgreSQL.
+# Run the tests that need no server process, browser, Redis, or PostgreSQL.
 test-fast: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not process"
 
-# The patterns' own tests reach every branch of theirs.
+# Check that the tests of the patterns reach every branch of them.
 coverage: $(VENV)/dev.stamp
 	$(BIN)/python -m coverage run -m pytest tests/patterns
 	$(BIN)/python -m coverage report --fail-under 100
@@ -54,7 +54,7 @@ bench: $(VENV)/dev.stamp
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
-# Known vulnerabilities of what the locks install; says so where nobody can be asked.
+# List known vulnerabilities of the locked packages, or say that no source of advisories is reachable.
 audit:
 	$(PYTHON) .ci/audit.py
 
@@ -64,7 +64,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/djlint --reformat --quiet templates
 	$(BIN)/python .ci/format_static.py --write
 
-# docs/reference.md, from the docstrings of webapp/patterns.
+# Write docs/reference.md from the docstrings of webapp/patterns.
 reference:
 	$(PYTHON) .ci/write_reference.py --write
 

@@ -1,4 +1,4 @@
-"""`/v1/files` and `/v1/batches`, over the same services as the pages."""
+"""Serve `/v1/files` and `/v1/batches` with the same services as the pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _dated(fields: Mapping[str, datetime | None]) -> Json:
 
 
 def file_object(file: File) -> Json:
-    """A file as OpenAI's schema has it."""
+    """Return a file in OpenAI's schema."""
     return {
         "id": file.api_id,
         "object": "file",
@@ -46,7 +46,7 @@ def file_object(file: File) -> Json:
 
 
 def batch_object(batch: Batch) -> Json:
-    """A batch as OpenAI's schema has it: what does not apply (yet) is left out, since the schema allows no null but for metadata."""
+    """Return a batch in OpenAI's schema. Fields that do not apply (yet) are left out, because the schema allows null only in metadata."""
     times = ("in_progress", "expires", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
     known = {
         "id": batch.api_id,
@@ -78,7 +78,7 @@ def _usage(batch: Batch) -> Json:
 
 
 def _page(found: QuerySet[M], page: Page, after: M | None) -> tuple[list[M], bool]:
-    """One page by (created_at, id), in the order asked for."""
+    """Return one page by (created_at, id), in the requested order."""
     newest = page.order == "desc"
     if after is not None:
         side = "lt" if newest else "gt"
@@ -89,7 +89,7 @@ def _page(found: QuerySet[M], page: Page, after: M | None) -> tuple[list[M], boo
 
 
 class Files:
-    """`/v1/files`."""
+    """Handle `/v1/files`."""
 
     async def create(self, caller: Caller, upload: Upload, *, purpose: str, fields: Mapping[str, str]) -> Json:
         expires_after = _expires_after(fields)
@@ -154,7 +154,7 @@ def _file(caller: Caller, file_id: str) -> File:
 
 
 class Batches:
-    """`/v1/batches`."""
+    """Handle `/v1/batches`."""
 
     async def create(self, caller: Caller, body: Json) -> Json:
         created = await in_database(self._create, caller, body)

@@ -1,4 +1,4 @@
-"""The forms of a new batch: from a JSONL file, from a table and a template, from pasted lines."""
+"""Define the forms of a new batch: from a JSONL file, from a table and a template, from pasted lines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 
 
 class OptionsForm(forms.Form):
-    """What every new batch may say."""
+    """Options of every new batch."""
 
     name = forms.CharField(max_length=200, required=False, label="Name", help_text="A name that helps you find it later.")
     executor = forms.ChoiceField(choices=EXECUTORS, initial=Batch.Executor.AUTO, required=False, label="Execution")
@@ -40,7 +40,7 @@ class OptionsForm(forms.Form):
     )
 
     def options(self) -> dict[str, Any]:
-        """Keyword arguments of `services.create`."""
+        """Return keyword arguments for `services.create_batch`."""
         data = self.cleaned_data
         return {
             "name": data["name"],
@@ -51,7 +51,7 @@ class OptionsForm(forms.Form):
 
 
 class JsonlForm(OptionsForm):
-    """A file in OpenAI's format, or one that was uploaded for a check before (`file_id`)."""
+    """A file in OpenAI's format, or one that was uploaded earlier for a check (`file_id`)."""
 
     file = forms.FileField(required=False, label="JSONL file", help_text="One request per line, in the format of OpenAI's Batch API.")
     file_id = forms.UUIDField(required=False, widget=forms.HiddenInput)
@@ -65,7 +65,7 @@ class JsonlForm(OptionsForm):
 
 
 class PromptForm(OptionsForm):
-    """Rows and a template."""
+    """Rows and a prompt template."""
 
     model = forms.ChoiceField(label="Model")
     endpoint = forms.ChoiceField(
@@ -121,7 +121,7 @@ class TableForm(PromptForm):
 
 
 class LinesForm(PromptForm):
-    """Lines, pasted."""
+    """Pasted lines."""
 
     lines = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false"}), label="Lines", help_text="Each line is one request."
@@ -138,5 +138,5 @@ class LinesForm(PromptForm):
 
 
 def pretty(value: Any) -> str:
-    """JSON for people."""
+    """Format JSON for display."""
     return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Files, batches, their rows, and the chunks in which local batches are worked through."""
+"""Files, batches, their rows, and the chunks in which local batches are processed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils import timezone
 
 
 class File(models.Model):
-    """A file of `/v1/files`: uploaded, its bytes on disk; or the output or errors of a batch, written from its rows when asked for."""
+    """A file of `/v1/files`: uploaded, with its bytes on disk; or the output or errors of a batch, generated from its rows on request."""
 
     class Content(models.TextChoices):
         STORED = "stored", "bytes on disk"
@@ -38,7 +38,7 @@ class File(models.Model):
 
     @property
     def path(self) -> Path:
-        """Where the bytes lie: named by the id alone, never by what the uploader called it."""
+        """Return the path of the bytes. It consists of the id alone, never of the uploaded name."""
         return Path(settings.MEDIA_ROOT) / str(self.id)
 
     @property
@@ -49,7 +49,7 @@ class File(models.Model):
 class Leased(models.Model):
     """Work that one process at a time may do.
 
-    `fence` grows with each claim: who writes with an older number lost its lease, and writes nothing.
+    `fence` grows with each claim. A write with an older number has lost its lease and is rejected.
     """
 
     owner = models.CharField(max_length=100, blank=True, default="")
@@ -155,7 +155,7 @@ class Batch(Leased):
 
     @property
     def title(self) -> str:
-        """What people know it by: its name, else its file's, which may be gone."""
+        """Return the name for display: the batch's name, or else its file's, which may be deleted."""
         return self.name or (self.input_file.filename if self.input_file else self.api_id)
 
     @property
@@ -164,12 +164,12 @@ class Batch(Leased):
 
     @property
     def has_output(self) -> bool:
-        """Whether there are good answers to download: not once their file was deleted or has expired."""
+        """Return whether there are successful answers to download. False once their file is deleted or expired."""
         return self.completed > 0 and (self.is_active or self.output_file_id is not None)
 
     @property
     def has_errors(self) -> bool:
-        """The same of what failed."""
+        """Return whether there are failed rows to download. False once their file is deleted or expired."""
         return self.failed > 0 and (self.is_active or self.error_file_id is not None)
 
     @property
@@ -177,14 +177,14 @@ class Batch(Leased):
         return self.completed + self.failed
 
     def step_at(self, step: str) -> datetime | None:
-        """When it took a step (`"created_at"`, `"in_progress_at"` …): a followed job at its backend, any other here; None for not yet."""
+        """Return the time of a step (`"created_at"`, `"in_progress_at"`, …), or None. A followed job uses the times of its backend."""
         told = (self.remote_times or {}).get(step)
         ours: datetime | None = getattr(self, step)
         return datetime.fromtimestamp(told, UTC) if told else ours
 
     @property
     def ended_at(self) -> Any:
-        """When it came to its end, whichever it was; None while it runs."""
+        """Return the time of the batch's end, in any status; None while it runs."""
         return self.completed_at or self.failed_at or self.expired_at or self.cancelled_at
 
 
@@ -206,7 +206,7 @@ class BatchChunk(Leased):
 
 
 class BatchRow(models.Model):
-    """One request and what became of it. The request itself stays in the input file, at `offset`."""
+    """One request and its result. The request itself stays in the input file, at `offset`."""
 
     class State(models.IntegerChoices):
         PENDING = 0, "Pending"
@@ -248,12 +248,12 @@ class BatchRow(models.Model):
 
     @property
     def request_id(self) -> str:
-        """The id of this row in output files."""
+        """Return the id of this row in output files."""
         return f"batch_req_{self.batch_id.hex}{self.number:06d}"
 
 
 class BatchTick(models.Model):
-    """What one second of a batch brought: the points of its charts."""
+    """The results of one second of a batch: the points of its charts."""
 
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="ticks")
     second = models.BigIntegerField(help_text="Unix time.")

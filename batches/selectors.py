@@ -1,4 +1,4 @@
-"""What pages and the API read of batches. Everything starts from the user: another's batch does not exist."""
+"""Read batches for pages and the API. Every query starts from the user, so batches of other users are never found."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ PAGE = 50
 
 
 def batches_of(user: User) -> QuerySet[Batch]:
-    """The user's batches, newest first."""
+    """Return the user's batches, newest first."""
     return Batch.objects.filter(user=user)
 
 
 def batch_of(user: User, batch_id: uuid.UUID) -> Batch | None:
-    """One of the user's batches; None where there is none or it is another's."""
+    """Return one of the user's batches; None if it does not exist or belongs to another user."""
     chosen = batches_of(user).select_related("input_file", "output_file", "error_file", "parent", "user")
     return chosen.filter(pk=batch_id).first()
 
 
 def parts(batch: Batch) -> list[Batch]:
-    """The batches that its input was split into, in order, itself among them; itself alone where it was not split."""
+    """Return the batches that the input was split into, in order, including this one; only this one if it was not split."""
     first = batch.first_part_id or batch.pk
     return list(Batch.objects.filter(Q(pk=first) | Q(first_part=first), user=batch.user_id).order_by("created_at", "name"))
 
 
 def files_of(user: User) -> QuerySet[File]:
-    """The user's files that have not expired, newest first."""
+    """Return the user's files that have not expired, newest first."""
     return File.objects.filter(user=user).exclude(expires_at__lt=timezone.now())
 
 
 def parse_id(api_id: str, prefix: str) -> uuid.UUID | None:
-    """The UUID in an id of the API (`batch_…`, `file-…`); None for anything else."""
+    """Return the UUID in an id of the API (`batch_…`, `file-…`); None for anything else."""
     try:
         return uuid.UUID(hex=api_id.removeprefix(prefix)) if api_id.startswith(prefix) else None
     except ValueError:
@@ -50,7 +50,7 @@ def parse_id(api_id: str, prefix: str) -> uuid.UUID | None:
 
 
 def search(user: User, *, status: str = "", text: str = "") -> QuerySet[Batch]:
-    """The user's batches by status (`active` for all that run) and by name, model or id."""
+    """Return the user's batches by status (`active` for all running ones) and by name, model, or id."""
     found = batches_of(user).select_related("input_file")
     if status == "active":
         found = found.filter(status__in=Batch.ACTIVE)
@@ -66,7 +66,7 @@ def search(user: User, *, status: str = "", text: str = "") -> QuerySet[Batch]:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a batch is. `rate` in rows/s over the last seconds; `left_ms` until the end at that rate, None where nothing moves."""
+    """The progress of a batch. `rate` is in rows/s over the last seconds. `left_ms` is the time to the end at that rate; None at rate 0."""
 
     done: int
     total: int
@@ -86,7 +86,7 @@ def progress(batch: Batch) -> Progress:
 
 
 def _rate(batch: Batch) -> float:
-    """Rows per second over the last seconds, the running one left out."""
+    """Return rows per second over the last seconds, without the current one."""
     now = int(timezone.now().timestamp())
     first = now - RATE_SECONDS
     if batch.in_progress_at:
@@ -96,7 +96,7 @@ def _rate(batch: Batch) -> float:
 
 
 def ended_rate(batch: Batch) -> float | None:
-    """Rows per second over the whole run."""
+    """Return rows per second over the whole run."""
     if not batch.in_progress_at or not batch.ended_at:
         return None
     seconds = (batch.ended_at - batch.in_progress_at).total_seconds()
@@ -105,7 +105,7 @@ def ended_rate(batch: Batch) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A stretch of a batch's time: rows a second, and how long they took."""
+    """A period of a batch: rows per second, and their latency."""
 
     start: datetime
     ok: float
@@ -115,7 +115,7 @@ class Bucket:
 
 
 def timeline(batch: Batch, *, buckets: int = 60) -> list[Bucket]:
-    """The batch's life in at most `buckets` stretches of equal length; empty before the first result."""
+    """Return the life of the batch in at most `buckets` periods of equal length; an empty list before the first result."""
     ticks = list(BatchTick.objects.filter(batch=batch).values_list("second", "ok", "failed", "sum_ms", "max_ms"))
     if not ticks:
         return []
@@ -141,7 +141,7 @@ def _bucket(second: int, width: int, values: Sequence[float]) -> Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A kind of failure and how often it came; `share` of the most frequent one, 0 to 100."""
+    """A kind of failure and its count. `share` is relative to the most frequent kind, 0 to 100."""
 
     code: str
     backend: str
@@ -150,7 +150,7 @@ class Failure:
 
 
 def failures(batch: Batch) -> list[Failure]:
-    """What went wrong, by code and backend, most frequent first."""
+    """Return failures by code and backend, most frequent first."""
     if not batch.failed:
         return []
     found = (
@@ -167,7 +167,7 @@ class RowPage:
 
 
 def rows(batch: Batch, *, state: str = "", text: str = "", after: int = 0) -> RowPage:
-    """A page of rows by state name and by custom_id, answer or error."""
+    """Return a page of rows by state name and by custom_id, answer, or error."""
     found = batch.rows.filter(number__gt=after)
     states = {"pending": [State.PENDING], "ok": [State.OK], "failed": [State.FAILED, State.CANCELLED, State.EXPIRED]}
     if state in states:
@@ -181,7 +181,7 @@ def rows(batch: Batch, *, state: str = "", text: str = "", after: int = 0) -> Ro
 
 
 def elapsed_ms(batch: Batch) -> float | None:
-    """How long it has run, or ran, in milliseconds."""
+    """Return the run time in milliseconds."""
     if batch.in_progress_at is None:
         return None
     end: datetime = batch.ended_at or timezone.now()

@@ -1,4 +1,4 @@
-"""What people do with batches: create, cancel, retry, clone, delete."""
+"""Create, cancel, resume, retry, clone, and delete batches."""
 
 from __future__ import annotations
 
@@ -40,13 +40,16 @@ def create_batch(
     parent: Batch | None = None,
     first_part: Batch | None = None,
 ) -> Batch:
-    """Create a batch over an uploaded file; the runner validates it next. Raises `InputError` as OpenAI answers 400.
+    """Create a batch over an uploaded file. The runner validates it next.
 
     Args:
-        endpoint: the path that every line must call; empty to take the first line's.
+        endpoint: the path that every line must call; empty for the first line's.
         output_expires_after: seconds after which the output and error files are deleted.
-        schema: JSON schema that each answer must have.
+        schema: JSON schema that each answer must match.
         webhook_url: called, signed, when the batch has ended.
+
+    Raises:
+        InputError: OpenAI answers 400 in this case.
     """
     _check_input(user, input_file, endpoint, completion_window)
     _check_metadata(metadata)
@@ -107,7 +110,7 @@ def _check_metadata(metadata: Json | None) -> None:
 
 
 def _check_webhook(url: str) -> None:
-    """Anybody may enter one, so it may not lead into the network that the server stands in; a name is checked again when it is called."""
+    """Refuse webhooks into private networks, because every user can enter one. A name is checked again when it is called."""
     if not url:
         return
     try:
@@ -117,10 +120,10 @@ def _check_webhook(url: str) -> None:
 
 
 def cancel_batch(*, batch: Batch) -> Batch:
-    """Ask a batch to stop; the runner closes its open requests and keeps what was finished.
+    """Ask a batch to stop. The runner closes its open requests and keeps finished rows.
 
     Raises:
-        InputError: it has ended already.
+        InputError: the batch has already ended.
     """
     asked = (Batch.Status.VALIDATING, Batch.Status.IN_PROGRESS)
     now = timezone.now()
@@ -132,15 +135,15 @@ def cancel_batch(*, batch: Batch) -> Batch:
 
 
 def resume_batch(*, batch: Batch) -> None:
-    """Try a paused batch again now."""
+    """Retry a paused batch now."""
     Batch.objects.filter(pk=batch.pk).update(paused="", paused_at=None, due_at=timezone.now())
 
 
 def retry_failed(*, batch: Batch) -> Batch:
-    """A new batch, linked to this one, of only the rows that have no good answer.
+    """Create a batch, linked to this one, of only the rows without a successful answer.
 
     Raises:
-        InputError: it still runs, nothing failed, or its input file is gone.
+        InputError: the batch still runs, nothing failed, or its input file is deleted.
     """
     if batch.is_active:
         raise InputError("The batch is still running. Cancel it first, or wait until it ends.", code="invalid_status")
@@ -167,7 +170,7 @@ def _source(batch: Batch) -> File:
 
 
 def clone_batch(*, batch: Batch) -> Batch:
-    """A new batch over the same input with the same options."""
+    """Create a batch over the same input with the same options."""
     return _again(batch, _source(batch), name=batch.name, parent=None)
 
 
@@ -188,7 +191,7 @@ def _again(batch: Batch, file: File, *, name: str, parent: Batch | None) -> Batc
 
 
 def delete_old_batches() -> int:
-    """Delete batches that ended longer ago than `BATCH_RETENTION_DAYS`; returns how many."""
+    """Delete batches that ended more than `BATCH_RETENTION_DAYS` ago; return their number."""
     if not settings.BATCH_RETENTION_DAYS:
         return 0
     oldest = timezone.now() - timedelta(days=settings.BATCH_RETENTION_DAYS)
@@ -200,10 +203,10 @@ def delete_old_batches() -> int:
 
 
 def delete_batch(*, batch: Batch) -> None:
-    """Delete a batch with its rows and outputs, and its input file where no other batch uses it.
+    """Delete a batch with its rows and outputs, and its input file unless another batch uses it.
 
     Raises:
-        InputError: it still runs.
+        InputError: the batch still runs.
     """
     if batch.is_active:
         raise InputError("The batch is still running. Cancel it first.", code="invalid_status")

@@ -1,4 +1,4 @@
-"""The chunk function as a Celery task. A task is a nudge: the lease in the database decides who works."""
+"""Process chunks as Celery tasks. A task only notifies a worker: the lease in the database decides which worker processes a chunk."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from webapp.core import leases
 from webapp.core.database import DatabaseThread
 
 CHUNKS_A_TASK = 8
-"""A task goes on with as many chunks, so that its concurrency seldom runs dry; then it is the turn of what waits in the queue."""
+"""Chunks that one task may process, so that its concurrency rarely drops. Then other queued tasks get their turn."""
 
 
 @cache
 def _loop() -> asyncio.Runner:
-    """One event loop for the life of the worker process: connections to backends belong to it."""
+    """Return one event loop for the life of the worker process, because connections to backends belong to a loop."""
     return asyncio.Runner()
 
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def work_on(batch_id: str, chunk_id: int) -> None:
-    """Work through one chunk, unless it is done or in other hands."""
+    """Process one chunk, unless it is done or another worker holds it."""
     _loop().run(_work(uuid.UUID(batch_id), chunk_id))
 
 
@@ -48,7 +48,7 @@ async def _work(batch_id: uuid.UUID, chunk_id: int) -> None:
 
 
 def _claims(batch: Batch, chunk_id: int, owner: str) -> Iterator[BatchChunk]:
-    """This chunk, and the next free ones while its last rows are under way; none where it is done or in other hands."""
+    """Claim this chunk, and then free ones while its last rows are running; None if it is done or another worker holds it."""
     chunk = chunks.claim_this(batch, chunk_id, owner)
     count = 0
     while chunk is not None:

@@ -1,4 +1,4 @@
-"""The tool by which a model can say how a batch is doing."""
+"""Let a model report the state of a batch."""
 
 from __future__ import annotations
 

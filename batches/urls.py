@@ -1,4 +1,4 @@
-"""Addresses of batches."""
+"""Route the pages of batches."""
 
 from django.urls import path
 

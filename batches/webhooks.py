@@ -1,4 +1,4 @@
-"""Telling another program that a batch has ended: a signed POST, as the Standard Webhooks have it, tried again with growing pauses."""
+"""Notify another program of the end of a batch: a signed POST as in Standard Webhooks, retried with growing pauses."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from webapp.patterns.errors import PatternError
 logger = logging.getLogger("patchbay.batches")
 TIMEOUT_SECONDS = 10.0
 WAITS = (5, 60, 600, 3600, 6 * 3600)
-"""Seconds before each further try."""
+"""Seconds before each retry."""
 
 
 def secret(user: User) -> str:
-    """The user's signing secret, in the form that verifying libraries take."""
+    """Return the user's signing secret, in the form that verifying libraries expect."""
     key = hmac.digest(settings.SECRET_KEY.encode(), f"webhook:{user.pk}".encode(), "sha256")
     return f"whsec_{base64.b64encode(key).decode()}"
 
 
 def signature(user: User, *, message_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header of one message."""
+    """Return the `webhook-signature` header of a message."""
     key = base64.b64decode(secret(user).removeprefix("whsec_"))
     signed = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
     return f"v1,{base64.b64encode(signed).decode()}"
 
 
 def message(batch: Batch) -> bytes:
-    """The event object, as OpenAI's webhooks have it."""
+    """Return the event object, as in OpenAI's webhooks."""
     event = {
         "id": f"evt_{batch.id.hex}",
         "object": "event",
@@ -51,7 +51,7 @@ def message(batch: Batch) -> bytes:
 
 
 async def deliver_due(database: DatabaseThread) -> None:
-    """Deliver the events that are due, side by side. A failed delivery is due again later and delays no other."""
+    """Deliver the due events concurrently. A failed delivery is due again later and delays no other one."""
     batches = await database.run(_due)
     notes = await asyncio.gather(*(_post(batch) for batch in batches))
     for batch, note in zip(batches, notes, strict=True):
@@ -59,7 +59,7 @@ async def deliver_due(database: DatabaseThread) -> None:
 
 
 def _due() -> list[Batch]:
-    """Batches to tell about; each is put off first, so that no other process tells it too."""
+    """Return batches with due webhooks. Each is postponed first, so that no other process sends it too."""
     now = timezone.now()
     taken = []
     for batch in Batch.objects.filter(webhook_due_at__lte=now).select_related("user")[:20]:
@@ -72,7 +72,7 @@ def _due() -> list[Batch]:
 
 
 async def _post(batch: Batch) -> str:
-    """Send the event once; returns what went wrong, empty for nothing."""
+    """Send the event once; return the error, or empty text."""
     import httpx2
 
     from webapp.patterns.http.transport import make_transport

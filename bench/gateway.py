@@ -17,11 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTENT = b'"content":"'
 STREAMS, TOKENS = 64, 200
 PACED, PACED_TOKENS, PACE, RAMP = 256, 100, 0.05, 2.5
 SINGLE = 40
@@ -34,6 +33,12 @@ model_list:
   - model_name: m
     litellm_params: {model: openai/m, api_base: "http://127.0.0.1:%d/v1", api_key: none}
 general_settings: {master_key: sk-bench}
+"""
+NATIVE = """
+from webapp.backends.models import Backend
+backend = Backend.objects.get(name="native")
+backend.capabilities = {**backend.capabilities, "responses": True}
+backend.save()
 """
 
 
@@ -68,13 +73,32 @@ class Stream:
     delays: list[float]
 
 
-async def ask(target: Target, tokens: int, pace: float) -> Stream:
+@dataclass(frozen=True)
+class Wire:
+    """A protocol: its path, the body's own fields, the name of the number of tokens, and how tokens and the end look."""
+
+    path: str
+    body: dict[str, object]
+    limit: str
+    content: bytes
+    end: bytes
+
+
+CHAT = Wire(
+    "chat/completions", {"model": "m", "messages": [{"role": "user", "content": "hi"}]}, "max_tokens", b'"content":"', b"data: [DONE]"
+)
+TRANSLATED = Wire(
+    "responses", {"model": "m", "input": "hi", "store": False}, "max_output_tokens", b'"delta":"', b"event: response.completed"
+)
+PASSED = replace(TRANSLATED, body={**TRANSLATED.body, "model": "n"})
+"""The same through a backend that speaks Responses itself."""
+
+
+async def ask(target: Target, tokens: int, pace: float, wire: Wire = CHAT) -> Stream:
     """Run one stream over its own connection."""
-    body = json.dumps(
-        {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": tokens, "user": str(pace)}
-    ).encode()
+    body = json.dumps({**wire.body, "stream": True, wire.limit: tokens, "user": str(pace)}).encode()
     head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {target.token}\r\n"
+        f"POST /v1/{wire.path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {target.token}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
@@ -82,12 +106,12 @@ async def ask(target: Target, tokens: int, pace: float) -> Stream:
     writer.write(head.encode() + body)
     first, delays = 0.0, []
     async for line in reader:
-        start = line.find(CONTENT) + len(CONTENT)
-        if start >= len(CONTENT) and line[start : start + 1].isdigit():
+        start = line.find(wire.content) + len(wire.content)
+        if start >= len(wire.content) and line[start : start + 1].isdigit():
             now = time.monotonic_ns()
             delays.append((now - int(line[start : line.index(b" ", start)])) / 1e9)
             first = first or now / 1e9 - began
-        elif line.startswith(b"data: [DONE]"):
+        elif line.startswith(wire.end):
             break
     writer.close()
     if len(delays) != tokens:
@@ -107,6 +131,18 @@ async def saturated(target: Target) -> dict[str, float]:
     await asyncio.gather(*(ask(target, TOKENS, 0) for _ in range(STREAMS)))
     wall, total = time.monotonic() - began, STREAMS * TOKENS
     return {"tokens/s, 64 streams": total / wall, "CPU ms / 1,000 tokens": (target.cpu() - cpu) / total * 1e6}
+
+
+async def responses(target: Target) -> dict[str, float]:
+    """Measure the cost of Responses streams beside that of chat streams, translated and passed on."""
+    if not target.name.startswith("patchbay"):
+        return {}
+    found: dict[str, float] = {}
+    for name, wire in (("chat", CHAT), ("responses translated", TRANSLATED), ("responses passed on", PASSED)):
+        cpu = target.cpu()
+        await asyncio.gather(*(ask(target, TOKENS, 0, wire) for _ in range(STREAMS)))
+        found[f"CPU ms / 1,000 tokens, {name}"] = (target.cpu() - cpu) / (STREAMS * TOKENS) * 1e6
+    return found
 
 
 async def paced(target: Target) -> dict[str, float]:
@@ -143,6 +179,9 @@ def patchbay(upstream: int, home: Path, core: int, server: str) -> Iterator[Targ
         wait_for(port)
         manage(env, "add_backend", "--name", "bench", "--base-url", f"http://127.0.0.1:{upstream}/v1")
         manage(env, "add_route", "--name", "m", "--step", "bench/m")
+        manage(env, "add_backend", "--name", "native", "--base-url", f"http://127.0.0.1:{upstream}/v1")
+        manage(env, "shell", "-c", NATIVE)
+        manage(env, "add_route", "--name", "n", "--step", "native/m")
         token = manage(env, "create_token", "--user", "bench")
         yield Target(f"patchbay ({server})", port, token, running.pid)
 
@@ -203,7 +242,7 @@ def measure(target: Target) -> dict[str, float]:
         await ready(target)
         await asyncio.sleep(SETTLE_SECONDS if target.pid else 0)
         await asyncio.gather(*(ask(target, 5, 0) for _ in range(16)))
-        return {**await single(target), **await saturated(target), **await paced(target)}
+        return {**await single(target), **await saturated(target), **await responses(target), **await paced(target)}
 
     print(f"measuring {target.name} …", file=sys.stderr)
     return asyncio.run(run())
@@ -213,8 +252,9 @@ def report(results: dict[str, dict[str, float]]) -> None:
     """Print one line per figure, with each server and its ratio to direct requests or to LiteLLM."""
     names = list(results)
     print(f"\n{'':40}" + "".join(f"{name:>22}" for name in names))
-    for figure in results[names[0]]:
-        print(f"{figure:40}" + "".join(f"{results[name][figure]:22,.2f}" for name in names))
+    for figure in results[names[1]]:
+        cells = (f"{results[name][figure]:22,.2f}" if figure in results[name] else f"{'':22}" for name in names)
+        print(f"{figure:40}" + "".join(cells))
     direct, ours = results["direct"], results[names[1]]
     print(f"\nadded first token: {ours['first token, 1 stream (ms)'] - direct['first token, 1 stream (ms)']:.2f} ms with one stream")
     late = ours[P99] - direct[P99]

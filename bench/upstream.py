@@ -1,7 +1,7 @@
-"""Serve a bare OpenAI-compatible stream over asyncio for benchmarks, cheap enough not to be the bottleneck.
+"""Serve bare OpenAI-compatible streams over asyncio for benchmarks, cheap enough not to be the bottleneck: chat completions and Responses.
 
-The request's `max_tokens` is the number of tokens, and `user` the seconds between them ("0" for no delay). Each token is its write time, in
-nanoseconds of the machine's monotonic clock.
+The request's `max_tokens` (`max_output_tokens` of Responses) is the number of tokens, and `user` the seconds between them ("0" for no
+delay). Each token is its write time, in nanoseconds of the machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -21,13 +21,51 @@ FIRST = EVENT % ('"role":"assistant","content":""', "null")
 LAST = EVENT % ("", '"stop"') + "data: [DONE]\n\n"
 
 
+RESPONSE = '{"id":"resp_1","object":"response","created_at":1700000000,"status":"%s","model":"m","output":[%s]}'
+ITEM = '{"id":"msg_1","type":"message","role":"assistant","status":"%s","content":[%s]}'
+PLACE = '"item_id":"msg_1","output_index":0,"content_index":0'
+
+
+def event(kind: str, number: int, fields: str) -> str:
+    """Return one event of a Responses stream."""
+    return f'event: response.{kind}\ndata: {{"type":"response.{kind}","sequence_number":{number},{fields}}}\n\n'
+
+
 def framed(text: str) -> bytes:
     """Return `text` as one chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(text), text.encode())
 
 
-def token() -> bytes:
-    return framed(EVENT % (f'"content":"{time.monotonic_ns()} "', "null"))
+class ChatStream:
+    """The pieces of a streamed chat completion."""
+
+    first = FIRST
+    last = LAST
+
+    def token(self) -> str:
+        return EVENT % (f'"content":"{time.monotonic_ns()} "', "null")
+
+
+class ResponseStream:
+    """The pieces of a streamed response."""
+
+    def __init__(self) -> None:
+        self._number = 3
+        begun = f'"response":{RESPONSE % ("in_progress", "")}'
+        item = f'"output_index":0,"item":{ITEM % ("in_progress", "")}'
+        part = f'{PLACE},"part":{{"type":"output_text","text":"","annotations":[],"logprobs":[]}}'
+        opening = [("created", begun), ("in_progress", begun), ("output_item.added", item), ("content_part.added", part)]
+        self.first = "".join(event(kind, number, fields) for number, (kind, fields) in enumerate(opening))
+
+    def token(self) -> str:
+        self._number += 1
+        return event("output_text.delta", self._number, f'{PLACE},"logprobs":[],"delta":"{time.monotonic_ns()} "')
+
+    @property
+    def last(self) -> str:
+        usage = '"usage":{"input_tokens":1,"output_tokens":1,"total_tokens":2}'
+        ended = RESPONSE % ("completed", ITEM % ("completed", ""))
+        return event("completed", self._number + 1, f'"response":{ended[:-1]},{usage}}}')
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,23 +77,27 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 continue
             length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             body = json.loads(await reader.readexactly(length))
-            await speak(writer, int(body["max_tokens"]), float(body.get("user") or 0))
+            pace = float(body.get("user") or 0)
+            if b"/responses" in head.split(b"\r\n", 1)[0]:
+                await speak(writer, ResponseStream(), int(body["max_output_tokens"]), pace)
+            else:
+                await speak(writer, ChatStream(), int(body["max_tokens"]), pace)
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
 
 
-async def speak(writer: asyncio.StreamWriter, tokens: int, pace: float) -> None:
+async def speak(writer: asyncio.StreamWriter, stream: ChatStream | ResponseStream, tokens: int, pace: float) -> None:
     """Write one stream."""
-    writer.write(HEAD + framed(FIRST))
+    writer.write(HEAD + framed(stream.first))
     began = time.monotonic()
     for number in range(tokens):
         if pace:
             await asyncio.sleep(max(0.0, began + number * pace - time.monotonic()))
-        writer.write(token())
+        writer.write(framed(stream.token()))
         await writer.drain()
         if not pace:
             await asyncio.sleep(0)
-    writer.write(framed(LAST) + b"0\r\n\r\n")
+    writer.write(framed(stream.last) + b"0\r\n\r\n")
     await writer.drain()
 
 

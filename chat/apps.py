@@ -1,4 +1,4 @@
-"""The chat as an app."""
+"""The chat app."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ class ChatConfig(AppConfig):
     label = "chat"
 
     def ready(self) -> None:
-        """Have the hub run in every server process, and the bytes of uploads go with their rows."""
+        """Run the hub in every server process, and delete the bytes of uploads with their rows."""
         from chat import uploads
         from chat.models import Upload
         from chat.prompt_library import Library
-        from webapp.ports import prompt_library
+        from chat.transfer.drafts import open_chat
+        from webapp.ports import chats, prompt_library
 
         post_delete.connect(uploads.forget_bytes, sender=Upload, dispatch_uid="chat.Upload")
         prompt_library.register(Library())
+        chats.register(open_chat)
         background.register("chat", _hub)
         background.register("chat uploads", uploads.service)
 

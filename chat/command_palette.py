@@ -1,4 +1,4 @@
-"""What the command palette offers: actions on the page at hand, places, and the latest conversations."""
+"""Build the command palette: actions on the current page, places, and the latest conversations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from chat.models import Conversation
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A line of the palette: a link (`url`), or something to open, focus or click on the page (`run`, a CSS selector).
+    """A line of the palette: a link (`url`), or an element to open, focus, or click (`run`, a CSS selector).
 
-    What the page at hand does not have is not offered there.
+    The palette hides options whose element is not on the page.
     """
 
     label: str
@@ -25,7 +25,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Lines under a heading."""
+    """Options under a heading."""
 
     name: str
     options: list[Option]
@@ -61,7 +61,7 @@ PLACES = [
 
 
 def groups(conversations: Iterable[Conversation]) -> list[Group]:
-    """The palette for a user with these conversations."""
+    """Return the palette for a user with these conversations."""
     places = [Option(label, icon, url=reverse(name)) for label, icon, name in PLACES]
     recent = [Option(str(one), "chat", url=reverse("chat:conversation", args=[one.id])) for one in conversations]
     return [Group("Places", places), Group("Actions", ACTIONS), Group("Conversations", recent)]

@@ -1,4 +1,4 @@
-"""The websocket of a chat. Frames in: `{"body": {"action": …}}`; frames out: `{"content", "target", "swap"}` (docs/websocket.md)."""
+"""Serve the websocket of a chat. Frames in: `{"body": {"action": …}}`; frames out: `{"content", "target", "swap"}` (docs/websocket.md)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger("patchbay.chat")
 
 
 class ChatConsumer(AsyncWebsocketConsumer):
-    """One socket. Its handlers only start things: what an answer brings is sent by the attachment's own task."""
+    """One socket. Its handlers only start work. The attachment's own task sends the frames of an answer."""
 
     channel_layer_alias = "none"  # the hub listens for all sockets of the process
 
@@ -41,7 +41,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     pump: asyncio.Task[None] | None = None
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """As channels does it, without a thread for each socket to close database connections on."""
+        """Dispatch as Channels does, but without a thread per socket that closes database connections."""
         await getattr(self, get_handler_name(message))(message)
 
     async def connect(self) -> None:
@@ -67,7 +67,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.pump = asyncio.ensure_future(self._pump())
 
     async def _pump(self) -> None:
-        """Send until the socket ends; when that fails, end the socket: the client comes back and gets the present state."""
+        """Send until the socket ends. After a failure close the socket: the client reconnects and gets the present state."""
         try:
             await self.attachment.pump()
         except OSError:
@@ -154,7 +154,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await hub().answer(self.conversation_id, self.user, call_id=_text(body, "call"), action=_text(body, "answer"), fields=fields)
 
     async def _answer(self, body: dict[str, Any]) -> UUID:
-        """The answer that is meant: the one named, or the last of the shown branch."""
+        """Return the id of the named answer, or of the last one of the shown branch."""
         if body.get("message"):
             return _message(body)
         conversation = await in_database(selectors.conversation, self.conversation_id, self.user)
@@ -176,7 +176,7 @@ _ACTIONS: dict[str, Action] = {
 
 
 def _body(text: str | None) -> dict[str, Any] | None:
-    """The body of a frame; None when it is not one."""
+    """Return the body of a frame; None if the frame is not valid."""
     if not text or len(text) > MAX_MESSAGE:
         return None
     try:
@@ -191,12 +191,12 @@ def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name) or ""
     if not isinstance(value, str):
         raise Refused(f"{name} must be text.")
-    # A lone surrogate is valid JSON and no text: it can be neither stored nor sent.
+    # A lone surrogate is valid JSON but not valid text, so it can be neither stored nor sent.
     return value.encode("utf-8", "replace").decode()
 
 
 def _names(value: object) -> list[str]:
-    """One name, several or none, as a form sends them."""
+    """Return one, several, or no names, as a form sends them."""
     names = value if isinstance(value, list) else [value]
     return [name for name in names if isinstance(name, str) and name]
 

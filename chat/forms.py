@@ -1,4 +1,4 @@
-"""The settings of a conversation."""
+"""Define the forms for the settings of a conversation and for prompts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BACKEND_DEFAULT = "Default of the backend"
 
 
 class SettingsForm(forms.Form):
-    """What is sent with each question; empty means: as the backend has it."""
+    """The settings that each question uses. Empty means the backend's default."""
 
     system_prompt = forms.CharField(required=False, max_length=100_000, widget=forms.Textarea(attrs={"rows": 4}))
     temperature = forms.FloatField(
@@ -93,7 +93,7 @@ class SettingsForm(forms.Form):
         return schema
 
     def options(self) -> dict[str, Any]:
-        """The conversation's `options`."""
+        """Return the conversation's `options`."""
         data = self.cleaned_data
         result = {name: data[name] for name in ("temperature", "top_p", "max_tokens") if data[name] is not None}
         result["tools"] = data["tools"]

@@ -1,4 +1,4 @@
-"""Conversations as trees of messages, and the generations that write answers into them."""
+"""Conversations as trees of messages, and the generations that write answers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.utils import timezone
 
 
 def search_number() -> int:
-    """A number to know a message by in the full-text index, which wants integers."""
+    """Return an integer for a message, because the full-text index requires integers."""
     return secrets.randbits(62)
 
 
 class Conversation(models.Model):
-    """A tree of messages; `leaf` is the end of the branch on show."""
+    """A tree of messages. `leaf` is the end of the shown branch."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations")
@@ -47,7 +47,7 @@ class Conversation(models.Model):
 
 
 class Message(models.Model):
-    """A question, or an answer. Its siblings (same parent) are the other branches."""
+    """A question or an answer. Its siblings (same parent) are the other branches."""
 
     class Role(models.TextChoices):
         USER = "user"
@@ -90,7 +90,7 @@ class Message(models.Model):
 
 
 class SentRequest(models.Model):
-    """The body that one attempt of an answer sent, apart from the messages, since it holds the whole history."""
+    """The body that one attempt of an answer sent. Stored apart from the messages, because it holds the whole history."""
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="requests")
     number = models.PositiveSmallIntegerField(help_text="The attempt's place in the message's trail.")
@@ -105,7 +105,7 @@ class SentRequest(models.Model):
 
 
 class Upload(models.Model):
-    """A file that a user put into the composer; stored under its id (`chat.uploads`). It goes with the conversation that it was sent to."""
+    """A file from the composer, stored under its id (`chat.uploads`). It is deleted with its conversation."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="chat_uploads")
@@ -123,7 +123,7 @@ class Upload(models.Model):
 
 
 class Prompt(models.Model):
-    """A text that its owner (and, when shared, everybody) puts into the composer by `/name`; `{{variables}}` are asked for."""
+    """A text that its owner (and, if shared, every user) inserts with `/name`. The composer asks for `{{variables}}`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="prompts")
@@ -140,7 +140,7 @@ class Prompt(models.Model):
 
 
 class Owner(models.Model):
-    """A server process that runs generations, and when it last said so."""
+    """A server process that runs generations, and the time of its last heartbeat."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     seen_at = models.DateTimeField(db_index=True)
@@ -150,7 +150,7 @@ class Owner(models.Model):
 
 
 class Generation(models.Model):
-    """One run that writes one answer. One runs in a conversation at a time, over all processes; a comparison takes further slots."""
+    """One run that writes one answer. A conversation has one at a time, over all processes; a comparison uses more slots."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, on_delete=models.CASCADE, related_name="generations")

@@ -1,4 +1,4 @@
-"""Prompts with variables: `{{name}}` in the text is asked for before the prompt is used."""
+"""Fill prompts with variables: the composer asks for each `{{name}}` before the prompt is used."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ COMMANDS = ("new", "model", "system", "stop", "search", "prompts")
 
 
 def variables(text: str) -> list[str]:
-    """The variables of a prompt in their order, each once."""
+    """Return the variables of a prompt in their order, each once."""
     return list(dict.fromkeys(VARIABLE.findall(text)))[:MAX_VARIABLES]
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """The text with its variables replaced, in one pass: what a value holds is never a variable. Those without a value stay."""
+    """Return the text with its variables replaced in one pass, so values are never expanded. Variables without a value stay."""
     return VARIABLE.sub(lambda found: values.get(found[1], found[0]), text)

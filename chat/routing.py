@@ -1,4 +1,4 @@
-"""Websocket addresses of the chat."""
+"""Route the websockets of the chat."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Full-text search over one's own conversations."""
+"""Search a user's own conversations by full text."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ ORDER BY ts_rank(to_tsvector('simple', left(m.text, 200000)), query) DESC LIMIT 
 
 @dataclass(slots=True)
 class Hit:
-    """A conversation that has the words, and where."""
+    """A conversation that contains the words, and the place."""
 
     conversation: Conversation
     snippet: SafeString
 
 
 def find(user: User, query: str) -> list[Hit]:
-    """The user's conversations that contain all words of `query` (the last may be a beginning), best first, each once."""
+    """Return the user's conversations that contain all words of `query` (the last may be a prefix), best first, each once."""
     words = re.findall(r"\w+", query)[:MAX_WORDS]
     if not words:
         return []

@@ -1,4 +1,4 @@
-"""Reads of the chat. Every one that serves a person takes that person, and finds only what is theirs."""
+"""Read conversations. Every function for a user takes the user and finds only their own data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from webapp.accounts.models import User
 SIDEBAR = 60
 KEPT = 300
 WINDOW = 12
-"""Messages that a page shows at first, and loads at a time: some screens."""
+"""Messages that a page shows at first and loads at a time: a few screens."""
 
 _PATH = """
 WITH RECURSIVE path(id, parent_id, depth) AS (
@@ -43,25 +43,25 @@ class SocketSession(NamedTuple):
 
 
 class NotFound(Exception):
-    """There is no such conversation or message, or it is somebody else's: the two look alike."""
+    """Report that a conversation or message does not exist or belongs to another user. Both cases look the same."""
 
 
 @dataclass(slots=True)
 class Turn:
-    """A message on the shown branch, among its siblings."""
+    """A message on the shown branch, with its siblings."""
 
     message: Message
     siblings: list[UUID] = field(default_factory=list)
     beside: list[Message] = field(default_factory=list)
-    """The answers that it is to be compared with."""
+    """The answers that it is compared with."""
     fate: str = ""
-    """"left out" or "summarized", for what no longer fits into the window."""
+    """"left out" or "summarized" if it no longer fits into the window."""
     kept: bool = False
-    """It was to be asked differently and is not: its Edit button takes the focus back."""
+    """Edit was cancelled, so its Edit button gets the focus back."""
 
     @property
     def place(self) -> int:
-        """Its number among the siblings, from 1."""
+        """Return its position among the siblings, from 1."""
         return self.siblings.index(self.message.id) + 1 if self.message.id in self.siblings else 1
 
     @property
@@ -75,21 +75,21 @@ class Turn:
 
 @dataclass(slots=True)
 class Page:
-    """A stretch of the shown branch, oldest first. `earlier` is the message before it, where there is one."""
+    """A part of the shown branch, oldest first. `earlier` is the message before it, if there is one."""
 
     turns: list[Turn]
     earlier: UUID | None
 
 
 def conversations(user: User, *, archived: bool = False) -> QuerySet[Conversation]:
-    """The user's conversations, pinned first, then the latest."""
+    """Return the user's conversations, pinned first, then the latest."""
     return Conversation.objects.filter(user=user, archived=archived).order_by("-pinned", "-updated_at")
 
 
 def sidebar(user: User) -> list[Conversation]:
-    """The conversations that a page lists: the latest, and those that were pinned or put into folders; older ones are found by search."""
+    """Return the conversations of the sidebar: the latest, pinned ones, and those in folders. The search finds older ones."""
     rows = conversations(user).order_by("-pinned", "-folder", "-updated_at").defer("system_prompt", "options", "analysis")
-    listed = list(rows[: KEPT + SIDEBAR])  # those without a folder come last
+    listed = list(rows[: KEPT + SIDEBAR])  # conversations without a folder come last
     loose = [one for one in listed if not one.pinned and not one.folder]
     return listed[: len(listed) - len(loose)] + loose[:SIDEBAR]
 
@@ -102,7 +102,7 @@ def conversation(conversation_id: UUID, user: User) -> Conversation:
 
 
 def conversation_or_fresh(conversation_id: UUID, user: User) -> Conversation:
-    """The conversation, or an unsaved one for an id that is still free."""
+    """Return the conversation, or an unsaved one if the id is unused."""
     found = Conversation.objects.filter(id=conversation_id).first()
     if found is None:
         return Conversation(id=conversation_id, user=user, system_prompt=user.system_prompt)
@@ -112,7 +112,7 @@ def conversation_or_fresh(conversation_id: UUID, user: User) -> Conversation:
 
 
 def may_attach(conversation_id: UUID, user_id: int) -> bool:
-    """Whether the user may open a socket on this id: their conversation, or a fresh id."""
+    """Return whether the user may open a socket on this id: their conversation, or an unused id."""
     owner = Conversation.objects.filter(id=conversation_id).values_list("user_id", flat=True).first()
     return owner is None or owner == user_id
 
@@ -125,7 +125,7 @@ def message(message_id: UUID, user: User) -> Message:
 
 
 def path_ids(conversation_id: UUID, end: UUID | None, limit: int = 1_000_000) -> list[UUID]:
-    """The ids from (at most `limit` messages back) to `end` along the parents, oldest first."""
+    """Return the ids from (at most `limit` messages back) to `end` along the parents, oldest first."""
     if end is None:
         return []
     prepare = Message._meta.pk.get_db_prep_value
@@ -135,7 +135,7 @@ def path_ids(conversation_id: UUID, end: UUID | None, limit: int = 1_000_000) ->
 
 
 def page(conversation: Conversation, *, before: UUID | None = None, limit: int = WINDOW) -> Page:
-    """The last messages of the shown branch, or those before one of them."""
+    """Return the last messages of the shown branch, or those before one of them."""
     end = conversation.leaf_id if before is None else _parent(conversation.id, before)
     ids = path_ids(conversation.id, end, limit + 1)
     earlier = ids[1] if len(ids) > limit else None
@@ -151,19 +151,19 @@ def page(conversation: Conversation, *, before: UUID | None = None, limit: int =
 
 
 def _beside(shown: Message) -> list[Message]:
-    """The other answers that it is compared with, as they were begun."""
+    """Return the other answers of a comparison, in the order of their start."""
     return list(Message.objects.filter(conversation=shown.conversation_id, compare=shown.compare).exclude(id=shown.id))
 
 
 def fates(conversation: Conversation) -> dict[str, str]:
-    """What the latest answer of the shown branch could not be sent: for each message what became of it."""
+    """Return which messages the latest answer could not send, and why."""
     ids = path_ids(conversation.id, conversation.leaf_id, 3)
     reports = dict(Message.objects.filter(id__in=ids).values_list("id", "report"))
     return _fates(reports.get(id_, {}) for id_ in reversed(ids))
 
 
 def _fates(reports: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """The same from the reports of the last messages, the latest first."""
+    """Return the same from the reports of the last messages, latest first."""
     report = next(filter(None, reports), {})
     fate = "summarized" if report.get("summary") else "left out"
     return dict.fromkeys(report.get("left_out", ()), fate)
@@ -174,13 +174,13 @@ def _parent(conversation_id: UUID, message_id: UUID) -> UUID | None:
 
 
 def turn(message: Message) -> Turn:
-    """One message among its siblings."""
+    """Return one message with its siblings."""
     return Turn(message, _siblings(message.conversation_id, [message])[message.parent_id])
 
 
 def _siblings(conversation_id: UUID, messages: Iterable[Message]) -> dict[UUID | None, list[UUID]]:
     parents = {message.parent_id for message in messages}
-    found = Message.objects.filter(parent__in=parents - {None})  # by parent alone: with the conversation, all of it would be read
+    found = Message.objects.filter(parent__in=parents - {None})  # filter by parent only: a filter by conversation would read all of it
     roots = Message.objects.filter(conversation=conversation_id, parent=None)
     result: dict[UUID | None, list[UUID]] = defaultdict(list)
     for rows in (found, roots) if None in parents else (found,):
@@ -190,7 +190,7 @@ def _siblings(conversation_id: UUID, messages: Iterable[Message]) -> dict[UUID |
 
 
 def branch(conversation: Conversation, *, html: bool = False) -> list[Message]:
-    """The whole shown branch, oldest first; with the rendered answers on demand."""
+    """Return the whole shown branch, oldest first; on request with the rendered answers."""
     ids = path_ids(conversation.id, conversation.leaf_id)
     found = {message.id: message for message in Message.objects.filter(conversation=conversation).defer(*(() if html else ("html",)))}
     return [found[id_] for id_ in ids if id_ in found]
@@ -201,7 +201,7 @@ def running(conversation_id: UUID) -> list[Generation]:
 
 
 def log_after(generation_id: UUID, seq: int) -> tuple[list[LogRow], bool]:
-    """The rows after number `seq`, and whether the generation still runs."""
+    """Return the rows after number `seq`, and whether the generation still runs."""
     still = Generation.objects.filter(id=generation_id, running=True).exists()
     return list(LogRow.objects.filter(generation=generation_id, seq__gt=seq)), still
 
@@ -222,7 +222,7 @@ def _is_valid(session: SocketSession, user: User | None, stored: set[str]) -> bo
 
 
 def attached(user: User, conversation_id: UUID, ids: object) -> list[dict[str, Any]]:
-    """The user's uploads of these ids (one, several or none, as a form sends them), as a message of the conversation keeps them."""
+    """Return the user's uploads with these ids (one, several, or none, as a form sends them) in the format of a message."""
     wanted = [ids] if isinstance(ids, str) else ids if isinstance(ids, list) else []
     found = []
     for value in wanted[:20]:
@@ -243,12 +243,12 @@ def _uuid(value: object) -> UUID | None:
 
 
 def prompts(user: User) -> list[Prompt]:
-    """The user's own prompts and everybody's shared ones, by name."""
+    """Return the user's own prompts and the shared ones, by name."""
     return list(Prompt.objects.filter(Q(user=user) | Q(shared=True)).select_related("user"))
 
 
 def prompt(prompt_id: UUID, user: User) -> Prompt:
-    """A prompt that the user may use."""
+    """Return a prompt that the user may use."""
     found = Prompt.objects.filter(Q(user=user) | Q(shared=True), id=prompt_id).first()
     if found is None:
         raise NotFound(str(prompt_id))
@@ -256,12 +256,12 @@ def prompt(prompt_id: UUID, user: User) -> Prompt:
 
 
 def is_command(name: str, user: User) -> bool:
-    """Whether `/name` is a command of the composer, or a prompt that the user may use."""
+    """Return whether `/name` is a command of the composer, or a prompt that the user may use."""
     return name in COMMANDS or Prompt.objects.filter(Q(user=user) | Q(shared=True), name=name).exists()
 
 
 def own_prompt(prompt_id: UUID, user: User) -> Prompt:
-    """A prompt that the user may change."""
+    """Return a prompt that the user may change."""
     found = Prompt.objects.filter(id=prompt_id, user=user).first()
     if found is None:
         raise NotFound(str(prompt_id))

@@ -1,4 +1,4 @@
-"""Writes of the chat."""
+"""Write conversations: messages, generations, settings, folders, prompts."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ REFUSED = "The database could not store this answer completely. Try again. The s
 MAX_MODEL = 300
 MAX_COMPARED = 3
 OWNER_SILENCE = timedelta(seconds=6)
-"""A process that said nothing for so long is dead, and its generations are interrupted."""
+"""A process without a heartbeat for this long is dead, and its generations are interrupted."""
 
 Role, Status = Message.Role, Message.Status
 
 
 class Refused(Exception):
-    """The action cannot be done now; the text tells the user why, and what to do."""
+    """Report that an action is not possible now. The text tells the user why, and what to do."""
 
 
 @dataclass(slots=True)
 class Started:
-    """A generation that is in the database and may begin."""
+    """A generation that is stored and may begin."""
 
     generation: Generation
     conversation: Conversation
@@ -48,17 +48,17 @@ class Started:
     question: Message | None = None
     created: bool = False
     moved: bool = False
-    """The shown branch changed: readers need the log anew."""
+    """The shown branch changed, so readers need the whole log again."""
 
     @property
     def model(self) -> str:
-        """The route or model to ask."""
+        """Return the route or model to call."""
         return self.answer.model if self.answer.compare else self.conversation.model
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How a generation ended."""
+    """The result of a generation."""
 
     status: str = Status.DONE
     error: str = ""
@@ -67,10 +67,10 @@ class Outcome:
     report: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     requests: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
-    """By place in `trail`: the base URL and the body that was sent."""
+    """By position in `trail`: the base URL and the body that was sent."""
 
     def fail(self, error: PatternError) -> None:
-        """No answer, and why; a limit or a budget in the way is no fault of anybody's, and leaves its code."""
+        """Record the error. A limit or budget is not a failure of the system, so its code is kept as the finish reason."""
         self.status, self.error = Status.FAILED, error.message
         self.finish_reason = error.code if isinstance(error, BudgetSpent | LimitReached) else ""
 
@@ -78,9 +78,9 @@ class Outcome:
 def send_message(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Sequence[dict[str, Any]] = ()
 ) -> Started:
-    """Add a question to the end of the shown branch (in a new conversation, if the id is fresh), and begin its answer."""
+    """Add a question to the end of the shown branch (in a new conversation, if the id is unused), and begin its answer."""
     text = _checked(text, attachments)
-    if text.startswith("/") and selectors.is_command(text[1:], user):  # sent before its list had come
+    if text.startswith("/") and selectors.is_command(text[1:], user):  # sent before the menu had loaded
         raise Refused(f"{text} is a command. Choose it from the list that opens when you type /.")
     conversation, created = Conversation.objects.get_or_create(
         id=conversation_id,
@@ -101,7 +101,7 @@ def send_message(
 def compare_models(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, models: Sequence[str], attachments: Sequence[dict[str, Any]] = ()
 ) -> list[Started]:
-    """Ask two or three routes the same question at once: sibling answers, shown side by side until one is picked."""
+    """Ask two or three routes the same question at once: sibling answers, shown side by side until the user picks one."""
     names = list(dict.fromkeys(filter(None, map(_model, models))))
     if not 2 <= len(names) <= MAX_COMPARED:
         raise Refused(f"Choose two or three different models to compare, not {len(names)}.")
@@ -121,7 +121,7 @@ def _beside(first: Started, slot: int, model: str) -> Started:
 
 
 def pick_answer(*, message: Message) -> None:
-    """End a comparison: the conversation goes on with this answer and its model; the others stay as branches."""
+    """End a comparison. The conversation continues with this answer and its model; the others stay as branches."""
     if message.compare is None:
         raise Refused("This comparison has already ended.")
     _end_comparison(message.conversation_id)
@@ -133,7 +133,7 @@ def _end_comparison(conversation_id: UUID) -> None:
 
 
 def edit_message(*, owner: UUID, message_id: UUID, user: User, text: str) -> Started:
-    """Ask a question of the branch differently: a sibling of it, and an answer."""
+    """Ask a question of the branch with a new text: a sibling, and an answer to it."""
     old = selectors.message(message_id, user)
     if old.role != Role.USER:
         raise Refused("Only questions can be edited.")
@@ -148,7 +148,7 @@ def edit_message(*, owner: UUID, message_id: UUID, user: User, text: str) -> Sta
 
 
 def regenerate_answer(*, owner: UUID, message_id: UUID, user: User, model: str = "") -> Started:
-    """Answer the same question again, beside the old answer."""
+    """Answer the same question again, next to the old answer."""
     old = selectors.message(message_id, user)
     if old.role != Role.ASSISTANT or old.parent is None:
         raise Refused("Only answers can be regenerated.")
@@ -158,7 +158,7 @@ def regenerate_answer(*, owner: UUID, message_id: UUID, user: User, model: str =
 
 
 def continue_answer(*, owner: UUID, message_id: UUID, user: User) -> Started:
-    """Go on with an answer that was stopped, interrupted or cut, in the same message."""
+    """Continue an answer that was stopped, interrupted, or truncated, in the same message."""
     answer = selectors.message(message_id, user)
     if answer.role != Role.ASSISTANT or answer.status == Status.STREAMING:
         raise Refused("This answer cannot be continued.")
@@ -169,7 +169,7 @@ def continue_answer(*, owner: UUID, message_id: UUID, user: User) -> Started:
 
 
 def _model(name: str) -> str:
-    """As much of a model's name as there can be one with; what names none is refused when it is asked for."""
+    """Truncate a model name to the column length. Unknown models fail when they are called."""
     return name.replace("\x00", "")[:MAX_MODEL]
 
 
@@ -208,7 +208,7 @@ def _run(owner: UUID, conversation: Conversation, answer: Message, **details: An
 
 
 def finish_generation(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome, html: str) -> Message | None:
-    """Keep the whole answer and drop its log; None when another process declared it interrupted meanwhile."""
+    """Store the complete answer and delete its log; return None if another process marked it as interrupted."""
     if not Generation.objects.filter(id=generation_id, running=True).update(running=False):
         return None
     message = Message.objects.select_related("conversation").get(generations=generation_id)
@@ -239,7 +239,7 @@ def _fill(message: Message, parts: list[dict[str, Any]], outcome: Outcome, html:
 
 
 def request_stop(*, conversation_id: UUID, user: User) -> list[UUID]:
-    """Ask whoever runs the conversation's generations to stop them; their ids."""
+    """Ask the process that runs the conversation's generations to stop them; return their ids."""
     running = Generation.objects.filter(conversation=conversation_id, conversation__user=user, running=True)
     ids = list(running.values_list("id", flat=True))
     Generation.objects.filter(id__in=ids).update(stop_requested=True)
@@ -247,22 +247,22 @@ def request_stop(*, conversation_id: UUID, user: User) -> list[UUID]:
 
 
 def stops_requested(owner: UUID) -> list[UUID]:
-    """The running generations of this process that somebody asked to stop."""
+    """Return the running generations of this process that a user asked to stop."""
     return list(Generation.objects.filter(owner=owner, running=True, stop_requested=True).values_list("id", flat=True))
 
 
 def heartbeat(owner: UUID) -> None:
-    """Say that this process lives."""
+    """Record that this process is alive."""
     Owner.objects.update_or_create(id=owner, defaults={"seen_at": timezone.now()})
 
 
 def deregister(owner: UUID) -> None:
-    """This process ends in order: nothing of it runs any more."""
+    """Deregister this process on a clean shutdown."""
     Owner.objects.filter(id=owner).delete()
 
 
 def interrupt_orphans(me: UUID) -> list[UUID]:
-    """Mark the generations of dead processes as interrupted, keeping what their log has; the conversations concerned."""
+    """Mark the generations of dead processes as interrupted, keep the text of their logs, and return their conversations."""
     Owner.objects.filter(seen_at__lt=timezone.now() - OWNER_SILENCE).exclude(id=me).delete()
     living = Owner.objects.values("id")
     orphans = list(Generation.objects.filter(running=True).exclude(owner=me).exclude(owner__in=living).select_related("message"))
@@ -270,7 +270,7 @@ def interrupt_orphans(me: UUID) -> list[UUID]:
 
 
 def _ended(generation: Generation) -> bool:
-    """Interrupt an orphan; one whose log makes an answer that the database refuses ends without it, and holds up no other."""
+    """Interrupt an orphan. If the database rejects the answer from its log, end it without the answer, so that it blocks no other."""
     try:
         return _interrupt(generation)
     except DB_UNAVAILABLE:
@@ -296,7 +296,7 @@ def _interrupt(generation: Generation) -> bool:
 
 
 def first_words(text: str) -> str:
-    """A title made from the start of a text: whole words, at most 60 characters."""
+    """Return a title from the start of a text: whole words, at most 60 characters."""
     line = " ".join(text.split())
     if len(line) <= 60:
         return line
@@ -304,7 +304,7 @@ def first_words(text: str) -> str:
 
 
 def set_title(*, conversation_id: UUID, title: str, by_user: bool) -> bool:
-    """Name a conversation; an automatic title never replaces the user's. Whether it changed."""
+    """Set the title of a conversation. An automatic title never replaces the user's. Return whether it changed."""
     rows = Conversation.objects.filter(id=conversation_id)
     if not by_user:
         rows = rows.filter(titled=False)
@@ -312,14 +312,14 @@ def set_title(*, conversation_id: UUID, title: str, by_user: bool) -> bool:
 
 
 def update_settings(*, conversation: Conversation, system_prompt: str, options: dict[str, Any]) -> None:
-    """Set what is sent with each question; a fresh conversation comes to be by it."""
+    """Set the settings of a conversation, and create the conversation if it is new."""
     conversation.system_prompt, conversation.options = system_prompt, options
     conversation.updated_at = timezone.now()
     conversation.save()
 
 
 def share_conversation(*, conversation: Conversation, on: bool) -> None:
-    """Make a link that shows the conversation to whoever has it, or take it back."""
+    """Create the link that shows the conversation to anyone who has it, or revoke it."""
     conversation.share_token = secrets.token_urlsafe(24) if on else None
     conversation.save(update_fields=["share_token"])
 
@@ -334,7 +334,7 @@ def delete_conversation(*, conversation: Conversation) -> None:
 def show_branch(*, message: Message) -> None:
     """Show the branch that leads through `message`, down to its latest leaf."""
     rows = message.conversation.messages.order_by("created_at", "id").values_list("parent_id", "id")
-    children = dict(rows)  # of each parent the latest child
+    children = dict(rows)  # the latest child of each parent
     leaf = message.id
     while leaf in children:
         leaf = children[leaf]
@@ -342,7 +342,7 @@ def show_branch(*, message: Message) -> None:
 
 
 def delete_from(*, message: Message) -> None:
-    """Delete a message with all that follows it; its parent becomes the end of the branch."""
+    """Delete a message and everything after it. Its parent becomes the end of the branch."""
     conversation = message.conversation
     if Generation.objects.filter(conversation=conversation, running=True).exists():
         raise Refused("Stop the running answer first.")
@@ -362,7 +362,7 @@ def change_conversation(*, conversation: Conversation, **fields: Any) -> None:
 
 
 def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shared: bool) -> Prompt:
-    """Make a prompt of the user's library, or change one."""
+    """Create a prompt in the user's library, or change one."""
     prompt = prompt or Prompt(user=user)
     prompt.name, prompt.text, prompt.shared = name, text, shared
     prompt.save()
@@ -375,18 +375,18 @@ def delete_prompt(*, prompt: Prompt) -> None:
 
 
 def move_to_folder(*, conversation: Conversation, folder: str) -> None:
-    """Put a conversation into the folder of this name; an empty name takes it out."""
+    """Move a conversation into the folder with this name; an empty name removes it from its folder."""
     change_conversation(conversation=conversation, folder=_folder_name(folder))
 
 
 def rename_folder(*, user: User, name: str, to: str) -> None:
-    """Rename a folder; one that has the new name already takes its conversations in."""
+    """Rename a folder. An existing folder with the new name absorbs its conversations."""
     if to := _folder_name(to):
         Conversation.objects.filter(user=user, folder=_folder_name(name)).exclude(folder="").update(folder=to)
 
 
 def delete_folder(*, user: User, name: str) -> None:
-    """Take all conversations out of a folder, which ends it."""
+    """Remove all conversations from a folder, which deletes it."""
     Conversation.objects.filter(user=user, folder=_folder_name(name)).update(folder="")
 
 

@@ -1,4 +1,4 @@
-"""Files in questions: images go to models that see, short texts into the question; all documents are indexed for the search tool."""
+"""Handle files in questions: images go to vision models, short texts into the question, and documents into the search index."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ UNSENT = timedelta(days=1)
 SWEEP_SECONDS = 3600.0
 MAX_DOCUMENT = 50 * 1024 * 1024
 MAX_INLINE = 32 * 1024
-"""Bytes of a text file that goes into the question whole; of larger ones the search tool finds what is asked for."""
+"""Largest text file, in bytes, that goes into the question whole. The search tool finds passages of larger ones."""
 MAX_TEXT = 400 * 1024
-"""The same where nobody indexes documents."""
+"""The same limit if no app indexes documents."""
 PACKAGES = {
     ".docx",
     ".docm",
@@ -52,16 +52,16 @@ PACKAGES = {
     ".odp",
     ".epub",
 }
-"""Documents that are ZIP packages, which the search reads."""
+"""Documents that are ZIP packages and that the search can read."""
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
 class Unusable(Exception):
-    """A file that cannot be part of a question; the text says why and what to do."""
+    """Report a file that cannot be part of a question. The text says why, and what to do."""
 
 
 def path(upload_id: UUID | str) -> Path:
-    """Where the bytes of an upload are. The name is a UUID, whatever the user's file was called."""
+    """Return the path of an upload's bytes. The name is a UUID, never the user's file name."""
     return Path(settings.MEDIA_ROOT) / "chat" / UUID(str(upload_id)).hex
 
 
@@ -86,29 +86,29 @@ def discard(*, upload: Upload) -> None:
 
 
 def forget_bytes(instance: Upload, **_: Any) -> None:
-    """The bytes go with the row, however that is deleted: with its conversation, or with the account of its owner."""
+    """Delete the bytes with the row, however the row is deleted: with its conversation, or with its owner's account."""
     transaction.on_commit(partial(path(instance.pk).unlink, missing_ok=True))
 
 
 def sweep() -> None:
-    """Delete what was put into a composer and not sent within a day."""
+    """Delete files that were not sent within a day."""
     for upload in Upload.objects.filter(conversation=None, created_at__lt=timezone.now() - UNSENT):
         sent = _sent(upload)
         if sent is None:
             upload.delete()
-        else:  # before uploads knew their conversation
+        else:  # for uploads from before they knew their conversation
             Upload.objects.filter(id=upload.id).update(conversation=sent.conversation_id)
 
 
 def _sent(upload: Upload) -> Message | None:
-    """A message that has the file."""
+    """Return a message that has the file."""
     messages = Message.objects.filter(conversation__user=upload.user_id).alias(attached=Cast("attachments", TextField()))
     return messages.filter(attached__contains=str(upload.id)).first()
 
 
 @asynccontextmanager
 async def service() -> AsyncGenerator[None]:
-    """The background service."""
+    """Run the sweep as a background service."""
     async with run_tasks(uploads=_sweep_now_and_then):
         yield
 
@@ -120,14 +120,14 @@ async def _sweep_now_and_then() -> None:
 
 
 def image_type(data: bytes) -> str:
-    """The media type of an image by its first bytes; empty for anything else (SVG is no image here: it can carry scripts)."""
+    """Return the media type of an image by its first bytes; empty for anything else. SVG is excluded, because it can hold scripts."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), "")
 
 
 def document_type(data: bytes, name: str) -> str:
-    """The media type of a document that can be indexed, or of a text file."""
+    """Return the media type of a document that can be indexed, or of a text file."""
     indexed = conversation_documents.documents() is not None
     if len(data) > MAX_DOCUMENT:
         raise Unusable(f"Documents can be up to {MAX_DOCUMENT // 1024 // 1024} MB here. Add larger ones in Search.")
@@ -152,7 +152,7 @@ def decoded(data: bytes) -> str:
 
 
 def entry(upload: Upload) -> dict[str, Any]:
-    """An upload as a message's `attachments` hold it."""
+    """Return an upload in the format of a message's `attachments`."""
     kind = "image" if upload.type.startswith("image/") else "file" if inline(upload) else "document"
     return {
         "kind": kind, "id": str(upload.id), "name": upload.name, "type": upload.type, "size": upload.size,
@@ -161,12 +161,12 @@ def entry(upload: Upload) -> dict[str, Any]:
 
 
 def inline(upload: Upload) -> bool:
-    """Whether a document goes into the question whole."""
+    """Return whether a document goes into the question whole."""
     return upload.type == "text/plain" and upload.size <= (MAX_INLINE if conversation_documents.documents() else MAX_TEXT)
 
 
 def index(*, user: User, conversation_id: UUID, title: str, items: Iterable[dict[str, Any]]) -> None:
-    """Have the documents of a question indexed for the conversation's searches."""
+    """Index the documents of a question for the searches of the conversation."""
     documents = conversation_documents.documents()
     for item in items:
         if documents and item["kind"] != "image":
@@ -174,7 +174,7 @@ def index(*, user: User, conversation_id: UUID, title: str, items: Iterable[dict
 
 
 def text_of(item: dict[str, Any]) -> str:
-    """A document as it goes to the model: its text, or where to find it."""
+    """Return a document as sent to the model: its text, or how to find it."""
     if item["kind"] == "document":
         return f"[Attached document: {item['name']}. Find what it says with the tool search_documents.]"
     fence = "````"
@@ -185,7 +185,7 @@ def text_of(item: dict[str, Any]) -> str:
 
 
 def bytes_of(item: dict[str, Any]) -> bytes | None:
-    """The bytes of an attachment; None where they are gone (a backup without them was restored, a disk was lost)."""
+    """Return the bytes of an attachment; None if they are lost (a backup without files, a lost disk)."""
     try:
         return path(item["id"]).read_bytes()
     except FileNotFoundError:
@@ -193,5 +193,5 @@ def bytes_of(item: dict[str, Any]) -> bytes | None:
 
 
 def gone(item: dict[str, Any]) -> str:
-    """What the model is told in place of a file that is gone."""
+    """Return the text that the model gets instead of a lost file."""
     return f"[The attached file {item['name']} is no longer there.]"

@@ -1,4 +1,4 @@
-"""Addresses of chat."""
+"""Route the pages of the chat."""
 
 from django.urls import path, re_path
 

@@ -8,10 +8,11 @@ class SearchConfig(AppConfig):
     def ready(self) -> None:
         from search import signals, tool, worker
         from search.conversation_documents import Attached
+        from search.file_search import CollectionSearch
         from search.readable_documents import ReadableDocuments
         from search.text_collections import collect
         from webapp.core import background
-        from webapp.ports import conversation_documents, documents, text_collections
+        from webapp.ports import conversation_documents, documents, file_search, text_collections
         from webapp.ports.toolbox import toolbox
 
         signals.connect()
@@ -20,3 +21,4 @@ class SearchConfig(AppConfig):
         conversation_documents.register(Attached())
         text_collections.register(collect)
         documents.register(ReadableDocuments())
+        file_search.register(CollectionSearch())

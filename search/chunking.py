@@ -1,4 +1,4 @@
-"""Cut a document's text into passages: along headings, then paragraphs, lines and sentences, never over a number of tokens."""
+"""Split a document's text into passages: along headings, then paragraphs, lines, and sentences, within a token limit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from search.parsing.document import Heading, Parsed
 
 TARGET_TOKENS = 200
-"""Fits the 256 word pieces that the built-in model reads, with the heading path before it."""
+"""Fits into the 256 word pieces that the built-in model reads, including the heading path."""
 SMALL_TOKENS = 40
-"""A section smaller than this goes with the next one."""
+"""A smaller section is joined with the next one."""
 MAX_PATH_CHARS = 300
 SEPARATOR = " › "
-# Each finer than the one before; what they leave too long has no breaks at all and is cut by length.
+# Each is finer than the one before. A piece without any of these breaks is cut by length.
 _SPLITTERS = (
     re.compile(r"\n[ \t]*\n\s*"),
     re.compile(r"\n+"),
@@ -54,11 +54,11 @@ class _Section:
 
 
 def passages(parsed: Parsed, count: Count, *, target: int = TARGET_TOKENS) -> Iterator[Passage]:
-    """The passages of a document in order; together they hold all of its text but lone headings.
+    """Return the passages of a document in order. Together they hold all of its text except headings without text.
 
     Args:
-        count: tokens of a text.
-        target: tokens of a passage, at most.
+        count: returns the tokens of a text.
+        target: the largest number of tokens of a passage.
     """
     for section in _merged(_sections(parsed, count), target):
         for span in _pack(_cut(parsed.text, section.start, section.end, count, target), target):
@@ -67,7 +67,7 @@ def passages(parsed: Parsed, count: Count, *, target: int = TARGET_TOKENS) -> It
 
 
 def _sections(parsed: Parsed, count: Count) -> Iterator[_Section]:
-    """The text between headings, each with the path of headings above it; sections of a heading alone are left out."""
+    """Return the text between headings, each with its heading path. A section without text is omitted."""
     headings = sorted(parsed.headings, key=lambda heading: heading.start)
     path: list[Heading] = []
     bounds = [Heading(0, 0, ""), *headings]
@@ -86,7 +86,7 @@ def _path(path: Sequence[Heading]) -> str:
 
 
 def _merged(sections: Iterator[_Section], target: int) -> Iterator[_Section]:
-    """Tiny sections joined with what follows, under the first one's heading."""
+    """Join small sections with the following text, under the first one's heading."""
     held: _Section | None = None
     for section in sections:
         if held and (held.tokens < SMALL_TOKENS or section.tokens < SMALL_TOKENS) and held.tokens + section.tokens <= target:
@@ -100,7 +100,7 @@ def _merged(sections: Iterator[_Section], target: int) -> Iterator[_Section]:
 
 
 def _cut(text: str, start: int, end: int, count: Count, target: int, depth: int = 0) -> Iterator[_Span]:
-    """Pieces of text[start:end] of at most `target` tokens, cut as coarsely as possible."""
+    """Return pieces of text[start:end] with at most `target` tokens, split as coarsely as possible."""
     for begin, stop in _split(text, start, end, depth):
         # a long piece is cut without being counted first
         tokens = count(text[begin:stop]) if stop - begin < target * LONG_CHARS else target + 1
@@ -111,7 +111,7 @@ def _cut(text: str, start: int, end: int, count: Count, target: int, depth: int 
 
 
 def _split(text: str, start: int, end: int, depth: int) -> Iterator[tuple[int, int]]:
-    """Bounds of the pieces between separators, without white space around them."""
+    """Return the bounds of the pieces between separators, without surrounding white space."""
     if depth == len(_SPLITTERS):
         yield from ((at, min(at + HARD_CUT_CHARS, end)) for at in range(start, end, HARD_CUT_CHARS))
         return
@@ -125,7 +125,7 @@ def _split(text: str, start: int, end: int, depth: int) -> Iterator[tuple[int, i
 
 
 def _pack(spans: Iterator[_Span], target: int) -> Iterator[_Span]:
-    """Neighboring pieces joined while they fit."""
+    """Join neighboring pieces while they fit."""
     held: _Span | None = None
     for span in spans:
         if held and held.tokens + span.tokens <= target:

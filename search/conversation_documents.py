@@ -1,4 +1,4 @@
-"""Documents that were attached to a conversation: a collection of its own, which the search tool asks first."""
+"""Index the documents of a conversation in a collection of its own, which the search tool searches first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.3
 
 
 class Attached:
-    """What `webapp.ports.conversation_documents` asks for."""
+    """Implement `webapp.ports.conversation_documents`."""
 
     def add(self, *, user: User, conversation_id: UUID, title: str, name: str, path: Path) -> None:
         collection = Collection.objects.filter(owner=user, conversation=conversation_id).first()
@@ -30,7 +30,7 @@ class Attached:
 
 
 async def collection_of(user: User, conversation_id: str | None, *, wait: float = WAIT_SECONDS) -> int | None:
-    """The collection of a conversation, once its documents are indexed or `wait` seconds are over; None where it has none."""
+    """Return the collection of a conversation when its documents are indexed or `wait` seconds are over; None if it has none."""
     try:
         id_ = UUID(conversation_id or "")
     except ValueError:
@@ -38,6 +38,6 @@ async def collection_of(user: User, conversation_id: str | None, *, wait: float 
     found: int | None = await Collection.objects.filter(owner=user, conversation=id_).values_list("pk", flat=True).afirst()
     under_way = Document.objects.filter(collection=found, state__in=Document.UNDER_WAY)
     deadline = asyncio.get_running_loop().time() + wait
-    while found and await under_way.aexists() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - another process may do it
+    while found and await under_way.aexists() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - another process may index them
         await asyncio.sleep(LOOK_SECONDS)
     return found

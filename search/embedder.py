@@ -1,4 +1,4 @@
-"""Texts to vectors through a route, as any call: fallback, rate limits, cost. Vectors of two models never mix."""
+"""Embed texts through a route like any other call, with fallback, rate limits, and cost. Vectors of two models never mix."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ KEPT_QUERIES = 512
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """(n, d) normalized rows, and the model that made them."""
+    """(n, d) normalized rows, and the model that computed them."""
 
     matrix: Matrix
     answered_by: str
 
 
 async def embed(texts: Sequence[str], *, model: str, user: User | None, answered_by: str = "") -> Vectors:
-    """Vectors of `texts` by `model` (a route, backend/model or model id).
+    """Return the vectors of `texts` by `model` (a route, backend/model, or model id).
 
     Args:
-        user: whose rights and whose costs; None is Patchbay itself.
-        answered_by: the model that the index's vectors are of; empty for any.
+        user: whose rights and costs apply; None for Patchbay itself.
+        answered_by: the model of the index's vectors; empty for any.
 
     Raises:
-        EmbeddingError: the answer cannot be used, or another model answered than `answered_by`.
-        BackendError, ChainError: nobody answered.
+        EmbeddingError: the answer is not usable, or a model other than `answered_by` answered.
+        BackendError, ChainError: no backend answered.
     """
     from webapp.backends.runtime import registry
 
@@ -67,7 +67,7 @@ _queries: OrderedDict[tuple[str, str, str, int | None], Matrix] = OrderedDict()
 
 
 async def embed_query(text: str, index: Index, *, user: User | None) -> Matrix:
-    """The vector (d,) of a query for an index, from the last few hundred where it was asked before."""
+    """Return the vector (d,) of a query for an index, from a cache of the last few hundred queries if possible."""
     key = (index.model, index.answered_by, text, user.pk if user else None)
     if key in _queries:
         _queries.move_to_end(key)

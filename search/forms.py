@@ -1,4 +1,4 @@
-"""What people may enter about collections and documents."""
+"""Define the forms for collections and documents."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NewCollectionForm(forms.Form):
 
 
 class GroupsField(forms.ModelMultipleChoiceField):
-    """Groups, looked up among those on offer: a number that no database can hold is not asked for."""
+    """Groups, looked up among the offered ones, so that a number beyond the database's range causes no query."""
 
     def clean(self, value: Any) -> Any:
         offered = {str(pk) for pk in self.queryset.values_list("pk", flat=True)} if self.queryset is not None else set()
@@ -48,7 +48,7 @@ class GroupsField(forms.ModelMultipleChoiceField):
 
 
 class CollectionForm(forms.Form):
-    """A collection's name, and who may read it."""
+    """A collection's name, and the groups that may read it."""
 
     name = forms.CharField(max_length=100)
     description = forms.CharField(max_length=300, required=False)
@@ -76,7 +76,7 @@ class CollectionForm(forms.Form):
         groups, describe = self.fields["groups"], self.fields["describe_with"]
         assert isinstance(groups, forms.ModelMultipleChoiceField)
         assert isinstance(describe, forms.ChoiceField)
-        # What is set stays on offer, though its owner left the group or the model's backend is off: saving the rest must not undo it.
+        # Keep the present values as options, even if the owner left the group or the model's backend is off: saving must not undo them.
         groups.queryset = Group.objects.filter(Q(user=user) | Q(collections=collection)).distinct()
         describe.choices = [("", "None"), *_models(user, embeddings=False)]
         if collection.describe_with not in dict(describe.choices):
@@ -96,7 +96,7 @@ class ModelForm(forms.Form):
 
 
 class PasteForm(forms.Form):
-    """A text typed or pasted."""
+    """A typed or pasted text."""
 
     name = forms.CharField(max_length=200, required=False, label="Title")
     text = forms.CharField(widget=forms.Textarea(attrs={"rows": 6}), max_length=2_000_000)

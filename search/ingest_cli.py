@@ -1,4 +1,4 @@
-"""Files and folders of this machine into a collection, by this process: what `index_documents` does."""
+"""Ingest files and folders of this machine into a collection, in this process, for `index_documents`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file. `why` says why it failed, and is empty otherwise."""
+    """The result for a file. `why` is the reason of a failure, otherwise empty."""
 
     name: str
     why: str = ""
@@ -25,7 +25,7 @@ class Outcome:
 
 
 def files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Each file with its name: relative to the folder that was given. Hidden files are left out."""
+    """Yield each file with its name relative to the given folder. Hidden files are skipped."""
     for path in paths:
         if path.is_file():
             yield path, path.name
@@ -35,7 +35,7 @@ def files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 async def add_all(collection: Collection, found: Iterable[tuple[Path, str]], report: Callable[[Outcome], None]) -> None:
-    """Add and ingest each file, and report it. One file's failure leaves the others alone."""
+    """Add and ingest each file, and report it. A failure of one file does not affect the others."""
     for path, name in found:
         report(await _add(collection, path, name))
 
@@ -53,7 +53,7 @@ async def _add(collection: Collection, path: Path, name: str) -> Outcome:
 
 
 async def _end(document: Document, name: str) -> Outcome:
-    """Ingest it, or see another process do so: whoever that is may be killed, and leave it to this one."""
+    """Ingest the document, or wait for another process that does. If that process is killed, this one takes over."""
     while True:
         if await in_database(ingestion.claim_one, document.pk):
             await ingestion.ingest(document.pk)

@@ -1,7 +1,7 @@
-"""One document's way into the index: read, cut into passages, embedded, ready; or failed, with why.
+"""Bring a document into the index: parse it, split it into passages, embed them, and mark it ready or failed.
 
-Whoever works on a document holds a lease on its row and renews it. Passages are stored once, and vectors as they come: a process that takes
-over an expired lease goes on where the last one stopped.
+A worker holds a lease on the document's row and renews it. Passages are stored once and vectors as they arrive, so a process that takes
+over an expired lease continues the work.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ State = Document.State
 
 
 def claim() -> UUID | None:
-    """Take the oldest document that nobody works on."""
+    """Claim the oldest document that no worker holds."""
     waiting = Document.objects.filter(leases.free(), state__in=Document.UNDER_WAY).order_by("created_at")
     return next((pk for pk in waiting.values_list("pk", flat=True)[:10] if claim_one(pk)), None)
 
 
 def claim_one(pk: UUID) -> bool:
-    """Take this document, unless somebody works on it."""
+    """Claim this document, unless a worker holds it."""
     return leases.take(Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY), tries=F("tries") + 1)
 
 
 async def ingest(pk: UUID) -> None:
-    """Bring a claimed document to ready or failed. Cancelled, it gives the document back."""
+    """Bring a claimed document to ready or failed. After a cancellation, release the document."""
     try:
         async with leases.renewed(Document.objects.filter(pk=pk)):
             await _run(pk)
@@ -55,7 +55,7 @@ async def ingest(pk: UUID) -> None:
     except Document.DoesNotExist:
         logger.info("document %s was deleted while it was read", pk)
     except DB_UNAVAILABLE:
-        raise  # the database's trouble is not the document's: it is taken up again when the lease is over
+        raise  # the database failed, not the document: another worker continues when the lease is over
     except Exception as error:
         logger.exception("ingesting document %s broke", pk)
         await in_database(_fail, pk, f"Patchbay had an internal error ({type(error).__name__}). The server's log has the details")
@@ -79,7 +79,7 @@ def _set(pk: UUID, **fields: object) -> None:
 
 
 def _store_passages(document: Document, parsed: Parsed) -> None:
-    """The text and its passages, all or none."""
+    """Store the text and its passages, all or none."""
     chunks = [
         Chunk(
             document_id=document.pk,
@@ -115,7 +115,7 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
 
 
 async def _embed(document: Document) -> None:
-    """The document's passages into the index that serves, and into one that is being built beside it."""
+    """Embed the document's passages into the serving index, and into one that is being built."""
 
     async def progress(done: int) -> None:
         await in_database(_set, document.pk, embedded=F("embedded") + done)
@@ -137,21 +137,21 @@ async def _embed(document: Document) -> None:
 
 
 def _places(document: Document) -> tuple[int | None, list[Index]]:
-    """The index that serves and all to fill, as of now: another may have taken over while the file was read."""
+    """Return the serving index and all indexes to fill, as of now: the serving one may have changed during parsing."""
     serving = Collection.objects.values_list("serving", flat=True).get(pk=document.collection_id)
     filled = Q(pk=serving) | Q(state=Index.State.BUILDING)
     return serving, list(Index.objects.filter(filled, collection=document.collection_id))
 
 
 def _missing(document: Document, index: Index) -> tuple[list[int], int]:
-    """The document's passages that the index lacks, and how many it has."""
+    """Return the document's passages that the index lacks, and the number that it has."""
     wanted = list(Chunk.objects.filter(document_id=document.pk).order_by("pk").values_list("pk", flat=True))
     held = engine().vectors(index, wanted)
     return [pk for pk in wanted if pk not in held], len(held)
 
 
 def _finish(pk: UUID, *, describe: bool) -> None:
-    """Ready, and what it replaces gone, at once."""
+    """Mark the document as ready and delete the version it replaces, in one transaction."""
     with transaction.atomic():
         changed = Document.objects.filter(pk=pk).update(
             state=State.READY,

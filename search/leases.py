@@ -1,4 +1,4 @@
-"""A lease on a row: whoever works on it renews it; when it runs out, somebody else goes on."""
+"""Lease a row to one worker. The worker renews the lease; when it expires, another worker continues."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ RENEW_SECONDS = LEASE.total_seconds() / 3
 
 
 def free() -> Q:
-    """Rows that nobody works on."""
+    """Match rows without a worker."""
     return Q(leased_until=None) | Q(leased_until__lt=timezone.now())
 
 
 def take(rows: QuerySet[Any], **changes: Any) -> bool:
-    """Lease the row, unless it was taken meanwhile."""
+    """Lease the row, unless another worker took it meanwhile."""
     return bool(rows.filter(free()).update(leased_until=timezone.now() + LEASE, **changes))
 
 
 @asynccontextmanager
 async def renewed(row: QuerySet[Any]) -> AsyncGenerator[None, None]:
-    """Keep the lease while inside."""
+    """Renew the lease while the context is open."""
 
     async def renew() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Collections of documents, the passages they are cut into, and the indexes over the passages."""
+"""Collections of documents, their passages, and the indexes over the passages."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django.db import models
 from search.index.analysis import index_words
 
 DEFAULT_MODEL = "embed"
-"""The route that collections embed with unless their owner picks another model."""
+"""The default route for embedding, unless the owner picks another model."""
 
 
 class Collection(models.Model):
-    """Documents that are searched together. Its owner changes it; members of `groups` may search and read."""
+    """Documents that are searched together. The owner changes it; members of `groups` may search and read."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="collections")
     name = models.CharField(max_length=100)
@@ -38,9 +38,9 @@ class Collection(models.Model):
 
 
 class Index(models.Model):
-    """One generation of a collection's vectors, all of one model. What holds them is `search.index`.
+    """One generation of a collection's vectors, all from one model. `search.index` stores them.
 
-    A collection has one that serves, perhaps one that is being built beside it, and perhaps the one that served before.
+    A collection has one serving index, perhaps one that is being built, and perhaps the one that served before.
     """
 
     class State(models.TextChoices):
@@ -158,10 +158,10 @@ class Chunk(models.Model):
 
     @property
     def embedded_text(self) -> str:
-        """The heading path goes with the text: a passage often does not repeat what it is about."""
+        """Return the text to embed, with the heading path, because a passage often does not repeat its subject."""
         return f"{self.heading}\n{self.text}" if self.heading else self.text
 
 
 def scope(collection_id: int) -> str:
-    """The word that stands for a collection in the full-text index."""
+    """Return the word that stands for a collection in the full-text index."""
     return f"c{collection_id}"

@@ -1,4 +1,4 @@
-"""Reads. What a user may not see does not exist for them."""
+"""Read collections and documents. Objects that a user may not see are never found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECENT = 8
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a search is limited to; empty fields limit nothing."""
+    """Limits of a search. Empty fields do not limit."""
 
     collection: int | None = None
     kind: str = ""
@@ -31,18 +31,18 @@ class Filters:
 
 
 def collections(user: User) -> QuerySet[Collection]:
-    """The user's own, and those shared with their groups."""
+    """Return the user's own collections, and those shared with their groups."""
     return Collection.objects.filter(Q(owner=user) | Q(groups__in=user.groups.all())).distinct()
 
 
 def collections_with_counts(user: User) -> QuerySet[Collection]:
-    """With `document_count`, `passage_count` and `byte_count`."""
+    """Return them with `document_count`, `passage_count`, and `byte_count`."""
     mine = Collection.objects.filter(pk__in=collections(user).values("pk")).select_related("owner", "serving")
     return mine.annotate(document_count=Count("documents"), passage_count=Sum("documents__passages"), byte_count=Sum("documents__size"))
 
 
 def documents(user: User) -> QuerySet[Document]:
-    """All documents that the user may read, without their texts."""
+    """Return all documents that the user may read, without their texts."""
     return Document.objects.filter(collection__in=collections(user)).select_related("collection").defer("text")
 
 
@@ -51,41 +51,41 @@ def recent(user: User) -> list[Document]:
 
 
 def kinds(user: User) -> list[str]:
-    """The kinds of document that there are, for the filter."""
+    """Return the existing kinds of documents, for the filter."""
     return sorted(documents(user).exclude(kind="").order_by().values_list("kind", flat=True).distinct())
 
 
 def tags(user: User) -> list[str]:
-    """The tags that there are, for the filter."""
+    """Return the existing tags, for the filter."""
     return sorted({tag for found in documents(user).exclude(tags=[]).values_list("tags", flat=True) for tag in found})
 
 
 def asks_builtin(user: User) -> bool:
-    """Whether a search of the user's is embedded by the built-in model."""
+    """Return whether the built-in model embeds a search of the user."""
     return collections(user).filter(serving__answered_by=EMBEDDING_MODEL, serving__rows__gt=0).exists()
 
 
 def chunks(user: User, ids: Sequence[int]) -> dict[int, Chunk]:
-    """Those of these passages that the user may read and whose documents are ready."""
+    """Return those of these passages that the user may read and whose documents are ready."""
     found = Chunk.objects.filter(pk__in=ids, document__state=Document.State.READY, collection__in=collections(user))
     return {chunk.pk: chunk for chunk in found.select_related("document", "collection").defer("document__text")}
 
 
 def allowed(user: User, filters: Filters) -> list[int]:
-    """The passages of the documents that the filters let through."""
+    """Return the passages of the documents that match the filters."""
     found = documents(user).order_by()
     if filters.kind:
         found = found.filter(kind=filters.kind)
     if filters.since:
         found = found.filter(created_at__date__gte=filters.since)
-    if filters.tag:  # SQLite cannot ask for an element of a JSON list
+    if filters.tag:  # SQLite cannot query for an element of a JSON list
         found = found.filter(pk__in=[pk for pk, its in found.exclude(tags=[]).values_list("pk", "tags") if filters.tag in its])
     return list(Chunk.objects.filter(document__in=found.values("pk")).order_by().values_list("pk", flat=True))
 
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """An index as its collection's page shows it."""
+    """The state of an index for its collection's page."""
 
     index: Index
     serving: bool
@@ -98,7 +98,7 @@ class IndexState:
 
 
 def index_states(collection: Collection) -> list[IndexState]:
-    """The collection's indexes, newest first."""
+    """Return the collection's indexes, newest first."""
     total = Chunk.objects.filter(collection=collection).count()
     return [
         IndexState(index, index.pk == collection.serving_id, engine().count(index), total) for index in collection.indexes.order_by("-pk")

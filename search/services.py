@@ -1,4 +1,4 @@
-"""Writes: collections, documents, and which index serves."""
+"""Write collections and documents, and choose the serving index."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PIECE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """`existed`: the collection holds this very content already, as `document`."""
+    """The result of adding content. `existed` means that the collection already holds this content, as `document`."""
 
     document: Document
     existed: bool
@@ -40,7 +40,11 @@ class Added:
 def create_collection(
     *, owner: User, name: str, description: str = "", model: str = DEFAULT_MODEL, conversation: uuid.UUID | None = None
 ) -> Collection:
-    """A collection with an empty index that serves. Raises `InputError` when the owner has one of that name."""
+    """Create a collection with an empty serving index.
+
+    Raises:
+        InputError: the owner has a collection with this name.
+    """
     name = clean_name(name)[:100]
     with _unique(name):
         collection = Collection.objects.create(owner=owner, name=name, description=description, conversation=conversation)
@@ -50,17 +54,17 @@ def create_collection(
 
 
 def default_collection(*, owner: User, name: str = DEFAULT_COLLECTION) -> Collection:
-    """The owner's collection of that name, made when missing."""
+    """Return the owner's collection with this name, created if missing."""
     found = Collection.objects.filter(owner=owner, name=clean_name(name)[:100])
     try:
         return found.first() or create_collection(owner=owner, name=name)
-    except InputError:  # somebody else was first
+    except InputError:  # another process was first
         return found.get()
 
 
 @contextmanager
 def _unique(name: str) -> Iterator[None]:
-    """A transaction that gives a collection this name."""
+    """Open a transaction that gives a collection this name."""
     try:
         with transaction.atomic():
             yield
@@ -77,7 +81,9 @@ def change_collection(
     describe_with: str = "",
     describe_existing: bool = False,
 ) -> None:
-    """Rename it, share it with exactly these groups, and choose who describes new documents (and those that lack a summary)."""
+    """Rename a collection, share it with exactly these groups, and set the model that describes new documents (and those without a
+    summary).
+    """
     name = clean_name(name)[:100]
     with _unique(name):
         Collection.objects.filter(pk=collection.pk).update(name=name, description=description, describe_with=describe_with)
@@ -87,23 +93,23 @@ def change_collection(
 
 
 def delete_collection(*, collection: Collection) -> None:
-    """Delete it with its documents, their files, passages and vectors."""
+    """Delete a collection with its documents, their files, passages, and vectors."""
     with transaction.atomic():
-        Collection.objects.select_for_update().get(pk=collection.pk)  # nobody adds to it from here on
+        Collection.objects.select_for_update().get(pk=collection.pk)  # from here on no process adds to it
         collection.delete()
 
 
 def add_file(*, collection: Collection, name: str, content: Iterable[bytes]) -> Added:
-    """Store a file and queue it. The same content is not added twice; the same name replaces the older file once the new one is ready.
+    """Store a file and queue it. The same content is added once. A file of the same name replaces the older one when it is ready.
 
     Raises:
-        InputError: it is too large.
+        InputError: the file is too large.
     """
     return _add(Document(id=uuid.uuid4(), collection=collection, name=clean_name(name)), content, replace=True)
 
 
 def add_text(*, collection: Collection, name: str, text: str) -> Added:
-    """Store a pasted text, as Markdown. It replaces nothing."""
+    """Store a pasted text as Markdown. It replaces nothing."""
     name = clean_name(name or text.strip().split("\n", 1)[0][:80]).removesuffix(".md") + ".md"
     return _add(Document(id=uuid.uuid4(), collection=collection, name=name), [text.encode(errors="replace")], replace=False)
 
@@ -129,14 +135,14 @@ def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Adde
 
 
 def _same(document: Document) -> Document | None:
-    """One of the collection with the same content that is to stay."""
+    """Return a lasting document of the collection with the same content."""
     alive = Document.objects.filter(collection_id=document.collection_id).exclude(state=Document.State.FAILED)
     replaced = alive.exclude(replaces=None).values("replaces")
     return alive.filter(digest=document.digest).exclude(pk__in=replaced).first()
 
 
 def _store(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
-    """Write the content; its size and SHA-256."""
+    """Write the content; return its size and SHA-256."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     size, digest = 0, hashlib.sha256()
     with path.open("xb") as file:
@@ -152,19 +158,19 @@ def _store(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
 
 
 def pieces(path: Path) -> Iterator[bytes]:
-    """The content of a file of this machine, as `add_file` takes it."""
+    """Yield the content of a local file, in the form that `add_file` takes."""
     with path.open("rb") as file:
         while piece := file.read(PIECE):
             yield piece
 
 
 def file_path(document_id: uuid.UUID) -> Path:
-    """Where a document's file is: its name is never part of the path."""
+    """Return the path of a document's file. Its name is never part of the path."""
     return Path(settings.MEDIA_ROOT) / "search" / document_id.hex[:2] / document_id.hex
 
 
 def clean_name(name: str) -> str:
-    """A name to show: one line of printable characters, at most MAX_NAME_CHARS, its suffix kept."""
+    """Return a name for display: one line of printable characters, at most MAX_NAME_CHARS, with its suffix."""
     text = "".join(" " if unicodedata.category(char).startswith("C") else char for char in name)
     text = re.sub(r"\s+", " ", text).strip().lstrip("./\\") or "Untitled"
     if len(text) <= MAX_NAME_CHARS:
@@ -174,10 +180,12 @@ def clean_name(name: str) -> str:
 
 
 def delete_document(*, document: Document) -> None:
-    """Delete it with its file, passages and vectors."""
+    """Delete a document with its file, passages, and vectors."""
     pk = document.pk
     with transaction.atomic():
-        Document.objects.select_for_update().only("pk").filter(pk=pk).first()  # whoever stores its passages is done, or finds it gone
+        Document.objects.select_for_update().only("pk").filter(
+            pk=pk
+        ).first()  # a worker that stores its passages has finished, or finds it deleted
         ids = list(Chunk.objects.filter(document=pk).values_list("pk", flat=True))
         document.delete()
         transaction.on_commit(lambda: unlink([file_path(pk)]))
@@ -190,7 +198,7 @@ def _remove_vectors(collection_id: int, ids: Sequence[int]) -> None:
 
 
 def unlink(paths: Iterable[Path]) -> None:
-    """Remove files, and leave it at that where one is gone already."""
+    """Remove files; ignore those that are already gone."""
     for path in paths:
         path.unlink(missing_ok=True)
 
@@ -213,14 +221,14 @@ def recognize_document(*, document: Document) -> None:
 
 
 def describe_documents(*, documents: QuerySet[Document]) -> None:
-    """Have those of these documents that are ready described, anew where they are already, in collections that name a model for it."""
+    """Queue the ready documents among these for a (new) description, in collections that name a model for it."""
     ready = documents.filter(state=Document.State.READY).exclude(collection__describe_with="")
     ready.update(to_describe=True, why="")
     worker_events.wake()
 
 
 def change_model(*, collection: Collection, model: str) -> Index:
-    """Begin a new index with another model beside the one that serves; it takes over when it holds all passages."""
+    """Start a new index with another model next to the serving one. It takes over when it holds all passages."""
     with transaction.atomic():
         locked = Collection.objects.select_for_update().get(pk=collection.pk)
         locked.indexes.exclude(pk=locked.serving_id or 0).delete()
@@ -230,13 +238,13 @@ def change_model(*, collection: Collection, model: str) -> Index:
 
 
 def build_again(*, index: Index) -> None:
-    """Fill an index that failed, or that served before, with what it lacks; then it serves."""
+    """Complete an index that failed or that served before; then it serves."""
     Index.objects.filter(pk=index.pk).update(state=Index.State.BUILDING, why="", leased_until=None)
     worker_events.wake()
 
 
 def drop_index(*, index: Index) -> None:
-    """Forget an index that does not serve."""
+    """Delete an index that does not serve."""
     with transaction.atomic():
         if Collection.objects.filter(serving=index).exists():
             raise InputError("This index is in use. Switch to another one first.")

@@ -1,4 +1,4 @@
-"""Files and vectors go with their rows, however those are deleted: by a service, or with the account of their owner."""
+"""Delete files and vectors with their rows, however the rows are deleted: by a service, or with their owner's account."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def connect() -> None:
 
 
 def _forget_files(instance: Collection, **_: Any) -> None:
-    """Those of all its documents at once: a receiver of theirs would have Django load all their texts."""
+    """Delete the files of all its documents at once. A receiver per document would make Django load all their texts."""
     paths = [file_path(pk) for pk in instance.documents.values_list("pk", flat=True)]
     transaction.on_commit(lambda: unlink(paths))
 
 
 def _forget_vectors(instance: Index, **_: Any) -> None:
-    gone = copy.copy(instance)  # Django takes its key away once the deletion is done
+    gone = copy.copy(instance)  # Django removes the primary key after the deletion
     transaction.on_commit(lambda: engine().drop(gone))

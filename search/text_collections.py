@@ -1,4 +1,4 @@
-"""Texts that another app made (the results of a batch), as a collection of their owner's."""
+"""Put texts of other apps (the results of a batch) into a collection of their owner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from webapp.ports.text_collections import Files
 
 
 def collect(user: User, name: str, files: Files) -> str:
-    """What `webapp.ports.text_collections` asks for."""
+    """Implement `webapp.ports.text_collections`."""
     collection = services.default_collection(owner=user, name=name)
     for filename, content in files:
         services.add_file(collection=collection, name=filename, content=content)

@@ -1,4 +1,4 @@
-"""The tool that lets a model search the user's documents."""
+"""Let a model search the user's documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ingestion workers of a server process: documents as they come in, indexes that are being built, and summaries."""
+"""Run the ingestion workers of a server process: new documents, indexes that are being built, and summaries."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from webapp.core.background import run_tasks
 from webapp.core.database import in_database
 
 WORKERS = 2
-"""While one document is embedded, the next is read."""
+"""While one document is embedded, the next is parsed."""
 
 
 @asynccontextmanager
 async def service() -> AsyncGenerator[None, None]:
-    """Work until left; what is unfinished then is given back and goes on at the next start."""
+    """Run the workers as a background service. Unfinished work is released and continues at the next start."""
     workers = {f"documents {number}": partial(_forever, _next_document) for number in range(WORKERS)}
     indexes, descriptions = partial(_forever, _next_index), partial(_forever, _next_description)
     async with run_tasks(**workers, indexes=indexes, descriptions=descriptions, comparing=partial(in_database, embed_index.reconcile)):
@@ -25,7 +25,7 @@ async def service() -> AsyncGenerator[None, None]:
 
 
 async def _forever(step: Callable[[], Awaitable[bool]]) -> None:
-    """Take step after step, and wait while there is nothing to do."""
+    """Run step after step, and wait while there is nothing to do."""
     while True:
         if not await step():
             await worker_events.wait()

@@ -1,4 +1,4 @@
-"""Tells the ingestion workers of this process that there is work; other processes find it when they look, every few seconds."""
+"""Wake the ingestion workers of this process. Workers of other processes look for work every few seconds."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
 
 def wake() -> None:
-    """There is work. Safe from any thread."""
+    """Announce new work. Safe from any thread."""
     for loop, event in list(_waiting):
         if not loop.is_closed():
             loop.call_soon_threadsafe(event.set)
 
 
 async def wait(seconds: float = LOOK_SECONDS) -> None:
-    """Until there is work, or `seconds` have passed."""
+    """Wait for new work, at most `seconds`."""
     entry = (asyncio.get_running_loop(), asyncio.Event())
     _waiting.add(entry)
     try:

@@ -331,9 +331,10 @@ def _new_page(browser: Browser, server: Live, user: str | None, *, width: int, h
 
 
 def accessibility_violations(page: Page) -> list[str]:
-    """What axe-core finds on the page (WCAG 2.2 A and AA), a line each."""
+    """What axe-core finds on the page (WCAG 2.2 A and AA, the order of headings, and names that match their labels), a line each."""
     from axe_core_python.sync_playwright import Axe
 
-    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-    found = Axe().run(page, options=options)["violations"]
+    tags = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    rules = {"runOnly": {"type": "rule", "values": ["heading-order", "label-content-name-mismatch"]}}
+    found = [violation for options in (tags, rules) for violation in Axe().run(page, options=options)["violations"]]
     return [f"{item['id']}: {item['help']} ({'; '.join(node['html'][:120] for node in item['nodes'][:3])})" for item in found]

@@ -168,9 +168,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-DATE_FORMAT = "M j, Y"
-TIME_FORMAT = "H:i"
-DATETIME_FORMAT = "M j, Y H:i"
+FORMAT_MODULE_PATH = "webapp.formats"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = PATCHBAY_HOME / "static"

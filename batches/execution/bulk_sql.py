@@ -1,4 +1,4 @@
-"""Statements over many rows at once: the ORM would build an object a row, and these run thousands of times a second."""
+"""Execute statements over many rows at once. The ORM would build an object per row, thousands of times per second."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def put_up_rows(batch_id: UUID, rows: Iterable[tuple[int, str, int, int]]) -> No
 
 
 def open_numbers(batch_id: UUID, first: int, last: int) -> set[int]:
-    """The numbers of the rows without a result, from `first` to `last`."""
+    """Return the numbers of the rows without a result, from `first` to `last`."""
     rows = BatchRow.objects.filter(batch_id=batch_id, state=BatchRow.State.PENDING, number__range=(first, last))
     return {number for (number,) in bulk.fetch(rows.order_by().values_list("number"))}
 
 
 def settle_rows(batch_id: UUID, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write results over rows that are open, each in the order of `SETTLE_ROW` up to the number."""
+    """Write results over open rows. Each has the columns of `SETTLE_ROW`, with the number last."""
     bulk.execute(SETTLE_ROW, ((*row, batch_id) for row in rows))
 
 
@@ -55,5 +55,8 @@ def add_ticks(batch_id: UUID, ticks: Iterable[tuple[int, int, int, float, float,
 
 
 def add_to_counts(batch_id: UUID, completed: int, failed: int, *tokens: int, cost: Decimal | None) -> None:
-    """Add what finished; `tokens` in the order of `ADD_TO_COUNTS`. A cost of None leaves the cost as it is; the batch pauses no longer."""
+    """Add finished rows to the counts of a batch and end its pause.
+
+    `tokens` has the order of `ADD_TO_COUNTS`. A cost of None changes nothing.
+    """
     bulk.execute(ADD_TO_COUNTS, [(completed, failed, *tokens, cost, cost, batch_id)])

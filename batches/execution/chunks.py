@@ -1,7 +1,7 @@
-"""Working through the rows of a local batch: the same function for the embedded runner and for Celery's workers.
+"""Process the rows of a local batch. The embedded runner and Celery's workers use the same function.
 
-Chunks are claimed one after the other while the rows of earlier ones are still under way, so the concurrency never runs dry at a chunk's
-end. Only rows without a result are sent.
+A worker claims the next chunk while rows of earlier ones are still running, so the concurrency does not drop at the end of a chunk. Only
+rows without a result are sent.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from webapp.patterns.types import Response
 logger = logging.getLogger("patchbay.batches")
 WATCH_SECONDS = 0.5
 RETRY = Retry(attempts=5, patience=float("inf"))
-"""Rate limits are waited out until the batch expires; failures are asked again four times."""
+"""Rate limits are waited out until the batch expires. Failures are retried four times."""
 
 Claim = Callable[[], BatchChunk | None]
 
 
 @dataclass
 class Work:
-    """What working through chunks needs; clocks replaceable in tests."""
+    """The tools for processing chunks. Tests replace the clocks."""
 
     database: DatabaseThread
     make_executor: Callable[[Batch], RowExecutor]
@@ -46,12 +46,12 @@ class Work:
 
 
 def claim_next(batch: Batch, owner: str) -> BatchChunk | None:
-    """Take the first free chunk of a batch that is in progress."""
+    """Claim the first free chunk of a batch that is in progress."""
     return leases.claim(_open_chunks(batch), owner=owner)
 
 
 def claim_this(batch: Batch, chunk_id: int, owner: str) -> BatchChunk | None:
-    """Take this very chunk; None when it is done or in other hands."""
+    """Claim this chunk; None if it is done or another worker holds it."""
     return leases.claim(_open_chunks(batch).filter(pk=chunk_id), owner=owner)
 
 
@@ -60,13 +60,13 @@ def _open_chunks(batch: Batch) -> QuerySet[BatchChunk]:
 
 
 def open_rows(chunk: BatchChunk) -> list[tuple[int, str, int, int]]:
-    """(number, custom_id, offset, length) of the chunk's rows without a result."""
+    """Return (number, custom_id, offset, length) of the chunk's rows without a result."""
     rows = BatchRow.objects.filter(batch_id=chunk.batch_id, number__gte=chunk.first, number__lte=chunk.last, state=BatchRow.State.PENDING)
     return bulk.fetch(rows.order_by("number").values_list("number", "custom_id", "offset", "length"))
 
 
 async def work_through(batch: Batch, claim: Claim, work: Work) -> None:
-    """Claim chunks until there are none, send their open rows, and keep the answers; stops when the batch is cancelled or expires."""
+    """Claim chunks until none is left, send their open rows, and store the answers. Stop when the batch is cancelled or expires."""
     executor = work.make_executor(batch)
     keeper = ResultWriter(batch, work.database, sleep=work.sleep)
     running = asyncio.ensure_future(_send_all(batch, claim, work, executor, keeper))
@@ -100,7 +100,7 @@ async def _send_all(batch: Batch, claim: Claim, work: Work, executor: RowExecuto
 
 
 class _NotOurs(Exception):
-    """The chunk's lease was lost: its rows are not sent from here."""
+    """Report that the lease of the chunk was lost, so its rows are not sent."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ async def _goes_on(batch: Batch, work: Work) -> bool:
     try:
         return await work.database.run(_in_progress, batch)
     except Error:
-        return True  # the keeper pauses and says so
+        return True  # the result writer pauses the batch and reports it
 
 
 def _in_progress(batch: Batch) -> bool:

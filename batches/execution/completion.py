@@ -1,4 +1,4 @@
-"""How a batch ends: rows that will not be sent are settled, the files are put up, the counts add up."""
+"""End a batch: settle unsent rows, create the output files, and make the counts add up."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ State, Status = BatchRow.State, Batch.Status
 
 
 def settle_open(*, batch: Batch, state: BatchRow.State) -> int:
-    """Mark the rows that were not sent as cancelled or expired; they count as failed, so that the counts sum to the total."""
+    """Mark unsent rows as cancelled or expired. They count as failed, so that the counts add up to the total."""
     with durable():
-        # In the order in which workers lock these rows, so that none waits for the other.
+        # Lock the rows in the same order as the workers, to avoid a deadlock.
         BatchChunk.objects.filter(batch=batch).update(done=True, owner="", lease_until=None, fence=F("fence") + 1)
         now = timezone.now()
         settled = batch.rows.filter(state=State.PENDING).update(state=state, error_code=outputs.UNSENT[state][0], finished_at=now)
@@ -27,7 +27,7 @@ def settle_open(*, batch: Batch, state: BatchRow.State) -> int:
 
 
 def finish(*, batch: Batch, status: Batch.Status) -> None:
-    """Put up the output and error files, and end the batch with `status`."""
+    """Create the output and error files, and end the batch with `status`."""
     if status == Status.COMPLETED:
         _begin_finalizing(batch)
     sizes = {good: outputs.size(batch, good=good) for good in (True, False)}
@@ -57,7 +57,7 @@ def _begin_finalizing(batch: Batch) -> None:
 
 
 def _file(batch: Batch, *, good: bool, size: int, now: datetime) -> File | None:
-    """The file object of the good or the failed rows; None where there are none, as OpenAI has it."""
+    """Create the file object of the successful or the failed rows; None if there are none, as OpenAI does."""
     if not size:
         return None
     lasts = batch.output_expires_seconds
@@ -73,10 +73,10 @@ def _file(batch: Batch, *, good: bool, size: int, now: datetime) -> File | None:
 
 
 def has_open_chunks(batch: Batch) -> bool:
-    """Whether any chunk waits or is under way."""
+    """Return whether a chunk is waiting or running."""
     return batch.chunks.filter(done=False).exists()
 
 
 def has_workers(batch: Batch) -> bool:
-    """Whether somebody holds one of its chunks at this moment."""
+    """Return whether a worker holds one of the chunks now."""
     return batch.chunks.filter(done=False, lease_until__gt=timezone.now()).exists()

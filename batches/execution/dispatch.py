@@ -1,4 +1,4 @@
-"""Handing chunks to Celery's workers. The lease in the database decides who works; a task is only a nudge to claim."""
+"""Enqueue chunks for Celery's workers. A task only notifies a worker: the lease in the database decides which worker gets a chunk."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from webapp.core.leases import free
 logger = logging.getLogger("patchbay.batches")
 AGAIN = timedelta(seconds=60)
 GRACE = timedelta(seconds=20)
-"""How long a chunk waits for a worker before this process works on it itself."""
+"""Time that a chunk waits for a worker before this process works on it itself."""
 
 
 def enqueue_chunks(batch: Batch) -> bool:
-    """Send a task for each chunk that nobody works on; returns whether workers seem to be there to do them."""
+    """Send a task for each chunk without a worker; return whether workers seem to be running."""
     now = timezone.now()
-    abandoned = Q(lease_until__gt=F("sent_at"))  # and not renewed: who took it is gone, or stopped
+    abandoned = Q(lease_until__gt=F("sent_at"))  # its lease was not renewed, so its worker is gone
     waiting = batch.chunks.filter(free(now), Q(sent_at=None) | Q(sent_at__lt=now - AGAIN) | abandoned, done=False)
     return all(_sent(chunk, now) for chunk in waiting.order_by("first")) and _workers_are_there(batch)
 
 
 def _sent(chunk: BatchChunk, now: datetime) -> bool:
-    """Send a task for a chunk, unless another process has; False where Redis does not take it."""
+    """Send a task for a chunk, unless another process did; return False if Redis does not accept it."""
     from kombu.exceptions import OperationalError
 
     from batches.tasks import work_on

@@ -1,4 +1,4 @@
-"""Why a batch sends nothing at the moment. Kept in this process too: when the disk is full, no reason can be written to it."""
+"""Record the reason for the pause of a batch. This process keeps it in memory too, because a full disk cannot store it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _here: dict[UUID, str] = {}
 
 
 def reason(batch: Batch) -> str:
-    """Why the batch pauses; empty while it does not."""
+    """Return the reason for the pause; empty if the batch runs."""
     return (_here.get(batch.pk) or batch.paused) if batch.is_active else ""
 
 
 def text(error: Error) -> str:
-    """A database error as people should read it."""
+    """Return a database error as text for users."""
     said = str(error).lower()
     if "full" in said or "no space" in said or "enospc" in said:
         return "The disk is full. Free some space: the batch then continues by itself, and no answer is lost."
@@ -32,12 +32,12 @@ def text(error: Error) -> str:
 
 
 async def pause(database: DatabaseThread, batch: Batch, error: Error) -> None:
-    """Say that nothing can be written, here at once and in the database if it can take that."""
+    """Record that nothing can be written: in this process at once, and in the database if possible."""
     why = text(error)
     if _here.get(batch.pk) != why:
         logger.warning("batch %s pauses: %s (%s)", batch.api_id, why, type(error).__name__)
     _here[batch.pk] = why
-    with contextlib.suppress(Error):  # the very thing that fails
+    with contextlib.suppress(Error):  # the database is what fails
         await database.run(note, batch.pk, why)
 
 
@@ -47,5 +47,5 @@ def note(batch_id: UUID, why: str) -> None:
 
 
 def over(batch: Batch) -> None:
-    """Writing works again here."""
+    """Clear the pause in this process."""
     _here.pop(batch.pk, None)

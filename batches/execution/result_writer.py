@@ -1,7 +1,7 @@
-"""Results are written behind: what came within a tenth of a second goes into one transaction a chunk, and leases are kept alive.
+"""Write results behind: collect them for a tenth of a second, write one transaction per chunk, and renew the leases.
 
-Where nothing can be written (disk full, database away) the results stay in memory, the batch says why it pauses, and no more rows are sent
-until there is room again.
+If nothing can be written (disk full, database down), the results stay in memory, the batch shows the reason, and no more rows are sent
+until writing works again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LEASE_SECONDS = LEASE.total_seconds()
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A chunk in our hands. `open`: rows without a result; `waiting`: results not yet written."""
+    """A chunk that this process holds. `open` is the number of rows without a result; `waiting` are the unwritten results."""
 
     chunk: BatchChunk
     open: int
@@ -42,7 +42,7 @@ class Held:
 
 
 class ResultWriter:
-    """Keeps the results of the chunks that one process works on, for one batch."""
+    """Store the results of the chunks that one process works on, for one batch."""
 
     def __init__(self, batch: Batch, database: DatabaseThread, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._batch = batch
@@ -58,27 +58,30 @@ class ResultWriter:
         self._said = False
 
     def hold(self, chunk: BatchChunk, rows: int) -> None:
-        """Take a chunk that was claimed, with so many open rows."""
+        """Take over a claimed chunk with `rows` open rows."""
         self._held[chunk.pk] = Held(chunk, rows, renewed=self._now())
 
     def holds(self, chunk_id: int) -> bool:
-        """Whether the chunk's lease is still ours as far as we know. A process that was stopped for longer must not send its rows."""
+        """Return whether the chunk's lease is still valid as far as this process knows.
+
+        After a long stop, a process must not send its rows.
+        """
         held = self._held.get(chunk_id)
         return held is not None and self._now() - held.renewed < LEASE_SECONDS
 
     async def keep(self, chunk_id: int, result: RowResult) -> None:
-        """Have a result written soon; waits while too many cannot be written."""
+        """Queue a result for writing. Waits while too many results cannot be written."""
         await self._room.wait()
         held = self._held.get(chunk_id)
         if held is None:
-            return  # the lease is lost: who has it now sends the row itself
+            return  # the lease is lost, so its new holder sends the row
         held.open -= 1
         held.waiting.append(result)
         if sum(len(other.waiting) for other in self._held.values()) >= MOST_WAITING:
             self._room.clear()
 
     def waits(self, limit: LimitReached) -> None:
-        """Nothing is sent until the limit has room."""
+        """Send nothing until the limit has room."""
         self._limit, self._limited_until = limit, self._now() + (limit.retry_after or 0)
 
     async def run(self) -> None:
@@ -88,7 +91,7 @@ class ResultWriter:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write all that waits; returns when it is written, however long that takes."""
+        """Write all queued results; return when they are written, however long it takes."""
         async with self._writing:
             for held in list(self._held.values()):
                 await self._write(held)
@@ -96,11 +99,11 @@ class ResultWriter:
             self._room.set()
 
     async def _say_what_it_waits_for(self) -> None:
-        """Say on the batch's page which limit it waits for, where that takes long enough to be read; what is written takes it back."""
+        """Show on the batch's page which limit it waits for, if the wait is long enough to read. The next write clears it."""
         left = self._limited_until - self._now()
         if self._limit and not self._said and left >= WORTH_SAYING_SECONDS:
             why = f"{self._limit.rule[0].upper()}{self._limit.rule[1:]}. {GOES_ON}"
-            with contextlib.suppress(Error):  # the next write finds out, and says so
+            with contextlib.suppress(Error):  # the next write fails too and reports it
                 await self._database.run(pause_reasons.note, self._batch.pk, why)
                 self._said = True
 
@@ -131,7 +134,7 @@ class ResultWriter:
         return True
 
     async def give_back(self) -> None:
-        """Release the chunks that are not done, after a last try to write what waits: what cannot be written now is sent again later."""
+        """Release the unfinished chunks after a last attempt to write. Unwritten rows are sent again later."""
         with contextlib.suppress(TimeoutError, Error):
             async with asyncio.timeout(LAST_SECONDS):
                 await self.flush()

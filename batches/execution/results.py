@@ -1,4 +1,4 @@
-"""Where answers are kept: a row's result and its done mark, the counts, the charts' points and the lease, in one transaction."""
+"""Store answers: a row's result and its done mark, the counts, the chart points, and the lease, in one transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ State = BatchRow.State
 
 @dataclass(slots=True)
 class RowResult:
-    """What became of one row. `response`: the body as it came, JSON on one line; empty where there was none."""
+    """The result of one row. `response` is the unchanged body, JSON on one line; empty without a response."""
 
     number: int
     state: int
@@ -42,12 +42,12 @@ class RowResult:
 
 
 def commit(*, work: Batch | BatchChunk, results: Sequence[RowResult], finished: bool = False) -> None:
-    """Keep `results` for good, and hold on to the lease; `finished` marks the chunk done and gives the lease back.
+    """Store `results` durably and renew the lease. `finished` marks the chunk as done and releases the lease.
 
-    Rows that were settled before stay as they are, so that nothing is counted twice.
+    Rows that already have a result stay unchanged, so that nothing is counted twice.
 
     Raises:
-        LeaseLost: another worker has the chunk now; nothing was written.
+        LeaseLost: another worker holds the chunk now; nothing was written.
     """
     batch_id = work.pk if isinstance(work, Batch) else work.batch_id
     with durable():
@@ -61,7 +61,7 @@ def commit(*, work: Batch | BatchChunk, results: Sequence[RowResult], finished: 
 
 
 def _write(batch_id: UUID, results: Sequence[RowResult]) -> Sequence[RowResult]:
-    """Settle the rows that are still open, and say which those were."""
+    """Settle the rows that are still open, and return their results."""
     if not results:
         return results
     numbers = [result.number for result in results]
@@ -73,7 +73,7 @@ def _write(batch_id: UUID, results: Sequence[RowResult]) -> Sequence[RowResult]:
 
 
 def _values(result: RowResult) -> tuple[Any, ...]:
-    """The columns of `sql.settle_rows`, the row's number last."""
+    """Return the columns of `bulk_sql.settle_rows`, with the row's number last."""
     return (
         result.state,
         result.status_code,

@@ -1,4 +1,4 @@
-"""One row: its request read from the input file, sent through the chain, and its answer or failure as a result to keep."""
+"""Execute one row: read its request from the input file, send it through the chain, and return its answer or failure as a result."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from webapp.patterns.errors import AllFailed, BackendError, ChainError, LimitRea
 from webapp.patterns.messages import check_request, to_request
 from webapp.patterns.messages import complete as complete_message
 from webapp.patterns.openai.decoder import read_usage
+from webapp.patterns.responses.whole import complete as complete_response
 from webapp.patterns.types import NO_USAGE, Attempt, AttemptLog, Json, Request, Response, Usage
 
 AWAY_SECONDS = 2.0
 SPARE = 0.2
-"""The part of a limit that a batch leaves to its user's chat and API."""
+"""The part of a limit that a batch leaves for its user's chat and API."""
 Resolve = Callable[[str], Awaitable[Backend]]
 
 
 @dataclass(slots=True, eq=False)
 class RowTask:
-    """One row under way. `trail` grows over all its tries."""
+    """One running row. `trail` collects the attempts of all its tries."""
 
     chunk_id: int
     number: int
@@ -49,16 +50,16 @@ class RowTask:
 
 
 def recording(batch: Batch) -> Callable[[AttemptLog, uuid.UUID], None]:
-    """Notes what the rows of a batch used in the attempt log, for usage and budgets."""
+    """Return a function that records the attempts of a batch's rows for usage and budgets."""
     return registry.recording(source="batch", user_id=batch.user_id, route=batch.model, endpoint=batch.endpoint.removeprefix("/v1/"))
 
 
 class RowExecutor:
-    """Sends the rows of one batch.
+    """Send the rows of one batch.
 
     Args:
-        resolve: from a model name to the chain; asked for each row, so that a change of the configuration counts from the next row on.
-        record: called with the trail of each row that has ended.
+        resolve: returns the chain for a model name. Called for each row, so that a configuration change applies from the next row on.
+        record: called with the trail of each finished row.
     """
 
     def __init__(self, batch: Batch, *, resolve: Resolve, record: Callable[[AttemptLog, uuid.UUID], None]) -> None:
@@ -68,13 +69,13 @@ class RowExecutor:
         self._resolve = resolve
         self._record = record
         self._source = os.open(batch.input_file.path, os.O_RDONLY)
-        self._request_ids = uuid.uuid4().int >> 32 << 32  # no secrets: a random one for each row would cost ten times a sum
+        self._request_ids = uuid.uuid4().int >> 32 << 32  # not secret: a random id per row would cost ten times a sum
 
     def close(self) -> None:
         os.close(self._source)
 
     async def __call__(self, job: RowTask) -> Response:
-        """The answer to one row; raises what the chain raises."""
+        """Return the answer to one row; raise the errors of the chain."""
         job.began = job.began or time.monotonic()
         body = self.request(job)["body"]
         chain, admission = await self._admitted(body["model"])
@@ -86,13 +87,15 @@ class RowExecutor:
                 await admission.settle(job.trail, since=tried)
 
     async def _admitted(self, model: str) -> tuple[Backend, Admission]:
-        """The chain, and room within the user's limits. A database that is away is waited for like a limit: no row fails for it."""
+        """Return the chain, and take room in the user's limits. An unreachable database is waited for like a limit, so no row fails."""
         try:
             return await self._resolve(model), await admit(self._batch.user_id, spare=SPARE)
         except Error as error:
             raise LimitReached("The database is away.", rule="the database is away", retry_after=AWAY_SECONDS) from error
 
     async def _send(self, chain: Backend, request: Request, trail: AttemptLog) -> Response:
+        if self._path == "responses":
+            return await complete_response(chain, request.body, trail=trail)
         if self._path == "messages":
             check_request(request.body)
             return await complete_message(chain, to_request(request.body), trail=trail)
@@ -101,12 +104,12 @@ class RowExecutor:
         return await _structured(chain, request, self._batch.schema, trail)
 
     def request(self, job: RowTask) -> Json:
-        """The line of the input file, decoded."""
+        """Return the decoded line of the input file."""
         line: Json = jiter.from_json(os.pread(self._source, job.length, job.offset), cache_mode="keys")
         return line
 
     def result(self, outcome: ParallelResult[RowTask, Response]) -> RowResult:
-        """What is kept of a row that has ended."""
+        """Return the stored result of a finished row."""
         job = outcome.item
         self._record(job.trail, uuid.UUID(int=self._request_ids + job.number))
         if outcome.value is not None:
@@ -134,7 +137,7 @@ class RowExecutor:
 
 
 async def _structured(chain: Backend, request: Request, schema: Json, trail: AttemptLog) -> Response:
-    """An answer that fits the schema: asked again, bounded, while it does not."""
+    """Return an answer that matches the schema; ask again a bounded number of times."""
     from webapp.patterns.agent import structured
 
     parsed = await structured.parse(chain, request, schema, trail=trail)
@@ -180,13 +183,13 @@ def _failed(job: RowTask, error: Exception, tries: int) -> RowResult:
 
 
 def _message(error: Exception) -> str:
-    """What people are told; an error that is not one of ours is named only, since its text may hold anything."""
+    """Return the message for users. For an unexpected error only its type, because its text may contain anything."""
     text = error.message if isinstance(error, PatternError) else f"Unexpected {type(error).__name__}"
     return text.replace("\0", "")
 
 
 def _reason(error: Exception) -> tuple[str, int | None, Json | None]:
-    """(code, HTTP status, response body): status and body only where a server answered."""
+    """Return (code, HTTP status, response body). Status and body are set only if a server answered."""
     if isinstance(error, AllFailed) and error.cause is not None:
         error = error.cause
     if isinstance(error, BackendError):
@@ -211,7 +214,7 @@ def _attempts(trail: AttemptLog) -> str:
 
 
 def _attempt(attempt: Attempt) -> str:
-    """As JSON, written out: a general encoder takes three times as long, for every row."""
+    """Format an attempt as JSON by hand: a general encoder takes three times as long, for every row."""
     backend, model, why = _string(attempt.backend), _string(attempt.model), _string(attempt.why)
     status = "null" if attempt.status is None else attempt.status
     ms = round(attempt.duration_ms or 0, 1)

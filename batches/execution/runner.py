@@ -1,7 +1,7 @@
-"""The embedded runner: looks at the batches that are due and takes each one step further, in the server process.
+"""Run batches in the server process: find due batches and advance each by one step.
 
-Any number of processes may run one: whole-batch steps (validating, finishing, polling a remote job) are done by whoever holds the batch's
-lease, rows by whoever holds their chunk's.
+Any number of processes may run this. Steps of a whole batch (validate, finish, poll a remote job) need the batch's lease, rows need their
+chunk's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Status = Batch.Status
 
 
 class Runner:
-    """One process's share of the work."""
+    """The runner of one process."""
 
     def __init__(self) -> None:
         self.database = DatabaseThread("batches-write")
@@ -49,12 +49,12 @@ class Runner:
         self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
-        """Look again at once; safe from any thread."""
-        with suppress(RuntimeError):  # the loop is closed: the next process looks when it starts
+        """Look for due batches now. Safe from any thread."""
+        with suppress(RuntimeError):  # the loop is closed; the next process looks at its start
             self._loop.call_soon_threadsafe(self._awake.set)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         await self._guarded(partial(self.database.run, _release_dead))
         while True:
             self._awake.clear()
@@ -70,7 +70,7 @@ class Runner:
             logger.error("batches wait for the database: %s", error)  # noqa: TRY400 - every few seconds
 
     async def step(self) -> None:
-        """Start a task for each batch that is due and has none, and do the housekeeping."""
+        """Start a task for each due batch without one, and do the housekeeping."""
         self._tasks = {key: task for key, task in self._tasks.items() if not task.done()}
         for batch in await self.database.run(due):
             if batch.pk not in self._tasks:
@@ -87,11 +87,11 @@ class Runner:
             await self.database.run(services.delete_old_batches)
 
     async def idle(self) -> None:
-        """Wait until no task runs: for tests and commands."""
+        """Wait until no task runs. For tests and commands."""
         await asyncio.gather(*self._tasks.values())
 
     async def aclose(self) -> None:
-        """Stop within seconds; what was under way is sent again by whoever goes on."""
+        """Stop within seconds. Rows in flight are sent again by the next holder."""
         tasks = [*self._tasks.values(), *([self._telling] if self._telling else [])]
         for task in tasks:
             task.cancel()
@@ -124,7 +124,7 @@ class Runner:
             await self._work(batch)
 
     async def _alone(self, batch: Batch, step: Callable[[Batch], Awaitable[None]]) -> None:
-        """Do a step that only one process may do, with a heartbeat under it."""
+        """Run a step that only one process may run, while a heartbeat renews the lease."""
         held = await self.database.run(leases.claim, whole().filter(pk=batch.pk, status=batch.status), owner=self.owner)
         if held is None:
             return
@@ -135,7 +135,7 @@ class Runner:
             await self.database.run(leases.release, held)
 
     async def _heartbeat(self, batch: Batch) -> None:
-        """Renew the lease; of one that is lost, the step's own writes hear."""
+        """Renew the lease; if it is lost, the step's next write raises LeaseLost."""
         with suppress(leases.LeaseLost):
             while True:
                 await asyncio.sleep(leases.HEARTBEAT_SECONDS)
@@ -170,7 +170,7 @@ class Runner:
         return chunks.Work(database=self.database, make_executor=make_executor, owner=self.owner)
 
     async def _stop(self, batch: Batch, status: Batch.Status) -> None:
-        """End a batch early: wait a little for those who still work on it, then settle what was not sent."""
+        """End a batch early: wait briefly for its workers, then settle unsent rows."""
         since = batch.cancelling_at or batch.expires_at
         if await self.database.run(completion.has_workers, batch) and timezone.now() < since + DRAIN:
             return
@@ -185,17 +185,17 @@ class Runner:
 
 
 def due() -> list[Batch]:
-    """Batches that have something to be done now."""
+    """Return the batches with pending work."""
     return list(whole().filter(status__in=Batch.ACTIVE, due_at__lte=timezone.now()).order_by("due_at"))
 
 
 def whole() -> QuerySet[Batch]:
-    """Batches with what the event loop may not ask the database for later."""
+    """Return batches with their related rows, because the event loop must not query for them later."""
     return Batch.objects.select_related("input_file", "user")
 
 
 def later(batch: Batch, wait: timedelta) -> None:
-    """Look at the batch again after a while."""
+    """Look at the batch again after `wait`."""
     Batch.objects.filter(pk=batch.pk).update(due_at=timezone.now() + wait)
 
 
@@ -203,15 +203,15 @@ _here: Runner | None = None
 
 
 def wake() -> None:
-    """Have this process's runner look at once, where there is one; others see it within a second."""
+    """Wake this process's runner now, if there is one. Other processes notice within a second."""
     if _here is not None:
         _here.wake()
 
 
 @asynccontextmanager
 async def service() -> AsyncGenerator[None, None]:
-    """The background service of the server process."""
-    global _here  # noqa: PLW0603 - one runner a process, woken by views
+    """Run the runner as a background service of the server."""
+    global _here  # noqa: PLW0603 - one runner per process, which views wake
     runner = _here = Runner()
     try:
         async with run_tasks(batches=runner.run):
@@ -227,6 +227,6 @@ def _release_dead() -> int:
 
 
 def _release_all(owner: str) -> None:
-    """Give back the batches and chunks of a runner that stops."""
+    """Release the batches and chunks of a stopping runner."""
     leases.release_all(Batch.objects.all(), owner=owner)
     leases.release_all(BatchChunk.objects.all(), owner=owner, sent_at=None)

@@ -1,4 +1,4 @@
-"""New batches from what people give: an uploaded file, a table with a template, pasted lines."""
+"""Create batches from user input: an uploaded file, a table with a template, pasted lines."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ DRAFT_SECONDS = 24 * 3600
 PIECE_BYTES = 1024 * 1024
 MAX_NAME_CHARS = 170
 MAX_PARTS = 20
-"""Batches that one input is split into."""
+"""The largest number of batches that one input is split into."""
 MAX_ROWS = MAX_PARTS * LIMITS.lines
 
 
 def store_upload(*, user: User, upload: UploadedFile[Any]) -> File:
-    """Keep an uploaded file; moved where it lies on disk already."""
+    """Store an uploaded file. A file that is already on disk is moved."""
     name = upload.name or "batch.jsonl"
     if isinstance(upload, TemporaryUploadedFile):
         path = Path(upload.temporary_file_path())
         file = files.adopt(user=user, path=path, filename=name, purpose="batch")
-        path.touch()  # Django deletes its temporary file when the request ends, and complains where there is none
+        path.touch()  # Django deletes its temporary file at the end of the request, and fails if it is missing
         return file
     return files.store(user=user, filename=name, purpose="batch", data=upload.chunks())
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An upload that was looked through before it became a batch."""
+    """An upload and the result of its validation."""
 
     file: File
     found: Validated
 
 
 def check(*, user: User, upload: UploadedFile[Any]) -> Checked:
-    """Store and validate a file, for a look before it is used; unused, it goes after a day."""
+    """Store and validate a file before it becomes a batch. An unused file is deleted after a day."""
     file = store_upload(user=user, upload=upload)
     file.expires_at = file.created_at + timedelta(seconds=DRAFT_SECONDS)
     file.save(update_fields=["expires_at"])
@@ -58,7 +58,7 @@ def check(*, user: User, upload: UploadedFile[Any]) -> Checked:
 
 
 def from_file(*, user: User, file: File, options: dict[str, Any]) -> Batch:
-    """A batch over a stored file, which then stays; over its parts, linked, where it is larger than a batch may be. Returns the first."""
+    """Create a batch over a stored file, or linked batches over its parts if it exceeds the limits. Returns the first."""
     if _too_large(file):
         with file.path.open("rb") as source:
             parts = _stored_parts(user, file.filename, lines_of(source))
@@ -72,7 +72,7 @@ def from_file(*, user: User, file: File, options: dict[str, Any]) -> Batch:
 
 
 def _too_large(file: File) -> bool:
-    """Whether a batch may not have so many bytes or lines."""
+    """Return whether a batch may not have so many bytes or lines."""
     if file.bytes > LIMITS.bytes:
         return True
     with file.path.open("rb") as source:
@@ -82,12 +82,12 @@ def _too_large(file: File) -> bool:
 
 
 def parts_of(found: Validated) -> int:
-    """How many batches an input makes that is too large for one; by its bytes about so many."""
+    """Return the number of batches that a too large input is split into, estimated from its bytes."""
     return max(-(-found.requests // LIMITS.lines), -(-found.size // LIMITS.bytes))
 
 
 def from_rows(*, user: User, rows: Iterable[Row], name: str, prompting: Prompting, options: dict[str, Any]) -> Batch:
-    """A batch of one request a row; several, linked, where there are more rows than a batch may have. Returns the first.
+    """Create a batch with one request per row, or linked batches if there are too many rows. Returns the first.
 
     Raises:
         InputError: the rows cannot be read, or there are none or far too many.
@@ -107,7 +107,7 @@ def _bounded(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _stored_parts(user: User, name: str, lines: Iterable[bytes]) -> list[File]:
-    """The lines as files, none larger than a batch may be; all or none."""
+    """Store the lines as files within the limits of a batch; all of them or none."""
     parts: list[File] = []
     try:
         for number, part in groupby(split(lines), key=itemgetter(0)):
@@ -132,7 +132,7 @@ def _grouped(data: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _started(user: User, parts: Sequence[File], options: dict[str, Any]) -> Batch:
-    """A batch for each part, the further ones linked to the first."""
+    """Create a batch for each part, and link the others to the first."""
     first = None
     with transaction.atomic():
         for number, file in enumerate(parts, 1):

@@ -1,4 +1,4 @@
-"""What a batch will cost and take, said before anything is sent. Tokens are counted on a sample; the rest follows from its share."""
+"""Estimate the cost and time of a batch before anything is sent. Tokens are counted on a sample and scaled."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PER_MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Tokens of all rows; cost where the backend has prices; the time in ms where the model's usual time is known.
+    """Tokens of all rows; the cost if the backend has prices; the time in ms if the model's usual time is known.
 
-    `answer_limit`: the limits set in the rows bound the answers; else `USUAL_ANSWER_TOKENS` a row is assumed.
+    `answer_limit` is the sum of the limits in the rows. Without limits, `USUAL_ANSWER_TOKENS` per row are assumed.
     """
 
     rows: int
@@ -44,7 +44,7 @@ class Estimate:
 
 
 def estimate(file: File, checked: Validated, *, backend: str, model: str, concurrency: int) -> Estimate:
-    """Of a validated file. CPU-bound and reads the database: call it off the event loop."""
+    """Estimate a validated file. CPU-bound, and reads the database: call it off the event loop."""
     with file.path.open("rb") as source:
         sample = [jiter.from_json(_read(source, line))["body"] for line in spread(checked.lines, SAMPLE)]
     return of_sample(sample, rows=len(checked.lines), backend=backend, model=model, concurrency=concurrency)
@@ -56,13 +56,13 @@ def _read(source: BinaryIO, line: Line) -> bytes:
 
 
 def spread(lines: Sequence[Line], most: int) -> Sequence[Line]:
-    """At most `most` lines, evenly over the file."""
+    """Return at most `most` lines, spread evenly over the file."""
     step = max(1, -(-len(lines) // most))
     return lines[::step]
 
 
 def of_sample(sample: Sequence[Json], *, rows: int, backend: str, model: str, concurrency: int) -> Estimate:
-    """Of so many rows, some of whose bodies are these."""
+    """Estimate `rows` rows from a sample of their bodies."""
     counts = [_count(body, model) for body in sample]
     share = rows / max(1, len(sample))
     prompt = round(sum(count for count, _, _ in counts) * share)
@@ -86,8 +86,8 @@ def of_sample(sample: Sequence[Json], *, rows: int, backend: str, model: str, co
 
 
 def _count(body: Json, model: str) -> tuple[int, int | None, bool]:
-    """(prompt tokens, the answer's limit, whether the count is exact) of one request."""
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    """Return (prompt tokens, limit of the answer, whether the count is exact) of one request."""
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens")
     limit = limit if isinstance(limit, int) and limit > 0 else None
     if "messages" in body:
         count = counting.count_messages(body["messages"], model, body.get("tools") or ())
@@ -99,7 +99,7 @@ def _count(body: Json, model: str) -> tuple[int, int | None, bool]:
 
 
 def prices(backend: str, model: str) -> tuple[Decimal, Decimal] | None:
-    """(input, output) per million tokens of a model on a backend; None where nobody entered any."""
+    """Return (input, output) prices per million tokens of a model on a backend; None if none are entered."""
     row = Backend.objects.filter(name=backend).first()
     if row is None:
         return None
@@ -116,7 +116,7 @@ def _cost(backend: str, model: str, prompt: int, completion: int) -> float | Non
 
 
 def _time_ms(backend: str, model: str, rows: int, concurrency: int) -> float | None:
-    """From how long the model's last hundred answers took."""
+    """Estimate the time from the model's last hundred answers."""
     last = Attempt.objects.filter(backend=backend, model=model, outcome="ok").values("duration_ms")[:100]
     usual = last.aggregate(usual=Avg("duration_ms"))["usual"]
     return None if usual is None else max(1, rows / concurrency) * usual

@@ -1,4 +1,4 @@
-"""Who runs a batch: the model's own Batch API or Patchbay's runner, and whether the user may use the model at all."""
+"""Choose the executor of a batch: the model's own Batch API or Patchbay's runner; and check that the user may use the model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MESSAGES = "/v1/messages"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a batch will be run; `backend` and `model` name the remote job's server, or the first that a local one will ask."""
+    """How a batch runs. `backend` and `model` name the server of a remote job, or the first step of a local one."""
 
     executor: str
     backend: str
@@ -45,7 +45,7 @@ async def plan(
     concurrency: int = 32,
     structured: bool = False,
 ) -> tuple[Plan | None, list[LineError]]:
-    """The plan for a validated input, or what forbids it: errors of the file, a model that does not exist or is not the user's."""
+    """Return the plan for a validated input, or the errors that prevent it: errors of the file, or a model that the user cannot use."""
     errors: list[LineError] = []
     chain = await _chain(checked, user, errors)
     if chain is None or checked.error_count or file is None:
@@ -61,10 +61,10 @@ async def plan(
 async def forecast(
     survey: Survey, *, model: str, user: User, executor: str = Batch.Executor.AUTO, concurrency: int = 32, structured: bool = False
 ) -> Plan | None:
-    """The plan for rows that are no file yet; None where remote is asked for in vain.
+    """Return the plan for rows that are not stored yet; None if remote execution is required but not possible.
 
     Raises:
-        PatternError: the model does not exist or is not the user's.
+        PatternError: the model does not exist, or the user may not use it.
     """
     chain = await registry.resolve(model, user=user)
     bodies = [body for _, body in survey.sample]
@@ -96,7 +96,7 @@ async def _chain(checked: Validated, user: User, errors: list[LineError]) -> Cha
 
 
 async def _executor(wanted: Batch.Executor, backend: str, *, structured: bool) -> str | None:
-    """Remote where that is wanted and possible, local where it may be; None where remote is asked for in vain."""
+    """Return remote if requested and possible, otherwise local if allowed; None if remote is required but not possible."""
     if wanted == Batch.Executor.LOCAL or (wanted == Batch.Executor.AUTO and structured):
         return Batch.Executor.LOCAL
     if await has_batch_api(await registry.backend(backend)):
@@ -105,7 +105,7 @@ async def _executor(wanted: Batch.Executor, backend: str, *, structured: bool) -
 
 
 async def has_batch_api(backend: OpenAIBackend) -> bool:
-    """Whether the server has a Batch API: what is known of it, else what it says when its batches are listed."""
+    """Return whether the server has a Batch API: from known facts, or by listing its batches."""
     known = backend.capabilities.get("batches")
     if known is not None:
         return known

@@ -1,4 +1,4 @@
-"""Files: bytes on disk under their id, streamed in and out, gone when deleted."""
+"""Store files: bytes on disk under their id, streamed in and out, removed on deletion."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ NAME_CHARS = 300
 
 
 class StorageFull(PatternError):
-    """There is no room left on the disk."""
+    """Report that the disk is full."""
 
 
 class FileTooLarge(InputError):
-    """More bytes than one file may have."""
+    """Report that a file exceeds the size limit."""
 
 
 def clean_name(name: str) -> str:
-    """A file name for people to read: no folders, no control characters, not endless. Never used as a path."""
+    """Return a file name for display: without folders or control characters, and bounded. Never used as a path."""
     base = name.replace("\\", "/").rpartition("/")[2]
     return "".join(char for char in base if char.isprintable())[:NAME_CHARS] or "file"
 
 
 class Upload:
-    """Bytes on their way to the disk, for writers that push; `finish` makes the file, leaving without it removes what came.
+    """Write bytes to disk as they arrive. `finish` creates the file; leaving the context without it removes the bytes.
 
     Raises:
         StorageFull: from `write` and `finish`.
@@ -52,7 +52,7 @@ class Upload:
         self._file = File()
         self._draft = self._file.path.with_suffix(".part")
         self._draft.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._out = self._draft.open("wb", buffering=0)  # a buffer would try to write once more when a full disk is given up
+        self._out = self._draft.open("wb", buffering=0)  # unbuffered: a buffer would write again after a full disk
         self.size = 0
 
     def __enter__(self) -> Self:
@@ -73,7 +73,7 @@ class Upload:
                 rest = rest[self._out.write(rest) :]
 
     def finish(self, *, user: User, filename: str, purpose: str, expires_after: int | None = None) -> File:
-        """Make the bytes a file of `user`; `expires_after` in seconds."""
+        """Turn the bytes into a file of `user`. `expires_after` is in seconds."""
         with _room():
             os.fsync(self._out.fileno())
         self._out.close()
@@ -97,7 +97,7 @@ def _room() -> Generator[None, None, None]:
 
 
 def store(*, user: User, filename: str, purpose: str, data: Iterable[bytes], expires_after: int | None = None) -> File:
-    """Keep the bytes of `data` as a file of `user`."""
+    """Store the bytes of `data` as a file of `user`."""
     check_upload(purpose=purpose, expires_after=expires_after)
     with Upload() as upload:
         for piece in data:
@@ -106,7 +106,7 @@ def store(*, user: User, filename: str, purpose: str, data: Iterable[bytes], exp
 
 
 def adopt(*, user: User, path: Path, filename: str, purpose: str, expires_after: int | None = None) -> File:
-    """Make the file that lies at `path` one of `user`, by moving it."""
+    """Move the file at `path` into storage as a file of `user`."""
     check_upload(purpose=purpose, expires_after=expires_after)
     file = File(user=user, filename=clean_name(filename), purpose=purpose, bytes=path.stat().st_size)
     if expires_after is not None:
@@ -119,7 +119,11 @@ def adopt(*, user: User, path: Path, filename: str, purpose: str, expires_after:
 
 
 def check_upload(*, purpose: str, expires_after: int | None) -> None:
-    """Raise InputError where OpenAI would answer 400."""
+    """Check an upload as OpenAI does.
+
+    Raises:
+        InputError: OpenAI answers 400 in this case.
+    """
     if purpose not in PURPOSES:
         raise InputError(f"'{purpose}' is not one of {list(PURPOSES)}.", param="purpose", code="invalid_value")
     if expires_after is not None and expires_after not in EXPIRES_SECONDS:
@@ -128,12 +132,12 @@ def check_upload(*, purpose: str, expires_after: int | None) -> None:
 
 
 def in_use(file: File) -> bool:
-    """Whether a running batch still reads its requests from `file`."""
+    """Return whether a running batch still reads its requests from `file`."""
     return Batch.objects.filter(input_file=file, status__in=Batch.ACTIVE).exists()
 
 
 def delete(*, file: File) -> None:
-    """Delete a file, row and bytes; of the output or errors of a batch, what its rows hold of them.
+    """Delete a file, row and bytes. For the output or errors of a batch, delete the answers in its rows.
 
     Raises:
         InputError: a running batch reads from it.
@@ -146,12 +150,12 @@ def delete(*, file: File) -> None:
 
 
 def forget_bytes(instance: File, **_: Any) -> None:
-    """The bytes go with the row, however that is deleted: by `delete`, or with the account of its owner."""
+    """Delete the bytes with the row, however the row is deleted: by `delete`, or with its owner's account."""
     transaction.on_commit(partial(instance.path.unlink, missing_ok=True))
 
 
 def _forget_answers(file: File) -> None:
-    """Generated files have no bytes of their own: they are in the rows of their batch."""
+    """Delete the answers in the rows of a batch, which are the only content of a generated file."""
     state = BatchRow.State
     if file.content == File.Content.OUTPUT:
         BatchRow.objects.filter(batch__output_file=file, state=state.OK).update(response="")
@@ -160,7 +164,7 @@ def _forget_answers(file: File) -> None:
 
 
 def delete_expired() -> int:
-    """Delete files whose time is over, and drafts of uploads that were cut off; returns how many files went."""
+    """Delete expired files and drafts of interrupted uploads; return their number."""
     count = 0
     for file in File.objects.filter(expires_at__lt=timezone.now()).iterator():
         if not in_use(file):

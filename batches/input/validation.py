@@ -1,4 +1,4 @@
-"""From an uploaded file to rows and chunks that can be worked on, or to a list of everything that is wrong with it."""
+"""Turn an uploaded file into rows and chunks, or into a list of all its errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_ERRORS = 1000
 
 
 def validate(file: File | None, *, endpoint: str = "") -> Validated:
-    """Everything that is wrong with an input file, in one pass. CPU-bound: call it off the event loop."""
+    """Return the lines and all errors of an input file, in one pass. CPU-bound: call it off the event loop."""
     if file is None or not file.path.exists():
         return Validated(errors=[LineError("input_deleted", "The input file was deleted.")], error_count=1)
     with file.path.open("rb") as source:
@@ -28,7 +28,7 @@ def validate(file: File | None, *, endpoint: str = "") -> Validated:
 
 
 def reject_input(*, batch: Batch, errors: Sequence[LineError], count: int) -> None:
-    """End a batch whose input is wrong; nothing was sent."""
+    """End a batch whose input is invalid. Nothing was sent."""
     listed: list[Json] = [error.as_json() for error in errors]
     if count > len(listed):
         more = f"and {count - len(listed)} errors more"
@@ -42,7 +42,7 @@ def reject_input(*, batch: Batch, errors: Sequence[LineError], count: int) -> No
 
 
 def start_batch(*, batch: Batch, checked: Validated, plan: Plan) -> None:
-    """Put up the rows and chunks, and let the batch begin: all in one transaction, so that a crash leaves it validating or ready."""
+    """Create the rows and chunks and start the batch, in one transaction: after a crash the batch is either validating or ready."""
     with durable():
         renew(batch)
         if not Batch.objects.filter(pk=batch.pk, status=Batch.Status.VALIDATING).exists():
@@ -66,7 +66,7 @@ def start_batch(*, batch: Batch, checked: Validated, plan: Plan) -> None:
 
 
 def chunk_rows(total: int) -> int:
-    """Rows in a chunk: enough chunks for many workers to share, and not so small that claiming them costs anything."""
+    """Return the number of rows per chunk: small enough for many workers to share, and large enough to keep claims cheap."""
     return min(MAX_CHUNK, max(MIN_CHUNK, total // CHUNKS))
 
 

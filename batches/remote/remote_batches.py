@@ -1,4 +1,4 @@
-"""Batches that run at a backend's own Batch API: submitted once, followed, and their results brought home row by row."""
+"""Run batches at a backend's own Batch API: submit once, follow, and import the results row by row."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ logger = logging.getLogger("patchbay.batches")
 State, Status = BatchRow.State, Batch.Status
 GROUP = 500
 OVERDUE = timedelta(hours=2)
-"""How long after its window a remote job may still say how it ended."""
+"""Time after its window in which a remote job may still report its end."""
 ENDS = {"completed": Status.COMPLETED, "expired": Status.EXPIRED, "cancelled": Status.CANCELLED}
 
 
 async def advance(batch: Batch, *, database: DatabaseThread) -> None:
-    """One step of a remote batch whose lease is held: submit it, look at it, or bring its results home."""
+    """Advance a remote batch whose lease is held by one step: submit it, poll it, or import its results."""
     try:
         server = await registry.backend(batch.backend)
         await _step(batch, server, database)
@@ -75,7 +75,7 @@ async def _submit(batch: Batch, server: OpenAIBackend, database: DatabaseThread)
         with await sync_to_async(_rewritten, thread_sensitive=False)(batch) as file:
             uploaded = await server.upload_file(f"{batch.api_id}.jsonl", file)
         await database.run(_store, batch, remote_file_id=str(uploaded["id"]))
-    # Noted before the call: whoever finds this note without an id knows that a job may exist, and looks for it.
+    # Recorded before the call: a record without an id means that a job may exist, so the next process searches for it.
     await database.run(_store, batch, remote_status="submitting")
     job = await remote.submit(
         server, batch.remote_file_id, batch.endpoint, key=batch.api_id, metadata=batch.metadata, tried_before=tried_before
@@ -84,7 +84,7 @@ async def _submit(batch: Batch, server: OpenAIBackend, database: DatabaseThread)
 
 
 def _rewritten(batch: Batch) -> IO[bytes]:
-    """The input with the model's name as the server knows it, in a file that goes when it is closed."""
+    """Return the input with the server's name of the model, in a temporary file that is deleted when closed."""
     assert batch.input_file is not None
     folder = Path(settings.MEDIA_ROOT)
     file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
@@ -116,7 +116,7 @@ def _next_look(batch: Batch) -> datetime:
 
 
 async def _look(batch: Batch, job: Json, server: OpenAIBackend, database: DatabaseThread) -> None:
-    """Take over what the job says of itself; when it has ended, its results."""
+    """Copy the state of the job; when it has ended, import its results."""
     status = str(job.get("status") or "")
     if batch.followed:
         await database.run(_store, batch, remote_times=remote_jobs.times(job))
@@ -138,7 +138,7 @@ async def _look(batch: Batch, job: Json, server: OpenAIBackend, database: Databa
 
 
 def _failed(batch: Batch, job: Json) -> None:
-    """The server refused the job: its errors are the batch's."""
+    """End the batch with the errors of a job that the server refused."""
     listed = (job.get("errors") or {}).get("data") or [LineError("remote_failed", "The backend gave no reason.").as_json()]
     with durable():
         renew(batch)
@@ -155,7 +155,7 @@ def _failed(batch: Batch, job: Json) -> None:
 
 
 async def _bring_home(batch: Batch, job: Json, server: OpenAIBackend, database: DatabaseThread) -> None:
-    """Keep all results, joined to their rows by custom_id; rows that have one already stay as they are."""
+    """Store all results, joined to their rows by custom_id. Rows with a result stay unchanged."""
     if batch.followed:
         await remote_jobs.put_up_rows(batch, job, server, database)
     await database.run(_reset_counts, batch, str(job["status"]))
@@ -175,7 +175,7 @@ async def _bring_home(batch: Batch, job: Json, server: OpenAIBackend, database: 
 
 
 async def _keep(batch: Batch, rows: list[RowResult], database: DatabaseThread) -> None:
-    """Commit results; what their rows used stands in the attempt log, for usage and budgets, unless others created the job."""
+    """Commit results. Record their attempts for usage and budgets, unless another program created the job."""
     await database.run(results.commit, work=batch, results=rows)
     record = recording(batch)
     for row in rows:
@@ -191,7 +191,7 @@ def _groups(rows: list[RowResult]) -> Iterator[list[RowResult]]:
 
 
 def _reset_counts(batch: Batch, status: str) -> None:
-    """From here on the counts are those of our own rows, no longer what the server said."""
+    """Count our own rows from now on, instead of the server's counts."""
     done = dict.fromkeys(State.values, 0)
     for state in batch.rows.exclude(state=State.PENDING).values_list("state", flat=True):
         done[state] += 1

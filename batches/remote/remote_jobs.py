@@ -1,7 +1,7 @@
-"""Jobs that others created at a backend's Batch API: listed, and followed like our own, but never cancelled there.
+"""List and follow jobs that other programs created at a backend's Batch API. They are never cancelled from here.
 
-Who may: administrators, and those whom they give the permission `batches.follow_batch`, since a job belongs to the backend's key and
-not to a user of ours. A job that Patchbay created for another user is not listed: that batch is theirs.
+Administrators, and users with the permission `batches.follow_batch`, may do this, because a job belongs to the backend's key and not to a
+user. Jobs that Patchbay created for another user are not listed.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ MAX_CHARS = 200
 MAX_COUNT = 1_000_000
 STEPS = ("created_at", "in_progress_at", "finalizing_at", "completed_at", "failed_at", "expired_at", "cancelled_at")
 GONE = frozenset({400, 403, 404, 410})
-"""Statuses by which a server says that it will not hand out a file."""
+"""Statuses of a server that refuses to return a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a server says of a job, as far as it can be made out; `batch` is the user's own that stands for it, where there is one."""
+    """The readable facts of a server's job. `batch` is the user's own batch for it, if there is one."""
 
     id: str
     name: str
@@ -60,14 +60,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Jobs, newest first; `more` is the id after which the next page begins, empty where this is the last."""
+    """Jobs, newest first. `more` is the id after which the next page starts; empty on the last page."""
 
     jobs: list[Found]
     more: str
 
 
 async def servers() -> list[str]:
-    """The names of the enabled backends that have a Batch API, in their order."""
+    """Return the names of the enabled backends with a Batch API, in their order."""
     rows = [row for row in (await registry.current().snapshot()).backends.values() if not row.unusable]
     backends = [await registry.backend(row.id) for row in rows]
     able = await asyncio.gather(*map(has_batch_api, backends))
@@ -75,7 +75,11 @@ async def servers() -> list[str]:
 
 
 async def listed(user: User, backend: str, *, after: str = "") -> Page:
-    """A page of the jobs at a backend, newest first; `after` is the id that ended the page before. Raises `PatternError`."""
+    """Return a page of the jobs at a backend, newest first, after the job with id `after`.
+
+    Raises:
+        PatternError: the backend could not list them.
+    """
     server = await registry.backend(backend)
     jobs = await server.list_batches(limit=PAGE, after=after)
     more = str(jobs[-1].get("id") or "") if len(jobs) == PAGE else ""
@@ -130,12 +134,16 @@ def _moment(job: Json, name: str) -> datetime | None:
 
 
 def times(job: Json) -> Json:
-    """When a job took its steps: Unix times by the API's names."""
+    """Return the times of a job's steps: Unix times by the API's names."""
     return {name: int(at.timestamp()) for name in STEPS if (at := _moment(job, name))}
 
 
 async def follow(*, user: User, backend: str, job_id: str) -> Batch:
-    """The user's batch that stands for a job at a backend, made where there was none. Raises `PatternError`."""
+    """Return the user's batch for a job at a backend, created if it is new.
+
+    Raises:
+        PatternError: the backend could not return the job.
+    """
     job = await (await registry.backend(backend)).retrieve_batch(job_id)
     return await in_database(_batch, user, backend, job)
 
@@ -168,10 +176,10 @@ def _batch(user: User, backend: str, job: Json) -> Batch:
 
 
 async def take_input(batch: Batch, server: OpenAIBackend, database: DatabaseThread) -> None:
-    """Bring the job's requests home, once, so that its rows can be looked at; where they are gone, the results alone must do.
+    """Download the job's requests once, so that its rows can be displayed. If they are deleted, the rows show only results.
 
     Raises:
-        PatternError: for a reason that may pass.
+        PatternError: a temporary failure.
     """
     if batch.input_file_id or not batch.remote_file_id:
         return
@@ -212,7 +220,7 @@ def _store(batch: Batch, **fields: Any) -> None:
 
 
 async def put_up_rows(batch: Batch, job: Json, server: OpenAIBackend, database: DatabaseThread) -> None:
-    """A row for each result, where the requests themselves are gone."""
+    """Create a row for each result if the requests are deleted."""
     if batch.input_file_id is None:
         ids = [result.custom_id async for result in remote.results(server, job)]
         await database.run(_put_up, batch, ids)

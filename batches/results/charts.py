@@ -1,4 +1,4 @@
-"""Charts as numbers that a template draws into SVG: polylines over a fixed view box."""
+"""Compute charts as numbers that a template draws into SVG: polylines in a fixed view box."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 600, 96
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a chart. `points` and `area` in the view box's units."""
+    """One line of a chart. `points` and `area` are in units of the view box."""
 
     name: str
     kind: str
@@ -22,7 +22,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`summary` says in words what the picture shows."""
+    """A chart. `summary` describes it in words."""
 
     title: str
     unit: str
@@ -34,7 +34,7 @@ class Chart:
 
 
 def charts(buckets: Sequence[Bucket]) -> list[Chart]:
-    """Throughput with errors, and latency, over the batch's time; none before there are two points."""
+    """Return throughput with errors, and latency, over the batch's time; an empty list for fewer than two points."""
     if len(buckets) < 2:
         return []
     done = [bucket.ok + bucket.failed for bucket in buckets]
@@ -60,7 +60,7 @@ def _line(name: str, kind: str, values: Sequence[float], top: float) -> Line:
 
 
 def _nice(value: float) -> float:
-    """The next of 1, 2, 5, 10, … above a value, so that the scale is readable and stays while a batch runs."""
+    """Return the next of 1, 2, 5, 10, … above a value, so that the scale is readable and stable during a run."""
     size = 1.0
     while value > size * 10:
         size *= 10

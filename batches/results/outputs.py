@@ -1,4 +1,4 @@
-"""Output and error files, and the joined CSV: written from the rows, whenever they are asked for."""
+"""Generate output and error files and the joined CSV from the rows, on request."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from batches.models import Batch, BatchRow, File
 from webapp.patterns.batch.results import output_line
+from webapp.patterns.responses.objects import output_text
 from webapp.patterns.types import Json
 
 State = BatchRow.State
@@ -26,20 +27,20 @@ FIELDS = ("number", "custom_id", "state", "status_code", "error_code", "error_me
 
 
 def kind_of(file: File) -> tuple[Batch, bool]:
-    """The batch that a generated file belongs to, and whether it holds the good rows."""
+    """Return the batch of a generated file, and whether it holds the successful rows."""
     good = file.content == File.Content.OUTPUT
     return (Batch.objects.get(output_file=file) if good else Batch.objects.get(error_file=file)), good
 
 
 def lines(batch: Batch, *, good: bool) -> Iterator[bytes]:
-    """The lines of the output file (`good`) or of the error file, in input order; of a batch that runs, those that are there."""
+    """Return the lines of the output file (`good`) or the error file, in input order; for a running batch, those that exist."""
     rows = batch.rows.filter(state=State.OK) if good else batch.rows.exclude(state__in=(State.OK, State.PENDING))
     for row in by_pages(rows.only(*FIELDS, "batch_id")):
         yield line_of(row)
 
 
 def by_pages(rows: QuerySet[BatchRow]) -> Iterator[BatchRow]:
-    """All rows in input order, a page at a time: no cursor stays open between them, so any thread may ask for the next."""
+    """Yield all rows in input order, page by page. No cursor stays open between pages, so any thread may fetch the next."""
     last = 0
     while page := list(rows.filter(number__gt=last).order_by("number")[:PAGE_ROWS]):
         yield from page
@@ -47,7 +48,7 @@ def by_pages(rows: QuerySet[BatchRow]) -> Iterator[BatchRow]:
 
 
 def line_of(row: BatchRow) -> bytes:
-    """One row as a line of the output or error file."""
+    """Return one row as a line of the output or error file."""
     error: Json | None = None
     if row.state in UNSENT:
         code, message = UNSENT[State(row.state)]
@@ -58,12 +59,12 @@ def line_of(row: BatchRow) -> bytes:
 
 
 def size(batch: Batch, *, good: bool) -> int:
-    """Bytes of the output or error file."""
+    """Return the size of the output or error file in bytes."""
     return sum(map(len, lines(batch, good=good)))
 
 
 def pieces(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """The same bytes in fewer pieces, for sending."""
+    """Yield the same bytes in fewer pieces, for sending."""
     buffer = bytearray()
     for part in parts:
         buffer += part
@@ -75,7 +76,7 @@ def pieces(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def content(file: File) -> Iterator[bytes]:
-    """The bytes of any file, in pieces."""
+    """Yield the bytes of any file in pieces."""
     if file.content == File.Content.STORED:
         with file.path.open("rb") as source:
             while piece := source.read(PIECE_BYTES):
@@ -86,7 +87,7 @@ def content(file: File) -> Iterator[bytes]:
 
 
 def joined_csv(batch: Batch) -> Iterator[bytes]:
-    """One line a row: what was asked, what came of it, what it cost. Rows that wait are there too, without an answer."""
+    """Yield one line per row: request, result, and cost. Waiting rows are included without an answer."""
     yield "\ufeff".encode() + _csv(
         ["custom_id", "status", "prompt", "answer", "error", "backend", "model", "prompt_tokens", "completion_tokens"]
     )
@@ -113,7 +114,7 @@ def joined_csv(batch: Batch) -> Iterator[bytes]:
 
 
 def read_request(source: io.BufferedReader | None, row: BatchRow) -> Json | None:
-    """The row's line of the input file; None when the file was deleted."""
+    """Return the row's line of the input file; None if the file is deleted."""
     if source is None:
         return None
     source.seek(row.offset)
@@ -122,7 +123,7 @@ def read_request(source: io.BufferedReader | None, row: BatchRow) -> Json | None
 
 
 def prompt_of(request: Json | None) -> str:
-    """What was asked, as text: the last user message, the prompt, or the input."""
+    """Return the request as text: the last user message, the prompt, or the input."""
     body = _object(_object(request).get("body"))
     asked = body.get("prompt", body.get("input"))
     for message in map(_object, _list(body.get("messages"))):
@@ -132,7 +133,7 @@ def prompt_of(request: Json | None) -> str:
 
 
 def answer_of(row: BatchRow) -> str:
-    """The answer as text; for embeddings, their number and dimension."""
+    """Return the answer as text; for embeddings, their number and dimension."""
     if row.state != State.OK or not row.response:
         return ""
     body = _object(jiter.from_json(row.response.encode()))
@@ -140,6 +141,8 @@ def answer_of(row: BatchRow) -> str:
         choice = _object(choices[0])
         message = _object(choice.get("message"))
         return str(message.get("content") or choice.get("text") or message.get("refusal") or "")
+    if _list(body.get("output")):
+        return output_text(body)
     if blocks := _list(body.get("content")):
         return "".join(str(_object(block).get("text") or "") for block in blocks)
     vectors = [_object(item).get("embedding") for item in _list(body.get("data"))]
@@ -147,7 +150,7 @@ def answer_of(row: BatchRow) -> str:
 
 
 def _object(value: Any) -> Json:
-    """A part of what some server answered, which may be anything."""
+    """Return a part of a server's answer as an object; anything else becomes an empty object."""
     return value if isinstance(value, dict) else {}
 
 
@@ -159,7 +162,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _csv(values: list[object]) -> bytes:
-    """A line of CSV. What a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Return a line of CSV. A cell that a spreadsheet would run as a formula gets an apostrophe."""
     line = io.StringIO()
     safe = [f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value for value in values]
     csv.writer(line).writerow(safe)

@@ -1,4 +1,4 @@
-"""What the templates show of a batch and a row, ready to be drawn."""
+"""Prepare a batch and a row for the templates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BADGES = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a batch's way: `state` is done, now, next, or how it ended otherwise."""
+    """One step of a batch. `state` is done, now, next, or the way it ended."""
 
     label: str
     state: str
@@ -40,7 +40,7 @@ class Step:
 
 
 def steps(batch: Batch) -> list[Step]:
-    """Validating, in progress, finalizing, and the end it came to."""
+    """Return the steps: validating, in progress, finalizing, and the end."""
     created, begun, finalizing, completed = map(batch.step_at, ("created_at", "in_progress_at", "finalizing_at", "completed_at"))
     way = [("Validating", created, begun), ("In progress", begun, finalizing), ("Finalizing", finalizing, completed)]
     shown = [Step(label, _state(began, ended, batch), began) for label, began, ended in way]
@@ -57,7 +57,7 @@ def _state(began: Any, ended: Any, batch: Batch) -> str:
 
 
 def monitor(batch: Batch) -> Json:
-    """The part of the page that changes."""
+    """Return the context of the polled part of the page."""
     return {
         "batch": batch,
         "badge": BADGES[Status(batch.status)],
@@ -77,7 +77,7 @@ def monitor(batch: Batch) -> Json:
 
 
 def row_detail(batch: Batch, row: BatchRow, *, base_url: str) -> Json:
-    """One row opened."""
+    """Return the context of one opened row."""
     request = _request(batch, row)
     body = (request or {}).get("body")
     return {

@@ -1,4 +1,4 @@
-"""The answers of a batch as a collection that can be searched."""
+"""Put the answers of a batch into a searchable collection."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from webapp.ports.text_collections import Files, collector
 
 ROWS_A_DOCUMENT = 1000
 MAX_CHARS = 10_000
-"""Of a question or an answer: so that the rows of a document fit into one that search can read."""
+"""Characters kept of a question or an answer, so that the rows of a document fit into one that search can read."""
 
 
 def can_be_searched(batch: Batch) -> bool:
-    """Whether there are answers of words, and somebody to search them."""
+    """Return whether there are text answers, and an app that can search them."""
     return batch.has_output and not batch.endpoint.endswith("embeddings") and collector() is not None
 
 
 def index(*, batch: Batch) -> str:
-    """Have the good answers so far indexed with what was asked; the address of the collection.
+    """Index the successful answers with their requests; return the address of the collection.
 
-    Asked again, it adds what came since: documents hold fixed runs of rows, and one that changed replaces the one before.
+    A second call adds newer answers: documents hold fixed runs of rows, and a changed document replaces its old version.
 
     Raises:
         InputError: there is nothing to search.
@@ -45,7 +45,7 @@ def _documents(batch: Batch) -> Files:
 
 
 def _lines(batch: Batch, first: int, last: int) -> Iterator[bytes]:
-    """A line of JSON for each good answer: its name, what was asked, and the answer, as search reads tables."""
+    """Yield a line of JSON for each successful answer: its name, request, and answer, in the table format of search."""
     rows = batch.rows.filter(state=BatchRow.State.OK, number__range=(first, last)).order_by("number")
     file = batch.input_file
     source = file.path.open("rb") if file and file.path.exists() else None

@@ -1,4 +1,4 @@
-"""The page of a new batch: three ways in, a check of a file, and a preview of a template."""
+"""Show the page of a new batch: three kinds of input, the check of a file, and the preview of a template."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _form(source: str, user: User, *bound: Any) -> Form:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
-    """Create a batch, and go to its page."""
+    """Create a batch and redirect to its page."""
     source = request.GET.get("source", "jsonl")
     source = source if source in dict(SOURCES) else "jsonl"
     user = user_of(request)
@@ -83,7 +83,7 @@ def _rows(form: TableForm | LinesForm) -> tuple[Any, str]:
 @login_required
 @require_POST
 def check(request: HttpRequest) -> HttpResponse:
-    """Look through an uploaded file before it becomes a batch: all that is wrong, or counts, tokens, cost and time."""
+    """Validate an uploaded file before it becomes a batch: show all errors, or counts, tokens, cost, and time."""
     upload = request.FILES.get("file")
     if not isinstance(upload, UploadedFile):
         return render(request, "batches/_check.html", {"problem": "Choose a file."})
@@ -110,7 +110,7 @@ def check(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_POST
 def preview(request: HttpRequest) -> HttpResponse:
-    """The first requests that a table or lines would make."""
+    """Show the first requests of a table or lines."""
     source = "lines" if request.GET.get("source") == "lines" else "table"
     form = _form(source, user_of(request), request.POST, request.FILES)
     assert isinstance(form, PromptForm)

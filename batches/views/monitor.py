@@ -1,4 +1,4 @@
-"""The monitor: the list, one batch, its rows, its downloads, and what can be done with it."""
+"""Show the batch monitor: the list, one batch, its rows, downloads, and actions."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ STATUSES = [
 
 
 def user_of(request: HttpRequest) -> User:
-    """The signed-in user; the views are behind `login_required`."""
+    """Return the signed-in user. The views require sign-in."""
     assert isinstance(request.user, User)
     return request.user
 
 
 def of_own_batch(view: Callable[Concatenate[HttpRequest, Batch, P], HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Give the view the batch of that id, when it is the user's; else 404."""
+    """Pass the batch with the id to the view if it belongs to the user; otherwise 404."""
 
     @login_required
     @never_cache
@@ -59,7 +59,7 @@ def of_own_batch(view: Callable[Concatenate[HttpRequest, Batch, P], HttpResponse
 
 
 def _text(request: HttpRequest) -> str:
-    """What is searched for. SQLite refuses long patterns."""
+    """Return the searched text, truncated, because SQLite refuses long patterns."""
     return request.GET.get("q", "").strip()[:MAX_QUERY]
 
 
@@ -67,7 +67,7 @@ def _text(request: HttpRequest) -> str:
 @never_cache
 @require_GET
 def index(request: HttpRequest) -> HttpResponse:
-    """The user's batches; the table alone for htmx, which asks again while something runs."""
+    """List the user's batches; only the table for htmx, which polls while something runs."""
     status, text = request.GET.get("status", ""), _text(request)
     found = selectors.search(user_of(request), status=status, text=text)
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
@@ -85,7 +85,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @of_own_batch
 @require_GET
 def detail(request: HttpRequest, batch: Batch) -> HttpResponse:
-    """One batch."""
+    """Show one batch."""
     page = selectors.rows(batch)
     return render(request, "batches/detail.html", {**monitor(batch), "page": page, "state": "", "text": ""})
 
@@ -93,7 +93,7 @@ def detail(request: HttpRequest, batch: Batch) -> HttpResponse:
 @of_own_batch
 @require_GET
 def status(request: HttpRequest, batch: Batch) -> HttpResponse:
-    """The part that changes while a batch runs; the rows are read again whenever its status has changed."""
+    """Show the part that changes while a batch runs. A change of status also refreshes the rows."""
     response = render(request, "batches/_monitor.html", monitor(batch))
     if request.GET.get("seen") != batch.status:
         response["HX-Trigger"] = '{"rows-changed": {"target": "#rows"}}'
@@ -103,7 +103,7 @@ def status(request: HttpRequest, batch: Batch) -> HttpResponse:
 @of_own_batch
 @require_GET
 def rows(request: HttpRequest, batch: Batch) -> HttpResponse:
-    """A page of rows, filtered and searched."""
+    """Show a page of rows, filtered and searched."""
     state, text = request.GET.get("state", ""), _text(request)
     after = request.GET.get("after", "")
     page = selectors.rows(batch, state=state, text=text, after=int(after) if ROW_NUMBER.fullmatch(after) else 0)
@@ -114,7 +114,7 @@ def rows(request: HttpRequest, batch: Batch) -> HttpResponse:
 @of_own_batch
 @require_GET
 def row(request: HttpRequest, batch: Batch, number: int) -> HttpResponse:
-    """One row: request, response, attempts, curl."""
+    """Show one row: request, response, attempts, curl."""
     found = batch.rows.filter(number=number).first()
     if found is None:
         raise Http404
@@ -122,7 +122,7 @@ def row(request: HttpRequest, batch: Batch, number: int) -> HttpResponse:
 
 
 def _action(do: Callable[[Batch], tuple[str, Batch | None]]) -> Callable[..., HttpResponseBase]:
-    """A button: does one thing, says what it did, and goes to the batch it is about."""
+    """Return a view for a button: run one action, report it, and redirect to its batch."""
 
     @of_own_batch
     @require_POST
@@ -176,7 +176,7 @@ cancel, resume, retry_failed, clone, delete = (_action(do) for do in (_cancel, _
 @of_own_batch
 @require_POST
 def search(request: HttpRequest, batch: Batch) -> HttpResponse:
-    """Have the answers indexed, and go to their collection."""
+    """Index the answers and redirect to their collection."""
     try:
         address = text_collection.index(batch=batch)
     except PatternError as error:

@@ -1,4 +1,4 @@
-"""The jobs at the backends' own Batch APIs: whoever created them, they can be followed here."""
+"""Show jobs at the backends' own Batch APIs, from any program, and follow them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from webapp.patterns.types import Json
 @never_cache
 @require_GET
 def remote(request: HttpRequest) -> HttpResponse:
-    """A page of the jobs at one backend that has a Batch API, newest first."""
+    """Show a page of the jobs at one backend with a Batch API, newest first."""
     servers = async_to_sync(remote_jobs.servers)()
     wanted = request.GET.get("backend", "")
     backend = wanted if wanted in servers else next(iter(servers), "")
@@ -40,7 +40,7 @@ def remote(request: HttpRequest) -> HttpResponse:
 @permission_required(remote_jobs.PERMISSION, raise_exception=True)
 @require_POST
 def follow(request: HttpRequest) -> HttpResponse:
-    """Follow a job, and go to its page."""
+    """Follow a job and redirect to its page."""
     try:
         batch = async_to_sync(remote_jobs.follow)(
             user=user_of(request), backend=request.POST.get("backend", ""), job_id=request.POST.get("job", "")[:200]

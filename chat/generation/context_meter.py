@@ -1,4 +1,4 @@
-"""What of the model's window the next question would take."""
+"""Measure how much of the model's window the next question would take."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A piece of the bar. `x` and `width` in thousandths of it."""
+    """A part of the bar. `x` and `width` are in thousandths."""
 
     name: str
     tokens: int
@@ -72,7 +72,7 @@ class Meter:
 
 
 async def measure(conversation: Conversation, user: User, draft: str) -> Meter | None:
-    """The bar for a conversation with `draft` in the composer; None when its model cannot be resolved."""
+    """Return the bar for a conversation with `draft` in the composer; None if its model cannot be resolved."""
     try:
         chain = await registry.resolve(conversation.model, user=user)
     except ChainError:
@@ -110,7 +110,7 @@ async def _tools(conversation: Conversation, user: User) -> ToolRegistry:
 
 
 def _reported(leaf: Message | None, key: tuple[str, str]) -> int:
-    """The tokens that the server counted in the whole prompt of the last answer; 0 where it did not, or read less than all."""
+    """Return the tokens that the server counted in the last answer's whole prompt; 0 if it did not count, or read less than all."""
     report = leaf.report if leaf else {}
     whole = not report.get("left_out") and not report.get("cut") and report.get("counted_by") == list(key)
     return int(report.get("prompt_tokens") or 0) if whole else 0

@@ -1,4 +1,4 @@
-"""A conversation fitted into its window: what is too much is left out or summarized, and counting learns from what servers report."""
+"""Fit a conversation into the context window: omit or summarize the excess, and calibrate the token count with servers' reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from webapp.patterns.tokens import counting
 from webapp.patterns.types import Attempt, AttemptLog, Message
 
 RESERVE = 1024
-"""Tokens kept free for the answer where the user set no limit."""
+"""Tokens that are reserved for the answer if the user set no limit."""
 LEAVE_OUT, SUMMARIZE = "leave_out", "summarise"  # as conversations store it
 OVERFLOW = [(LEAVE_OUT, "Leave them out"), (SUMMARIZE, "Summarize them")]
 
@@ -35,7 +35,7 @@ def window_of(chain: Chain) -> int | None:
 
 @dataclass(slots=True)
 class ContextFitter:
-    """Fits what one answer sends. `origins` names the message behind each of the API's."""
+    """Fit the messages of one answer. `origins` names the stored message behind each API message."""
 
     conversation: Conversation
     chain: Chain
@@ -91,12 +91,12 @@ class ContextFitter:
         }
 
     def _ids(self, positions: Sequence[int]) -> list[str]:
-        """The messages that positions in the API's list belong to, once each."""
+        """Return the stored messages at these positions of the API's list, each once."""
         found = {str(self.origins[at]): None for at in positions if at < len(self.origins) and self.origins[at]}
         return list(found)
 
     async def learn(self) -> None:
-        """Take in the reports of the servers about the prompts that they were sent."""
+        """Learn from the servers' reports about the prompts that they received."""
         for attempt in self.trail.attempts:
             chat = attempt.path == "chat/completions"
             if chat and attempt.outcome == "ok" and attempt.request and attempt.usage.prompt_tokens and not attempt.usage.estimated:
@@ -113,10 +113,10 @@ class ContextFitter:
 
 
 def from_json(data: dict[str, Any]) -> Summary | None:
-    """A summary as a conversation keeps it."""
+    """Return a summary from its stored form."""
     return Summary(data["text"], tuple(data["covers"]), data["digest"]) if data else None
 
 
 def as_json(summary: Summary | None) -> dict[str, Any]:
-    """The opposite of `from_json`."""
+    """Return the stored form of a summary."""
     return asdict(summary) if summary else {}

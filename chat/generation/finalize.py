@@ -1,4 +1,4 @@
-"""The end of an answer: kept whole, whatever the database says to it."""
+"""Store the complete answer at its end, even if the database rejects parts of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ T = TypeVar("T")
 
 
 async def keep(writer: Writer, live: GenerationState, html: str, *, stopping: Callable[[], bool]) -> Message | None:
-    """Write the whole answer; of one that the database refuses, what it takes. None where it was ended elsewhere, or nothing is taken."""
+    """Store the complete answer, or the part that the database accepts.
+
+    Returns None if the answer was ended elsewhere or nothing is accepted.
+    """
     parts, failed = live.answer.as_json(), Outcome(status=Status.FAILED, error=services.REFUSED)
     for write in (
         partial(services.finish_generation, generation_id=live.id, parts=parts, outcome=live.outcome, html=html),
@@ -38,7 +41,7 @@ async def keep(writer: Writer, live: GenerationState, html: str, *, stopping: Ca
 
 
 async def _insist(writer: Writer, write: Callable[[], T], stopping: Callable[[], bool]) -> T:
-    """Write; while the database is away, hold it and try again."""
+    """Write; while the database is down, wait and retry."""
     while True:
         try:
             return await writer.call(write)

@@ -1,4 +1,4 @@
-"""Writing one answer: the history fitted into the window, the route's chain asked, the tool loop run, every step shown."""
+"""Write one answer: fit the history into the window, call the route's chain, run the tool loop, and show every step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ENDS = {
 
 
 async def write(live: GenerationState, started: Started) -> None:
-    """Write the answer of `started` into `live`; how it went is in `live.outcome`, also when this raises."""
+    """Write the answer of `started` into `live`. The result is in `live.outcome`, even if this raises."""
     job = await _Job.prepare(live, started)
     try:
         await job.run()
@@ -84,10 +84,10 @@ class _Job:
         except CapabilityMissing:
             if not len(tools) or self.live.answer.parts:
                 raise
-            await self._converse(ToolRegistry())  # nobody in the chain can call tools: the question is asked without
+            await self._converse(ToolRegistry())  # no step of the chain supports tools: ask without them
 
     async def _request(self, tools: ToolRegistry) -> Request:
-        """The question, fitted into the window."""
+        """Return the question, fitted into the window."""
         options = self.started.conversation.options
         fitted = await self.fitting.fit(self.messages, tools.schemas())
         return self._in_conversation(Request.chat(fitted, **{name: options.get(name) for name in OPTIONS}))
@@ -137,7 +137,7 @@ class _Job:
             outcome.status, outcome.error = Status.FAILED, _ENDS[result.reason]
 
     def show_attempt(self, _attempt: Attempt) -> None:
-        """Say below the answer who is being asked, until the first word."""
+        """Show below the answer which backend is being called, until the first word."""
         attempts = self.trail.attempts
         if self.trail.waiting:
             self.live.say(f"{self.trail.waiting} …")
@@ -148,7 +148,7 @@ class _Job:
         self.live.say(f"Asking {waiting.backend} · {waiting.model}{before} …" if waiting else "")
 
     def note_trail(self) -> None:
-        """Keep the attempts with the answer, and apart from them what each sent."""
+        """Store the attempts with the answer, and their request bodies separately."""
         outcome = self.live.outcome
         for place, attempt in enumerate(self.trail.attempts):
             kept = attempt.request is not None and len(str(attempt.request)) <= MAX_KEPT_REQUEST
@@ -173,7 +173,7 @@ def _attempt(attempt: Attempt, *, kept: bool) -> dict[str, Any]:
 
 
 class _RestartNotifier:
-    """A chain that tells the page when it begins an answer anew."""
+    """Wrap a chain and tell the page when it restarts an answer."""
 
     def __init__(self, chain: Chain, live: GenerationState) -> None:
         self.name = chain.name
@@ -197,7 +197,7 @@ class _RestartNotifier:
 
 
 class _EventTranslator:
-    """Turns the loop's events into the answer's."""
+    """Translate the loop's events into the answer's."""
 
     def __init__(self, live: GenerationState) -> None:
         self._live = live

@@ -1,4 +1,4 @@
-"""Between our messages and the API's."""
+"""Convert between stored messages and the API's messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ GO_ON = "Continue exactly where you stopped. Do not repeat anything you have wri
 
 
 def load(conversation: Conversation, answer: Stored) -> tuple[list[Message], list[UUID | None]]:
-    """The conversation up to an answer (with what it has already, to be continued), and for each API message the message it is of."""
+    """Return the conversation up to an answer (including its existing parts, if it is continued), and the stored message of each API
+    message.
+    """
     ids = selectors.path_ids(conversation.id, answer.parent_id)
     found = {message.id: message for message in Stored.objects.filter(id__in=ids).defer("html", "trail")}
     messages: list[Message] = []
@@ -36,7 +38,7 @@ def load(conversation: Conversation, answer: Stored) -> tuple[list[Message], lis
 
 
 def api_messages(message: Stored) -> list[Message]:
-    """One of our messages as the API has it: an answer with tool calls becomes several."""
+    """Return a stored message as API messages: an answer with tool calls becomes several."""
     if message.role == Stored.Role.ASSISTANT:
         return of_answer(message.parts)
     return [{"role": "user", "content": _content(message)}]
@@ -60,7 +62,7 @@ def _image(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_answer(parts: Sequence[dict[str, Any]]) -> list[Message]:
-    """An answer's parts as assistant and tool messages; reasoning stays here."""
+    """Return an answer's parts as assistant and tool messages, without reasoning."""
     messages: list[Message] = []
     text: list[str] = []
     calls: list[dict[str, Any]] = []
@@ -81,7 +83,7 @@ def of_answer(parts: Sequence[dict[str, Any]]) -> list[Message]:
             if calls:
                 close()
             text.append(part["text"])
-        elif part["kind"] == "tool" and not part.get("imported"):  # no server here knows the tool of another product
+        elif part["kind"] == "tool" and not part.get("imported"):  # the tools of another product are unknown here
             calls.append(part)
     close()
     return messages

@@ -1,4 +1,4 @@
-"""Answers by a JSON schema: checked, asked again where they do not fit, and shown when they do."""
+"""Write answers that match a JSON schema: validate, ask again if they do not match, and show the value."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ATTEMPTS = 3
 
 
 def schema_of(options: dict[str, Any]) -> dict[str, Any] | None:
-    """The schema that a conversation's answers are to fit."""
+    """Return the schema that a conversation's answers must match."""
     schema = (options.get("response_format") or {}).get("json_schema", {}).get("schema")
     return schema if isinstance(schema, dict) else None
 
 
 async def answer(live: GenerationState, chain: Backend, request: Request, schema: dict[str, Any], trail: AttemptLog) -> None:
-    """Put a value that fits `schema` into `live`. Raises what `parse` raises; the last wrong answer is shown then."""
+    """Put a value that matches `schema` into `live`. Raises the errors of `parse`; the last invalid answer is then shown."""
     tries: list[str] = []
 
     def wrong(why: str) -> None:

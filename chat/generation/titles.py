@@ -1,4 +1,4 @@
-"""Automatic titles: a model names the conversation after its first answer; until then, and without one, its first words do."""
+"""Generate titles: a model titles the conversation after its first answer. Until then its first words are the title."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BUILTIN = "builtin"
 
 
 class Title(BaseModel):
-    """What a title must be."""
+    """The required fields of a title."""
 
     title: str = Field(description="At most six words, in the conversation's language, without quotes or a full stop.", max_length=120)
 
 
 async def generate_title(message: Message) -> bool:
-    """Name the conversation of a whole answer, if that is still to be done; whether it got a name."""
+    """Title the conversation of a complete answer if it has no title yet; return whether it changed."""
     asked = await in_database(_first_turn, message)
     if asked is None:
         return False
@@ -44,7 +44,7 @@ async def generate_title(message: Message) -> bool:
 
 
 def _first_turn(answer: Message) -> tuple[Conversation, str, str] | None:
-    """The conversation, its first question and answer; None when it has a title, or only the built-in backend would make one."""
+    """Return the conversation, its first question, and answer; None if it has a title, or only the built-in backend could make one."""
     conversation = Conversation.objects.select_related("user").filter(id=answer.conversation_id, titled=False).first()
     question = answer.parent
     if conversation is not None and answer.compare and conversation.leaf_id != answer.id:

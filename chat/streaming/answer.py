@@ -56,13 +56,13 @@ class Part:
 
 
 class Answer:
-    """The parts of an answer, in order. `base` is what a continued answer had before."""
+    """The parts of an answer, in order. `base` holds the parts that a continued answer had before."""
 
     def __init__(self, base: Iterable[dict[str, Any]] = ()) -> None:
         self.parts: list[Part] = [Part.from_json(data) for data in base]
         self._keep()
         if self.parts and self.parts[-1].kind == "text":
-            self.parts[-1].whole = False  # what continues goes on in the same paragraph
+            self.parts[-1].whole = False  # a continued answer continues the same paragraph
 
     @property
     def text(self) -> str:
@@ -72,7 +72,7 @@ class Answer:
         return [part.as_json() for part in self.parts if part.kind == "tool" or part.text]
 
     def apply(self, event: Event) -> None:
-        """Fold one event in."""
+        """Apply one event."""
         kind = event["k"]
         if kind in {"text", "reasoning"}:
             self._open(kind, event.get("at")).add(event["d"])
@@ -145,7 +145,7 @@ class Answer:
         self.parts = kept
 
     def settle(self) -> None:
-        """End what is open, after a stop or a crash: a call without a result has none."""
+        """Close open parts after a stop or a crash. An open call gets no result."""
         self._close(None)
         for part in self.parts:
             if part.kind == "tool" and not part.whole:
@@ -154,7 +154,7 @@ class Answer:
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
-    """The same events with neighbors of one kind of text made one."""
+    """Return the events with neighboring texts of one kind merged."""
     result: list[Event] = []
     pieces: list[str] = []
     for event in events:

@@ -1,4 +1,4 @@
-"""One thread writes what all generations of this process produce: many small changes, few transactions, no lock contention."""
+"""Write the events of all generations of this process from one thread: many small changes, few transactions, no lock contention."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Journal:
         self.unsaved: list[LogRow] = []
 
     def rows(self) -> list[LogRow]:
-        """The rows to be written now; they stay until `saved`."""
+        """Return the rows to write now. They stay until they are saved."""
         events: list[Event] = []
         while self.pending:
             events.append(self.pending.popleft())
@@ -50,11 +50,11 @@ class Journal:
 
 
 class Writer:
-    """The thread. `call` runs a function there in a transaction at once; journals are written every `interval` seconds.
+    """The writer thread. `call` runs a function there in a transaction at once; journals are written every `interval` seconds.
 
     Args:
-        written: called on the loop with the ids of the generations whose rows were just committed.
-        tick: called on the thread once an interval, after the rows; what it raises is logged.
+        written: called on the event loop with the ids of the generations whose rows were committed.
+        tick: called on the thread once per interval, after the rows; its errors are logged.
     """
 
     def __init__(self, *, written: Callable[[list[UUID]], None], tick: Callable[[], None], interval: float = INTERVAL) -> None:
@@ -115,11 +115,11 @@ class Writer:
         self._loop.call_soon_threadsafe(lambda: None if future.done() else how(value))
 
     def _guarded(self, run: Callable[..., None], *arguments: Any) -> None:
-        """Run; what fails is tried again in the next interval. The thread writes for everybody: nothing may end it."""
+        """Run a function; log a failure and retry it in the next interval. The thread serves every generation, so nothing may end it."""
         try:
             run(*arguments)
         except DB_UNAVAILABLE as error:
-            logger.error("The chat log waits for the database: %s", error)  # noqa: TRY400 - it may come again every second
+            logger.error("The chat log waits for the database: %s", error)  # noqa: TRY400 - it may repeat every second
             connections.close_all()
         except Exception:
             logger.exception("The chat log could not be written; trying again")
@@ -137,7 +137,7 @@ class Writer:
                 self._insert_alone(journal)
 
     def _insert_alone(self, journal: Journal) -> None:
-        """What is refused is left out, so that it holds up nobody: the answer itself is kept at its end."""
+        """Drop the rows that the database rejects, so that they do not block others. The answer itself is stored at its end."""
         try:
             self._insert([journal])
         except DB_UNAVAILABLE:

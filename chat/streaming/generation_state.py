@@ -1,4 +1,4 @@
-"""A generation as this process sees it: the answer so far, its HTML, and the readers to be woken."""
+"""Hold the state of a generation in this process: the answer so far, its HTML, and its readers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from chat.streaming.event_writer import Journal
 from webapp.patterns.sanitize import clean
 
 FRAME_SECONDS = 0.016
-"""At most one frame in this time to each reader; the first after a pause leaves at once."""
+"""Minimum time between two frames to a reader. The first frame after a pause leaves at once."""
 BLOCK_SECONDS = 0.00008
-"""As much longer for each block the answer has: what one frame costs a browser grows with the page, what all cost together must not."""
+"""Added to this time for each block of the answer: a frame's cost in the browser grows with the page, but the total must not."""
 
 
 class Reader(Protocol):
@@ -28,7 +28,7 @@ class GenerationState:
     """One running generation.
 
     Args:
-        mine: whether this process runs it; otherwise the events come from the log in the database.
+        mine: whether this process runs it; otherwise its events come from the log in the database.
         base: the parts that a continued answer had before.
     """
 
@@ -62,15 +62,15 @@ class GenerationState:
         return self.finished_article is not None
 
     def apply(self, event: Event) -> None:
-        """Take in an event; readers see it at once when the last frame is a while ago.
+        """Apply an event. Readers see it at once if the last frame is old enough.
 
-        What no database can hold is taken out here, before anything is kept: one NUL of one model would hold up the log of all.
+        Characters that a database rejects are removed first: a single NUL byte would block log writes for every generation.
         """
         if self.mine:
             event = event if "d" in event and "\0" not in event["d"] else clean(event)
             self.journal.pending.append(event)
         if self._render:
-            self._held.append(event)  # the view is in another thread's hands
+            self._held.append(event)  # another thread is rendering the view
             return
         self.answer.apply(event)
         self.view.on(event)
@@ -78,18 +78,18 @@ class GenerationState:
 
     @property
     def readable(self) -> bool:
-        """Whether the view may be looked at now; its readers are woken when it may again."""
+        """Return whether the view may be read now. Its readers are woken when it may be read again."""
         return self._render is None and not self._closing
 
     def say(self, note: str) -> None:
-        """Show a line below the answer (who is being tried), replacing the last one."""
+        """Show a status line below the answer (which backend is tried), replacing the last one."""
         if note != self.note:
             self.note = note
             self.note_version += 1
-            self._wake()  # without taking the place of the next frame: the first word must not wait for it
+            self._wake()  # not counted as a frame: the first word must not wait for it
 
     def touch(self) -> None:
-        """Something changed: flush now, or when the frame interval is over."""
+        """Schedule a frame: now, or when the frame interval is over."""
         if self._timer or self._render or self._closing or self.finished:
             return
         wait = self._last_flush + FRAME_SECONDS + BLOCK_SECONDS * self.view.size - time.perf_counter()
@@ -99,7 +99,7 @@ class GenerationState:
             self._timer = asyncio.get_running_loop().call_later(wait, self._flush)
 
     def finish(self, article: str) -> None:
-        """The answer is whole and kept: readers get `article` in its place; nothing, when they are to read the log anew."""
+        """End the generation. Readers get `article` in its place, or read the log again if it is empty."""
         self.finished_article = article
         if self._timer:
             self._timer.cancel()
@@ -107,7 +107,7 @@ class GenerationState:
         self._wake()
 
     async def closing_html(self) -> str:
-        """The HTML of the whole answer; nothing is applied any more, and the view is in another thread's hands for good."""
+        """Return the HTML of the complete answer. No more events are applied, since another thread renders the view."""
         while self._render:
             await self._render
         self.answer.settle()
@@ -125,7 +125,7 @@ class GenerationState:
         self._flushed()
 
     async def _render_aside(self) -> None:
-        """Render a long open block without holding up the other conversations."""
+        """Render a long open block in a thread, so that other conversations are not delayed."""
         try:
             await asyncio.to_thread(self.view.update)
         finally:

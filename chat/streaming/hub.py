@@ -1,6 +1,7 @@
-"""The hub: every running generation of this process, the sockets that watch, and the ways to other processes.
+"""Own every running generation of this process, the sockets that watch, and the notifications to other processes.
 
-A generation is a task of its own; sockets come and go. The log in the database is the record; the channel layer only says "there is more".
+A generation is a task of its own, independent of sockets. The log in the database is the record; the channel layer only says "there is
+more".
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 AT_ONCE = 2
-"""Answers kept, and conversations named, at a time: those can wait their turn, the streams of others cannot."""
+"""Answers that are finalized, and conversations that are titled, at the same time. That work can wait; other streams cannot."""
 
 Runner = Callable[[GenerationState, Started], Awaitable[None]]
 OnFinished = Callable[[Message], Awaitable[bool]]
-"""Called with an answer that is whole; returns whether the conversation's title changed."""
+"""Called with a complete answer; returns whether the conversation's title changed."""
 
 
 class Hub:
-    """One per process. `runner` writes one answer into a `Live`; how it went, it notes in `live.outcome`."""
+    """The hub of a process. `runner` writes one answer into a `GenerationState` and records its result in `live.outcome`."""
 
     def __init__(self, runner: Runner, on_finished: OnFinished | None = None) -> None:
         self.id = uuid.uuid4()
@@ -59,7 +60,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._beat = 0.0
-        self._judges_from = 0.0
+        self._grace_until = 0.0
         self._ends, self._names = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._stopping = False
         self.writer = Writer(written=self._written, tick=self._tick)
@@ -71,7 +72,7 @@ class Hub:
         self.spawn(background.restart_on_failure("chat log", self._poll))
 
     async def stop(self) -> None:
-        """Interrupt what runs, keep it, and leave."""
+        """Interrupt running generations, store them, and deregister."""
         self._stopping = True
         running = [live for live in self.lives.values() if live.task]
         for live in running:
@@ -83,13 +84,13 @@ class Hub:
         await self.writer.stop()
 
     def spawn(self, coroutine: Any) -> None:
-        """Run a coroutine beside the others until the hub stops."""
+        """Run a coroutine in the background until the hub stops."""
         task = self._task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _task(self, coroutine: Any) -> asyncio.Task[Any]:
-        """A task with database threads of its own: those of the request or socket that asked end with that, the task does not."""
+        """Return a task with its own database threads. Those of the calling request or socket end with it; the task does not."""
 
         async def apart() -> Any:
             async with threads.shared():
@@ -97,23 +98,23 @@ class Hub:
 
         return asyncio.ensure_future(apart())
 
-    # --- generations of this process -----------------------------------------------------------------------------------------------
+    # --- generations of this process
 
     async def begin(self, write: Callable[[], Started]) -> Started:
-        """Run a service that begins an answer, and have it written and shown. Raises what the service raises."""
+        """Run a service that begins an answer, and start the answer. Raises the service's errors."""
         started = await self.writer.call(write)
         self.show(started, self.launch(started))
         return started
 
     async def begin_all(self, write: Callable[[], list[Started]]) -> None:
-        """The same for answers side by side: who watches gets the log with all of them."""
+        """Begin several answers side by side. Readers get the whole log."""
         begun = await self.writer.call(write)
         for started in begun:
             self.launch(started)
         await self.changed(begun[0].conversation.id)
 
     def launch(self, started: Started) -> GenerationState:
-        """Begin writing the answer and show it to all who watch the conversation."""
+        """Start the task that writes the answer."""
         live = GenerationState(
             generation_id=started.generation.id,
             message_id=started.answer.id,
@@ -135,7 +136,7 @@ class Hub:
             outcome.status = Status.INTERRUPTED if live.stopped_by == "shutdown" else Status.STOPPED
         except PatternError as error:
             outcome.fail(error)
-        except Exception:  # the last line of defense: an answer must not stay "streaming" for ever
+        except Exception:  # the last line of defense: an answer must not stay "streaming" forever
             logger.exception("A generation failed")
             outcome.status, outcome.error = Status.FAILED, "Patchbay had an internal error. Try again. The server's log has the details."
         live.ending = True
@@ -148,7 +149,7 @@ class Hub:
         message = await keep(self.writer, live, await live.closing_html(), stopping=lambda: self._stopping)
         if message:
             live.finish(fragments.article(await in_database(selectors.turn, message)))
-            if message.report.get("left_out"):  # the page marks them
+            if message.report.get("left_out"):  # the page marks omitted messages
                 self._refresh(live.conversation_id)
         self.lives.pop(live.id, None)
         await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
@@ -165,10 +166,10 @@ class Hub:
     def _cancel(self, live: GenerationState, why: str) -> None:
         if live.task and not live.ending and not live.stopped_by:
             live.stopped_by = why
-            self._loop.call_soon(live.task.cancel)  # not before it has begun: then nobody would note the end
+            self._loop.call_soon(live.task.cancel)  # only after the task has begun, so that it records its end
 
     async def request_stop(self, conversation_id: UUID, user: Any) -> bool:
-        """Stop the conversation's generation, wherever it runs; whether there was one."""
+        """Stop the conversation's generations in any process; return whether there were any."""
         generations = await self.writer.call(lambda: services.request_stop(conversation_id=conversation_id, user=user))
         for generation in generations:
             self._stop_mine(generation)
@@ -181,7 +182,7 @@ class Hub:
             self._cancel(live, "user")
 
     async def approve(self, conversation_id: UUID, user: Any, *, call_id: str, yes: bool) -> None:
-        """The user's answer to a tool that asks before it acts; only the process that runs the generation waits for it."""
+        """Pass on the user's answer to a tool that asks before it acts. Only the process that runs the generation waits for it."""
         await in_database(selectors.conversation, conversation_id, user)
         self._decide(conversation_id, call_id, yes=yes)
         await self._tell("approve", conversation=str(conversation_id), call=call_id, yes=yes)
@@ -208,7 +209,7 @@ class Hub:
             else:
                 del live.questions[call_id]
 
-    # --- readers -----------------------------------------------------------------------------------------------------------------------
+    # --- readers
 
     def attach(self, attachment: Attachment) -> None:
         self.attachments[attachment.conversation_id].add(attachment)
@@ -220,7 +221,7 @@ class Hub:
             del self.attachments[attachment.conversation_id]
 
     async def lives_of(self, conversation_id: UUID) -> list[GenerationState]:
-        """The running generations of a conversation, here or (read from the log) in another process."""
+        """Return the running generations of a conversation, here or (from the log) in another process."""
         mine = [live for live in self.known(conversation_id) if live.mine]
         if mine:
             return mine
@@ -237,11 +238,11 @@ class Hub:
         return live
 
     def known(self, conversation_id: UUID) -> list[GenerationState]:
-        """Those that this process runs or follows."""
+        """Return the generations that this process runs or follows."""
         return [live for live in self.lives.values() if live.conversation_id == conversation_id and not live.finished]
 
     def show(self, started: Started, live: GenerationState) -> None:
-        """Tell the watchers here, and the other processes, that an answer begins."""
+        """Tell the readers here, and the other processes, that an answer begins."""
         turns = [selectors.Turn(message, [message.id]) for message in (started.question, started.answer) if message]
         html = "".join(fragments.article(turn, body="" if turn.message is started.answer else None) for turn in turns)
         for attachment in self._watching(started.conversation.id, started.conversation.user_id):
@@ -256,13 +257,13 @@ class Hub:
                     attachment.post(text)
 
     async def changed(self, conversation_id: UUID) -> None:
-        """The conversation is not what the readers have: show it anew, here and elsewhere."""
+        """Refresh the conversation for all readers, here and in other processes."""
         self._refresh(conversation_id)
         await self._show_title(conversation_id)
         await self._tell("changed", conversation=str(conversation_id))
 
     async def _show_title(self, conversation_id: UUID) -> None:
-        """Bring titles up to date for those who have the conversation open here."""
+        """Update titles for readers that have the conversation open here."""
         if not self.attachments.get(conversation_id):
             return
         owner, frames = await in_database(_title_frames, conversation_id)
@@ -277,7 +278,7 @@ class Hub:
     def _watching(self, conversation_id: UUID, user_id: int) -> list[Attachment]:
         return [attachment for attachment in self.attachments.get(conversation_id, ()) if attachment.user.pk == user_id]
 
-    # --- other processes -----------------------------------------------------------------------------------------------------------
+    # --- other processes
 
     def _written(self, ids: list[UUID]) -> None:
         self.spawn(self._tell("more", ids=[str(id_) for id_ in ids]))
@@ -316,7 +317,7 @@ class Hub:
                 self.spawn(self._pull(live))
 
     async def _poll(self) -> None:
-        """Follow the generations of other processes even when no nudge comes through."""
+        """Follow the generations of other processes even when notifications are lost."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             for live in [live for live in self.lives.values() if not live.mine]:
@@ -338,7 +339,7 @@ class Hub:
             elif not live.readers and not self.attachments.get(live.conversation_id):
                 self.lives.pop(live.id, None)
 
-    # --- on the writer's thread, every interval --------------------------------------------------------------------------------------
+    # --- on the writer's thread, every interval
 
     def _tick(self) -> None:
         for generation in services.stops_requested(self.id):
@@ -348,10 +349,10 @@ class Hub:
             return
         services.heartbeat(self.id)
         if self._beat and now - self._beat > 2 * HEARTBEAT_SECONDS:
-            # The database was away, and so nobody could say that they live: they get the time to, before anybody is taken for dead.
-            self._judges_from = now + services.OWNER_SILENCE.total_seconds()
+            # The database was down, so heartbeats were lost: wait one timeout before declaring processes dead.
+            self._grace_until = now + services.OWNER_SILENCE.total_seconds()
         self._beat = now
-        if now >= self._judges_from:
+        if now >= self._grace_until:
             self._reap()
         self._cut_ended_sessions()
 
@@ -382,20 +383,20 @@ _hub: Hub | None = None
 
 
 def hub() -> Hub:
-    """The running hub of this process."""
+    """Return the running hub of this process."""
     if _hub is None:
         raise RuntimeError("the chat's hub is not running: start the server with `manage.py up`, or use `chat.streaming.hub.running()`")
     return _hub
 
 
 async def nudge(conversation_id: UUID) -> None:
-    """Whoever has the conversation open sees it anew: for views, whose process may have no hub."""
+    """Refresh the conversation for all readers. For views, whose process may have no hub."""
     message = {"what": "changed", "from": "", "conversation": str(conversation_id)}
     await (_hub.changed(conversation_id) if _hub else nudge_all(message))
 
 
 async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
-    """Stop the conversation's generation, and give it a moment to end."""
+    """Stop the conversation's generation, and wait briefly for its end."""
     if _hub and await _hub.request_stop(conversation_id, user):
         tasks = [live.task for live in _hub.known(conversation_id) if live.task]
         if tasks:
@@ -404,8 +405,8 @@ async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
 
 @asynccontextmanager
 async def running(runner: Runner, on_finished: OnFinished | None = None) -> AsyncGenerator[None, None]:
-    """The hub, as a background service of the server."""
-    global _hub  # noqa: PLW0603 - one hub a process
+    """Run the hub as a background service of the server."""
+    global _hub  # noqa: PLW0603 - one hub per process
     _hub = Hub(runner, on_finished)
     await _hub.start()
     try:

@@ -1,4 +1,4 @@
-"""What the processes say to each other through the channel layer: that there is more in the database."""
+"""Notify other processes through the channel layer that the database has news."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROUP = "chat.hubs"
 
 
 async def nudge_all(message: dict[str, Any]) -> None:
-    """Nudge the other processes. A lost nudge costs them a second: they poll."""
+    """Notify the other processes. A lost notification costs them a second, because they also poll."""
     try:
         await get_channel_layer().group_send(GROUP, {"type": "chat.nudge", **message})
     except LAYER_ERRORS as error:

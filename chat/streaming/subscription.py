@@ -1,4 +1,4 @@
-"""One socket that watches one conversation: what it was sent, and what it is to be sent next."""
+"""Subscribe one socket to one conversation: track what was sent, and send the difference to the present state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from webapp.accounts.models import User
 from webapp.core.database import in_database
 
 MAX_WAITING = 64
-"""Frames kept for a socket that is slow; with more, it gets the whole state instead."""
+"""Frames that are queued for a slow socket. Beyond that it gets the whole state instead."""
 
 
 class Hub(Protocol):
@@ -39,9 +39,9 @@ class Attachment:
 
     Args:
         send: sends one text frame, and returns when the client has room for the next.
-        close: ends the socket with a code.
+        close: closes the socket with a code.
         session: the sign-in that opened the socket, checked every few seconds.
-        seen: the stamp of the state that the client has already, where it has one.
+        seen: the stamp of the state that the client already has, if any.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class Attachment:
         self._news.set()
 
     def refresh(self) -> None:
-        """The whole state is to be sent anew."""
+        """Send the whole state again."""
         self._stale = True
         self.wake()
 
     def post(self, text: str) -> None:
-        """Send a frame after what was sent so far."""
+        """Queue a frame after the frames sent so far."""
         self._waiting.append(text)
         if len(self._waiting) > MAX_WAITING:
             self._waiting.clear()
@@ -86,9 +86,9 @@ class Attachment:
         self.wake()
 
     def begin(self, html: str, live: GenerationState) -> None:
-        """An answer begins: `html` goes to the end of the log, and the answer is followed from its start."""
+        """Append the `html` of a new answer to the log, and follow the answer from its start."""
         if self._reading:
-            self._stale = True  # what is being read may have it or not: it is read again
+            self._stale = True  # the snapshot being read may miss it, so read again
         if self._stale:
             return
         self.post(frame(html, fragments.LOG, "beforeend"))
@@ -100,7 +100,7 @@ class Attachment:
         self.wake()
 
     async def pump(self) -> None:
-        """Send what there is to send, for as long as the socket lives."""
+        """Send frames for as long as the socket lives."""
         self._hub.attach(self)
         self.wake()
         try:
@@ -143,7 +143,7 @@ class Attachment:
             await self._send(fragments.note_frame(live.message_id, live.note))
 
     async def _send_state(self) -> None:
-        """The log as one replacement; whatever is being written in it is followed from that very state."""
+        """Send the log as one replacement, and follow running answers from that state."""
         self._reading = True
         lives = await self._hub.lives_of(self.conversation_id)
         found = await in_database(_load, self.conversation_id, self.user)
@@ -157,7 +157,7 @@ class Attachment:
         known = {live.message_id: live for live in lives if not live.finished and live.readable}
         shown = [message for turn in page.turns for message in (turn.message, *turn.beside)]
         if any(message.status == "streaming" and message.id not in known for message in shown):
-            self._stale = True  # it began or ended while we were reading
+            self._stale = True  # it began or ended during the read
             await asyncio.sleep(0.02)
             return
         for other in tuple(self._following) if known else ():

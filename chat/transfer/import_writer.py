@@ -69,7 +69,7 @@ def import_conversations(*, user: User, found: list[Imported]) -> int:
 
 
 def _import(user: User, found: list[Imported], files: _FileStore) -> int:
-    by_id = {_id(user, one): one for one in found if one.turns}
+    by_id = {conversation_id(user, one): one for one in found if one.turns}
     known = set(Conversation.objects.filter(user=user).values_list("id", flat=True))
     fresh = {id_: one for id_, one in by_id.items() if id_ not in known}
     conversations = [_conversation(user, id_, one) for id_, one in fresh.items()]
@@ -84,7 +84,7 @@ def _import(user: User, found: list[Imported], files: _FileStore) -> int:
     return len(conversations)
 
 
-def _id(user: User, one: Imported) -> UUID:
+def conversation_id(user: User, one: Imported) -> UUID:
     """Return the same id for the same conversation of the same user: a second import of a file adds nothing twice."""
     first = one.turns[0]
     return uuid.uuid5(uuid.NAMESPACE_URL, f"patchbay-import:{user.pk}:{one.source or (one.title, first.at, first.text)}")

@@ -1,1 +1,1 @@
-"""The pages of the chat. Answers are written over the websocket (consumers.py); here is what surrounds them."""
+"""The pages of the chat. consumers.py writes answers over the websocket; these views serve the pages around them."""

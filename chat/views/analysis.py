@@ -1,4 +1,4 @@
-"""The panel with a conversation's analysis."""
+"""Show the panel with a conversation's analysis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat.views.common import owned, who
 @require_http_methods(["GET", "POST"])
 @owned
 def panel(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """The last analysis; on POST a new one, or why there is none."""
+    """Show the last analysis; on POST, a new one or the reason why there is none."""
     shown = selectors.conversation(conversation_id, who(request))
     problem = ""
     if request.method == "POST":

@@ -1,4 +1,4 @@
-"""What all views of the chat share."""
+"""Share helpers among the views of the chat."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def owned(view: View[P]) -> View[P]:
-    """Signed in; what is somebody else's does not exist; what cannot be done now is a 409 that says why."""
+    """Require sign-in. Another user's objects are a 404; a refused action is a 409 with the reason."""
 
     @login_required
     @functools.wraps(view)
@@ -46,7 +46,7 @@ def who(request: HttpRequest) -> User:
 
 
 def sidebar(request: HttpRequest) -> HttpResponse:
-    """The list of conversations, the open one marked."""
+    """Return the list of conversations, with the open one marked."""
     listed = selectors.sidebar(who(request))
     page = request.headers.get("HX-Current-URL", "")
     current = next((one.id for one in listed if str(one.id) in page), None)
@@ -54,6 +54,6 @@ def sidebar(request: HttpRequest) -> HttpResponse:
 
 
 def done(conversation: Conversation) -> HttpResponse:
-    """204, and everybody who has the conversation open sees it anew."""
+    """Return 204 and refresh the conversation for all its readers."""
     async_to_sync(hub.nudge)(conversation.id)
     return HttpResponse(status=204)

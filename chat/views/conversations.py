@@ -1,4 +1,4 @@
-"""What can be done with a conversation."""
+"""Serve the actions on a conversation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from chat.views.common import done, owned, sidebar, who
 @require_POST
 @owned
 def send(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Ask without the websocket: from a page whose scripts are not there yet, or not allowed."""
+    """Send a question without the websocket, for pages whose scripts have not loaded or are blocked."""
     user, text, model = who(request), request.POST.get("text", ""), request.POST.get("model", "")
     running = hub.hub()
     async_to_sync(running.begin)(
@@ -48,7 +48,7 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 @require_POST
 @owned
 def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Delete a conversation; an answer that is being written is stopped first."""
+    """Delete a conversation. A running answer is stopped first."""
     shown = selectors.conversation(conversation_id, who(request))
     async_to_sync(hub.stop_and_wait)(shown.id, who(request))
     services.delete_conversation(conversation=shown)
@@ -58,7 +58,7 @@ def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @owned
 def settings(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """What is sent with each question."""
+    """Show and change the settings that each question uses."""
     shown = selectors.conversation_or_fresh(conversation_id, who(request))
     form = SettingsForm(request.POST or None, conversation=shown)
     saved = form.is_bound and form.is_valid()
@@ -70,7 +70,7 @@ def settings(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 @require_POST
 @owned
 def overflow(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Choose what becomes of messages that no longer fit."""
+    """Choose how to handle messages that no longer fit."""
     shown = selectors.conversation(conversation_id, who(request))
     how = request.POST.get("how", "")
     if how not in dict(OVERFLOW):
@@ -83,7 +83,7 @@ def overflow(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 @require_POST
 @owned
 def meter(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """The bar of the context window, with what is in the composer."""
+    """Return the bar of the context window, including the text in the composer."""
     shown = selectors.conversation_or_fresh(conversation_id, who(request))
     shown.model = request.POST.get("model") or shown.model
     bar = async_to_sync(measure)(shown, who(request), request.POST.get("text", ""))
@@ -93,7 +93,7 @@ def meter(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 @require_POST
 @owned
 def mark(request: HttpRequest, conversation_id: UUID, what: str) -> HttpResponse:
-    """Pin, archive or share, or the opposite."""
+    """Pin, archive, or share a conversation, or undo it."""
     shown = selectors.conversation(conversation_id, who(request))
     if what == "share":
         services.share_conversation(conversation=shown, on=shown.share_token is None)
@@ -105,7 +105,7 @@ def mark(request: HttpRequest, conversation_id: UUID, what: str) -> HttpResponse
 @require_GET
 @owned
 def export(request: HttpRequest, conversation_id: UUID, form: str) -> HttpResponse:
-    """The conversation as a file: Markdown of the shown branch, or JSON of everything."""
+    """Return the conversation as a file: Markdown of the shown branch, or JSON of everything."""
     shown = selectors.conversation(conversation_id, who(request))
     text, kind = (exports.as_json(shown), "application/json") if form == "json" else (exports.as_markdown(shown), "text/markdown")
     headers = {"Content-Disposition": f'attachment; filename="chat-{shown.id}.{form}"'}
@@ -115,7 +115,7 @@ def export(request: HttpRequest, conversation_id: UUID, form: str) -> HttpRespon
 @require_GET
 @owned
 def find(request: HttpRequest) -> HttpResponse:
-    """The sidebar for a search: hits, or the usual list for an empty one."""
+    """Return the sidebar for a search: hits, or the usual list for an empty query."""
     query = request.GET.get("q", "").strip()
     if not query:
         return sidebar(request)
@@ -124,7 +124,7 @@ def find(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def shared(request: HttpRequest, token: str) -> HttpResponse:
-    """A conversation for whoever has its link: no trail, no tools, nothing to change."""
+    """Show a conversation to anyone with its link, read-only, without trail and tools."""
     shown = get_object_or_404(Conversation, share_token=token)
     turns = [(message, _drawn(message)) for message in selectors.branch(shown, html=True)]
     return render(request, "chat/shared.html", {"conversation": shown, "turns": turns})

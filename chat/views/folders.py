@@ -1,4 +1,4 @@
-"""Folders of the sidebar: a folder is there as long as it has a conversation."""
+"""Manage the folders of the sidebar. A folder exists as long as it has a conversation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat.views.common import owned, sidebar, who
 @require_POST
 @owned
 def move(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Put a conversation into the folder of this name, new or not; an empty name takes it out. Answers with the sidebar."""
+    """Move a conversation into the folder with this name, new or existing; an empty name removes it. Answers with the sidebar."""
     shown = selectors.conversation(conversation_id, who(request))
     services.move_to_folder(conversation=shown, folder=request.POST.get("folder", ""))
     async_to_sync(hub.nudge)(shown.id)
@@ -34,6 +34,6 @@ def rename(request: HttpRequest) -> HttpResponse:
 @require_POST
 @owned
 def delete(request: HttpRequest) -> HttpResponse:
-    """Delete a folder; its conversations stay, outside of it."""
+    """Delete a folder. Its conversations stay."""
     services.delete_folder(user=who(request), name=request.POST.get("folder", ""))
     return HttpResponseClientRefresh()

@@ -1,4 +1,4 @@
-"""What can be done with one message."""
+"""Serve the actions on one message."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def branch(request: HttpRequest, message_id: UUID) -> HttpResponse:
 @require_POST
 @owned
 def pick(request: HttpRequest, message_id: UUID) -> HttpResponse:
-    """Go on with one of the answers that stand side by side; those that still run are stopped."""
+    """Continue with one of the answers of a comparison. Answers that still run are stopped."""
     message = selectors.message(message_id, who(request))
     async_to_sync(hub.stop_and_wait)(message.conversation_id, who(request))
     services.pick_answer(message=message)
@@ -41,7 +41,7 @@ def pick(request: HttpRequest, message_id: UUID) -> HttpResponse:
 @require_POST
 @owned
 def delete_from(request: HttpRequest, message_id: UUID) -> HttpResponse:
-    """Delete a message and what follows it."""
+    """Delete a message and everything after it."""
     message = selectors.message(message_id, who(request))
     services.delete_from(message=message)
     return done(message.conversation)
@@ -50,14 +50,14 @@ def delete_from(request: HttpRequest, message_id: UUID) -> HttpResponse:
 @require_GET
 @owned
 def markdown(request: HttpRequest, message_id: UUID) -> HttpResponse:
-    """A message as it was written."""
+    """Return the source text of a message."""
     return HttpResponse(selectors.message(message_id, who(request)).text, content_type=PLAIN)
 
 
 @require_GET
 @owned
 def curl(request: HttpRequest, message_id: UUID, number: int) -> HttpResponse:
-    """The command that sends the very request that an attempt sent."""
+    """Return the command that sends the exact request of an attempt."""
     message = selectors.message(message_id, who(request))
     sent = message.requests.filter(number=number).first()
     if sent is None:
@@ -71,7 +71,7 @@ def curl(request: HttpRequest, message_id: UUID, number: int) -> HttpResponse:
 @require_GET
 @owned
 def article(request: HttpRequest, message_id: UUID) -> HttpResponse:
-    """One message as the log shows it."""
+    """Return one message as the log shows it."""
     message = selectors.message(message_id, who(request))
     turn = selectors.turn(message)
     turn.fate, turn.kept = selectors.fates(message.conversation).get(str(message.id), ""), True
@@ -81,6 +81,6 @@ def article(request: HttpRequest, message_id: UUID) -> HttpResponse:
 @require_GET
 @owned
 def edit(request: HttpRequest, message_id: UUID) -> HttpResponse:
-    """The form in a question's place that asks it differently."""
+    """Show the form that edits a question, in its place."""
     message = selectors.message(message_id, who(request))
     return render(request, "chat/_edit.html", {"message": message, "key": key(message.id)})

@@ -1,4 +1,4 @@
-"""The conversation page, and pieces of it."""
+"""Serve the conversation page and its parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_DRAFT = 20_000
 @require_GET
 @owned
 def new(request: HttpRequest) -> HttpResponse:
-    """A fresh conversation: it comes to be with its first question. `?text=` is put into the composer, to be sent or changed."""
+    """Show a new conversation, which is stored with its first question. `?text=` fills the composer."""
     fresh = Conversation(id=uuid.uuid4(), user=who(request), model=request.GET.get("model", "default"))
     return _page(request, fresh, draft=request.GET.get("text", "")[:MAX_DRAFT])
 
@@ -35,7 +35,7 @@ def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 
 
 def _page(request: HttpRequest, shown: Conversation, draft: str = "") -> HttpResponse:
-    """The page with its log; what changes from here on comes over the websocket."""
+    """Return the page with its log. Later changes come over the websocket."""
     page = selectors.page(shown)
     listed = selectors.sidebar(who(request))
     context: dict[str, Any] = {
@@ -55,6 +55,6 @@ def _page(request: HttpRequest, shown: Conversation, draft: str = "") -> HttpRes
 @require_GET
 @owned
 def earlier(request: HttpRequest, conversation_id: UUID, before: UUID) -> HttpResponse:
-    """The stretch of the log before a message, for the page that scrolled up to it."""
+    """Return the part of the log before a message, for a page that scrolled up to it."""
     shown = selectors.conversation(conversation_id, who(request))
     return HttpResponse(fragments.log(selectors.page(shown, before=before), shown))

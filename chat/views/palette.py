@@ -1,4 +1,4 @@
-"""What the keyboard reaches: the palette."""
+"""Serve the command palette."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from chat.views.common import owned, who
 @require_GET
 @owned
 def commands(request: HttpRequest) -> HttpResponse:
-    """The palette's lines; the page narrows them by what is typed."""
+    """Return the palette's options. The page filters them as the user types."""
     return render(request, "chat/_palette.html", {"groups": command_palette.groups(selectors.sidebar(who(request)))})

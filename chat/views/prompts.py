@@ -1,4 +1,4 @@
-"""The prompt library, and the composer's list behind `/`."""
+"""Serve the prompt library, and the composer's menu behind `/`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from webapp.backends.runtime import registry
 @require_http_methods(["GET", "POST"])
 @owned
 def library(request: HttpRequest, prompt_id: UUID | None = None) -> HttpResponse:
-    """One's own prompts and the shared ones, with a form for a new one or for `prompt_id`."""
+    """Show the user's own prompts and the shared ones, with a form for a new one or for `prompt_id`."""
     user = who(request)
     edited = selectors.own_prompt(prompt_id, user) if prompt_id else None
     form = PromptForm(request.POST or None, user=user, prompt=edited)
@@ -38,7 +38,7 @@ def delete(request: HttpRequest, prompt_id: UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @owned
 def use(request: HttpRequest, prompt_id: UUID) -> HttpResponse:
-    """The prompt's text for the composer, or first the form that asks for its variables."""
+    """Return the prompt's text for the composer, or first the form that asks for its variables."""
     prompt = selectors.prompt(prompt_id, who(request))
     names = prompts.variables(prompt.text)
     if names and request.method == "GET":
@@ -50,6 +50,6 @@ def use(request: HttpRequest, prompt_id: UUID) -> HttpResponse:
 @require_GET
 @owned
 def slash(request: HttpRequest) -> HttpResponse:
-    """What `/` lists in the composer."""
+    """List the entries of the composer's `/` menu."""
     offers = [offer for offer in async_to_sync(registry.offered)(who(request)) if offer.chat]
     return render(request, "chat/_slash.html", {"models": offers, "prompts": selectors.prompts(who(request))})

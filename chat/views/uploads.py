@@ -1,4 +1,4 @@
-"""Files for questions."""
+"""Accept and return files for questions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat.views.common import owned, who
 @require_POST
 @owned
 def upload(request: HttpRequest) -> HttpResponse:
-    """Take files into the composer: a chip for each, or why it cannot be used."""
+    """Accept files in the composer: return a chip for each, or the reason why it cannot be used."""
     chips: list[dict[str, object]] = []
     for file in request.FILES.getlist("file")[:10]:
         try:
@@ -31,7 +31,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 @require_GET
 @owned
 def download(request: HttpRequest, upload_id: UUID) -> HttpResponseBase:
-    """A file of the user; only images are shown, everything else is saved."""
+    """Return a file of the user. Only images are displayed; other files are downloaded."""
     found = _upload(request, upload_id)
     if not uploads.path(found.id).exists():
         raise Http404("There is no such file.")
@@ -42,7 +42,7 @@ def download(request: HttpRequest, upload_id: UUID) -> HttpResponseBase:
 @require_POST
 @owned
 def remove(request: HttpRequest, upload_id: UUID) -> HttpResponse:
-    """Take a file out of the composer again; one that was sent stays with its conversation."""
+    """Remove a file from the composer. A file that was already sent stays with its conversation."""
     uploads.discard(upload=_upload(request, upload_id))
     return HttpResponse()
 

@@ -1,4 +1,4 @@
-"""Passages as they leave the search page: rows of an export or of a tool's answer, and the prompt of a chat about them."""
+"""Format passages for other uses: rows of an export or of a tool's answer, and the prompt of a chat about them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from search.ranking.query import SearchResult
 
 FIELDS = ("document", "heading", "text", "url", "collection", "score", "semantic_rank", "cosine", "keyword_rank", "keyword_score")
 MAX_ADDRESS_BYTES = 7500
-"""Of a prompt in an address: servers and proxies refuse a request line of more than 8 KB."""
+"""Limit of a prompt in an address: servers and proxies refuse a request line above 8 KB."""
 
 
 def url(chunk: Chunk) -> str:
-    """The address of a passage: its document, opened there."""
+    """Return the address of a passage: its document, opened there."""
     return f"{reverse('search:document', args=[chunk.document_id])}?passage={chunk.pk}#passage"
 
 
 def row(result: SearchResult, site: str = "/") -> dict[str, Any]:
-    """A result in plain values, under the names of FIELDS."""
+    """Return a result as plain values, with the names of FIELDS."""
     chunk = result.chunk
     values = (
         chunk.document.name,
@@ -41,7 +41,7 @@ def row(result: SearchResult, site: str = "/") -> dict[str, Any]:
 
 
 def prompt(question: str, passages: Sequence[Chunk]) -> str:
-    """A question about passages, each quoted with its source; all are cut alike to what an address holds."""
+    """Return a question about passages, each quoted with its source and truncated so that all fit into an address."""
     share = MAX_ADDRESS_BYTES // (len(passages) + 1)
     question = _cut(question, share)
     quoted = "\n\n".join(_cut(_quoted(number, chunk), share) for number, chunk in enumerate(passages, 1))
@@ -54,6 +54,6 @@ def _quoted(number: int, chunk: Chunk) -> str:
 
 
 def _cut(text: str, size: int) -> str:
-    """The start of a text that takes `size` bytes of an address at most."""
+    """Return the start of a text that takes at most `size` bytes in an address."""
     encoded = quote_plus(text)[:size]
     return text if len(encoded) < size else unquote_plus(re.sub("%.?$", "", encoded), errors="ignore")

@@ -1,6 +1,6 @@
-"""How good a collection's search is, in numbers: known-item queries made from its own headings.
+"""Measure the quality of a collection's search with known-item queries made from its own headings.
 
-A query is a heading that stands in one place of the corpus alone; what is to be found are the passages below it.
+A query is a heading that occurs once in the corpus. The right answers are the passages below it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Means over all queries: whether one of the first ten answers, 1/rank of the first that does, and nDCG with one such passage."""
+    """Means over all queries: whether one of the first ten is right, 1/rank of the first right one, and nDCG with one right passage."""
 
     recall: float
     mrr: float
@@ -43,7 +43,7 @@ class Quality:
 
 
 def known_items(collection: Collection, count: int, *, half: Half = "both", seed: int = 7) -> list[Item]:
-    """Up to `count` queries; the same for the same corpus and seed. What is chosen on one half is measured on the other."""
+    """Return up to `count` queries, the same for the same corpus and seed. Choose parameters on one half and measure on the other."""
     places: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for pk, heading in Chunk.objects.filter(collection=collection).exclude(heading="").order_by("pk").values_list("pk", "heading"):
         places[heading.rsplit(SEPARATOR, 1)[-1].strip().lower()][heading].add(pk)
@@ -57,7 +57,7 @@ def known_items(collection: Collection, count: int, *, half: Half = "both", seed
 
 
 async def evaluate(collection: Collection, items: Sequence[Item]) -> dict[Mode, Quality]:
-    """Each mode's quality over these queries, asked as the collection's owner."""
+    """Return the quality of each mode over these queries, with the rights of the collection's owner."""
     filters = Filters(collection=collection.pk)
     ranks: dict[Mode, list[int | None]] = {mode: [] for mode in MODES}
     for item in items:
@@ -68,7 +68,7 @@ async def evaluate(collection: Collection, items: Sequence[Item]) -> dict[Mode, 
 
 
 def quality(ranks: Sequence[int | None]) -> Quality:
-    """From the rank of each query's first right answer, None where there was none among the first ten."""
+    """Compute the quality from the rank of each query's first right answer; None if it is not among the first ten."""
     hits = [rank for rank in ranks if rank is not None]
     count = max(len(ranks), 1)
     return Quality(

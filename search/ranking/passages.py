@@ -1,4 +1,4 @@
-"""A document's text as its page shows it: a stretch of it, escaped, with one passage marked."""
+"""Show a part of a document's text, escaped, with one passage marked."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from django.utils.safestring import SafeString, mark_safe
 from search.models import Chunk, Document
 
 STRETCH = 200_000
-"""Characters shown at once: more makes browsers slow."""
+"""Characters shown at once. More makes browsers slow."""
 BEFORE = 20_000
 MAX_LINE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The stretch as HTML, the passage if one was asked for, and where the neighboring stretches begin."""
+    """The part as HTML, the passage if one is requested, and the starts of the neighboring parts."""
 
     html: SafeString
     chunk: Chunk | None
@@ -26,7 +26,7 @@ class Shown:
 
 
 def show(document: Document, passage: str, begin: str) -> Shown:
-    """The stretch around a passage, or from an offset. What cannot be read counts as absent."""
+    """Return the part around a passage, or from an offset. Unreadable parameters are ignored."""
     chunk = document.chunks.filter(pk=_number(passage)).first() if _number(passage) else None
     start = _start(document.text, chunk.start - BEFORE if chunk else _number(begin))
     end = min(start + STRETCH, len(document.text))
@@ -43,7 +43,7 @@ def _number(text: str) -> int:
 
 
 def _start(text: str, wanted: int) -> int:
-    """The beginning of the line that `wanted` is in, or `wanted` itself in a very long line; 0 where all fits."""
+    """Return the start of the line of `wanted`, or `wanted` itself in a very long line; 0 if everything fits."""
     if len(text) <= STRETCH or wanted <= 0:
         return 0
     wanted = min(wanted, len(text) - 1)

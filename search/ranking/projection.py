@@ -1,4 +1,4 @@
-"""A map of a collection: its passages in a plane, by the two directions in which their vectors differ most."""
+"""Draw a map of a collection: its passages in a plane, along the two directions of largest variance of their vectors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS, LABEL_CHARS, LABEL_CHAR_WIDTH, LABEL_HEIGHT = 12, 32, 8, 18
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A passage at x, y of the drawing; `color` is that of its document."""
+    """A passage at x, y of the drawing, in its document's color."""
 
     chunk: Chunk
     x: float
@@ -27,7 +27,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A document's name in the middle of its passages."""
+    """A document's name at the center of its passages."""
 
     text: str
     x: float
@@ -45,7 +45,7 @@ class Map:
 
 
 def draw(collection: Collection) -> Map:
-    """The map; of a collection of more than MAX_POINTS passages, one in every so many."""
+    """Return the map. Of a collection with more than MAX_POINTS passages, it shows a regular sample."""
     ready = Chunk.objects.filter(collection=collection, document__state="ready").order_by("pk")
     total = ready.count()
     step = max(1, -(-total // MAX_POINTS))
@@ -61,9 +61,9 @@ def draw(collection: Collection) -> Map:
 
 
 def _plane(vectors: Sequence[object]) -> list[tuple[float, float]]:
-    """The first two principal components, stretched over the drawing; the outermost hundredth is drawn at its edge.
+    """Return the first two principal components, scaled to the drawing. The outermost hundredth is drawn at the edge.
 
-    They are found by subspace iteration: to decompose the covariance of thousands of dimensions takes a minute.
+    Subspace iteration finds them: decomposing the covariance of thousands of dimensions takes a minute.
     """
     import numpy as np
 

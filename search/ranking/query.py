@@ -1,4 +1,4 @@
-"""One search: rank by meaning and by words at once, fuse the two, and fetch the passages."""
+"""Run one search: rank by meaning and by words at once, fuse both rankings, and fetch the passages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Mode = Literal["hybrid", "semantic", "keyword"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 CANDIDATES = 60
 MAX_QUERY_CHARS = 2000
-"""What a query's meaning is taken from; longer ones are cut."""
+"""Characters of a query that are embedded. Longer queries are truncated."""
 RANK_OFFSET = 4
 KEYWORD_WEIGHT = 2.0
 """Of reciprocal rank fusion: how little the first ranks are preferred, and how much words count beside meaning. Chosen on one half of the
@@ -38,7 +38,7 @@ NO_FILTERS = Filters()
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A passage, its fused score, and what each ranker said: (rank from 1, score), or None where it did not name the passage."""
+    """A passage, its fused score, and each ranker's (rank from 1, score), or None if the ranker did not find it."""
 
     chunk: Chunk
     score: float
@@ -50,7 +50,7 @@ class SearchResult:
 
 @dataclass(slots=True)
 class Results:
-    """What a search found. `problems` are sentences for the reader: what could not be asked, and why."""
+    """The results of a search. `problems` are sentences for the user about indexes that could not be searched."""
 
     found: list[SearchResult] = field(default_factory=list)
     terms: Terms = field(default_factory=Terms)
@@ -61,10 +61,10 @@ class Results:
 async def search(
     user: User, query: str, *, mode: Mode = "hybrid", filters: Filters = NO_FILTERS, limit: int = 10, index: Index | None = None
 ) -> Results:
-    """Search what the user may read.
+    """Search the documents that the user may read.
 
     Args:
-        index: ask this index of a collection instead of the one that serves.
+        index: search this index of a collection instead of the serving one.
     """
     results = Results(terms=terms(query))
 
@@ -75,7 +75,7 @@ async def search(
 
 
 async def similar(user: User, chunk: Chunk, *, filters: Filters = NO_FILTERS, limit: int = 10) -> Results:
-    """Passages like this one, of any document; by meaning alone, without asking a model."""
+    """Return passages similar to this one, from any document, by meaning alone and without calling a model."""
     results = Results()
 
     async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:
@@ -111,7 +111,7 @@ async def _search(
 
 
 def _incomplete(index: Index) -> str:
-    """What a reader must know of an index that does not hold all of its collection."""
+    """Return a note for the user about an index that does not hold all of its collection."""
     name = index.collection.name
     if index.state == Index.State.BUILDING:
         return f"“{name}” is still being embedded. Until then, semantic search does not find all of its passages"
@@ -125,7 +125,7 @@ async def _nothing() -> list[Hit]:
 
 
 def _places(user: User, filters: Filters, index: Index | None) -> tuple[list[Index], list[int] | None]:
-    """The indexes to ask, and the passages to stay within."""
+    """Return the indexes to search, and the passages to stay within."""
     collections = selectors.collections(user).select_related("serving")
     if filters.collection is not None:
         collections = collections.filter(pk=filters.collection)
@@ -144,7 +144,7 @@ def _keyword(words: Terms, scopes: Sequence[str], within: Sequence[int] | None) 
 
 
 async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] | None, user: User, problems: list[str]) -> list[Hit]:
-    """Each index asked with a vector of its own model; a model that fails is named, and the others still answer."""
+    """Search each index with a vector of its own model. A failing model is named, and the others still answer."""
     places = [index for index in places if index.rows]
     models = {_model(index): index for index in places}
     answers = await asyncio.gather(*(embedder.embed_query(query, index, user=user) for index in models.values()), return_exceptions=True)
@@ -163,7 +163,7 @@ async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] |
 
 
 def _model(index: Index) -> tuple[str, str]:
-    """Indexes that share this are asked with one vector."""
+    """Return a key. Indexes with the same key are searched with one vector."""
     return index.model, index.answered_by
 
 
@@ -174,7 +174,7 @@ async def _nearest(vector: Matrix | BaseException, index: Index, within: Sequenc
 
 
 def _like(chunk: Chunk, places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:
-    """Nearest to the passage's own vector, in the indexes of the model that made it."""
+    """Return the passages nearest to the passage's own vector, in indexes of the same model."""
     home = next((index for index in places if index.collection_id == chunk.collection_id), None)
     vector: Matrix | None = engine().vectors(home, [chunk.pk]).get(chunk.pk) if home else None
     if home is None or vector is None:
@@ -189,7 +189,9 @@ def _together(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
 
 
 def fuse(*rankings: tuple[Sequence[Hit], float]) -> list[Hit]:
-    """Reciprocal rank fusion of (ranking, weight): what several rankers place high comes first, whatever their scores mean."""
+    """Fuse rankings with weights by reciprocal rank fusion: passages that several rankings place high come first, regardless of score
+    scales.
+    """
     scores: dict[int, float] = {}
     for ranking, weight in rankings:
         for rank, hit in enumerate(ranking, 1):

@@ -1,4 +1,4 @@
-"""What the pages of search draw: marked passages, score bars, sizes."""
+"""Render parts of the search pages: marked passages, score bars, sizes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ BADGES = {"ready": "ok", "failed": "bad", "queued": "", "parsing": "run", "embed
 
 @register.simple_tag
 def snippet(chunk: Chunk, words: Terms) -> SafeString:
-    """The telling part of a passage, its words marked."""
+    """Return the best part of a passage, with its words marked."""
     return highlight.snippet(_body(chunk), words)
 
 
 def _body(chunk: Chunk) -> str:
-    """The passage without its own heading, which stands above it already."""
+    """Return the passage without its own heading, which is displayed above it."""
     last = chunk.heading.rsplit(" › ", 1)[-1]
     text = chunk.text.lstrip("# ")
     return text[len(last) :].lstrip("\n=-~# ") or chunk.text if last and text.startswith(last) else chunk.text
@@ -30,13 +30,13 @@ def _body(chunk: Chunk) -> str:
 
 @register.simple_tag
 def marked(text: str, words: Terms) -> SafeString:
-    """A short text, its words marked."""
+    """Return a short text with its words marked."""
     return highlight.whole(text, words)
 
 
 @register.simple_tag
 def bar(share: float, label: str) -> SafeString:
-    """A horizontal bar of `share`, 0 to 1."""
+    """Return a horizontal bar of `share`, 0 to 1."""
     width = round(max(0.0, min(1.0, share)) * 60, 1)
     return format_html(
         '<svg class="bar" viewBox="0 0 60 6" width="60" height="6" role="img" aria-label="{}">'
@@ -53,7 +53,7 @@ def passage_url(chunk: Chunk) -> str:
 
 @register.filter
 def badge(state: str) -> str:
-    """The badge's color for a state."""
+    """Return the badge's color for a state."""
     return BADGES.get(state, "")
 
 
@@ -64,5 +64,5 @@ def percent(document: Document) -> int:
 
 @register.filter
 def share(value: float) -> str:
-    """0.8 as `80 %`."""
+    """Format 0.8 as `80 %`."""
     return f"{value * 100:.0f} %"

@@ -1,1 +1,1 @@
-"""Pages of search: `pages` answers queries, `library` shows and changes collections and documents."""
+"""Pages of search. `pages` answers queries; `library` shows and changes collections and documents."""

@@ -1,4 +1,4 @@
-"""Collections and documents: see, add, share, delete."""
+"""Show, add, share, and delete collections and documents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from webapp.patterns.errors import InputError
 
 DOCUMENTS_A_PAGE = 100
 NAMED = 5
-"""Files that a message names; of more it says how many."""
+"""Files that a message names. Beyond that it gives the number."""
 
 
 def _owned(request: HttpRequest, pk: int) -> Collection:
@@ -41,7 +41,7 @@ def _readable(request: HttpRequest, pk: int) -> Collection:
 @login_required
 @require_http_methods(["GET", "POST"])
 def collections(request: HttpRequest) -> HttpResponse:
-    """All collections, and a form for a new one."""
+    """Show all collections, and a form for a new one."""
     form = NewCollectionForm(who(request), request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -57,7 +57,7 @@ def collections(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "POST"])
 def collection(request: HttpRequest, pk: int) -> HttpResponse:
-    """A collection: its documents, ways to add some, its indexes and settings."""
+    """Show a collection: its documents, forms to add some, its indexes, and settings."""
     shown = _readable(request, pk)
     mine = shown.owner_id == who(request).pk
     form = CollectionForm(who(request), _owned(request, pk), request.POST or None) if mine or request.method == "POST" else None
@@ -93,14 +93,14 @@ def _listing(request: HttpRequest, shown: Collection) -> dict[str, Any]:
 @login_required
 @require_GET
 def documents(request: HttpRequest, pk: int) -> HttpResponse:
-    """The documents and the state of the indexes: fetched again and again while some are under way."""
+    """Show the documents and the state of the indexes. The page polls this while work is running."""
     return render(request, "search/_documents.html", _listing(request, _readable(request, pk)) | {"fetched": True})
 
 
 @login_required
 @require_POST
 def upload(request: HttpRequest, pk: int) -> HttpResponse:
-    """Add files; each is queued, or said to be there already, or refused with why."""
+    """Add files. Each is queued, reported as already present, or refused with the reason."""
     into = _owned(request, pk)
     files = request.FILES.getlist("files")
     existed = []
@@ -118,7 +118,7 @@ def upload(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _names(paths: str, files: Sequence[UploadedFile[Any]]) -> list[str]:
-    """The files' paths in their folder as folder.js gives them, a JSON list; their own names where there is none, or it is no such list."""
+    """Return the files' paths in their folder from the JSON list of folder-upload.js; their own names without a valid list."""
     try:
         given = json.loads(paths)
     except (ValueError, RecursionError):
@@ -161,7 +161,7 @@ def delete_collection(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 @require_POST
 def change_model(request: HttpRequest, pk: int) -> HttpResponse:
-    """Begin to embed the collection with another model."""
+    """Start embedding the collection with another model."""
     changed = _owned(request, pk)
     form = ModelForm(who(request), request.POST)
     if form.is_valid():
@@ -174,7 +174,7 @@ def change_model(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 @require_POST
 def change_index(request: HttpRequest, pk: int, index_id: int) -> HttpResponse:
-    """Drop an index, or build it on."""
+    """Drop an index, or continue building it."""
     index = get_object_or_404(Index, pk=index_id, collection=_owned(request, pk))
     try:
         match request.POST.get("do"):
@@ -192,7 +192,7 @@ def change_index(request: HttpRequest, pk: int, index_id: int) -> HttpResponse:
 @login_required
 @require_GET
 def collection_map(request: HttpRequest, pk: int) -> HttpResponse:
-    """The collection's passages in a plane, near each other where they mean alike."""
+    """Show the collection's passages in a plane. Passages with similar meaning are near each other."""
     shown = _readable(request, pk)
     return render(request, "search/map.html", {"collection": shown, "map": projection.draw(shown)})
 
@@ -200,7 +200,7 @@ def collection_map(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 @require_GET
 def document(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """A document, opened at a passage where the address names one."""
+    """Show a document, opened at a passage if the address names one."""
     found = get_object_or_404(selectors.documents(who(request)).defer(None), pk=pk)
     shown = passages.show(found, request.GET.get("passage", ""), request.GET.get("from", ""))
     mine = found.collection.owner_id == who(request).pk
@@ -211,7 +211,7 @@ def document(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_required
 @require_GET
 def original(request: HttpRequest, pk: UUID) -> FileResponse:
-    """The file as it was uploaded; always a download, never a page."""
+    """Return the uploaded file, always as a download."""
     found = get_object_or_404(selectors.documents(who(request)), pk=pk)
     try:
         file = services.file_path(found.pk).open("rb")

@@ -1,4 +1,4 @@
-"""The query page, "more like this", and the export of what was found."""
+"""Serve the query page, "more like this", and the export of results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAX_ASKED = 6
 @login_required
 @require_GET
 def search(request: HttpRequest) -> HttpResponse:
-    """The page, or for htmx its results alone. Everything that makes a search is in its address."""
+    """Show the page, or only its results for htmx. The address holds all parameters of the search."""
     user = who(request)
     text, mode, filters = _text(request), _mode(request), _filters(request)
     like = _passage(request)
@@ -55,7 +55,7 @@ def search(request: HttpRequest) -> HttpResponse:
         response["HX-Replace-Url"] = reverse("search:search") + context["address"]
         return response
     if selectors.asks_builtin(user):
-        embeddings.warm()  # while its reader types
+        embeddings.warm()  # while the user types
     return render(request, "search/search.html", context | _choices(request))
 
 
@@ -70,7 +70,7 @@ def _choices(request: HttpRequest) -> dict[str, Any]:
 
 
 def _ask(request: HttpRequest, text: str, mode: query.Mode, filters: Filters, like: Chunk | None, limit: int) -> Results | None:
-    """The results, or None where nothing was asked."""
+    """Return the results, or None without a query."""
     if like is not None:
         return async_to_sync(query.similar)(who(request), like, filters=filters, limit=limit)
     if not text.strip():
@@ -88,7 +88,7 @@ def _mode(request: HttpRequest) -> query.Mode:
 
 
 def _filters(request: HttpRequest) -> Filters:
-    """What cannot be read limits nothing, except a collection, which then is none that exists."""
+    """Read the filters. Unreadable ones are ignored, except a collection, which then matches nothing."""
     given = request.GET
     try:
         since = date.fromisoformat(given.get("since", ""))
@@ -100,7 +100,7 @@ def _filters(request: HttpRequest) -> Filters:
 
 
 def _passage(request: HttpRequest) -> Chunk | None:
-    """The passage that others shall be like; 404 for one that the user may not read."""
+    """Return the passage for "more like this"; 404 if the user may not read it."""
     given = request.GET.get("like", "")
     if not given:
         return None
@@ -111,7 +111,7 @@ def _passage(request: HttpRequest) -> Chunk | None:
 
 
 def _address(text: str, mode: str, filters: Filters, like: Chunk | None) -> str:
-    """The query string of this search, without what says nothing; empty for no search."""
+    """Return the query string of this search without empty parameters; empty for no search."""
     fields = {
         "q": text,
         "mode": mode if mode != "hybrid" else "",
@@ -128,7 +128,7 @@ def _address(text: str, mode: str, filters: Filters, like: Chunk | None) -> str:
 @login_required
 @require_GET
 def export(request: HttpRequest) -> HttpResponse:
-    """What a search finds, as JSON or CSV."""
+    """Return the results as JSON or CSV."""
     results = _ask(request, _text(request), _mode(request), _filters(request), _passage(request), EXPORTED)
     rows = [citations.row(result, request.build_absolute_uri("/")) for result in (results.found if results else [])]
     if request.GET.get("format") == "csv":
@@ -144,14 +144,14 @@ def export(request: HttpRequest) -> HttpResponse:
 
 
 def _cell(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula is marked as text."""
+    """Escape text that a spreadsheet would run as a formula."""
     return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 @login_required
 @require_GET
 def compare(request: HttpRequest, pk: int, index_id: int) -> HttpResponse:
-    """One query by meaning, asked of the index that serves and of another one, side by side."""
+    """Search by meaning in the serving index and another one, side by side."""
     collection = get_object_or_404(Collection, pk=pk, owner=who(request))
     other = get_object_or_404(Index, pk=index_id, collection=collection)
     text = _text(request).strip()
@@ -168,7 +168,7 @@ def compare(request: HttpRequest, pk: int, index_id: int) -> HttpResponse:
 @login_required
 @require_POST
 def ask(request: HttpRequest) -> HttpResponse:
-    """Open a chat with a question and the passages that were chosen."""
+    """Open a chat with a question and the chosen passages."""
     chosen = [
         int(value) for value in request.POST.getlist("passage")[:MAX_ASKED] if value.isascii() and value.isdigit() and len(value) < 16
     ]

@@ -1,4 +1,4 @@
-"""Who asks."""
+"""Identify the user."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from webapp.accounts.models import User
 
 
 def who(request: HttpRequest) -> User:
-    """The signed-in user; for views behind `login_required`."""
+    """Return the signed-in user. For views behind `login_required`."""
     assert isinstance(request.user, User)
     return request.user

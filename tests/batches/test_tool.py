@@ -27,4 +27,4 @@ async def test_it_tells_of_the_users_own_batches_only(owner: User, upstream: Ups
 
 
 async def test_without_a_user_there_is_nothing_to_tell(owner: User) -> None:
-    assert "Nobody is signed in" in await call(None)
+    assert "No user is signed in" in await call(None)

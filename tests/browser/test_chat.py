@@ -314,7 +314,7 @@ def test_editing_asks_again_in_a_branch(live: Live, route: Answering, browser_pa
     answer(page)
     page.get_by_role("button", name="Edit the message").click()
     page.get_by_label("Edit message").fill("Second wording")
-    page.get_by_role("button", name="Send").click()
+    page.get_by_test_id("chat-log").get_by_role("button", name="Send").click()
     expect(page.get_by_test_id("message-user")).to_contain_text("Second wording")
     answer(page)
     expect(page.get_by_text("2/2")).to_be_visible()
@@ -337,7 +337,7 @@ def test_the_page_around_the_log(live: Live, route: Answering, browser_page: Ope
     asked = next(request for request in reversed(route.requests) if request.method == "POST" and request.body.get("stream"))
     assert "The zebra is striped." in asked.body["messages"][-1]["content"]
     expect(page.locator("#chat-chips")).to_be_empty()
-    page.get_by_role("button", name="Settings of this conversation").click()
+    page.get_by_role("button", name="Conversation settings").click()
     page.get_by_label("System prompt").fill("Be brief.")
     assert accessibility_violations(page) == []
     page.get_by_role("button", name="Save").click()
@@ -347,7 +347,7 @@ def test_the_page_around_the_log(live: Live, route: Answering, browser_page: Ope
     expect(page.get_by_test_id("conversation-list")).to_contain_text("No results for")
     page.get_by_label("Search all conversations").fill("what is in")
     expect(page.get_by_test_id("conversation-list").locator("mark").first).to_be_visible()
-    page.get_by_role("button", name="More about this conversation").click()
+    page.get_by_role("button", name="More actions").click()
     assert accessibility_violations(page) == []
     page.get_by_label("Title").fill("Zebras")
     page.get_by_role("button", name="Rename").click()
@@ -382,7 +382,7 @@ def test_a_schema_gives_a_form_a_table_and_the_text(live: Live, route: Answering
     route.default = says('{"city": "Bern", "rivers": [{"name": "Aare", "km": 288}]}')
     page = browser_page(live)
     page.goto("/chat/")
-    page.get_by_role("button", name="Settings of this conversation").click()
+    page.get_by_role("button", name="Conversation settings").click()
     page.get_by_label("JSON schema of the answer").fill('{"type": "object", "required": ["city"]}')
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()

@@ -123,7 +123,7 @@ def files(chat: Chat) -> None:
 
 
 def settings_and_schema(chat: Chat) -> None:
-    chat.menu("Settings of this conversation")
+    chat.menu("Conversation settings")
     chat.page.get_by_label("JSON schema of the answer").fill(SCHEMA)
     look(chat.page, "settings")
     chat.menu("Save")
@@ -135,7 +135,7 @@ def settings_and_schema(chat: Chat) -> None:
 
 
 def menu_and_share(chat: Chat) -> None:
-    chat.menu("More about this conversation")
+    chat.menu("More actions")
     look(chat.page, "menu")
     chat.menu("Share link")
     link = chat.page.get_by_role("link", name="The shared page")

@@ -196,7 +196,7 @@ def test_who_waits_for_the_server_is_not_hurried(hurried: Live, upstream: Upstre
 
 def hears(quiet: Socket) -> None:
     quiet.connection.send("?")
-    quiet.until("could not be understood")
+    quiet.until("could not read that message")
 
 
 def test_a_server_that_was_stopped_for_a_while_blames_nobody(hurried: Live) -> None:

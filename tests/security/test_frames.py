@@ -26,7 +26,7 @@ FIELDS = ("text", "model", "message", "attachment", "compare", "call", "yes")
 BODIES = st.fixed_dictionaries({"action": st.sampled_from(ACTIONS) | JSON}, optional=dict.fromkeys(FIELDS, JSON | st.uuids().map(str)))
 FRAMES = JSON | st.fixed_dictionaries({}, optional={"body": BODIES | JSON, "headers": JSON, "id": JSON})
 """Anything; most are nearly what the server understands."""
-NOT_UNDERSTOOD = "could not be understood"
+NOT_UNDERSTOOD = "could not read that message"
 
 
 @pytest.fixture(scope="module")

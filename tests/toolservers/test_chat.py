@@ -12,9 +12,8 @@ from tests.toolservers.conftest import Chat
 from tests.upstream import says
 from webapp.toolservers.models import ServerCall, ServerTool, ToolServer
 
-
-def state(name: str) -> object:
-    return lambda page: re.search(rf'data-state="{name}"', page.html)
+SECONDS = 30.0
+"""The patience of these tests: the first one imports the SDK, and a busy machine takes its time."""
 
 
 async def asked(socket: Socket, chat: Chat, tool: str, arguments: str = "{}") -> None:
@@ -24,7 +23,7 @@ async def asked(socket: Socket, chat: Chat, tool: str, arguments: str = "{}") ->
 
 
 async def decided(socket: Socket, *, yes: bool) -> None:
-    page = await socket.until(lambda page: "tool-question" in page.html)
+    page = await socket.until(lambda page: "tool-question" in page.html, SECONDS)
     call = re.findall(r'name="call" value="([^"]+)"', page.html)[-1]
     await socket.say("approve", call=call, yes="1" if yes else "")
 
@@ -32,7 +31,7 @@ async def decided(socket: Socket, *, yes: bool) -> None:
 async def test_a_read_only_tool_runs_and_its_call_is_recorded(chat: Chat, server: ToolServer) -> None:
     async with chat.open() as socket:
         await asked(socket, chat, "add", '{"a": 2, "b": 3}')
-        page = await socket.until_ended()
+        page = await socket.until_ended(SECONDS)
     assert page.last_status == "done"
     assert chat.tool_results() == ["5"]
     call = await ServerCall.objects.aget()
@@ -44,7 +43,7 @@ async def test_other_tools_ask_first(chat: Chat, server: ToolServer, *, yes: boo
     async with chat.open() as socket:
         await asked(socket, chat, "note", '{"text": "x"}')
         await decided(socket, yes=yes)
-        await socket.until_ended()
+        await socket.until_ended(SECONDS)
     assert told in chat.tool_results()[0]
     assert await ServerCall.objects.acount() == calls
 
@@ -54,7 +53,7 @@ async def test_an_administrator_allows_and_forbids(chat: Chat, server: ToolServe
     await ServerTool.objects.filter(name="add").aupdate(approval="never")
     async with chat.open() as socket:
         await asked(socket, chat, "note", '{"text": "x"}')
-        await socket.until_ended()
+        await socket.until_ended(SECONDS)
     assert chat.tool_results() == ["1 notes"]
     assert "trial__add" not in chat.offered()
     assert "trial__note" in chat.offered()
@@ -67,10 +66,10 @@ async def test_after_content_from_outside_an_allowed_action_asks(chat: Chat, ser
             says(tool_calls=[("trial__inject", "{}")]), says(tool_calls=[("trial__note", '{"text": "all I know"}')]), says("Done.")
         )
         await socket.say(text="Go", model="m")
-        page = await socket.until(lambda page: "tool-question" in page.html)
+        page = await socket.until(lambda page: "tool-question" in page.html, SECONDS)
         assert "read content from outside" in page.html
         await decided(socket, yes=False)
-        await socket.until_ended()
+        await socket.until_ended(SECONDS)
     assert "declined" in chat.tool_results()[-1]
 
 
@@ -78,10 +77,10 @@ async def test_a_secret_in_the_arguments_asks(chat: Chat, server: ToolServer) ->
     await ServerTool.objects.filter(name="note").aupdate(approval="always")
     async with chat.open() as socket:
         await asked(socket, chat, "note", '{"text": "sk-abcdefghijklmnop"}')
-        page = await socket.until(lambda page: "tool-question" in page.html)
+        page = await socket.until(lambda page: "tool-question" in page.html, SECONDS)
         assert "key or a password" in page.html
         await decided(socket, yes=False)
-        await socket.until_ended()
+        await socket.until_ended(SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ async def test_what_a_bad_tool_does_is_bounded_and_the_answer_goes_on(chat: Chat
     await ToolServer.objects.aupdate(call_seconds=1 if tool == "hang" else 20)
     async with chat.open() as socket:
         await asked(socket, chat, tool)
-        page = await socket.until_ended(30)
+        page = await socket.until_ended(SECONDS)
     assert page.last_status == "done"
     assert told in chat.tool_results()[-1]
     assert len(chat.tool_results()[-1]) < 51_000
@@ -110,7 +109,7 @@ async def test_a_server_that_is_gone_is_said_and_shown(chat: Chat, server: ToolS
     remote.stop()
     async with chat.open() as socket:
         await asked(socket, chat, "add", '{"a": 2, "b": 3}')
-        page = await socket.until_ended(20)
+        page = await socket.until_ended(SECONDS)
     assert page.last_status == "done"
     assert "trial" in chat.tool_results()[-1]
     await server.arefresh_from_db()
@@ -121,7 +120,7 @@ async def test_a_tool_that_changed_is_not_run_and_asks_from_then_on(chat: Chat, 
     await ServerTool.objects.filter(name="add").aupdate(description="Another tool", approval="always")
     async with chat.open() as socket:
         await asked(socket, chat, "add", '{"a": 2, "b": 3}')
-        await socket.until_ended()
+        await socket.until_ended(SECONDS)
     assert "was not run" in chat.tool_results()[-1]
     tool = await ServerTool.objects.aget(name="add")
     assert (tool.approval, tool.description) == ("ask", "Add two numbers.")
@@ -131,18 +130,18 @@ async def test_a_tool_that_changed_is_not_run_and_asks_from_then_on(chat: Chat, 
 async def test_progress_shows_as_a_bar(chat: Chat, server: ToolServer) -> None:
     async with chat.open() as socket:
         await asked(socket, chat, "count")
-        page = await socket.until(lambda page: "<progress" in page.html)
+        page = await socket.until(lambda page: "<progress" in page.html, SECONDS)
         assert re.search(r'<progress value="\d" max="4" aria-label="step \d">', page.html)
-        await socket.until_ended()
+        await socket.until_ended(SECONDS)
     assert chat.tool_results() == ["counted"]
 
 
 async def test_stop_ends_a_running_call(chat: Chat, server: ToolServer) -> None:
     async with chat.open() as socket:
         await asked(socket, chat, "hang")
-        await socket.until(lambda page: "tool-card" in page.html)
+        await socket.until(lambda page: "tool-card" in page.html, SECONDS)
         await socket.say("stop")
-        page = await socket.until_ended()
+        page = await socket.until_ended(SECONDS)
     assert page.last_status == "stopped"
 
 
@@ -154,23 +153,23 @@ def answer_fields(page: Page, **fields: str) -> dict[str, str]:
 async def test_a_question_of_the_server_is_a_form_in_the_card(chat: Chat, server: ToolServer) -> None:
     async with chat.open() as socket:
         await asked(socket, chat, "greet")
-        page = await socket.until(lambda page: "tool-input" in page.html)
+        page = await socket.until(lambda page: "tool-input" in page.html, SECONDS)
         assert "Who are you?" in page.html
         assert "Your first name" in page.html
         assert '<input type="number" step="1"' in page.html
         await socket.say(**answer_fields(page, name="Ada", age="many"), action="answer")
-        await socket.until(lambda page: "is not of type" in page.html)
+        await socket.until(lambda page: "is not of type" in page.html, SECONDS)
         await socket.say(**answer_fields(page, name="Ada", age="36"), action="answer")
-        await socket.until_ended()
+        await socket.until_ended(SECONDS)
     assert chat.tool_results() == ["accept name='Ada' age=36"]
 
 
 async def test_a_question_can_be_declined(chat: Chat, server: ToolServer) -> None:
     async with chat.open() as socket:
         await asked(socket, chat, "greet")
-        page = await socket.until(lambda page: "tool-input" in page.html)
+        page = await socket.until(lambda page: "tool-input" in page.html, SECONDS)
         await socket.say(**{**answer_fields(page), "answer": "decline"}, action="answer")
-        await socket.until_ended()
+        await socket.until_ended(SECONDS)
     assert chat.tool_results() == ["decline None"]
 
 
@@ -180,7 +179,7 @@ async def test_the_calls_of_one_answer_are_limited(chat: Chat, server: ToolServe
         calls = [("trial__add", '{"a": 1, "b": 1}'), ("trial__add", '{"a": 2, "b": 2}')]
         chat.upstream.script(says(tool_calls=calls), says("Done."))
         await socket.say(text="Go", model="m")
-        await socket.until_ended()
+        await socket.until_ended(SECONDS)
     results = sorted(chat.tool_results())
     assert results[0] in {"2", "4"}
     assert "1 times in one answer" in results[1]

@@ -24,13 +24,13 @@ class BackendsConfig(AppConfig):
         background.register("retention", retention.service)
 
     def prepare(self) -> None:
-        """The first rows (`webapp.server.startup`)."""
+        """Create the first rows (`webapp.server.startup`)."""
         from webapp.backends import services
 
         services.seed()
 
     def examine(self) -> Iterator[Finding]:
-        """What `manage.py doctor` says of the backends and routes."""
+        """Return the findings of `manage.py doctor` about backends and routes."""
         from webapp.backends.reporting import health_checks
 
         return health_checks.findings()

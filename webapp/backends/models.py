@@ -1,4 +1,4 @@
-"""Backends, the routes over them, what was tried, and the tokens of the gateway."""
+"""Backends, routes, attempts, usage, and tokens of the gateway."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ name_validator = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z", "Use letters, 
 
 
 class ConfigState(models.Model):
-    """One row. `version` grows with each change of the configuration, so that every process sees it by one cheap read; `seeded` names what
-    was created on first start, so that what people deleted stays deleted."""
+    """A single row.
+
+    `version` grows with each change of the configuration, so that every process notices it with one cheap read. `seeded` names the objects
+    that the first start created, so that deleted ones stay deleted.
+    """
 
     version = models.PositiveBigIntegerField(default=0)
     seeded = models.JSONField(default=list)
@@ -79,7 +82,7 @@ class Backend(models.Model):
 
 
 class Health(models.Model):
-    """What is known of a backend's health: learnt from real traffic, and from `GET /v1/models` where there is none."""
+    """The health of a backend, learned from real traffic, or from `GET /v1/models` without traffic."""
 
     class State(models.TextChoices):
         UP = "up", "Up"
@@ -102,10 +105,10 @@ class Health(models.Model):
 
 
 class Cooldown(models.Model):
-    """A breaker that is open in some process, so that the others know (runtime/cooldowns.py). `key` is a backend, or backend/model.
+    """An open breaker of some process, published for the others (runtime/cooldowns.py). `key` is a backend, or backend/model.
 
-    `caller` and `shape` name the requests that it blocks (`patterns.fallback.breakers.Origin`); empty for all. `limited` says that the
-    pause is the wait of a rate limit. `reset_at` is when an administrator asked for it to be tried again.
+    `caller` and `shape` name the requests that it blocks (`patterns.fallback.breakers.Origin`); empty for all. `limited` means that the
+    pause is the wait of a rate limit. `reset_at` is the time when an administrator asked for a retry.
     """
 
     key = models.CharField(max_length=300, unique=True)
@@ -140,10 +143,10 @@ class BackendModel(models.Model):
 
 
 class Learned(models.Model):
-    """A fact about a model that its answers showed, so that the next request is right at once. An administrator can have it forgotten.
+    """A fact about a model, learned from its answers, so that the next request is right at once. An administrator can delete it.
 
-    A repair is a change that every request to the model needs (`patterns.openai.repairs`). A window is the number of tokens that a server
-    reads of a longer prompt without saying so. A count is the number of tokens that it counts for each one counted here.
+    A repair is a change that every request to the model needs (`patterns.openai.repairs`). A window is the number of tokens to which a
+    server silently truncates a longer prompt. A count is the number of tokens that the server counts for each one counted here.
     """
 
     class Kind(models.TextChoices):
@@ -172,7 +175,7 @@ class Learned(models.Model):
 
     @property
     def in_words(self) -> str:
-        """The fact as a sentence for the backend's page."""
+        """Return the fact as a sentence for the backend's page."""
         if self.kind == self.Kind.REPAIR:
             return f"Requests go out {self.name}." if self.name.startswith("without ") else f"Requests go out with {self.name}."
         if self.kind == self.Kind.WINDOW:
@@ -181,7 +184,7 @@ class Learned(models.Model):
 
 
 class Route(models.Model):
-    """A model name that people pick: ordered steps of (backend, model)."""
+    """A model name that users pick, with ordered steps of (backend, model)."""
 
     class MidStream(models.TextChoices):
         STOP = "stop", "Stop: keep the partial answer and say so"
@@ -255,7 +258,7 @@ class RouteStep(models.Model):
 
 
 class Attempt(models.Model):
-    """One step that was tried for one request (`patterns.types.Attempt`, kept)."""
+    """A stored attempt: one step that was called for one request (`patterns.types.Attempt`)."""
 
     request_id = models.UUIDField(default=uuid.uuid4, db_index=True)
     created_at = models.DateTimeField(db_index=True)
@@ -286,9 +289,9 @@ class Attempt(models.Model):
 
 
 class UsageDay(models.Model):
-    """Attempts that the log no longer holds, added up (retention.py): those of one day (UTC), backend, model, route, source and user.
+    """The sum of old attempts (retention.py) of one day (UTC), backend, model, route, source, and user.
 
-    Several rows may stand for one such combination: what is read is always their sum.
+    A combination may have several rows. Readers sum them.
     """
 
     day = models.DateField(db_index=True)
@@ -320,12 +323,12 @@ def default_scopes() -> list[str]:
 
 
 def token_digest(plaintext: str) -> str:
-    """What is kept of a token. Tokens hold 256 random bits, so a plain hash is as good as a slow one."""
+    """Return the stored hash of a token. Tokens have 256 random bits, so a fast hash is as safe as a slow one."""
     return hashlib.sha256(plaintext.encode(errors="surrogatepass")).hexdigest()
 
 
 class ApiToken(models.Model):
-    """A bearer token for /v1, kept as its SHA-256 only."""
+    """A bearer token for /v1. Only its SHA-256 is stored."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     label = models.CharField(max_length=100, blank=True)
@@ -352,9 +355,9 @@ class ApiToken(models.Model):
 
 
 class Allowance(models.Model):
-    """What is left of the limits of a token, a user or a group. Both buckets refill evenly, and hold at most a minute's worth.
+    """The remaining requests and tokens of a token, a user, or a group. Both buckets refill evenly and hold at most one minute's worth.
 
-    `tokens_left` may be negative: what a request used is known only afterwards, and is paid back before the next one is let in.
+    `tokens_left` may be negative: the tokens of a request are known only afterwards, and the excess is subtracted before the next request.
     """
 
     token = models.OneToOneField(ApiToken, null=True, on_delete=models.CASCADE, related_name="allowance")
@@ -371,7 +374,7 @@ class Allowance(models.Model):
 
 
 class Offer(models.Model):
-    """A server found on this machine or named by the environment: an administrator accepts it with one click, or dismisses it for good."""
+    """A server found on this machine or named by the environment. An administrator accepts or dismisses it with one click."""
 
     class State(models.TextChoices):
         OPEN = "open", "Offered"
@@ -394,7 +397,7 @@ class Offer(models.Model):
 
 
 class ProbeRun(models.Model):
-    """One run of the conformance probe: `results` is a list of `conformance.Finding` as JSON, evidence included."""
+    """A run of the conformance probe. `results` is a list of `conformance.Finding` as JSON, including the evidence."""
 
     backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="probes")
     model = models.CharField(max_length=200, blank=True)
@@ -411,12 +414,12 @@ class ProbeRun(models.Model):
 
     @property
     def stale(self) -> bool:
-        """Whether its runner must have died: it writes after each probe, and none takes so long."""
+        """Return whether its process must have died: it writes after each probe, and none takes this long."""
         return self.finished_at is None and timezone.now() - self.created_at > timedelta(minutes=15)
 
 
 class BenchmarkRun(models.Model):
-    """A benchmark of a backend or a route, kept to be compared. `results` is what `patterns.benchmark` measured, as JSON."""
+    """A benchmark of a backend or a route, stored for comparison. `results` holds the measurements of `patterns.benchmark` as JSON."""
 
     class Status(models.TextChoices):
         RUNNING = "running", "Running"
@@ -448,5 +451,5 @@ class BenchmarkRun(models.Model):
 
     @property
     def stale(self) -> bool:
-        """Whether its runner must have died: it gives a sign of life every second."""
+        """Return whether its process must have died: it writes a heartbeat every second."""
         return self.status == self.Status.RUNNING and timezone.now() - self.touched_at > timedelta(seconds=30)

@@ -1,4 +1,4 @@
-"""Every change of the configuration raises its version, so that all processes see it within seconds and this one at once."""
+"""Raise the version with every change of the configuration, so that this process sees it at once and others within seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WATCHED: tuple[type[Model], ...] = (Backend, BackendModel, Learned, Route, Route
 
 
 def connect() -> None:
-    """Watch what the registry is built from."""
+    """Connect to the signals of all models that the registry reads."""
     for model in WATCHED:
         for signal in (post_save, post_delete):
             signal.connect(_changed, sender=model, dispatch_uid=f"backends.{model.__name__}")
@@ -34,13 +34,13 @@ def _changed(**_details: Any) -> None:
 
 
 def _restrict(instance: Model, action: str, reverse: bool, pk_set: set[int] | None, **_details: Any) -> None:  # noqa: FBT001 - Django's signature
-    """Naming people restricts a route for good: it must not open to everybody when the last of them is deleted."""
+    """Mark a route as restricted once it names users, so that deleting the last of them does not open it to everyone."""
     if action == "post_add":
         Route.objects.filter(pk__in=(pk_set or ()) if reverse else [instance.pk]).update(restricted=True)
 
 
 def bump() -> None:
-    """Raise the version, in the transaction of the change."""
+    """Raise the version in the transaction of the change."""
     if not ConfigState.objects.filter(pk=1).update(version=F("version") + 1):
         ConfigState.objects.get_or_create(pk=1, defaults={"version": 1})
     registry.stale()

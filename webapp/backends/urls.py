@@ -1,4 +1,4 @@
-"""Addresses of the live status and usage pages."""
+"""Route the status and usage pages."""
 
 from django.urls import path
 

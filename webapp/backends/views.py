@@ -1,4 +1,4 @@
-"""The live status and usage pages."""
+"""Serve the live status and usage pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from webapp.core import charts
 @login_required
 @require_GET
 def live(request: HttpRequest) -> HttpResponse:
-    """What is up, for everybody; asked again every few seconds for the part that changes."""
+    """Show the status to every user. The page polls the changing part every few seconds."""
     assert isinstance(request.user, User)
     known = snapshot.load()
     coolings = status.coolings()
@@ -38,7 +38,7 @@ def live(request: HttpRequest) -> HttpResponse:
 @permission_required("backends.change_backend", raise_exception=True)
 @require_POST
 def check(request: HttpRequest, pk: int) -> HttpResponse:
-    """Ask a backend for its models now, and try it again with the next request whatever its breaker says."""
+    """Ask a backend for its models now, and retry it with the next request regardless of its breaker."""
     backend = get_object_or_404(Backend, pk=pk)
     async_to_sync(registry.reset_breaker)(backend.name)
     up = async_to_sync(polling.look_at)(backend.pk)
@@ -53,12 +53,12 @@ def check(request: HttpRequest, pk: int) -> HttpResponse:
 @permission_required("backends.add_backend", raise_exception=True)
 @require_POST
 def offer(request: HttpRequest, pk: int) -> HttpResponse:
-    """Accept or dismiss a server that was found."""
+    """Accept or dismiss a found server."""
     found = get_object_or_404(Offer, pk=pk, state=Offer.State.OPEN)
     if request.POST.get("answer") == "accept":
         try:
             backend = services.accept_offer(offer=found)
-        except Offer.DoesNotExist:  # a second click was faster
+        except Offer.DoesNotExist:  # another click was first
             return redirect("backends:live")
         result = async_to_sync(services.discover)(backend)
         services.add_to_default(backend=backend)
@@ -72,7 +72,7 @@ def offer(request: HttpRequest, pk: int) -> HttpResponse:
 @permission_required("backends.add_backend", raise_exception=True)
 @require_POST
 def look(request: HttpRequest) -> HttpResponse:
-    """Look for servers on this machine again."""
+    """Search for servers on this machine again."""
     before = selectors.open_offers().count()
     services.look_for_servers()
     found = selectors.open_offers().count() - before
@@ -83,7 +83,7 @@ def look(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_GET
 def usage_page(request: HttpRequest) -> HttpResponse:
-    """Tokens, cost and latency over time: of everybody for staff, of oneself for others."""
+    """Show tokens, cost, and latency over time: of all users for staff, otherwise the user's own."""
     assert isinstance(request.user, User)
     filters = usage.Filters.of(request.GET.dict())
     rows = usage.attempts(filters, viewer=request.user)

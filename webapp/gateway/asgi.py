@@ -1,4 +1,4 @@
-"""The gateway's ASGI application, mounted at /v1: no middleware, no session; every answer in OpenAI's shape."""
+"""Serve the gateway as an ASGI application at /v1: no middleware, no session, and every error in the caller's protocol."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ ROUTES = Routes(
         ("POST", "messages/count_tokens", Endpoint("chat", messages.count_tokens)),
         ("POST", "responses", Endpoint("chat", responses.create_response)),
         ("POST", "responses/input_tokens", Endpoint("chat", responses.count_input_tokens)),
+        ("POST", "responses/compact", Endpoint("chat", responses.compact_response)),
         ("GET", "responses/{id}", Endpoint("chat", responses.retrieve_response)),
         ("DELETE", "responses/{id}", Endpoint("chat", responses.delete_response)),
         ("POST", "responses/{id}/cancel", Endpoint("chat", responses.cancel_response)),
@@ -65,7 +66,7 @@ ROUTES = Routes(
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request below /v1. Nothing leaves without the error shape, and nothing of our own inside shows."""
+    """Answer a request below /v1. Every error has the protocol's shape, and none reveals internals."""
     call = Call(scope, receive, send)
     call.extra_headers.update(cors.headers(call))
     try:
@@ -84,7 +85,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _storage_failure(call: Call, error: Error | OSError) -> ApiError:
-    """Return the answer for a database or a disk that does not take what is written."""
+    """Return the answer for a database or disk that rejects a write."""
     if is_disk_full(error):
         logger.error("%s: the disk is full: %s", call.id, error)
         return ApiError(507, "The server's disk is full: an administrator must make room.", type="server_error", code="storage_full")

@@ -1,4 +1,4 @@
-"""Authenticate calls by their token. Tokens are looked up once every few seconds and kept in the process."""
+"""Authenticate calls by their token. The process caches lookups for a few seconds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_TOKEN_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The user behind a token, and what the token allows."""
+    """The user behind a token, and the token's permissions."""
 
     user: User
     token_id: int
@@ -66,7 +66,7 @@ def token_limit(token: ApiToken) -> Limit | None:
 
 
 class Tokens:
-    """Look up tokens by their digest and keep good and bad ones for seconds: one lookup serves a burst of requests."""
+    """Look up tokens by their digest, and cache valid and invalid ones for seconds: one lookup serves a burst of requests."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._known: SingleFlightCache[str, Principal | None] = SingleFlightCache(
@@ -74,7 +74,7 @@ class Tokens:
         )
 
     async def find(self, plaintext: str) -> Principal | None:
-        """Return the principal of a token that may be used now, or None."""
+        """Return the principal of a token that is valid now, or None."""
         principal = await self._known.get(token_digest(plaintext), lambda: self._look_up(plaintext))
         expired = principal and principal.expires_at and principal.expires_at <= timezone.now()
         return None if expired else principal
@@ -88,7 +88,7 @@ class Tokens:
         return len(self._known)
 
     def forget(self) -> None:
-        """Look every token up again."""
+        """Clear the cache."""
         self._known.clear()
 
 
@@ -96,10 +96,10 @@ tokens = Tokens()
 
 
 async def authenticate(call: Call) -> Principal:
-    """Return the principal of the call's bearer token, or of its `x-api-key`. Nothing of the body is read.
+    """Return the principal of the call's bearer token, or of its `x-api-key`. The body is not read.
 
     Raises:
-        ApiError: 401, there is no good token.
+        ApiError: 401, the token is missing or not valid.
     """
     plaintext = _token(call)
     if not plaintext:

@@ -1,4 +1,4 @@
-"""Request bodies: JSON that is strict, bounded and checked before anything is done with it."""
+"""Read request bodies: strict JSON, bounded, and validated before use."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from webapp.patterns.types import Json
 from webapp.ports.files_and_batches import ApiError
 
 HUGE_NUMBER = re.compile(rb"[\d.][eE]\+?\d{3}|\d{300}")
-"""What a number beyond the range of a double looks like: jiter reads it as infinity, which JSON cannot say."""
+"""A number beyond the range of a double. jiter reads it as infinity, which JSON cannot express."""
 
 LONE_HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-"""A surrogate; most come in pairs."""
+"""A surrogate. Most come in pairs."""
 ESCAPE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL)
 
 
@@ -27,16 +27,20 @@ def _whole(escape: re.Match[bytes]) -> bytes:
 
 
 async def read_json(call: Call) -> Json:
-    """The body of a POST to `call.path`, checked against OpenAI's schema; raises `ApiError` or `InputError`."""
+    """Return the body of a POST to `call.path`, checked against OpenAI's schema.
+
+    Raises:
+        ApiError, InputError: the body is not valid.
+    """
     body = parse(await call.body(settings.MAX_BODY_BYTES))
     check_body(body, call.path)
     return dict(body)
 
 
 def parse(raw: bytes) -> Any:
-    """Decode strictly: no NaN, no duplicate keys, no deep nesting (200 levels), UTF-8 only.
+    """Decode strictly: no NaN, no duplicate keys, at most 200 levels, UTF-8 only.
 
-    U+FFFD stands for half a character (`\\ud800`), which clients send that cut texts at a number of UTF-16 units.
+    Lone surrogates (`\ud800`) become U+FFFD. Clients send them when they truncate texts by UTF-16 units.
     """
     if LONE_HALF.search(raw):
         raw = ESCAPE.sub(_whole, raw)

@@ -1,4 +1,4 @@
-"""Cross-origin requests: which pages in a browser may call `/v1` (`PATCHBAY_CORS_ORIGINS`)."""
+"""Allow cross-origin requests of browser pages to `/v1` (`PATCHBAY_CORS_ORIGINS`)."""
 
 from __future__ import annotations
 

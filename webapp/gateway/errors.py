@@ -1,4 +1,4 @@
-"""Errors as OpenAI clients expect them: status, type, code and param decide which exception an SDK raises."""
+"""Format errors for OpenAI's clients: status, type, code, and param determine the exception that an SDK raises."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ ANSWERS: Mapping[type[errors.BackendError], tuple[int, str, str | None]] = {
     errors.StreamBroken: (502, "stream_interrupted", None),
     errors.BackendError: (502, "upstream_unavailable", None),
 }
-"""Status, code and param of the answer to each error."""
+"""Status, code, and param by error class."""
 
 
 def api_error(error: errors.PatternError) -> ApiError:
-    """The answer that an error of the patterns becomes."""
+    """Return the response for an error of the patterns."""
     match error:
         case errors.AllFailed(cause=errors.BackendError() as cause):
             return _all_failed(error, cause)
@@ -57,7 +57,7 @@ def api_error(error: errors.PatternError) -> ApiError:
 
 
 def _all_failed(error: errors.AllFailed, cause: errors.BackendError) -> ApiError:
-    """Return the last backend's error, with the story of all attempts."""
+    """Return the last backend's error with a summary of all attempts."""
     told = _backend_error(cause)
     if len(error.attempts) > 1:
         told.message = error.message
@@ -67,7 +67,7 @@ def _all_failed(error: errors.AllFailed, cause: errors.BackendError) -> ApiError
 
 
 def _backend_error(error: errors.BackendError) -> ApiError:
-    """Choose the status by class: a backend's 401 is a fault of the configuration, and must not read as a wrong key of the caller."""
+    """Choose the status by class. A backend's 401 is a configuration error, and must not look like a wrong key of the caller."""
     if isinstance(error, errors.RequestRejected):
         return _rejected(error)
     kind = next((kind for kind in type(error).__mro__ if kind in ANSWERS), errors.BackendError)
@@ -83,7 +83,7 @@ def _backend_error(error: errors.BackendError) -> ApiError:
 
 
 def _rejected(error: errors.RequestRejected) -> ApiError:
-    """Pass on the backend's own words, in OpenAI's shape."""
+    """Pass on the backend's own message, in OpenAI's shape."""
     body = error.body or {}
     said = body.get("error")
     fields: Mapping[str, object] = said if isinstance(said, dict) else body
@@ -114,5 +114,5 @@ def _retry_after(seconds: float | None) -> dict[str, str]:
 
 
 def unavailable(message: str, *, retry_after: float = 5) -> ApiError:
-    """Return the error for a service that the gateway needs and that is away."""
+    """Return the error for an unreachable service that the gateway needs."""
     return _error(503, message, code="service_unavailable", retry_after=retry_after)

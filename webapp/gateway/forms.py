@@ -1,4 +1,4 @@
-"""The form that makes a token."""
+"""Define the form that creates a token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIFETIMES = {"": "Never", "7": "In 7 days", "30": "In 30 days", "90": "In 90 day
 
 
 class TokenForm(forms.Form):
-    """What a new token is called, may do and may use. Empty limits are none."""
+    """Name, permissions, and limits of a new token. Empty limits mean none."""
 
     label = forms.CharField(max_length=100, help_text="What it is for, e.g. “notebook”.")
     scopes = forms.MultipleChoiceField(
@@ -40,7 +40,7 @@ class TokenForm(forms.Form):
     )
 
     def values(self) -> dict[str, Any]:
-        """The keyword arguments of `services.create_token`, but for the user."""
+        """Return the keyword arguments of `services.create_token`, without the user."""
         data = dict(self.cleaned_data)
         days = data.pop("lifetime")
         return {**data, "expires_at": timezone.now() + timedelta(days=int(days)) if days else None}

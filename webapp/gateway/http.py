@@ -1,4 +1,4 @@
-"""One call of the API: its headers and body as they arrive, and the answer as it leaves."""
+"""Represent one call of the API: its headers and body as they arrive, and the answer."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ SESSION_HEADERS = ("x-session-id", "session-id", "session_id", "x-session-affini
 
 
 class ClientGone(Exception):
-    """The client closed the connection: there is nobody left to answer."""
+    """Report that the client closed the connection."""
 
 
 class CutAnswer(Exception):
-    """An answer broke off in the middle. The server that serves us closes the connection, so that the client sees that it is not whole."""
+    """Report that an answer broke off. The server closes the connection, so that the client notices."""
 
 
 class Call:
-    """A request below /v1 and the way back.
+    """A request below /v1 and its answer.
 
     Attributes:
-        path: what follows `/v1/`, decoded: "chat/completions".
-        headers: names in lower case; the last of several counts.
-        id: of this request; goes out as `x-request-id` and into the attempt log.
-        anthropic: whether the caller speaks Anthropic's protocol, by the path or the header that its clients send.
-        started: whether the status has been sent: from then on an error can only be told inside the body.
-        cut_on_failure: whether an error after that must cut the connection: the body is not made of events.
+        path: the part after `/v1/`, decoded: "chat/completions".
+        headers: names in lower case; of several with one name, the last counts.
+        id: the request id, sent as `x-request-id` and stored in the attempt log.
+        anthropic: whether the caller speaks Anthropic's protocol, by the path or the header of its clients.
+        started: whether the status is sent. After that, an error can only appear inside the body.
+        cut_on_failure: whether a later error must cut the connection, because the body does not consist of events.
     """
 
     __slots__ = (
@@ -70,20 +70,24 @@ class Call:
         self._send = send
 
     def header(self, name: str) -> str:
-        """A request header's value; empty where absent."""
+        """Return a request header's value; empty if it is missing."""
         return self.headers.get(name.encode(), b"").decode("latin-1").strip()
 
     @property
     def session(self) -> str:
-        """What ties the call to earlier ones, by the headers that clients send; empty where there is none."""
+        """Return the session that connects the call to earlier ones, from the headers of clients; empty without one."""
         return next((f"{name}:{value[:200]}" for name in SESSION_HEADERS if (value := self.header(name))), "")
 
     def query(self) -> dict[str, str]:
-        """The query's parameters; the last of several of one name counts."""
+        """Return the query's parameters; of several with one name, the last counts."""
         return dict(parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True))
 
     async def body_chunks(self, limit: int) -> AsyncIterator[bytes]:
-        """The body piece by piece; a 413 before the first piece where its length is known, else once `limit` bytes are passed."""
+        """Yield the body in pieces.
+
+        Raises:
+            ApiError: 413, before the first piece if the length is known, otherwise once `limit` bytes are exceeded.
+        """
         declared = self.header("content-length")
         if declared.isdigit() and int(declared) > limit:
             raise too_large(limit)
@@ -100,18 +104,18 @@ class Call:
             yield chunk
 
     async def body(self, limit: int) -> bytes:
-        """The whole body, of at most `limit` bytes."""
+        """Return the whole body of at most `limit` bytes."""
         chunks = [chunk async for chunk in self.body_chunks(limit)]
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     @asynccontextmanager
     async def abandoned_when_gone(self) -> AsyncGenerator[None, None]:
-        """Cancel what runs inside as soon as the client goes away, and raise `ClientGone`. What is unread of the body is dropped."""
+        """Cancel the block as soon as the client disconnects, and raise `ClientGone`. The unread body is dropped."""
         task, inside = asyncio.current_task(), True
         assert task is not None
 
         def leave(_watcher: asyncio.Future[None]) -> None:
-            if inside:  # afterwards a client that closes its connection must not stop what counts and records
+            if inside:  # after this a disconnect must not stop the accounting
                 task.cancel()
 
         watcher = asyncio.ensure_future(self._gone())
@@ -146,7 +150,7 @@ class Call:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def respond(self, status: int, raw: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Send a whole JSON answer; a HEAD gets its headers only."""
+        """Send a complete JSON response; for HEAD only its headers."""
         await self.start(status, {"content-type": JSON_TYPE, "content-length": str(len(raw)), **(headers or {})})
         await self.end(b"" if self.method == "HEAD" else raw)
 
@@ -155,7 +159,7 @@ class Call:
         await self.respond(status, dump(body), headers)
 
     async def fail(self, error: ApiError) -> None:
-        """Send the error as the answer, or as an event where a stream has begun, in the shape of the caller's protocol."""
+        """Send the error as the response, or as an event if a stream has begun, in the caller's protocol."""
         body = dump(self._error_body(error))
         if not self.started:
             await self.respond(error.status, body, error.headers)
@@ -171,12 +175,12 @@ class Call:
 
 
 def dump(body: Any) -> bytes:
-    """Compact JSON."""
+    """Return compact JSON."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def header_value(text: str) -> bytes:
-    """`text` as a header may carry it: no control characters, other scripts escaped."""
+    """Return `text` in a form that a header allows: without control characters, with other scripts escaped."""
     if text.isascii() and text.isprintable():
         return text.encode("ascii")
     return "".join(char if char.isprintable() else " " for char in text).encode("ascii", "backslashreplace")

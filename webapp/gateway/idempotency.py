@@ -26,7 +26,7 @@ from webapp.ports.files_and_batches import ApiError, Caller
 MAX_KEY_CHARS = 255
 KEPT = timedelta(hours=24)
 ABANDONED = timedelta(minutes=10)
-"""After this long an answer that is still being worked out belongs to a process that died."""
+"""Time after which an unfinished record belongs to a dead process."""
 
 
 async def once(call: Call, principal: Principal, fingerprint: str, work: Callable[[Caller], Awaitable[Json]]) -> Json:
@@ -53,17 +53,21 @@ async def once(call: Call, principal: Principal, fingerprint: str, work: Callabl
 
 
 def fingerprint_of(body: Json) -> str:
-    """The same for the same request."""
+    """Return the fingerprint of a request."""
     return hashlib.sha256(dump(body)).hexdigest()
 
 
 def _record(pk: int, body: Json) -> None:
-    """Keep the reply, in the transaction of the work that it answers."""
+    """Store the reply in the transaction of its work."""
     IdempotentReply.objects.filter(pk=pk).update(status=HTTPStatus.OK, body=dump(body).decode())
 
 
 def _claim(user_id: int, path: str, key: str, fingerprint: str) -> IdempotentReply:
-    """The finished reply for the key, or a row that is now ours to finish; raises a 409 for one in progress or for another request."""
+    """Return the finished reply for the key, or a row for this process to finish.
+
+    Raises:
+        ApiError: 409, the key is in progress or belongs to another request.
+    """
     now = timezone.now()
     rows = IdempotentReply.objects.filter(user_id=user_id, path=path, key=key)
     rows.filter(created_at__lt=now - KEPT).delete()
@@ -81,5 +85,5 @@ def _claim(user_id: int, path: str, key: str, fingerprint: str) -> IdempotentRep
 
 
 def purge() -> None:
-    """Forget replies that nobody will ask for again."""
+    """Delete replies past their lifetime."""
     IdempotentReply.objects.filter(created_at__lt=timezone.now() - KEPT).delete()

@@ -1,4 +1,4 @@
-"""The limits of a token, its user and the user's groups, as OpenAI's clients are told of them."""
+"""Apply the limits of a token, its user, and the user's groups, and report them in OpenAI's headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from webapp.gateway.http import Call
 
 
 async def admit(call: Call, principal: Principal) -> Admission:
-    """Count a request, and put into the answer's headers what is left; raises `LimitReached` or `BudgetSpent`."""
+    """Count a request, and put the remaining limits into the answer's headers.
+
+    Raises:
+        LimitReached, BudgetSpent: the request is refused.
+    """
     asked = await rate_limits.ask(principal.user.pk, token=principal.limit)
     for name, standing in (("requests", asked.taken.requests), ("tokens", asked.taken.tokens)):
         if standing:
@@ -26,7 +30,7 @@ async def admit(call: Call, principal: Principal) -> Admission:
 
 
 def headers(name: str, standing: Standing) -> dict[str, str]:
-    """OpenAI's three headers of a limit."""
+    """Return OpenAI's three headers of a limit."""
     return {
         f"x-ratelimit-limit-{name}": str(standing.limit),
         f"x-ratelimit-remaining-{name}": str(standing.left),
@@ -35,7 +39,7 @@ def headers(name: str, standing: Standing) -> dict[str, str]:
 
 
 def reset(seconds: float) -> str:
-    """Seconds as OpenAI writes them: 250ms, 12s, 6m0s."""
+    """Format seconds as OpenAI does: 250ms, 12s, 6m0s."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms"
     minutes, rest = divmod(math.ceil(seconds), 60)

@@ -1,8 +1,7 @@
-"""Answers of servers that leave out what OpenAI's schema requires, made whole.
+"""Complete answers of servers that omit fields which OpenAI's schema requires.
 
-A stream's bytes are passed on as they came as long as they have what is required, which counting a few names tells; only events that do
-not are decoded and written anew. Nothing that a server did send is taken away. (Tool calls and finish reasons were mended before, by
-`patterns.providers`.)
+The bytes of a stream pass unchanged if they have all required fields, which a count of a few names shows. Only other events are decoded and
+rewritten. No field of a server is removed.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ EVENT_END = re.compile(rb"(?:\r\n|\n|\r){2}")
 CHUNK = b'"choices"'
 COMMON = {"index": 0, "finish_reason": None}
 CHOICE: dict[str, Json] = {"chat/completions": {**COMMON, "delta": {}}, "completions": {**COMMON, "text": "", "logprobs": None}}
-"""What a choice of a chunk must hold, by endpoint."""
+"""Required fields of a chunk's choice, by endpoint."""
 
 
 class StreamMender:
-    """The repair of one stream: what it adds is the same in each chunk.
+    """Repair one stream. The added values are the same in each chunk.
 
     Args:
         path: the endpoint.
-        request_id: what the id of the chunks is made of where the server gives none.
-        model: the model named where the server names none.
+        request_id: source of the chunks' id if the server sends none.
+        model: the model's name if the server sends none.
     """
 
     def __init__(self, *, path: str, request_id: str, model: str) -> None:
@@ -38,7 +37,7 @@ class StreamMender:
         self._required = [f'"{name}"'.encode() for name in (*self._choice, *self._defaults)]
 
     def mend(self, raw: bytes) -> bytes:
-        """The bytes to pass on."""
+        """Return the bytes to pass on."""
         chunks = raw.count(CHUNK)
         for name in self._required:
             if raw.count(name) < chunks:
@@ -58,7 +57,7 @@ class StreamMender:
 
 
 def events(raw: bytes) -> Iterator[bytes]:
-    """The server-sent events in `raw`, each with the blank line that ends it."""
+    """Yield the server-sent events in `raw`, each with its final blank line."""
     start = 0
     for end in EVENT_END.finditer(raw):
         yield raw[start : end.end()]
@@ -68,7 +67,7 @@ def events(raw: bytes) -> Iterator[bytes]:
 
 
 def _chunk(event: bytes) -> Json | None:
-    """The chunk in an event; None for comments, `[DONE]`, errors and whatever else."""
+    """Return the chunk in an event; None for comments, `[DONE]`, errors, and anything else."""
     lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
     try:
         decoded = jiter.from_json(b"\n".join(lines))
@@ -78,7 +77,7 @@ def _chunk(event: bytes) -> Json | None:
 
 
 def mend_answer(answer: Response, *, path: str, request_id: str, model: str) -> bytes:
-    """A whole answer with what the schema requires."""
+    """Return a complete answer with all fields that the schema requires."""
     chat = path == "chat/completions"
     body = dict(answer.body)
     added = _add(body, _defaults(path, request_id, model, streamed=False))
@@ -90,7 +89,7 @@ def mend_answer(answer: Response, *, path: str, request_id: str, model: str) -> 
 
 
 def _add(target: Json, defaults: Json) -> int:
-    """Put in what is missing; how many names that were."""
+    """Add missing fields; return their number."""
     missing = {name: default for name, default in defaults.items() if name not in target}
     target.update(missing)
     return len(missing)

@@ -1,4 +1,4 @@
-"""Which endpoint answers which method and path below /v1."""
+"""Map methods and paths below /v1 to endpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A handler and the scope that a token needs for it."""
+    """A handler and the token scope that it requires."""
 
     scope: str
     handler: Handler
@@ -50,7 +50,11 @@ class Routes:
         return endpoint, ids
 
     def allowed(self, call: Call) -> str:
-        """The methods for an `Allow` header; raises 404."""
+        """Return the methods for an `Allow` header.
+
+        Raises:
+            ApiError: 404, no such path.
+        """
         return allow(self._methods(call)[0])
 
     def _methods(self, call: Call) -> tuple[Mapping[str, Endpoint], tuple[str, ...]]:
@@ -69,6 +73,6 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 
 def allow(methods: Mapping[str, Endpoint]) -> str:
-    """The value of `Allow`."""
+    """Return the value of `Allow`."""
     names = {"OPTIONS", *methods, *(["HEAD"] if "GET" in methods else [])}
     return ", ".join(sorted(names))

@@ -1,4 +1,4 @@
-"""Reads of the tokens page."""
+"""Read data for the tokens page."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from webapp.backends.models import ApiToken
 
 
 def tokens_of(user: User) -> QuerySet[ApiToken]:
-    """The user's tokens with what is left of their limits: those in use first, newest first."""
+    """Return the user's tokens with their remaining limits: active ones first, newest first."""
     return ApiToken.objects.filter(user=user).select_related("allowance").order_by("revoked_at", "-created_at")

@@ -1,4 +1,4 @@
-"""Uploads: the body goes to disk as it comes, within its limit, and is then taken apart by Django's parser, off the event loop."""
+"""Receive uploads: write the body to disk as it arrives, within its limit, then parse it with Django's parser off the event loop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HASH_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A multipart form with one file in it. `fingerprint` is the same for the same contents, however they were wrapped."""
+    """A multipart form with one file. `fingerprint` is equal for equal contents, regardless of the encoding."""
 
     upload: Upload
     fields: dict[str, str]
@@ -41,7 +41,7 @@ class Form:
 
 @asynccontextmanager
 async def uploaded(call: Call) -> AsyncGenerator[Form]:
-    """The form in the body of `call`; what is left of it on disk goes at the end."""
+    """Yield the form in the body of `call`. Its temporary files are deleted at the end."""
     if not call.header("content-type").lower().startswith("multipart/form-data"):
         raise ApiError(400, "Send the file as multipart/form-data, with the fields 'file' and 'purpose'.", code="invalid_content_type")
     folder = await asyncio.to_thread(incoming_folder)
@@ -61,7 +61,7 @@ def incoming_folder() -> TemporaryDirectory[str]:
 
 
 def sweep() -> None:
-    """Remove what uploads left behind whose process was killed."""
+    """Delete temporary files of killed processes."""
     oldest = time.time() - ABANDONED_SECONDS
     for folder in (Path(settings.MEDIA_ROOT) / INCOMING).glob("tmp*"):
         if folder.stat().st_mtime < oldest:
@@ -98,7 +98,7 @@ def _take_apart(call: Call, body: Path) -> Form:
 
 
 class _Keeper(FileUploadHandler):
-    """Writes the form's one file where we want it; other files are passed over."""
+    """Write the form's one file to the target path, and skip other files."""
 
     def __init__(self, target: BinaryIO) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""When tokens were last used, written behind; and what the gateway forgets in time."""
+"""Record the last use of tokens, written behind, and delete expired data of the gateway."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _used: set[int] = set()
 
 
 def used(principal: Principal) -> None:
-    """Note that a token was used now."""
+    """Record that a token is used now."""
     _used.add(principal.token_id)
 
 
 async def flush() -> None:
-    """Write what was noted."""
+    """Write the recorded uses."""
     if _used:
         ids = list(_used)
         _used.clear()
@@ -33,7 +33,7 @@ async def flush() -> None:
 
 @asynccontextmanager
 async def service() -> AsyncGenerator[None]:
-    """The background service of the gateway."""
+    """Run the background service of the gateway."""
     async with run_tasks(gateway=_run):
         yield
     await flush()

@@ -1,4 +1,4 @@
-"""The tokens of the signed-in user: make, list, revoke."""
+"""Create, list, and revoke tokens of the signed-in user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from webapp.gateway.forms import TokenForm
 @login_required
 @require_http_methods(["GET", "POST"])
 def tokens(request: HttpRequest) -> HttpResponse:
-    """List the user's tokens, and make one: its plain text is in this one answer and nowhere else."""
+    """List the user's tokens, and create one. Its plain text appears only in this response."""
     if not isinstance(request.user, User):
         return HttpResponseForbidden()
     form = TokenForm(request.POST or None)
@@ -35,7 +35,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_POST
 def revoke(request: HttpRequest, pk: int) -> HttpResponse:
-    """Refuse one of the user's tokens from now on."""
+    """Revoke one of the user's tokens."""
     token = get_object_or_404(selectors.tokens_of(request.user), pk=pk) if isinstance(request.user, User) else None
     if token is None:
         return HttpResponseForbidden()

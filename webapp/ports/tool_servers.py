@@ -11,10 +11,10 @@ from webapp.patterns.types import Json
 
 
 class ToolServers(Protocol):
-    """Tool servers that an administrator registered.
+    """The tool servers that a user may use.
 
-    `server` is the `mcp` entry of a request's `tools`: `server_label`, `server_url`, `headers`, `authorization` and so on. Only registered
-    servers are called: the label must be the name of one that the user may use, and a `server_url` must be that server's.
+    `server` is the `mcp` entry of a request's `tools`: `server_label`, `server_url`, `headers`, `authorization` and so on. The label is the
+    name of a registered server, whose stored headers are then used. Another `server_url` is called only where an administrator allows it.
     """
 
     async def list_tools(self, user: User, server: Json) -> Sequence[Json]:

@@ -8,8 +8,10 @@ class ToolServersConfig(AppConfig):
 
     def ready(self) -> None:
         from webapp.core import background
-        from webapp.ports import toolbox
+        from webapp.ports import tool_servers, toolbox
         from webapp.toolservers import health, toolset
+        from webapp.toolservers.responses import ResponsesTools
 
         toolbox.register_provider(toolset.offers)
+        tool_servers.register(ResponsesTools())
         background.register("tool servers", health.service)

@@ -59,7 +59,7 @@ def add_server(
         server.tools.all().delete()
     server.url, server.command = url, list(command)
     if headers is not None:
-        server.headers = Secret.of(json.dumps(_checked_headers(headers)))
+        server.headers = Secret.of(json.dumps(checked_headers(headers)))
     if environment is not None:
         server.environment = Secret.of(json.dumps(dict(environment)))
     server.save()
@@ -84,7 +84,7 @@ def _check_address(url: str, owner: User | None) -> None:
         raise ValidationError("An administrator has not allowed tool servers at this host (PATCHBAY_TOOL_SERVER_HOSTS).")
 
 
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not HEADER_NAME.match(name) or name.lower() in RESERVED_HEADERS:
             raise ValidationError(f"{name!r} cannot be set as a header.")

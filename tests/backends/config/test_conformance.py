@@ -57,7 +57,7 @@ def test_a_server_that_can_do_all_is_told_so_with_evidence(make_upstream: MakeUp
     upstream.default, upstream.embeds = capable(), embeds(8)
     upstream.models = [{"id": "m", "max_model_len": 8192}]
     found = probe(upstream.base_url)
-    assert {name for name, outcome in found.items() if outcome != "yes"} <= {"files", "batches", "messages", "count_tokens"}
+    assert {name for name, outcome in found.items() if outcome != "yes"} <= {"files", "batches", "messages", "count_tokens", "responses"}
     run = ProbeRun.objects.get()
     tools = next(finding for finding in run.results if finding["name"] == "tools")
     assert tools["detail"] == 'It called get_weather({"city": "Paris"})'

@@ -132,5 +132,5 @@ async def test_the_server_does_it_by_itself(cast: Users, settings: Any, monkeypa
 
 def test_the_page_says_how_much_is_estimated(as_administrator: Client, cast: Users) -> None:
     fill(cast)
-    assert "of these tokens are estimated" in as_administrator.get("/usage/?period=90d").content.decode()
+    assert "of these tokens are estimates" in as_administrator.get("/usage/?period=90d").content.decode()
     assert "≈" in as_administrator.get("/admin/backends/attempt/").content.decode()

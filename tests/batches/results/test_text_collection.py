@@ -56,7 +56,7 @@ def test_what_has_no_words_cannot_be_searched(as_owner: Client, cast: Users, cha
     with pytest.raises(InputError):
         text_collection.index(batch=batch)
     response = as_owner.post(f"/batches/{batch.pk}/search/", follow=True)
-    assert b"no answers in words" in response.content
+    assert b"no text answers" in response.content
     assert not Document.objects.exists()
 
 

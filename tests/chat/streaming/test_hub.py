@@ -186,10 +186,10 @@ async def test_nobody_is_taken_for_dead_after_a_time_without_the_database(people
     async with serve(saying("x")) as hub:
         started = await sync_to_async(services.send_message)(owner=uuid.uuid4(), conversation_id=fresh, user=people.owner, text="Hi")
         running = Generation.objects.filter(id=started.generation.id, running=True)
-        hub._beat, hub._judges_from = time.monotonic() - 30, 0.0
+        hub._beat, hub._grace_until = time.monotonic() - 30, 0.0
         await hub.writer.call(hub._tick)
         assert await running.aexists()
-        hub._beat, hub._judges_from = hub._beat - 3, time.monotonic() - 1  # it had its time
+        hub._beat, hub._grace_until = hub._beat - 3, time.monotonic() - 1  # it had its time
         await hub.writer.call(hub._tick)
         assert not await running.aexists()
 

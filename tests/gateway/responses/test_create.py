@@ -256,3 +256,13 @@ async def test_input_tokens_are_counted(api: Api, make_upstream: MakeUpstream) -
     await api.serve(make_upstream())
     counted = await api.sdk().responses.input_tokens.count(model="m", input="one two three")
     assert counted.input_tokens > 3
+
+
+async def test_a_conversation_is_compacted(api: Api, make_upstream: MakeUpstream) -> None:
+    await api.serve(upstream := make_upstream())
+    upstream.default = says("A summary")
+    first = (await api.post("responses", ASK)).json()
+    compacted = await api.sdk().responses.compact(model="m", previous_response_id=first["id"])
+    assert [item.type for item in compacted.output] == ["message", "compaction"]
+    again = await api.post("responses", {**ASK, "input": [item.to_dict() for item in compacted.output]})
+    assert again.status_code == 200

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from webapp.patterns.responses.items import normalize_input
 from webapp.patterns.responses.objects import new_response
 from webapp.patterns.responses.request import ResponsesRequest
 from webapp.patterns.responses.snapshot import events_in
-from webapp.patterns.types import AttemptLog, Delta, Request, Response, StreamChunk
+from webapp.patterns.types import AttemptLog, Delta, ModelInfo, Request, Response, StreamChunk
 
 RESPONSE_ID = "resp_" + "0" * 32
 
@@ -22,7 +22,7 @@ def kinds(raw: bytes) -> list[str]:
     return [event["type"].removeprefix("response.") for event in decoded(raw)]
 
 
-def request_of(history: Any = (), **body: Any) -> ResponsesRequest:
+def request_of(history: Any = (), /, **body: Any) -> ResponsesRequest:
     body = {"model": "m", "input": "hi", **body}
     return ResponsesRequest(body, list(history), normalize_input(body["input"]))
 
@@ -40,7 +40,7 @@ class ScriptedBackend:
         self.scripts = list(scripts)
         self.requests: list[Request] = []
 
-    async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncIterator[StreamChunk]:
+    async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
         self.requests.append(request)
         for piece in self.scripts.pop(0):
             if isinstance(piece, Exception):
@@ -53,6 +53,12 @@ class ScriptedBackend:
         if isinstance(script, Exception):
             raise script
         return script if isinstance(script, Response) else Response(b"", script)
+
+    async def models(self) -> list[ModelInfo]:
+        return []
+
+    async def aclose(self) -> None:
+        pass
 
 
 def says(text: str, **fields: Any) -> list[Delta]:

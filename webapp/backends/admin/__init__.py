@@ -1,4 +1,4 @@
-"""The configuration admin, one module a subject."""
+"""The admin of the configuration, one module per subject."""
 
 from webapp.backends.admin import attempts, backends, benchmarks, models, routes, tokens
 

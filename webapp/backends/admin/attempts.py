@@ -1,4 +1,4 @@
-"""The attempt log: read, filtered, never changed."""
+"""Show the attempt log, with filters, read-only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BADGES = {"ok": "ok", "partial": "warn", "cancelled": "warn", "skipped": ""}
 
 
 class ErrorFilter(admin.SimpleListFilter):
-    """By class of error, of those there are."""
+    """Filter by the error classes that occur."""
 
     title = "error"
     parameter_name = "error"

@@ -1,4 +1,4 @@
-"""Backends: the form, presets, a pasted curl command, discovery, the conformance probe, and how each stands."""
+"""Administer backends: form, presets, curl import, discovery, conformance probe, and status."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from webapp.patterns.errors import InputError
 
 
 class BackendList(ChangeList):
-    """The list, each backend with its cool-downs as `coolings`."""
+    """The list, where each backend has its cool-downs as `coolings`."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -108,17 +108,17 @@ class BackendAdmin(admin.ModelAdmin):
     def _set_enabled(self, request: HttpRequest, backends: QuerySet[Backend], *, enabled: bool) -> None:
         for backend in backends:
             backend.enabled = enabled
-            backend.save(update_fields=["enabled", "updated_at"])  # one by one: each save tells the registry
+            backend.save(update_fields=["enabled", "updated_at"])  # one by one, because each save notifies the registry
             self.log_change(request, backend, "Enabled." if enabled else "Disabled.")
 
     # --- saving
 
     def save_model(self, request: HttpRequest, obj: Backend, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
-        """Once it is saved, a new or moved backend is asked for its models: after the commit, so that no answer is awaited in it."""
+        """Ask a new or moved backend for its models after the commit, so that the transaction does not wait for the answer."""
         if not change or {"base_url", "api_key", "api_key_env"} & set(form.changed_data):
             obj.flagged = ""
             if change:
-                cooldowns.reset(obj.name)  # its pauses were for what it was before
+                cooldowns.reset(obj.name)  # its pauses belong to its old address or key
             first = not change and bool(form.cleaned_data.get("first_in_default"))
             transaction.on_commit(lambda: self._asked(request, obj, first=first))
         super().save_model(request, obj, form, change)
@@ -131,7 +131,7 @@ class BackendAdmin(admin.ModelAdmin):
 
     def response_add(self, request: HttpRequest, obj: Backend, post_url_continue: str | None = None) -> HttpResponse:
         if request.POST.get("first_in_default"):
-            return redirect("admin:backends_backend_default", obj.pk)  # its models are known by then: another may come first
+            return redirect("admin:backends_backend_default", obj.pk)  # its models are known by then, so the order may change
         return super().response_add(request, obj, post_url_continue)
 
     def _discover(self, request: HttpRequest, backend: Backend) -> None:
@@ -144,7 +144,7 @@ class BackendAdmin(admin.ModelAdmin):
             changes = f"{len(found.added)} new, {len(found.gone)} gone"
             messages.success(request, f"{backend.name} answers: {found.total} models ({changes}).")
 
-    # --- pages of its own
+    # --- further pages
 
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -187,7 +187,7 @@ class BackendAdmin(admin.ModelAdmin):
         return backend
 
     def paste(self, request: HttpRequest) -> HttpResponse:
-        """Make a backend of a curl command."""
+        """Create a backend from a curl command."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         problem = ""
@@ -200,7 +200,7 @@ class BackendAdmin(admin.ModelAdmin):
                 self.log_addition(request, backend, "Made from a curl command.")
                 self._discover(request, backend)
                 return redirect("admin:backends_backend_change", backend.pk)
-        # What was pasted may hold a key: it is not shown again.
+        # The pasted command may contain a key, so it is not shown again.
         context = self._page(request, None, "Paste a curl command", problem=problem)
         return render(request, "admin/backends/backend/paste.html", context, status=400 if problem else 200)
 
@@ -209,7 +209,7 @@ class BackendAdmin(admin.ModelAdmin):
         return redirect("admin:backends_backend_change", pk)
 
     def reset_breaker(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """End its cool-downs, and look at it."""
+        """End the cool-downs of a backend and check it."""
         backend = self._backend(request, pk)
         async_to_sync(registry.reset_breaker)(backend.name)
         up = async_to_sync(look_at)(pk)
@@ -217,7 +217,7 @@ class BackendAdmin(admin.ModelAdmin):
         return redirect("admin:backends_backend_change", pk)
 
     def put_first(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Ask which of the backend's models comes first in the route default, and put it there."""
+        """Ask which of the backend's models is first in the default route, and put it there."""
         backend = self._backend(request, pk)
         models = [row.name for row in backend.offered.order_by("name") if row.capabilities.get("chat", True)]
         chosen = request.POST.get("model", "").strip()
@@ -232,7 +232,7 @@ class BackendAdmin(admin.ModelAdmin):
         return render(request, "admin/backends/backend/default.html", context, status=400 if problem else 200)
 
     def forget(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Forget one learned fact about the backend's models, or all of them."""
+        """Delete one learned fact about the backend's models, or all of them."""
         backend = self._backend(request, pk)
         fact = request.POST.get("fact", "")
         count = learned.forget(backend=backend, fact=int(fact) if fact.isdecimal() else None)

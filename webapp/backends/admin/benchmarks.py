@@ -1,4 +1,4 @@
-"""Benchmarks: started from a form, watched while they run, kept and compared."""
+"""Start benchmarks from a form, watch them, store, and compare them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class BenchmarkRunAdmin(admin.ModelAdmin):
         return super().changeform_view(request, object_id, form_url, context)
 
     def progress(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """The part of the page that changes while it runs."""
+        """Show the part of the page that changes during a run."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         run = get_object_or_404(BenchmarkRun, pk=pk)
@@ -116,7 +116,7 @@ def _targets() -> list[str]:
 
 
 def _shown(run: BenchmarkRun) -> dict[str, Any]:
-    """The charts of one run: its requests in order, and its figures beside those of others."""
+    """Return the charts of one run: its requests in order, and its figures next to those of other runs."""
     if run.status != BenchmarkRun.Status.DONE:
         return {"targets": _targets()}
     samples = [sample for sample in run.results.get("samples", ()) if not sample["error"]]
@@ -144,5 +144,5 @@ def _compared(run: BenchmarkRun) -> list[charts.Chart]:
 
 
 def _marked(values: list[float], mine: list[bool]) -> list[tuple[float, float]]:
-    """Each value as a bar of the first series, or of the second where it is this run's."""
+    """Return each value as a bar of the first series, or of the second for this run."""
     return [(0, value) if own else (value, 0) for value, own in zip(values, mine, strict=True)]

@@ -1,4 +1,4 @@
-"""Forms of the configuration admin."""
+"""Define the forms of the configuration admin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from webapp.backends.services import same_server
 
 
 class KeyField(forms.CharField):
-    """A key is typed once: afterwards only its last four characters are shown, and an empty field keeps it."""
+    """A key that is typed once. Afterwards the field shows only its last four characters, and an empty field keeps it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(required=False, widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}), **options)
@@ -28,13 +28,13 @@ class KeyField(forms.CharField):
 
 
 class LabelledRows(forms.BaseInlineFormSet):
-    """Rows in a table: the column's head is seen, and each field says it to who does not see."""
+    """Table rows whose fields carry the column's label for screen readers."""
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
         for name, field in form.fields.items():
             label = str(field.label or name.replace("_", " ").capitalize())
-            for widget in (field.widget, getattr(field.widget, "widget", None)):  # the admin wraps that of a foreign key
+            for widget in (field.widget, getattr(field.widget, "widget", None)):  # the admin wraps the widget of a foreign key
                 if widget:
                     widget.attrs.setdefault("aria-label", label)
 
@@ -43,7 +43,7 @@ CAPABILITIES = (("", "unknown"), ("yes", "yes"), ("no", "no"))
 
 
 class ModelForm(forms.ModelForm):
-    """A model of a backend, with what steers the chain: yes, no, or unknown until a probe finds out."""
+    """A model of a backend with the facts that steer the chain: yes, no, or unknown until a probe answers."""
 
     tools = forms.ChoiceField(choices=CAPABILITIES, required=False)
     json_schema = forms.ChoiceField(label="JSON schema", choices=CAPABILITIES, required=False)
@@ -68,7 +68,7 @@ class ModelForm(forms.ModelForm):
 
 
 class BackendForm(forms.ModelForm):
-    """A backend. An address that moves to another server needs its key again: it was given to the old one."""
+    """A backend. A new server address requires the key again, because the key belongs to the old server."""
 
     preset = forms.ChoiceField(choices=[(preset.name, preset.title) for preset in PRESETS.values() if preset.name != "builtin"])
     api_key = KeyField(label="API key")

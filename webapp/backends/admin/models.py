@@ -1,4 +1,4 @@
-"""Models of backends: a page that is searched and changed in bulk, since a backend may offer hundreds."""
+"""Administer the models of backends on a page with search and bulk actions, because a backend may offer hundreds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANSWERS: dict[str, bool | None] = {"yes": True, "no": False, "unknown": None}
 
 
 class ValueForm(ActionForm):
-    """The value that an action sets, beside the list of actions."""
+    """The value that an action sets, next to the list of actions."""
 
     value = forms.CharField(required=False, widget=forms.TextInput(attrs={"placeholder": "value", "aria-label": "Value for the action"}))
 
@@ -75,7 +75,7 @@ class BackendModelAdmin(admin.ModelAdmin):
         return format_html('<span class="small muted">{}</span>', ", ".join(known) or "unknown")
 
     def set_capability(self, request: HttpRequest, rows: QuerySet[BackendModel], name: str, value: bool | None) -> None:  # noqa: FBT001
-        """Say that models have a capability, do not have it, or that it is unknown."""
+        """Set a capability of models to yes, no, or unknown."""
         changed = list(rows)
         for row in changed:
             row.capabilities = {key: old for key, old in row.capabilities.items() if key != name} | ({} if value is None else {name: value})

@@ -1,4 +1,4 @@
-"""Routes: their ordered steps, who may use them, their picture, and the fire drill."""
+"""Administer routes: ordered steps, users, picture, and fire drill."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StepForm(forms.ModelForm):
 
 
 class StepInline(admin.TabularInline):
-    """The steps in order. The page's script moves rows by drag, by buttons and by Alt and an arrow; without it, the numbers do."""
+    """The ordered steps. The page's script moves rows by drag, buttons, or Alt and an arrow; without it, the numbers do."""
 
     model = RouteStep
     form = StepForm
@@ -117,7 +117,7 @@ class RouteAdmin(admin.ModelAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if field:
-            field.help_text = ""  # Django's is about holding Control, which boxes to tick do not need
+            field.help_text = ""  # Django's help text explains holding Control, which checkboxes do not need
         return field
 
     def get_urls(self) -> list[URLPattern]:
@@ -137,7 +137,7 @@ class RouteAdmin(admin.ModelAdmin):
         return super().changeform_view(request, object_id, form_url, context)
 
     def drill(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """What the route would do with its backends in the conditions that were posted."""
+        """Show how the route would behave under the posted conditions of its backends."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         route = get_object_or_404(Route, pk=pk)
@@ -151,6 +151,6 @@ class RouteAdmin(admin.ModelAdmin):
 
 
 def _known_models() -> list[tuple[str, str]]:
-    """(model, backend) for the suggestions of the steps' model fields."""
+    """Return (model, backend) pairs as suggestions for the model fields of steps."""
     rows = BackendModel.objects.select_related("backend").filter(backend__in=Backend.objects.filter(enabled=True))
     return [(row.name, row.backend.name) for row in rows.order_by("name", "backend__name")[:2000]]

@@ -1,4 +1,4 @@
-"""Tokens of the gateway: seen and revoked here, made in the profile of their user."""
+"""Show and revoke tokens of the gateway. Users create them in their profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an administrator may enter as a backend's address, headers and key variable: checked at entry, and again on each connection."""
+"""Validate a backend's address, headers, and key variable: at entry, and again on each connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 RESERVED_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type", "accept-encoding"})
 KEY_HEADERS = frozenset({"authorization", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"})
 KEY_PLACEHOLDER = "{api_key}"
-# Secrets of Patchbay itself and of its parts: never a backend's key, however it is asked for.
+# Secrets of Patchbay and its parts, which must never be used as a backend's key.
 OWN_VARIABLES = ("PATCHBAY_", "DJANGO_", "DATABASE_URL", "REDIS_URL")
 
 
@@ -24,10 +24,10 @@ ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/models", "/re
 
 
 def clean_base_url(text: str) -> str:
-    """Return `text` as a base URL without its trailing slash or endpoint.
+    """Return `text` as a base URL without a trailing slash or endpoint.
 
     Raises:
-        ValidationError: it is not one; the message says what to write instead.
+        ValidationError: it is not a base URL; the message says what to write instead.
     """
     address, mark, query = text.strip().partition("?")
     url = address.rstrip("/")
@@ -39,7 +39,7 @@ def clean_base_url(text: str) -> str:
 
 
 def alternatives(base_url: str) -> list[str]:
-    """Return the base URLs that people mean where they leave a part out: most servers answer below `/v1`."""
+    """Return the base URLs that an incomplete address may mean: most servers answer below `/v1`."""
     address, mark, query = base_url.partition("?")
     parts = urlsplit(address)
     root = f"{parts.scheme}://{parts.netloc}"
@@ -56,15 +56,15 @@ def alternatives(base_url: str) -> list[str]:
 
 
 def deployment_in(base_url: str) -> str:
-    """Return the deployment that an Azure address names, which is the one model behind it; empty for other addresses."""
+    """Return the deployment that an Azure address names, which is its only model; empty for other addresses."""
     found = re.search(r"/deployments/([^/?]+)", base_url)
     return unquote(found[1]) if found else ""
 
 
 def validate_base_url(url: str) -> None:
-    """Refuse an address that is not http(s), carries a user, query or fragment, or leads to a metadata or link-local address.
+    """Refuse an address that is not http(s), carries a user, query, or fragment, or leads to a metadata or link-local address.
 
-    Azure's `?api-version=` is the one query that is allowed.
+    The only allowed query is Azure's `?api-version=`.
     """
     try:
         parts = urlsplit(url)
@@ -84,7 +84,7 @@ def validate_base_url(url: str) -> None:
 
 
 def validate_headers(headers: Any) -> None:
-    """Refuse what is not an object of header names and single-line texts."""
+    """Refuse anything but an object of header names and single-line texts."""
     if not isinstance(headers, dict):
         raise ValidationError('Enter a JSON object, e.g. {"X-Team": "blue"}.')
     for name, value in headers.items():
@@ -97,12 +97,12 @@ def validate_headers(headers: Any) -> None:
 
 
 def with_key(headers: dict[str, str], key: str) -> dict[str, str]:
-    """`headers` with the key where a value says `{api_key}`."""
+    """Return `headers` with the key in place of `{api_key}`."""
     return {name: value.replace(KEY_PLACEHOLDER, key) for name, value in headers.items()}
 
 
 def validate_key_variable(name: str) -> None:
-    """Refuse what is no variable name, and the names of Patchbay's own secrets."""
+    """Refuse invalid variable names, and the names of Patchbay's own secrets."""
     if not VARIABLE_NAME.match(name):
         raise ValidationError("Enter the name of an environment variable, e.g. OPENAI_API_KEY.")
     if name.upper().startswith(OWN_VARIABLES):

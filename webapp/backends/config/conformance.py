@@ -1,7 +1,7 @@
-"""The conformance probe: a dozen small requests that find out what a server can do, each kept with its evidence.
+"""Probe the capabilities of a server with a dozen small requests, and store each result with its evidence.
 
-The requests go out raw, so that the evidence is what the server really said. Only a refusal counts as "no": a model that did not use a
-tool when it could have is "unclear", and steers nothing.
+The requests are sent raw, so that the evidence is the server's actual answer. Only a refusal counts as "no". If a model did not use a tool
+although it could, the result is "unclear", which has no effect.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TIMEOUT_SECONDS = 60.0
 MAX_EVIDENCE = 4000
 MAX_ANSWER = 2_000_000
 TRANSIENT = frozenset({401, 403, 408, 425, 429, 502, 503, 504, 529})
-"""Statuses that say nothing about what a server can do."""
+"""Statuses that reveal nothing about a server's capabilities."""
 TOOL: Json = {
     "type": "function",
     "function": {
@@ -58,7 +58,7 @@ SCHEMA: Json = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one probe found. `curl` repeats it; `answer` is what the server said, secrets removed and cut to a few KB."""
+    """The result of one probe. `curl` repeats it. `answer` is the server's answer, without secrets and truncated to a few KB."""
 
     name: str
     title: str
@@ -85,14 +85,14 @@ class Reply:
 
     @property
     def body(self) -> Any:
-        """The decoded JSON; an empty object where it is none."""
+        """Return the decoded JSON; an empty object if it is not an object."""
         try:
             return json.loads(self.text)
         except (ValueError, RecursionError):
             return {}
 
     def events(self) -> Iterator[Json]:
-        """The objects of a stream of server-sent events."""
+        """Return the objects of a stream of server-sent events."""
         for line in self.text.split("\n"):
             data = line.removeprefix("data:").strip()
             if line.startswith("data:") and data != "[DONE]":
@@ -106,7 +106,7 @@ class Reply:
 
 @dataclass
 class Prober:
-    """Asks one server. What it has learnt so far is in `facts`."""
+    """Send requests to one server. `facts` holds the results so far."""
 
     row: BackendRow
     model: str
@@ -120,7 +120,11 @@ class Prober:
         self.redactor = Redactor([self.row.key, *secret_values(self.row.headers)])
 
     async def ask(self, path: str, body: Json | None = None) -> Reply:
-        """GET, or POST where there is a body; what comes back holds no secrets. Raises `httpx2.HTTPError`."""
+        """Send GET, or POST with a body; the returned text contains no secrets.
+
+        Raises:
+            httpx2.HTTPError: the request failed.
+        """
         headers = dict(self.row.headers)
         if self.row.key and not carries_key(headers):
             headers["Authorization"] = f"Bearer {self.row.key}"
@@ -162,7 +166,7 @@ Judge = Callable[[Prober, Reply], Verdict]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question: what to send, and how to judge the answer to it."""
+    """One question: the request, and a function that judges the answer."""
 
     name: str
     title: str
@@ -172,7 +176,7 @@ class Probe:
     needs_chat: bool = True
 
     async def run(self, prober: Prober) -> Finding:
-        """Ask the question and return what was found."""
+        """Send the request and return the finding."""
         path, body = self.path, self.body(prober)
         translated = prober.messages_only and path == "chat/completions" and body is not None
         if translated and body is not None:
@@ -289,6 +293,11 @@ def _message(_prober: Prober, reply: Reply) -> Verdict:
     return ("yes", f"{len(content)} blocks") if isinstance(content, list) else ("no", "The answer holds no message.")
 
 
+def _response(_prober: Prober, reply: Reply) -> Verdict:
+    output = reply.body.get("output") if isinstance(reply.body, dict) else None
+    return ("yes", f"{len(output)} items") if isinstance(output, list) else ("no", "The answer holds no output.")
+
+
 def _count(_prober: Prober, reply: Reply) -> Verdict:
     tokens = reply.body.get("input_tokens") if isinstance(reply.body, dict) else None
     return ("yes", f"{tokens} tokens") if isinstance(tokens, int) else ("no", "The answer holds no count.")
@@ -304,6 +313,10 @@ def _embedding_body(prober: Prober) -> Json:
     return {"model": named, "input": ["ping"], "encoding_format": "float"}
 
 
+def _response_body(prober: Prober) -> Json:
+    return {"model": prober.model, "input": SAY_OK, "max_output_tokens": 64, "store": False}
+
+
 WEATHER = "What is the weather in Paris right now? Use the tool."
 TWO_CITIES = "What is the weather in Paris and in Rome right now? Call the tool for both cities at once."
 SAY_OK = "Say OK and nothing else."
@@ -314,6 +327,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("models", "Reach and list models", "models", NOTHING, _models, needs_chat=False),
     Probe("messages", "Anthropic's Messages", "messages", lambda p: p.chat(SAY_OK, **SHORT), _message, needs_chat=False),
     Probe("count_tokens", "Count tokens", "messages/count_tokens", lambda p: p.chat(SAY_OK), _count, needs_chat=False),
+    Probe("responses", "OpenAI's Responses", "responses", _response_body, _response, needs_chat=False),
     Probe("chat", "Chat", "chat/completions", lambda p: p.chat(SAY_OK, **SHORT), _chat, needs_chat=False),
     Probe("stream", "Stream", "chat/completions", lambda p: p.chat(SAY_OK, stream=True, **SHORT), _stream),
     Probe(
@@ -358,6 +372,7 @@ OF_THE_SERVER = frozenset(
         "content_parts",
         "files",
         "batches",
+        "responses",
         "messages",
         "count_tokens",
         "chat_completions",
@@ -367,7 +382,7 @@ NO_SUCH_PATH = frozenset({404, 405, 501})
 
 
 async def probe(row: BackendRow, model: str, on_finding: Callable[[Finding], Awaitable[None]]) -> list[Finding]:
-    """Run all probes against a server, one after the other; without chat, those that need it are left out."""
+    """Run all probes against a server, one after the other. Without chat, the probes that need it are skipped."""
     found: list[Finding] = []
 
     async def keep(finding: Finding) -> None:
@@ -391,7 +406,7 @@ async def probe(row: BackendRow, model: str, on_finding: Callable[[Finding], Awa
 
 
 def _window(prober: Prober) -> Finding:
-    """Only from what the server says itself: to find it by trial would cost as many tokens."""
+    """Return the context window that the server states. Trial requests would cost as many tokens."""
     listed = prober.facts.get("windows", {}).get(prober.model)
     entered = prober.row.models[prober.model].window if prober.model in prober.row.models else None
     if listed or entered:
@@ -400,13 +415,13 @@ def _window(prober: Prober) -> Finding:
 
 
 def learnt(findings: list[Finding], names: frozenset[str]) -> dict[str, bool]:
-    """The capabilities that are certain, for those names."""
+    """Return the certain capabilities among those names."""
     return {finding.name: finding.outcome == "yes" for finding in findings if finding.name in names and finding.outcome != "unclear"}
 
 
 @asynccontextmanager
 async def _client(row: BackendRow) -> AsyncGenerator[httpx2.AsyncClient, None]:
-    """A client that may go where the live backend may, and nowhere else."""
+    """Return a client with the same address restrictions as the live backend."""
     from webapp.backends.runtime.connection_pools import builtin_transport
     from webapp.patterns.http.transport import make_transport
 

@@ -1,4 +1,4 @@
-"""Encryption of stored keys: MultiFernet over key files kept apart from Django's secret key. Fails closed."""
+"""Encrypt stored keys with MultiFernet. The key files are separate from Django's secret key. Every failure disables the key."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ MIN_CHARS_FOR_HINT = 12
 
 
 class KeyLost(Exception):
-    """A stored secret cannot be decrypted with any of the present keys."""
+    """Report that none of the present keys decrypts a stored secret."""
 
 
 def fernet() -> MultiFernet:
-    """The keys of `PATCHBAY_ENCRYPTION_KEYS` (newest first, comma separated), else of the key file, made on first use.
+    """Return the keys of `PATCHBAY_ENCRYPTION_KEYS` (newest first, separated by commas), or those of the key file, created on first use.
 
-    Raises `ImproperlyConfigured` for what is no key: a typing error must not pass for a new key.
+    Raises:
+        ImproperlyConfigured: a value is not a key. A typing error must not count as a new key.
     """
     keys = env.items(KEY_VARIABLE) or env.kept_secret(KEY_FILE, Fernet.generate_key().decode()).split()
     try:
@@ -38,13 +39,14 @@ def fernet() -> MultiFernet:
 
 
 def add_key() -> Path:
-    """Put a new key before those in the key file, so that it encrypts from now on; older ones still decrypt. Returns the file.
+    """Put a new key at the top of the key file, so that it encrypts from now on. Older keys still decrypt. Returns the file.
 
-    Raises `ImproperlyConfigured` when the keys come from the environment: there, a person adds it.
+    Raises:
+        ImproperlyConfigured: the keys come from the environment, where an administrator must add it.
     """
     if env.items(KEY_VARIABLE):
         raise ImproperlyConfigured(f"the keys come from {KEY_VARIABLE}: put a new one before the others there")
-    fernet()  # the file exists from here on, and holds keys
+    fernet()  # now the file exists and holds keys
     path = env.home() / KEY_FILE
     keys = [Fernet.generate_key().decode(), *path.read_text().split()]
     _replace(path, "\n".join(keys) + "\n")
@@ -52,7 +54,7 @@ def add_key() -> Path:
 
 
 def drop_old_keys() -> int:
-    """Forget all keys in the key file but the newest; returns how many. Only after everything is re-encrypted."""
+    """Delete all keys in the key file but the newest; return their number. Call it only after everything is re-encrypted."""
     path = env.home() / KEY_FILE
     keys = path.read_text().split() if path.exists() and not env.items(KEY_VARIABLE) else []
     if len(keys) > 1:
@@ -70,7 +72,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 class Secret:
-    """An encrypted value as stored. It shows nothing of itself unless asked through `reveal()`."""
+    """An encrypted value as stored. It is displayed only through `reveal()`."""
 
     __slots__ = ("token",)
 
@@ -79,11 +81,15 @@ class Secret:
 
     @classmethod
     def of(cls, text: str) -> Secret:
-        """`text`, encrypted with the newest key; empty stays empty."""
+        """Encrypt `text` with the newest key; empty text stays empty."""
         return cls(fernet().encrypt(text.encode()).decode() if text else "")
 
     def reveal(self) -> str:
-        """The plain text; raises `KeyLost` rather than ever returning what is stored."""
+        """Return the plain text.
+
+        Raises:
+            KeyLost: it cannot be decrypted. The ciphertext is never returned.
+        """
         if not self.token:
             return ""
         try:
@@ -92,14 +98,18 @@ class Secret:
             raise KeyLost("the encryption key for this secret is lost: enter the secret again, or restore the key file") from error
 
     def rotated(self) -> Secret:
-        """The same value under the newest key; raises `KeyLost`."""
+        """Return the value encrypted with the newest key.
+
+        Raises:
+            KeyLost: it cannot be decrypted.
+        """
         try:
             return Secret(fernet().rotate(self.token.encode()).decode()) if self.token else self
         except InvalidToken as error:
             raise KeyLost("the encryption key for this secret is lost: enter the secret again, or restore the key file") from error
 
     def hint(self) -> str:
-        """The last four characters, to tell keys apart; empty where there is none, and words where the key is lost."""
+        """Return the last four characters, to tell keys apart; empty without a key, and a phrase if the key is lost."""
         try:
             text = self.reveal()
         except KeyLost:
@@ -122,9 +132,9 @@ class Secret:
 
 
 class SecretField(models.TextField):
-    """A column holding a `Secret`; what reaches the database is `fernet:` and a token, never plain text.
+    """A column for a `Secret`. The database holds `fernet:` and a token, never plain text.
 
-    The prefix lets a dump be loaded again without being encrypted twice (which would make a token pass for a key).
+    Thanks to the prefix, loading a dump does not encrypt values twice, which would turn a token into a key.
     """
 
     def from_db_value(self, value: str | None, _expression: Any, _connection: Any) -> Secret:

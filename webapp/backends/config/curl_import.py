@@ -1,4 +1,4 @@
-"""A backend made of a curl command that somebody pasted."""
+"""Create a backend from a pasted curl command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from webapp.patterns.curl.commands import from_curl
 
 @transaction.atomic
 def backend_from_curl(*, command: str) -> Backend:
-    """The backend that the command calls, with its key, headers and model. Raises `InputError` or `ValidationError`."""
+    """Create the backend that the command calls, with its key, headers, and model.
+
+    Raises:
+        InputError: the command cannot be read.
+        ValidationError: the backend is not valid.
+    """
     parsed = from_curl(command)
     preset = preset_for(parsed.base_url)
     backend = add_backend(

@@ -1,4 +1,4 @@
-"""Looking for servers: on the usual ports of this machine, and in the environment. Nothing is sent but `GET /v1/models`."""
+"""Find servers on the usual ports of this machine and in the environment. Only `GET /v1/models` is sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_MODELS = 500
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A server that could be a backend. `models` are the ids it lists (not asked for where a key would have to be sent)."""
+    """A possible backend. `models` are its model ids; empty if listing them would send a key."""
 
     name: str
     preset: str
@@ -33,10 +33,10 @@ class Found:
 
 
 async def find(addresses: Sequence[tuple[str, str]] | None = None) -> list[Found]:
-    """Servers that answer on this machine, then what the environment names.
+    """Return servers that answer on this machine, then the one in the environment.
 
     Args:
-        addresses: (preset, base URL) to ask; the usual local ports where None.
+        addresses: (preset, base URL) to ask; None for the usual local ports.
     """
     addresses = addresses if addresses is not None else [(name, PRESETS[name].base_url) for name in LOCAL]
     async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
@@ -46,12 +46,12 @@ async def find(addresses: Sequence[tuple[str, str]] | None = None) -> list[Found
 
 
 def from_environment() -> list[Found]:
-    """The server of `OPENAI_API_KEY` and `OPENAI_BASE_URL`; none without a key. The key itself stays in the environment."""
+    """Return the server of `OPENAI_API_KEY` and `OPENAI_BASE_URL`; none without a key. The key stays in the environment."""
     if not env.text("OPENAI_API_KEY"):
         return []
     try:
         url = clean_base_url(env.text("OPENAI_BASE_URL", PRESETS["openai"].base_url))
-    except ValidationError as error:  # a start must not fail for what is only an offer
+    except ValidationError as error:  # an offer must not make a start fail
         logger.warning("OPENAI_BASE_URL is not offered as a backend: %s", " ".join(error.messages))
         return []
     preset = preset_for(url)
@@ -59,9 +59,9 @@ def from_environment() -> list[Found]:
 
 
 async def _listed_models(client: httpx2.AsyncClient, base_url: str) -> tuple[str, ...] | None:
-    """The model ids at `base_url`/models; None where nothing answers there as an OpenAI-compatible server would."""
+    """Return the model ids at `base_url`/models; None if no OpenAI-compatible server answers there."""
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):  # of the whole answer: it may be any program that listens there
+        async with asyncio.timeout(TIMEOUT_SECONDS):  # limit of the whole answer, because any program may listen there
             response = await client.get(f"{base_url}/models")
         body: Any = response.json() if response.status_code == httpx2.codes.OK else None
     except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError):

@@ -1,5 +1,7 @@
-"""The fire drill: what a route would do if some of its backends were down, slow, or refused. The real chain runs, over pretended servers:
-nothing is sent, and the live breakers hear nothing of it."""
+"""Simulate failures of backends (the fire drill): down, slow, or refused. The real chain runs over simulated servers.
+
+Nothing is sent, and the live breakers are not affected.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ CONDITIONS: Final[Mapping[str, tuple[str, Failure | None]]] = {
     "overflow": ("says the request is too long", lambda _: errors.ContextOverflow("The request is longer than the window.", status=400)),
     "cut": ("breaks off in mid-answer", lambda _: errors.StreamBroken("The connection was cut.")),
 }
-"""What a backend may be imagined to do: by name, (in words, the error it raises)."""
+"""Simulated conditions by name: (description, the error it raises)."""
 HELLO = Request.chat([{"role": "user", "content": "Hello"}])
 WORDS = StreamChunk(b"", (Delta(text="Hello"),))
 END = StreamChunk(b"", (Delta(finish_reason="stop"),))
@@ -38,7 +40,7 @@ END = StreamChunk(b"", (Delta(finish_reason="stop"),))
 
 @dataclass
 class Pretender:
-    """A server that does as it is told and has no network."""
+    """A simulated server without a network."""
 
     name: str
     condition: str
@@ -73,7 +75,7 @@ class Pretender:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """How it would go: what was tried, who answered (None for nobody), and what the caller would be told then."""
+    """The outcome: the attempts, the answering backend (None if all failed), and the error that the caller would get."""
 
     attempts: tuple[Attempt, ...]
     served_by: Attempt | None
@@ -81,10 +83,10 @@ class Drill:
 
 
 async def drill(route: RouteRow, snapshot: Snapshot, conditions: Mapping[int, str], cooling: list[Row] | None = None) -> Drill:
-    """Run a request through `route` where the backends of these ids are in these conditions, the others well.
+    """Run a request through `route` with these backends in these conditions and the others healthy.
 
     Args:
-        cooling: cool-downs to begin with, as they are now in the live traffic; none for a fresh start.
+        cooling: initial cool-downs, copied from live traffic; none for a fresh start.
     """
     from django.utils import timezone
 

@@ -1,4 +1,4 @@
-"""Who has which limits: part of the configuration's snapshot, so that asking costs no query."""
+"""Load the limits of users as part of the configuration's snapshot, so that a check needs no query."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from webapp.accounts.models import Budget
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What one owner may use: `requests` and `tokens` a minute, `budget` a month; None for no limit.
+    """The limits of one owner: `requests` and `tokens` per minute, `budget` per month; None for no limit.
 
     Attributes:
-        kind, key: a token, a user or a group, and its id.
-        who: the owner in a sentence that goes on with “may …”.
+        kind, key: a token, a user, or a group, and its id.
+        who: the owner, as the start of a sentence that continues with "may …".
     """
 
     kind: Literal["token", "user", "group"]
@@ -33,7 +33,7 @@ class Limit:
 
     @property
     def line(self) -> str:
-        """For people: what is allowed in a minute."""
+        """Return the limits per minute as display text."""
         terms = ((self.requests, "request"), (self.tokens, "token"))
         allowed = " and ".join(f"{number:,} {name}{'' if number == 1 else 's'}" for number, name in terms if number is not None)
         return f"{self.who[0].upper()}{self.who[1:]} may use {allowed} per minute."
@@ -41,13 +41,13 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits a minute by user id: one's own, and those that are shared with the other members of a group."""
+    """Limits per minute by user id: the user's own, and those shared with other members of a group."""
 
     own: Mapping[int, Limit] = field(default_factory=dict)
     shared: Mapping[int, tuple[Limit, ...]] = field(default_factory=dict)
 
     def of(self, user_id: int) -> tuple[Limit, ...]:
-        """All that hold for a user; the server's default where none of their own is set."""
+        """Return all limits of a user; the server's default if the user has none of their own."""
         own = self.own.get(user_id)
         if own is None and (settings.REQUESTS_PER_MINUTE or settings.TOKENS_PER_MINUTE):
             own = _own(user_id, None, None)
@@ -56,7 +56,7 @@ class Limits:
 
 
 def load() -> Limits:
-    """Read them all."""
+    """Read all limits."""
     own: dict[int, Limit] = {}
     shared: defaultdict[int, tuple[Limit, ...]] = defaultdict(tuple)
     limited = Q(requests_per_minute__isnull=False) | Q(tokens_per_minute__isnull=False)

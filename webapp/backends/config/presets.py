@@ -1,4 +1,4 @@
-"""What is known of common servers: their usual address, whether they want a key, and their habits."""
+"""Describe common servers: the usual address, whether they need a key, and their habits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A starting point for a backend's form."""
+    """Initial values for a backend's form."""
 
     name: str
     title: str
@@ -17,11 +17,12 @@ class Preset:
     max_concurrency: int | None = None
     note: str = ""
     preferred: tuple[str, ...] = ()
-    """Models to begin with, where the server offers so many that the first is none to choose."""
+    """Preferred models, for servers that offer too many to use the first one."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent with each request; `{api_key}` stands for the key."""
     capabilities: Mapping[str, bool] = field(default_factory=dict)
-    """What the server can do, until a probe finds out. `messages` stands for Anthropic's protocol, `chat_completions` for OpenAI's."""
+    """What the server can do, until a probe finds out. Names of protocols: `chat_completions` and `responses` are OpenAI's, `messages` is
+    Anthropic's."""
 
 
 OPENAI_MODELS = ("gpt-5-mini", "gpt-5", "gpt-4.1-mini", "gpt-4.1", "gpt-4o-mini", "gpt-4o")
@@ -30,7 +31,13 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset(
-            "openai", "OpenAI", "https://api.openai.com/v1", wants_key=True, note="Key from platform.openai.com.", preferred=OPENAI_MODELS
+            "openai",
+            "OpenAI",
+            "https://api.openai.com/v1",
+            wants_key=True,
+            note="Key from platform.openai.com.",
+            preferred=OPENAI_MODELS,
+            capabilities={"responses": True, "hosted_tools": True},
         ),
         Preset(
             "anthropic",
@@ -57,14 +64,14 @@ PRESETS = {
             "vLLM",
             "http://localhost:8001/v1",
             note="vllm serve MODEL --port 8001. A key only with --api-key.",
-            capabilities={"messages": True, "count_tokens": True},
+            capabilities={"responses": True, "messages": True, "count_tokens": True},
         ),
         Preset(
             "ollama",
             "Ollama",
             "http://localhost:11434/v1",
             note="It cuts long input silently: enter each model's window below.",
-            capabilities={"messages": True},
+            capabilities={"responses": True, "messages": True},
         ),
         Preset(
             "llamacpp",
@@ -79,7 +86,7 @@ PRESETS = {
             "LM Studio",
             "http://localhost:1234/v1",
             note="Start the server on its Developer page.",
-            capabilities={"messages": True},
+            capabilities={"responses": True, "messages": True},
         ),
         Preset("litellm", "LiteLLM", "http://localhost:4000/v1", wants_key=True, note="A proxy of its own: turn its retries off."),
         Preset(
@@ -97,7 +104,7 @@ PRESETS = {
 
 
 def preset_for(base_url: str) -> str:
-    """The name of the preset that an address belongs to; `custom` for none."""
+    """Return the name of the preset for an address; `custom` if none matches."""
     for preset in PRESETS.values():
         if preset.base_url and base_url.rstrip("/").replace("127.0.0.1", "localhost") == preset.base_url:
             return preset.name

@@ -1,4 +1,4 @@
-"""The configuration as plain values, loaded at once: what the registry decides by, without a query. Who may use what is decided here."""
+"""Load the configuration as plain values at once. The registry decides from them without a query, including who may use what."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from webapp.patterns.errors import ModelForbidden, ModelNotFound
 from webapp.patterns.fallback.balancing import Balance
 
 FACTS_KEPT = timedelta(days=30)
-"""A fact that nothing confirmed for so long is forgotten: servers change behind their names."""
+"""Time without confirmation after which a learned fact expires, because servers change behind their names."""
 MidStream = Literal["stop", "restart", "continue"]
 
 
 class Person(Protocol):
-    """What the rules need to know of a user."""
+    """The facts about a user that the rules need."""
 
     pk: Any
     is_superuser: bool
@@ -44,7 +44,7 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class BackendRow:
-    """A backend as the registry builds it. `unusable` says why it must be skipped; empty when it may be used."""
+    """A backend in the form that the registry builds. `unusable` is the reason to skip it; empty if it may be used."""
 
     id: int
     name: str
@@ -59,7 +59,7 @@ class BackendRow:
     capabilities: Mapping[str, bool]
     unusable: str
     models: Mapping[str, ModelRow] = field(compare=False)
-    """Not compared: a model more or less is no reason to open new connections."""
+    """Excluded from comparison: a changed model list must not open new connections."""
     repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     """The repairs that requests to a model need, by model."""
 
@@ -91,7 +91,7 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class RouteRow:
-    """A route. `allowed` are the ids of the users who may use it; None for everybody."""
+    """A route. `allowed` holds the ids of the users who may use it; None for everyone."""
 
     name: str
     description: str = ""
@@ -104,13 +104,13 @@ class RouteRow:
     steps: tuple[StepRow, ...] = ()
 
     def allows(self, user: Person | None) -> bool:
-        """Whether the user may pick it. None is Patchbay itself; administrators, who set the rules, may use all."""
+        """Return whether the user may pick the route. None is Patchbay itself. Administrators may use every route."""
         return user is None or self.allowed is None or user.is_superuser or user.pk in self.allowed
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of it at one version; `backends` and `routes` in the order people gave them."""
+    """The whole configuration at one version. `backends` and `routes` have the administrator's order."""
 
     version: int
     backends: Mapping[int, BackendRow]
@@ -119,9 +119,11 @@ class Snapshot:
     learned: tuple[Fact, ...] = ()
 
     def plan(self, model: str, user: Person | None) -> RouteRow:
-        """The steps that a model name stands for: a route, `backend/model`, or a bare id that backends offer, in this order.
+        """Return the steps for a model name: a route, `backend/model`, or a bare id that backends offer, in this order.
 
-        Raises `ModelForbidden` for what the user may not use by any name, `ModelNotFound` for the rest.
+        Raises:
+            ModelForbidden: the user may not use the model under any name.
+            ModelNotFound: no such model.
         """
         route = self.routes.get(model)
         if route and route.enabled:
@@ -150,10 +152,10 @@ class Snapshot:
         return next((row for row in self.backends.values() if row.name == name), None)
 
     def _usable(self, user: Person | None, backend: int) -> Callable[[str], bool]:
-        """Which models of a backend the user may ask for directly.
+        """Return the models of a backend that the user may call directly.
 
-        A model behind restricted routes is open to those who may use one of the routes that lead to it. Servers know models by more names
-        than they list, so where a backend has a model that is closed to the user, only its listed models that are surely another stay open.
+        A model behind restricted routes is open to users of one of those routes. Servers accept more names for a model than they list. So
+        if a backend has a model that is closed to the user, only listed models that are certainly different stay open.
         """
         if user is None or user.is_superuser:
             return lambda _model: True
@@ -168,12 +170,12 @@ class Snapshot:
         return usable
 
     def _behind(self, backend: int, user: Person, *, allowed: bool) -> set[str]:
-        """The models of a backend that routes lead to: routes the user may use (and enabled), or those the user may not."""
+        """Return the models of a backend behind enabled routes that the user may use, or behind those that the user may not."""
         routes = (r for r in self.routes.values() if (r.enabled and r.allows(user) if allowed else not r.allows(user)))
         return {canonical(step.model) for route in routes for step in route.steps if step.backend == backend}
 
     def direct(self, user: Person | None) -> Iterator[tuple[BackendRow, ModelRow]]:
-        """Each listed model of each usable backend that the user may ask for as `backend/model`."""
+        """Return each listed model of each usable backend that the user may call as `backend/model`."""
         for backend in self.backends.values():
             if not backend.unusable:
                 usable = self._usable(user, backend.id)
@@ -181,17 +183,17 @@ class Snapshot:
 
 
 def canonical(model: str) -> str:
-    """What all names have in common that a server takes for one model: case, and Ollama's `:latest`, make no difference."""
+    """Return the common form of all names that a server accepts for a model: case and Ollama's `:latest` make no difference."""
     return model.lower().removesuffix(":latest")
 
 
 def version() -> int:
-    """The configuration's version: one read by primary key."""
+    """Return the configuration's version with one read by primary key."""
     return ConfigState.objects.filter(pk=1).values_list("version", flat=True).first() or 0
 
 
 def load() -> Snapshot:
-    """Read everything. The version is read first: a change in between makes the snapshot old, never wrongly new."""
+    """Read everything. The version is read first, so a change in between makes the snapshot old, never wrongly new."""
     number = version()
     backends = Backend.objects.prefetch_related(Prefetch("offered", BackendModel.objects.order_by("id")))
     routes = Route.objects.prefetch_related(
@@ -207,12 +209,12 @@ def _fact(row: Learned) -> Fact:
 
 
 def load_health() -> dict[int, tuple[str, str]]:
-    """State and reason by backend id."""
+    """Return state and reason by backend id."""
     return {row.backend_id: (row.state, row.why) for row in Health.objects.all()}
 
 
 def unusable(row: Backend) -> str:
-    """Why a backend must be skipped; empty when it may be used."""
+    """Return the reason to skip a backend; empty if it may be used."""
     if not row.enabled:
         return "it is disabled"
     if row.preset == "builtin" and not settings.PATCHBAY_BUILTIN:
@@ -252,7 +254,7 @@ def _repairs(backend: str, facts: Sequence[Fact]) -> dict[str, tuple[str, ...]]:
 
 
 def _key(row: Backend) -> tuple[str, str]:
-    """The key in plain text and why there is none: a lost key disables the backend, it is never replaced by anything else."""
+    """Return the plain key and the reason if there is none. A lost key disables the backend; nothing replaces it."""
     if row.api_key_env:
         value = env.text(row.api_key_env)
         return value, "" if value else f"the environment variable {row.api_key_env} is not set"

@@ -1,4 +1,4 @@
-"""What `manage.py doctor` says of backends, keys and routes."""
+"""Check backends, keys, and routes for `manage.py doctor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from webapp.core.findings import Finding, Level
 
 
 def findings() -> Iterator[Finding]:
-    """The encryption keys, each backend (asked for its models now), each route."""
+    """Yield findings about the encryption keys, each backend (asked for its models now), and each route."""
     try:
         crypto.fernet()
     except ImproperlyConfigured as error:
@@ -35,7 +35,7 @@ async def _look(ids: list[int]) -> dict[int, bool]:
         await registry.aclose()
 
 
-def _backend(row: BackendRow, up: bool | None) -> Finding:  # noqa: FBT001 - three states of one look
+def _backend(row: BackendRow, up: bool | None) -> Finding:  # noqa: FBT001 - three states of one check
     subject = f"backend {row.name}"
     if row.unusable:
         level: Level = "ok" if row.unusable == "it is disabled" else "warning"

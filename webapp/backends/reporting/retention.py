@@ -1,4 +1,4 @@
-"""The attempt log is kept for so many days; what is older is added up by day (`UsageDay`): usage and budgets stay right beyond it."""
+"""Sum old attempts by day (`UsageDay`) and delete them, so that usage and budgets stay right beyond the retention time."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from webapp.core.database import in_database
 
 WAKE_SECONDS: Final = 3600.0
 AT_ONCE: Final = 1000
-"""Attempts added up in one transaction: a fraction of a second, in which SQLite lets nobody else write."""
+"""Attempts summed in one transaction: a fraction of a second, during which SQLite blocks other writers."""
 BREATH_SECONDS: Final = 0.2
-"""Between two such transactions."""
+"""Pause between two such transactions."""
 GROWTH: Final = 1.05
-"""A bin of the histogram is so much wider than the one before: a percentile read from it is off by 2.5 % at most."""
+"""Ratio of neighboring bins of the histogram: a percentile read from it is off by at most 2.5 %."""
 
 
 def bin_of(milliseconds: float) -> int:
-    """The bin of the histogram for a time."""
+    """Return the bin of the histogram for a time."""
     return round(math.log(max(milliseconds, 1.0), GROWTH))
 
 
 def milliseconds_of(number: int) -> float:
-    """The middle of a bin."""
+    """Return the center of a bin."""
     return GROWTH**number
 
 
 def oldest_kept(now: datetime) -> datetime | None:
-    """Attempts before this are to be added up; None where the log is kept for good."""
+    """Return the time before which attempts are summed; None if all are kept."""
     days = settings.ATTEMPT_RETENTION_DAYS
     return (now - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0) if days > 0 else None
 
 
 @transaction.atomic
 def add_up(before: datetime, *, at_once: int = AT_ONCE) -> int:
-    """Add up some of the attempts before a time, and delete them: the oldest, `at_once` at most. Returns how many there were."""
+    """Sum and delete the oldest attempts before a time, `at_once` at most; return their number."""
     old = Attempt.objects.filter(created_at__lt=before).order_by("created_at", "id")
     rows = list(old.select_for_update(skip_locked=True)[:at_once] if _locks() else old[:at_once])
     UsageDay.objects.bulk_create(_days(_with_last(rows)))
@@ -53,12 +53,12 @@ def add_up(before: datetime, *, at_once: int = AT_ONCE) -> int:
 
 
 def _locks() -> bool:
-    """SQLite lets one transaction write at a time, and knows no locks of rows."""
+    """Return whether the database locks rows. SQLite allows one writer at a time instead."""
     return bool(transaction.get_connection().features.has_select_for_update_skip_locked)
 
 
 def _with_last(rows: list[Attempt]) -> list[tuple[Attempt, bool]]:
-    """Each attempt that was made, and whether it was its request's last: requests are counted once."""
+    """Yield each attempt, and whether it was its request's last: requests are counted once."""
     made = [row for row in rows if row.outcome != "skipped"]
     ids = {row.request_id for row in made}
     more = Attempt.objects.filter(request_id__in=ids).exclude(outcome="skipped").exclude(pk__in=[row.pk for row in made])
@@ -68,7 +68,7 @@ def _with_last(rows: list[Attempt]) -> list[tuple[Attempt, bool]]:
 
 
 def _days(rows: Iterable[tuple[Attempt, bool]]) -> Iterable[UsageDay]:
-    """One for each day, backend, model, route, source and user among these."""
+    """Return one sum for each day, backend, model, route, source, and user."""
     found: dict[tuple[Any, ...], UsageDay] = {}
     for row, last in rows:
         key = (row.created_at.astimezone(UTC).date(), row.backend, row.model, row.route, row.source, row.user_id)
@@ -96,7 +96,7 @@ def _add(day: UsageDay, row: Attempt, *, last: bool) -> None:
 
 @asynccontextmanager
 async def service() -> AsyncGenerator[None]:
-    """The background service."""
+    """Run the summing as a background service."""
     async with run_tasks(retention=_forever):
         yield
 

@@ -1,4 +1,4 @@
-"""What the live pages show of backends and routes: rows, health and breakers, put together."""
+"""Combine rows, health, and breakers for the live status pages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS: dict[State, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Cooling:
-    """A backend, or one model of it, that is not tried for now. `model` is empty for the whole backend; `seconds` are left."""
+    """A backend, or one of its models, that is skipped for now. `model` is empty for the whole backend; `seconds` remain."""
 
     model: str
     seconds: float
@@ -78,7 +78,7 @@ class StepStatus:
 
 
 def coolings() -> Coolings:
-    """What cools in any process, by backend."""
+    """Return the cool-downs of all processes by backend."""
     now = timezone.now()
     return {
         name: [Cooling(row.key.partition("/")[2], (row.until - now).total_seconds(), row.why) for row in rows]
@@ -88,7 +88,7 @@ def coolings() -> Coolings:
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
-    """A route as a picture: its steps in order; `serving` is the number of the step that would be asked now, None for none."""
+    """A route for display: its ordered steps. `serving` is the number of the step that would be called now, or None."""
 
     id: int
     name: str
@@ -102,7 +102,7 @@ class RouteStatus:
 
 
 def backends(snapshot: Snapshot, coolings: Coolings, *, viewer: Person) -> list[BackendStatus]:
-    """All backends, with the models that the viewer may ask for."""
+    """Return all backends, with the models that the viewer may use."""
     counts = usage.hourly_counts()
     allowed: dict[int, list[str]] = {}
     for row, model in snapshot.direct(viewer):
@@ -130,7 +130,7 @@ def _backend(row: Backend, cooling: Sequence[Cooling], models: tuple[str, ...], 
 
 
 def state_of(row: Backend, cooling: Sequence[Cooling]) -> tuple[State, str]:
-    """How a backend stands, the worst first, and why."""
+    """Return the state of a backend, worst first, and the reason."""
     health: Health | None = getattr(row, "health", None)
     whole = next((one for one in cooling if not one.model), None)
     problem = unusable(row)
@@ -146,7 +146,7 @@ def state_of(row: Backend, cooling: Sequence[Cooling]) -> tuple[State, str]:
 
 
 def routes(snapshot: Snapshot, coolings: Coolings, *, viewer: Person) -> list[RouteStatus]:
-    """The enabled routes that the viewer may use, each with the state of its steps."""
+    """Return the enabled routes that the viewer may use, each with the state of its steps."""
     rows = {row.pk: row for row in selectors.backends_with_health()}
     allowed = {route.name for route in snapshot.routes.values() if route.enabled and route.allows(viewer)}
     found = Route.objects.filter(name__in=allowed).prefetch_related("steps")
@@ -159,7 +159,7 @@ def route_status(route: Route, rows: Mapping[int, Backend], coolings: Coolings) 
 
 
 def _embeds(route: Route, rows: Mapping[int, Backend]) -> bool:
-    """Whether the route is one for embeddings: all its models that are known are."""
+    """Return whether a route is for embeddings: all its known models are."""
     known = {(pk, model.name): model.capabilities for pk, row in rows.items() for model in row.offered.all()}
     found = [known[step.backend_id, step.model] for step in route.steps.all() if (step.backend_id, step.model) in known]
     return bool(found) and all(capabilities.get("embeddings") and not capabilities.get("chat", True) for capabilities in found)

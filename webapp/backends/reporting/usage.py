@@ -1,6 +1,6 @@
-"""Reads of the attempt log, and of the days it was added up to (retention.py), for the usage page.
+"""Read the attempt log and its daily sums (retention.py) for the usage page.
 
-Sums come from the database; percentiles from the newest attempts, and from the histograms of days.
+Sums come from the database. Percentiles come from the newest attempts and the histograms of days.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta
 HOURLY = frozenset({"24h"})
 GROUPS = {"backend": "backend", "model": "model", "route": "route", "source": "source", "user": "user__username"}
 NEWEST = 50_000
-"""Percentiles are taken over this many of the newest answers at most."""
+"""Number of newest answers for percentiles."""
 ANSWERED = frozenset({"ok", "partial", "cancelled"})
 FAILED = Q(outcome="failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What the page is asked for; unknown values mean no filter."""
+    """The filters of the page. Unknown values mean no filter."""
 
     period: str = "7d"
     values: Mapping[str, str] = field(default_factory=dict)
@@ -51,14 +51,14 @@ class Filters:
 
 
 class Rows(NamedTuple):
-    """What was used: attempts, and whole days in place of those that are no longer kept. Nothing is in both."""
+    """Attempts, and daily sums for those that are no longer stored. Nothing is in both."""
 
     kept: QuerySet[Attempt]
     days: QuerySet[UsageDay]
 
 
 class Sample(NamedTuple):
-    """Times to first token: `weight` answers of about `ms`."""
+    """Times to first token: `weight` answers with about `ms`."""
 
     when: datetime
     names: tuple[str | None, ...]
@@ -95,7 +95,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A line of a table: one backend, model, route or user."""
+    """A row of a table: one backend, model, route, or user."""
 
     name: str
     attempts: int
@@ -108,7 +108,7 @@ class Group:
 
 
 def attempts(filters: Filters, *, viewer: User) -> Rows:
-    """What a person may see: staff all, others their own."""
+    """Return the visible attempts: all for staff, otherwise the user's own."""
     kept = Attempt.objects.filter(created_at__gte=filters.since).exclude(outcome="skipped").order_by()
     days = UsageDay.objects.filter(day__gte=filters.since.date()).order_by()
     if not viewer.is_staff:
@@ -135,7 +135,7 @@ DAY_SUMS: Mapping[str, Any] = {
 
 
 def _plus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Both rows of sums as one; a cost is None where neither has any."""
+    """Return the sum of two rows; a cost is None if both are None."""
     costs = [row["costs"] for row in (one, other) if row.get("costs") is not None]
     added = {name: int(one.get(name, 0)) + int(other.get(name, 0)) for name in {*one, *other} if name not in {"key", "costs"}}
     return {**added, "costs": sum(costs) if costs else None}
@@ -159,7 +159,7 @@ def totals(rows: Rows) -> Totals:
 
 
 def samples(rows: Rows) -> list[Sample]:
-    """Those of the newest answers, and of all days."""
+    """Return the samples of the newest answers and of all days."""
     answered = rows.kept.filter(outcome__in=ANSWERED, first_token_ms__isnull=False).order_by("-created_at")
     newest = answered.values_list("created_at", *GROUPS.values(), "first_token_ms")[:NEWEST]
     found = [Sample(when, tuple(names), ms) for when, *names, ms in newest]
@@ -177,7 +177,7 @@ Times = list[tuple[float, int]]
 
 
 def percentile(times: Times, part: float) -> float | None:
-    """The nearest-rank percentile; None for none."""
+    """Return the nearest-rank percentile; None without samples."""
     count = sum(weight for _ms, weight in times)
     rank = min(int(part * count), count - 1)
     for ms, weight in sorted(times):
@@ -188,7 +188,7 @@ def percentile(times: Times, part: float) -> float | None:
 
 
 def buckets(rows: Rows, seen: Iterable[Sample], filters: Filters) -> list[Bucket]:
-    """Every hour or day of the period, those without attempts too."""
+    """Return every hour or day of the period, including empty ones."""
     step = timedelta(hours=1) if filters.hourly else timedelta(days=1)
     truncate = TruncHour if filters.hourly else TruncDay
     sums: dict[datetime, Mapping[str, Any]] = {
@@ -225,7 +225,7 @@ def _bucket(start: datetime, sums: Mapping[str, Any], times: Times, filters: Fil
 
 
 def groups(rows: Rows, seen: Iterable[Sample], by: str) -> list[Group]:
-    """The 20 largest by tokens. `by` is a key of `GROUPS`."""
+    """Return the 20 largest groups by tokens. `by` is a key of `GROUPS`."""
     place = list(GROUPS).index(by)
     times: dict[str, Times] = {}
     for sample in seen:
@@ -253,7 +253,7 @@ def _group(name: str, sums: Mapping[str, Any], times: Times) -> Group:
 
 
 def errors(rows: Rows) -> list[tuple[str, str, int]]:
-    """(backend, error class, count), the most frequent first."""
+    """Return (backend, error class, count), most frequent first."""
     found: Counter[tuple[str, str]] = Counter()
     for backend, error, count in rows.kept.filter(FAILED).values_list("backend", "error").annotate(count=Count("id")):
         found[backend, error] += count
@@ -263,7 +263,7 @@ def errors(rows: Rows) -> list[tuple[str, str, int]]:
 
 
 def choices(*, viewer: User) -> dict[str, list[str]]:
-    """What the filters may be set to, from the last 90 days."""
+    """Return the possible values of the filters, from the last 90 days."""
     rows = attempts(Filters(period="90d"), viewer=viewer)
     names = [name for name in GROUPS if name != "user" or viewer.is_staff]
     return {name: sorted(set().union(*(_values(queryset, GROUPS[name]) for queryset in rows))) for name in names}
@@ -274,7 +274,7 @@ def _values(rows: QuerySet[Any], name: str) -> set[str]:
 
 
 def hourly_counts(*, hours: int = 24) -> dict[str, list[tuple[int, int]]]:
-    """(answered, failed) attempts by backend for each of the last hours, oldest first."""
+    """Return (answered, failed) attempts by backend for each of the last hours, oldest first."""
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
     first = now - timedelta(hours=hours - 1)
     found = (

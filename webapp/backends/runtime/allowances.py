@@ -1,4 +1,4 @@
-"""What is left of the limits of tokens, users and groups: rows in the database, so that all processes share them."""
+"""Track the remaining requests and tokens of tokens, users, and groups in database rows that all processes share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from webapp.patterns.units import count, duration
 MINUTE = 60.0
 ROUNDING = 1e-6
 NEVER = 24 * 3600.0
-"""Seconds after which a limit of 0 may be asked about again."""
+"""Seconds after which a client may ask again when the limit is 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is left of one limit a minute, and the seconds until all of it is back."""
+    """The remaining part of one limit per minute, and the seconds until it is full again."""
 
     limit: int
     left: int
@@ -32,7 +32,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What came of asking for a request: why there is none, and how the limits that are nearest to their end stand."""
+    """The result of taking a request: the refusal, if any, and the state of the limits with the least room."""
 
     refusal: ChainError | None = None
     requests: Standing | None = None
@@ -41,10 +41,10 @@ class Taken:
 
 @transaction.atomic
 def take(limits: Sequence[Limit], now: float, *, spare: float = 0.0) -> Taken:
-    """Take one request out of every allowance, or out of none where one refuses, at `now` seconds since the epoch.
+    """Take one request from every allowance, or from none if one refuses, at `now` seconds since the epoch.
 
     Args:
-        spare: the part of each limit a minute, 0 to 1, that must be left for others.
+        spare: the part of each limit per minute, 0 to 1, that must be left for others.
     """
     rows = list(_locked(limits, now))
     problems = [problem for limit, row in rows for problem in _problems(limit, row, now, spare)]
@@ -61,7 +61,7 @@ def take(limits: Sequence[Limit], now: float, *, spare: float = 0.0) -> Taken:
 
 @transaction.atomic
 def charge(limits: Sequence[Limit], now: float, *, tokens: int, cost: float) -> None:
-    """Take out what a request has used."""
+    """Subtract the usage of a request."""
     for _, row in _locked(limits, now):
         row.tokens_left -= tokens
         row.spent += Decimal(str(cost))
@@ -69,7 +69,7 @@ def charge(limits: Sequence[Limit], now: float, *, tokens: int, cost: float) -> 
 
 
 def _locked(limits: Sequence[Limit], now: float) -> Iterator[tuple[Limit, Allowance]]:
-    """The rows, locked in one order for all, with what has flowed back since they were last written."""
+    """Lock the rows in a fixed order, and add the refill since they were last written."""
     for limit in sorted(limits, key=lambda limit: (limit.kind, limit.key)):
         full = {"requests_left": limit.requests or 0, "tokens_left": limit.tokens or 0, "refilled_at": now, "month": _month(now)}
         row, _ = Allowance.objects.select_for_update().get_or_create(**{f"{limit.kind}_id": limit.key}, defaults=full)
@@ -88,7 +88,7 @@ def _refill(row: Allowance, limit: Limit, now: float) -> None:
 
 
 def _problems(limit: Limit, row: Allowance, now: float, spare: float) -> Iterator[ChainError]:
-    """Why no request may be made now."""
+    """Return the reasons why no request is possible now."""
     if limit.budget is not None and row.spent >= limit.budget:
         message = f"The monthly budget of {limit.who} ({limit.budget.normalize():f}) is spent. It starts anew on the first of next month."
         yield BudgetSpent(message, retry_after=_seconds_to_next_month(now))
@@ -107,7 +107,7 @@ def _lack(rule: str, per_minute: int, left: float, spare: float) -> Iterator[Lim
 
 
 def _tightest(limits: Iterable[tuple[int | None, float]]) -> Standing | None:
-    """Of several limits of one kind, the one with the least left."""
+    """Return the limit of a kind with the least left."""
     standings = [Standing(limit, max(0, int(left)), MINUTE * (limit - left) / (limit or 1)) for limit, left in limits if limit is not None]
     return min(standings, key=lambda standing: standing.left, default=None)
 

@@ -1,4 +1,4 @@
-"""Attempts are queued where they happen and written behind in bulk, one transaction for all; health and flags are learnt from them."""
+"""Queue attempts and write them behind in bulk, in one transaction; learn health and flags from them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ FLUSH_SECONDS = 0.5
 MAX_TOKENS = 2**31 - 1
 MAX_COST = 999_999.0
 MAX_QUEUED = 100_000
-"""While the database is away: some 50 MB. Beyond it the oldest are lost, and said so."""
+"""Maximum queue while the database is down, about 50 MB. Beyond it the oldest are dropped, and a log line says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who asked, and for what: the same for all attempts of a request, and for all requests of a batch."""
+    """The source of a request: the same for all its attempts, and for all requests of a batch."""
 
     source: str
     user_id: int | None
@@ -44,7 +44,7 @@ class Origin:
 
     @classmethod
     def clean(cls, source: str, user_id: int | None, token_id: int | None, route: str, endpoint: str) -> Self:
-        """With texts that every database can hold."""
+        """Return a copy with texts that every database accepts."""
         return cls(_text(source, 16), user_id, token_id, _text(route, 300), _text(endpoint, 64))
 
 
@@ -93,12 +93,12 @@ class Recorder:
             self._lone = asyncio.get_running_loop().create_task(self._flush_soon())
 
     async def _flush_soon(self) -> None:
-        """Stands in where no service runs: in a command, a worker or a test."""
+        """Flush without the service: in a command, a worker, or a test."""
         await asyncio.sleep(FLUSH_SECONDS)
         await self.flush()
 
     async def flush(self) -> None:
-        """Write all that is queued. What the database refuses to take now stays queued."""
+        """Write everything queued. Attempts that the database rejects now stay queued."""
         async with self._lock:
             values = list(self._queue)
             if not values:
@@ -123,7 +123,7 @@ class Recorder:
             yield
         finally:
             self._serviced = False
-            stop.set()  # rather than cancelling: a write in progress is waited for
+            stop.set()  # not cancelled: wait for a write in progress
             await task
             await self.flush()
 
@@ -135,7 +135,7 @@ class Recorder:
 
 
 def _tell_observers(trail: AttemptLog, of: Origin, request_id: uuid.UUID) -> None:
-    """Count and trace the attempts, where somebody watches."""
+    """Count and trace the attempts, if metrics or traces are on."""
     if settings.METRICS_TOKEN:
         for attempt in trail.attempts:
             metrics.observe(attempt, source=of.source)
@@ -144,7 +144,7 @@ def _tell_observers(trail: AttemptLog, of: Origin, request_id: uuid.UUID) -> Non
 
 
 def _row(attempt: types.Attempt, of: Origin, request_id: uuid.UUID) -> Row:
-    """An attempt as it is now; it may still change."""
+    """Return an attempt as a row with its present values; it may still change."""
     return Row(
         request_id=request_id,
         created_at=datetime.fromtimestamp(attempt.started, UTC),
@@ -169,17 +169,21 @@ def _row(attempt: types.Attempt, of: Origin, request_id: uuid.UUID) -> Row:
 
 
 def _text(value: str, length: int) -> str:
-    """What every database can hold of a text that may come from strangers."""
+    """Return foreign text that every database accepts."""
     return (value if value.isascii() and "\0" not in value else sanitize.text(value))[:length]
 
 
 def _count(tokens: int) -> int:
-    """A server may claim any number of tokens; a column holds so many."""
+    """Limit a token count to the column's range, because a server may claim any number."""
     return min(max(tokens, 0), MAX_TOKENS)
 
 
 def write_what_can_be(rows: Sequence[Row]) -> None:
-    """Write all together; should one be at fault, one by one without it. Raises `OperationalError` while the database is away."""
+    """Write all attempts together; if one is invalid, write them one by one without it.
+
+    Raises:
+        OperationalError: the database is down.
+    """
     try:
         write(rows)
     except (IntegrityError, DataError, ValueError, OverflowError):
@@ -192,7 +196,7 @@ def write_what_can_be(rows: Sequence[Row]) -> None:
 
 
 def write(rows: Sequence[Row]) -> None:
-    """Write attempts, and what they say of the backends' health, in one transaction."""
+    """Write attempts and the health that they show, in one transaction."""
     with transaction.atomic():
         users = _absent(get_user_model(), {row.user_id for row in rows})
         tokens = _absent(ApiToken, {row.token_id for row in rows})
@@ -203,7 +207,7 @@ def write(rows: Sequence[Row]) -> None:
 
 
 def _absent(model: Any, ids: set[int | None]) -> set[int]:
-    """Those that are gone: an account may be deleted between a request and its writing."""
+    """Return the ids that no longer exist: an account may be deleted between a request and its record."""
     wanted = {pk for pk in ids if pk is not None}
     return wanted - set(model.objects.filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else wanted
 

@@ -1,4 +1,4 @@
-"""Budgets: what users and groups spent this month, and the refusal when it is all."""
+"""Check budgets: sum the spending of users and groups this month, and refuse requests when it is used up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FRESH_SECONDS, STALE_SECONDS = 3.0, 2.0
 
 
 class Spending:
-    """Says whether a user may still spend; asks the database at most every few seconds a user.
+    """Tell whether a user may still spend. Queries the database at most every few seconds per user.
 
     Args:
         now: wall clock; months are calendar months in UTC.
@@ -31,13 +31,17 @@ class Spending:
         self._known: SingleFlightCache[int, str] = SingleFlightCache(fresh=FRESH_SECONDS, stale=STALE_SECONDS, clock=monotonic)
 
     async def check(self, user_id: int) -> None:
-        """Raise `BudgetSpent` when the user's budget, or that of one of the user's groups, is spent."""
+        """Check the budgets of a user and of the user's groups.
+
+        Raises:
+            BudgetSpent: one of them is used up.
+        """
         problem = await self._known.get(user_id, lambda: in_database(self._problem, user_id))
         if problem:
             raise BudgetSpent(problem, retry_after=(self._next_month() - self._now()).total_seconds())
 
     def lines(self, user_id: int) -> list[str]:
-        """For people: the budgets that hold for a user, and what is spent of each."""
+        """Return the user's budgets and their spending as display text."""
         return [f"Of {_whose(budget, 'your', 'the')}, {spent:.4f} is spent." for budget, spent in self._budgets(user_id)]
 
     def _problem(self, user_id: int) -> str:
@@ -69,4 +73,4 @@ def _whose(budget: Budget, your: str = "Your", the: str = "The") -> str:
 
 
 spending = Spending()
-"""The one of this process."""
+"""The instance of this process."""

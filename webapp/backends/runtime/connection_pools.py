@@ -1,4 +1,4 @@
-"""Live backends: one connection pool each for the life of the process, replaced when what it was built from changes."""
+"""Keep live backends: one connection pool each for the life of the process, replaced when its configuration changes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 OnLearned = Callable[[int, str, str, str], None]
 """(id of the backend, model, repair, the refusal in words)."""
 RETIRE_SECONDS = 900.0
-"""How long the old pool of a changed backend stays open for the streams that still run over it."""
+"""Seconds that the old pool of a changed backend stays open for its running streams."""
 
 
 class Pools:
-    """The live backends of one event loop, by the row they were built from."""
+    """The live backends of one event loop, by their configuration row."""
 
     def __init__(self, on_flag: Flag | None = None, on_learned: OnLearned | None = None) -> None:
         self.breakers: Breakers = MemoryBreakers()
@@ -39,7 +39,11 @@ class Pools:
         self._retiring: set[asyncio.Task[None]] = set()
 
     def backend(self, row: BackendRow) -> OpenAIBackend:
-        """The live backend of a row. Raises `Unreachable` where it may not be used."""
+        """Return the live backend of a row.
+
+        Raises:
+            Unreachable: it may not be used.
+        """
         if row.unusable:
             raise Unreachable(f"The backend {row.name} is not used: {row.unusable}.")
         return self._kept(row)
@@ -55,7 +59,7 @@ class Pools:
         return built
 
     def adopt(self, fresh: Snapshot) -> None:
-        """Let go of backends that are gone or changed."""
+        """Release backends that were deleted or changed."""
         for key, (row, backend) in list(self._live.items()):
             current = fresh.backends.get(key)
             if current is None or current != row:
@@ -113,7 +117,7 @@ class Pools:
         )
 
     async def aclose(self) -> None:
-        """Close all connections, those of retired backends too."""
+        """Close all connections, including those of retired backends."""
         for task in list(self._retiring):
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
@@ -129,7 +133,7 @@ async def _close_later(backend: OpenAIBackend) -> None:
 
 
 def builtin_transport() -> httpx2.AsyncBaseTransport:
-    """The way to the built-in backend: HTTP, in process."""
+    """Return the transport to the built-in backend: HTTP, in process."""
     from webapp.builtin.asgi import application
     from webapp.builtin.transport import InProcess
 

@@ -1,5 +1,7 @@
-"""Breakers across processes: each publishes what opened in it as rows, and cools what opened elsewhere. Rows change a few times a minute
-at most, so the database carries them; the breakers themselves are asked in memory."""
+"""Share breakers among processes: each publishes its openings as rows, and cools backends that others published.
+
+Rows change at most a few times per minute, so the database carries them. Requests consult the breakers in memory.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from webapp.patterns.fallback.breakers import ANYONE, Breakers, Health, Origin
 SLACK = timedelta(seconds=2)
 RESETS_KEPT = timedelta(minutes=1)
 MAX_KEY = 300
-"""Longer ones are of models that nobody has: each process learns that for itself."""
+"""Longer keys belong to invented models; each process learns those for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Rows to write, keys whose row is to go, and the newest reset that was followed."""
+    """Rows to write, keys whose row is to be deleted, and the newest reset that was applied."""
 
     opened: tuple[Row, ...]
     closed: frozenset[str]
@@ -38,7 +40,7 @@ class Outgoing:
 
 
 class Exchange:
-    """What one process has published and learnt. `outgoing` and `take` touch memory only, `publish` the database only."""
+    """The state that one process has published and learned. `outgoing` and `take` use only memory, `publish` only the database."""
 
     def __init__(self, breakers: Breakers) -> None:
         self.breakers = breakers
@@ -47,7 +49,7 @@ class Exchange:
         self._since: datetime | None = None
 
     def outgoing(self) -> Outgoing:
-        """What changed here since the last call."""
+        """Return the changes in this process since the last call."""
         now = timezone.now()
         own = {
             key: health
@@ -65,7 +67,7 @@ class Exchange:
         return known is not None and abs(known - now - timedelta(seconds=health.seconds)) < SLACK
 
     def take(self, rows: Sequence[Row]) -> None:
-        """Follow what other processes published, and what an administrator reset since the last call."""
+        """Apply the rows of other processes, and administrators' resets since the last call."""
         now = timezone.now()
         open_ones = {row.key: row for row in rows if row.until > now}
         self._reset([row for row in rows if row.reset_at])
@@ -78,7 +80,7 @@ class Exchange:
         self._learnt = foreign
 
     def _reset(self, rows: Sequence[Row]) -> None:
-        """Times are the database's rows', never compared with this machine's clock."""
+        """Apply resets. Times come from the database's rows and are never compared with this machine's clock."""
         stamps = [(row.reset_at, row.key) for row in rows if row.reset_at]
         for stamp, key in stamps:
             if self._since is not None and stamp > self._since:
@@ -87,7 +89,7 @@ class Exchange:
         self._since = max([stamp for stamp, _key in stamps] + [self._since or datetime.min.replace(tzinfo=UTC)])
 
     def unpublished(self) -> None:
-        """The last rows could not be written: send all again."""
+        """Mark the last rows as not written, so that all are sent again."""
         self._published = {}
 
 
@@ -96,8 +98,7 @@ def _row(key: str, health: Health, now: datetime) -> Row:
 
 
 def publish(news: Outgoing) -> None:
-    """Write what opened here and take away what closed here, and what a process left that ended. A reset that was not followed yet
-    is not written over."""
+    """Write new openings, delete closed ones and those of ended processes. A reset that was not applied yet is not overwritten."""
     if news.opened:
         Cooldown.objects.filter(until__lt=timezone.now() - RESETS_KEPT, reset_at=None).delete()
     for row in news.opened:
@@ -117,7 +118,7 @@ def rows() -> list[Row]:
 
 
 def reset(key: str) -> None:
-    """Have every process try a backend (with its models) again, from its next request on."""
+    """Make every process retry a backend and its models from its next request on."""
     now = timezone.now()
     Cooldown.objects.filter(reset_at__lt=now - RESETS_KEPT).delete()
     Cooldown.objects.filter(key__startswith=f"{key}/").update(until=now, reset_at=now)
@@ -125,7 +126,7 @@ def reset(key: str) -> None:
 
 
 def by_backend() -> dict[str, list[Row]]:
-    """What cools now, by the backend's name."""
+    """Return the present cool-downs by backend name."""
     found: dict[str, list[Row]] = {}
     for row in rows():
         if row.until > timezone.now():

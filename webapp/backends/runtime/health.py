@@ -1,4 +1,4 @@
-"""Health of backends, learnt from what real requests came back with; the poll (polling.py) fills in where there is no traffic."""
+"""Learn the health of backends from real requests. Polling (polling.py) covers backends without traffic."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RecordedAttempt(Protocol):
 
 
 def learn(attempts: Iterable[RecordedAttempt]) -> None:
-    """Take each backend's newest attempt as its state, and flag those that an administrator must look at."""
+    """Take each backend's newest attempt as its state, and flag backends that need an administrator."""
     newest = {row.backend: row for row in sorted(attempts, key=lambda row: row.created_at) if row.outcome in TRIED}
     if not newest:
         return
@@ -49,13 +49,13 @@ def learn(attempts: Iterable[RecordedAttempt]) -> None:
 
 
 def _kind(error: str) -> type[errors.BackendError]:
-    """The class of an attempt's error; the neutral base for none, or for what is no backend's error."""
+    """Return the class of an attempt's error; the neutral base class if it is not a backend's error."""
     kind = getattr(errors, error, errors.BackendError) if error else errors.BackendError
     return kind if issubclass(kind, errors.BackendError) else errors.BackendError
 
 
 def set_flag(*, backend: Backend, error: type[errors.BackendError] | None, why: str) -> None:
-    """Flag a backend whose key or quota is refused; take the flag off one that answered. Nothing is rebuilt for it."""
+    """Flag a backend whose key or quota is refused, and clear the flag when it answers. This does not rebuild the backend."""
     if error is not None and error.flag:
         Backend.objects.filter(pk=backend.pk).exclude(flagged=why[:500]).update(flagged=why[:500])
     elif error is None and backend.flagged:
@@ -63,7 +63,7 @@ def set_flag(*, backend: Backend, error: type[errors.BackendError] | None, why: 
 
 
 def keep(*, backend: Backend, up: bool, why: str = "", latency_ms: float | None = None, source: str = "poll") -> None:
-    """Note a backend's state. The same state again, of traffic, is written every few seconds at most."""
+    """Record a backend's state. An unchanged state from traffic is written at most every few seconds."""
     now = timezone.now()
     state = Health.State.UP if up else Health.State.DOWN
     row, _new = Health.objects.get_or_create(backend=backend)
@@ -77,7 +77,7 @@ def keep(*, backend: Backend, up: bool, why: str = "", latency_ms: float | None 
 
 
 def claim_due(*, older_than: timedelta) -> list[int]:
-    """The ids of enabled backends whose health nobody has looked at for that long. Of several processes, one gets each."""
+    """Return the ids of enabled backends whose health is older than that. Among several processes, one gets each."""
     now = timezone.now()
     for backend in Backend.objects.filter(enabled=True, health=None):
         Health.objects.get_or_create(backend=backend)

@@ -1,7 +1,7 @@
-"""Work that an administrator starts and watches: probes and benchmarks, each in a thread with an event loop of its own.
+"""Run probes and benchmarks, each in a thread with its own event loop.
 
-So it needs no server around it, holds up no request, and its connections and breakers are not those of the live traffic. What it finds is
-kept in rows, which any process can show.
+A job thus needs no server, delays no request, and has its own connections and breakers. Its results are stored in rows that any process can
+show.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 def start(name: str, job: Job) -> threading.Thread:
-    """Run `job` beside everything else. Joining the returned thread waits for its end."""
+    """Run `job` in a thread. Joining the returned thread waits for its end."""
     thread = threading.Thread(target=_run, args=(name, job), name=name, daemon=True)
     thread.start()
     return thread
 
 
 class Watched:
-    """Runs work while asking every so often whether it may go on; once it may not, the work is cancelled."""
+    """Run work and check regularly whether it may continue; otherwise cancel it."""
 
     def __init__(self, may_go_on: Callable[[], Awaitable[bool]], *, every: float) -> None:
         self._may_go_on = may_go_on
         self._every = every
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What the work comes to; None when it was cancelled."""
+        """Return the result of the work; None if it was cancelled."""
         task = asyncio.create_task(work)
         try:
             while not (await asyncio.wait({task}, timeout=self._every))[0]:
@@ -51,7 +51,7 @@ class Watched:
 def _run(name: str, job: Job) -> None:
     try:
         asyncio.run(_and_close(job))
-    except Exception:  # the thread's last line: whoever watches sees the row stand still, the log says why
+    except Exception:  # last resort of the thread: the row stops changing, and the log has the reason
         logger.exception("%s failed", name)
     finally:
         connections.close_all()

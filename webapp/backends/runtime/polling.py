@@ -1,4 +1,4 @@
-"""Asks backends without traffic for `GET /v1/models`, which costs nothing, so that their health is known before somebody needs them."""
+"""Ask backends without traffic for `GET /v1/models`, which is free, so that their health is known before it is needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 5.0
 
 @asynccontextmanager
 async def service() -> AsyncGenerator[None, None]:
-    """The background service."""
+    """Run the poll as a background service."""
     async with run_tasks(health=_forever):
         yield
 
@@ -33,20 +33,20 @@ async def _forever() -> None:
 
 
 async def poll(*, quiet: timedelta) -> None:
-    """Ask every backend that nothing was heard of for `quiet`, all at once."""
+    """Ask every backend without news for `quiet`, all at once."""
     due = await in_database(health.claim_due, older_than=quiet)
     await asyncio.gather(*(look_at(pk) for pk in due))
 
 
 async def look_at(pk: int) -> bool:
-    """Ask one backend for its models and keep what that says of its health; whether it is up."""
+    """Ask one backend for its models, record its health, and return whether it is up."""
     from webapp.patterns.openai.backend import warm_up
 
-    await warm_up()  # its first time takes long, and is not the server's fault
+    await warm_up()  # the first import is slow, which is not the server's fault
     begun = time.monotonic()
     error = await _ask(pk)
     latency = (time.monotonic() - begun) * 1000
-    # A server without a list of models answers 404 or 501 there, and is up all the same.
+    # A server without a model list answers 404 or 501 but is up.
     up = error is None or not (error.counts or error.flag) or error.status == 501
     await in_database(_keep, pk, up=up, error=error, latency=latency)
     await _find_models(pk, error)
@@ -58,8 +58,8 @@ async def look_at(pk: int) -> bool:
 
 
 async def _find_models(pk: int, error: BackendError | None) -> None:
-    """Find the models of a backend that was added while its server was away."""
-    from webapp.backends.services.discovery import discover  # the services write what this module reads
+    """Find the models of a backend that was added while its server was down."""
+    from webapp.backends.services.discovery import discover  # avoids an import cycle with the services
 
     if error is not None and error.counts and not isinstance(error, BadAnswer):
         return
@@ -86,5 +86,5 @@ def _keep(pk: int, *, up: bool, error: BackendError | None, latency: float) -> N
     if backend is None:
         return
     health.keep(backend=backend, up=up, why="" if up or error is None else error.message, latency_ms=latency if up else None)
-    if error is not None:  # an answer takes no flag off: many servers list their models to anybody
+    if error is not None:  # an answer does not clear the flag: many servers list their models without a key
         health.set_flag(backend=backend, error=type(error), why=error.message)

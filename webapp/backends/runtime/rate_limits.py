@@ -1,6 +1,6 @@
-"""Asking for a request within the limits of its token, its user and the user's groups, and paying for it afterwards.
+"""Admit requests within the limits of their token, user, and groups, and charge them afterwards.
 
-Where there is no limit this costs no query; where there is one, a small transaction before a request and one after it.
+Without limits this costs no query. With limits it costs a small transaction before and after a request.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ logger = logging.getLogger("patchbay.backends")
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A request that was let in or, with a `refusal`, was not."""
+    """An admitted request, or a refused one with its `refusal`."""
 
     limits: tuple[Limit, ...] = ()
     taken: Taken = field(default_factory=Taken)
 
     async def settle(self, trail: AttemptLog, *, since: int = 0) -> None:
-        """Count what the request used and cost, by its attempts from number `since` on.
+        """Count the usage and cost of the request, from its attempts from number `since` on.
 
-        Its answer is out by then: a database that is away is told to the log.
+        The answer is already sent, so an unreachable database is only logged.
         """
         if not self.limits:
             return
@@ -50,10 +50,10 @@ _FREE: Final = Admission()
 
 
 async def ask(user_id: int, *, token: Limit | None = None, spare: float = 0.0) -> Admission:
-    """Count a request of a user, where all limits have room for it.
+    """Count a request of a user if all limits have room.
 
     Args:
-        token: the limits of the token that the request came with.
+        token: the limits of the request's token.
         spare: the part of each limit, 0 to 1, that must be left for others.
     """
     limits = (await registry.current().snapshot()).limits.of(user_id)
@@ -65,7 +65,11 @@ async def ask(user_id: int, *, token: Limit | None = None, spare: float = 0.0) -
 
 
 async def admit(user_id: int, *, spare: float = 0.0) -> Admission:
-    """The same; raises the refusal: `LimitReached`."""
+    """Count a request as `ask` does.
+
+    Raises:
+        LimitReached: a limit has no room.
+    """
     admission = await ask(user_id, spare=spare)
     if admission.taken.refusal:
         raise admission.taken.refusal

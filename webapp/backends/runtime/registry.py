@@ -1,8 +1,8 @@
-"""From a model name to a live chain of backends, without a query on the way.
+"""Resolve a model name to a live chain of backends without a query.
 
-Each process keeps one connection pool a backend for its life and a snapshot of the configuration. A change raises the configuration's
-version (signals.py); every process compares it each `CHECK_SECONDS`, so that a change is seen everywhere within 5 s, and at once where it
-was made. Connections belong to an event loop, so the state is kept by loop: the server has one, a command makes its own.
+Each process keeps one connection pool per backend and a snapshot of the configuration. A change raises the configuration's version
+(signals.py). Every process compares it each `CHECK_SECONDS`, so a change is effective everywhere within 5 s, and at once in the process
+that made it. Connections belong to an event loop, so the state is kept per loop: the server has one, and a command creates its own.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ logger = logging.getLogger("patchbay.backends")
 CHECK_SECONDS = 2.0
 CHECK_ACCOUNT_SECONDS = 5.0
 REFUSED_SECONDS = 300.0
-"""The pause of a backend that refuses its list of models for a reason of its own."""
+"""Pause of a backend that refuses its model list for a reason of its own."""
 MAX_CHAINS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A model name that a user may pick. `window` in tokens where known; `up` by what is known of the health of its backends."""
+    """A model name that a user may pick. `window` is in tokens if known. `up` is the known health of its backends."""
 
     name: str
     kind: Literal["route", "model"]
@@ -80,16 +80,16 @@ class Registry:
         self._changes += 1
 
     async def snapshot(self) -> Snapshot:
-        """The configuration as of some `CHECK_SECONDS` ago. A database that is away leaves the last one in force.
+        """Return the configuration, at most `CHECK_SECONDS` old. If the database is down, the last one stays in force.
 
-        Where the service runs, it does the comparing: no request waits for a slow database.
+        With the service, the comparison runs in the background, so no request waits for a slow database.
         """
         if self._serviced and self._snapshot is not None and self._changes_seen == self._changes:
             return self._snapshot
         return await self.refresh(max_age=CHECK_SECONDS)
 
     async def refresh(self, *, max_age: float = 0.0) -> Snapshot:
-        """The configuration, compared with the database's unless that was done within `max_age` seconds."""
+        """Return the configuration after a comparison with the database, unless one was made within `max_age` seconds."""
         if self._snapshot is None or self._is_old(max_age):
             async with self._lock:
                 if self._snapshot is None or self._is_old(max_age):
@@ -114,17 +114,17 @@ class Registry:
             self._pools.adopt(fresh)
             learned.adopt(fresh.learned)
             self._chains.clear()
-        self._checked, self._changes_seen = begun, changes  # a change meanwhile leaves it old
+        self._checked, self._changes_seen = begun, changes  # a change meanwhile makes it old
         return fresh
 
     async def resolve(self, model: str, user: Person | None) -> Chain:
-        """As `resolve` below, budgets aside. A chain has no state of its own: one serves all until the configuration changes."""
+        """Resolve a name without the budget check. Chains have no state, so one serves all callers until the configuration changes."""
         snapshot = await self.snapshot()
         key = (model, user and user.pk, user is None or user.is_superuser)
         chain = self._chains.get(key)
         if chain is None:
             chain = self._pools.chain(snapshot.plan(model, user), snapshot, caller="" if user is None else str(user.pk))
-            if len(self._chains) >= MAX_CHAINS:  # callers make up names
+            if len(self._chains) >= MAX_CHAINS:  # callers can invent names
                 self._chains.clear()
             self._chains[key] = chain
         return chain
@@ -137,7 +137,7 @@ class Registry:
         return self._pools.backend(row)
 
     def _account_refused(self, name: str, _error: BackendError) -> None:
-        """Ask the backend's list of models whether its key or account is refused altogether: then all its models pause."""
+        """Ask the backend's model list whether its key or account is refused altogether; if so, pause all its models."""
         if name not in self._account_checks:
             task = self._account_checks[name] = asyncio.get_running_loop().create_task(self._check_account(name))
             task.add_done_callback(lambda _: self._account_checks.pop(name, None))
@@ -156,13 +156,13 @@ class Registry:
         task.add_done_callback(self._learning.discard)
 
     def close_account(self, name: str, error: BackendError) -> None:
-        """Pause a backend whose list of models refuses the key. The list does not depend on any user's request."""
+        """Pause a backend whose model list refuses the key. The list does not depend on any user's request."""
         if error.scope is Scope.ACCOUNT or isinstance(error, Forbidden):
             self._pools.breakers.cool(name, error.wait or REFUSED_SECONDS, error.message)
 
     @asynccontextmanager
     async def refresh_loop(self) -> AsyncGenerator[None, None]:
-        """Compare versions and write attempts behind until the end."""
+        """Compare versions and write attempts behind until cancelled."""
         async with run_tasks(configuration=self._keep_fresh), self.recorder.running():
             yield
 
@@ -173,7 +173,7 @@ class Registry:
                 await self.refresh()
                 await asyncio.sleep(CHECK_SECONDS * 0.75)
         finally:
-            self._serviced = False  # however it ends: requests compare for themselves from then on
+            self._serviced = False  # afterwards requests compare by themselves
 
     async def aclose(self) -> None:
         await asyncio.gather(*self._learning, return_exceptions=True)
@@ -185,7 +185,7 @@ class Registry:
 
 
 def _read(known: Snapshot | None, news: Outgoing) -> tuple[Snapshot, dict[int, tuple[str, str]], list[Row]]:
-    """The snapshot, a new one where the version has changed, the health of all backends, and what cools in any process."""
+    """Return the snapshot (a new one if the version changed), the health of all backends, and the cool-downs of all processes."""
     cooldowns.publish(news)
     same = known is not None and snapshot.version() == known.version
     return (known if known is not None and same else snapshot.load()), snapshot.load_health(), cooldowns.rows()
@@ -193,11 +193,11 @@ def _read(known: Snapshot | None, news: Outgoing) -> tuple[Snapshot, dict[int, t
 
 _registries: WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = WeakKeyDictionary()
 _registries_lock = threading.Lock()
-"""Loops come and go in threads of their own (jobs.py)."""
+"""Loops also run in threads of their own (jobs.py)."""
 
 
 def current() -> Registry:
-    """The registry of the running event loop."""
+    """Return the registry of the running event loop."""
     loop = asyncio.get_running_loop()
     found = _registries.get(loop)
     if found is None:
@@ -207,7 +207,7 @@ def current() -> Registry:
 
 
 def stale() -> None:
-    """The configuration has changed here: look again before the next use. Safe from any thread."""
+    """Report a change of the configuration, so that the next use compares again. Safe from any thread."""
     with _registries_lock:
         registries = list(_registries.values())
     for registry in registries:
@@ -215,10 +215,15 @@ def stale() -> None:
 
 
 async def resolve(model: str, *, user: Person | None) -> Chain:
-    """The chain that a model name stands for: a route, then `backend/model`, then a bare id that enabled backends offer.
+    """Return the chain for a model name: a route, then `backend/model`, then a bare id that enabled backends offer.
 
-    `user` None is Patchbay itself, which may use all. Raises `ModelNotFound`, or `ModelForbidden` when the user may not use it by any name,
-    or `BudgetSpent`.
+    Args:
+        user: None for Patchbay itself, which may use everything.
+
+    Raises:
+        ModelNotFound: no such model.
+        ModelForbidden: the user may not use it under any name.
+        BudgetSpent: the user's budget is used up.
     """
     chain = await current().resolve(model, user)
     if user is not None:
@@ -227,13 +232,17 @@ async def resolve(model: str, *, user: Person | None) -> Chain:
 
 
 async def backend(key: int | str) -> OpenAIBackend:
-    """The live backend of an id or a name, for what is no completion: models, files, batches, probes. Raises `ModelNotFound`,
-    or `Unreachable` when it is disabled or its key is lost."""
+    """Return the live backend of an id or a name, for non-completion calls: models, files, batches, probes.
+
+    Raises:
+        ModelNotFound: no such backend.
+        Unreachable: it is disabled, or its key is lost.
+    """
     return await current().backend(key)
 
 
 async def offered(user: Person | None) -> list[Offered]:
-    """What the user may pick: routes in their order, then each usable backend's models as `backend/model`."""
+    """Return the names that the user may pick: routes in their order, then each usable backend's models as `backend/model`."""
     registry = current()
     known = await registry.snapshot()
     routes = [_offered_route(registry, known, route) for route in known.routes.values() if route.enabled and route.allows(user)]
@@ -280,7 +289,7 @@ def record(
     route: str,
     endpoint: str = "chat/completions",
 ) -> None:
-    """Keep the attempts of a finished request: queued here, written behind in bulk. Never blocks, never raises for the database."""
+    """Queue the attempts of a finished request for a bulk write. Never blocks, and never raises a database error."""
     request_id = request_id if isinstance(request_id, uuid.UUID) else uuid.UUID(request_id)
     recording(source=source, user_id=user_id, token_id=token_id, route=route, endpoint=endpoint)(trail, request_id)
 
@@ -288,23 +297,23 @@ def record(
 def recording(
     *, source: str, user_id: int | None, token_id: int | None = None, route: str, endpoint: str
 ) -> Callable[[AttemptLog, uuid.UUID], None]:
-    """`record` for the many requests of one origin on this event loop."""
+    """Return `record` for many requests of one origin on this event loop."""
     return functools.partial(current().recorder.put, Origin.clean(source, user_id, token_id, route, endpoint))
 
 
 async def reset_breaker(name: str) -> None:
-    """Try a backend again with the next request, here at once and in other processes within seconds."""
+    """Retry a backend with the next request, here at once and in other processes within seconds."""
     await in_database(cooldowns.reset, name)
     current().stale()
 
 
 async def flush() -> None:
-    """Write what `record` has queued: for processes that end (workers, commands)."""
+    """Write everything that `record` has queued. For processes that end (workers, commands)."""
     await current().recorder.flush()
 
 
 async def aclose() -> None:
-    """Write what is queued and close all connections of this event loop."""
+    """Write everything queued and close all connections of this event loop."""
     with _registries_lock:
         registry = _registries.pop(asyncio.get_running_loop(), None)
     if registry:
@@ -313,7 +322,7 @@ async def aclose() -> None:
 
 @asynccontextmanager
 async def service() -> AsyncGenerator[None, None]:
-    """The background service: keeps the snapshot fresh, so that no request waits for the check, and writes attempts behind."""
+    """Keep the snapshot fresh and write attempts behind, as a background service."""
     try:
         async with current().refresh_loop():
             yield

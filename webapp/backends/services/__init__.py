@@ -1,4 +1,4 @@
-"""Writes of the backends app, one module a subject."""
+"""Write the objects of the backends app, one module per subject."""
 
 from webapp.backends.services.configuration import Rotation, add_backend, add_model, free_name, rotate_keys, same_server, set_route
 from webapp.backends.services.discovery import Discovery, discover

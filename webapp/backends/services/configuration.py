@@ -1,4 +1,4 @@
-"""Writes of the configuration: backends, their models, routes, keys."""
+"""Write the configuration: backends, their models, routes, keys."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ EMBEDDING = re.compile(r"embed|minilm|\bbge\b|\bgte\b|\be5-", re.IGNORECASE)
 
 @transaction.atomic
 def add_backend(*, name: str, base_url: str, api_key: str | None = None, api_key_env: str | None = None, preset: str = "") -> Backend:
-    """Create the backend of that name, or change it. Raises `ValidationError`.
+    """Create the backend with this name, or change it. None keeps a value, but a new server address deletes the old server's key.
 
-    What is None stays as it is, save that a key is forgotten when the address moves to another server: it was given to the old one.
+    Raises:
+        ValidationError: a value is not valid.
     """
     url = clean_base_url(base_url)
     backend = Backend.objects.select_for_update().filter(name=name).first() or Backend(name=name)
@@ -47,19 +48,19 @@ def add_backend(*, name: str, base_url: str, api_key: str | None = None, api_key
         backend.api_key, backend.api_key_env = Secret(), api_key_env
     backend.full_clean()
     if backend.pk:
-        cooldowns.reset(name)  # its pauses were for what it was before
+        cooldowns.reset(name)  # its pauses belong to its old address or key
     backend.save()
     return backend
 
 
 def free_name(wanted: str) -> str:
-    """`wanted`, or with a number after it where a backend has that name."""
+    """Return `wanted`, with a number if a backend has this name."""
     taken = set(Backend.objects.values_list("name", flat=True))
     return next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
 
 
 def same_server(one: str, other: str) -> bool:
-    """Whether two addresses lead to the same scheme, host and port."""
+    """Return whether two addresses have the same scheme, host, and port."""
     return urlsplit(one)[:2] == urlsplit(other)[:2]
 
 
@@ -111,7 +112,7 @@ def set_route(
 
 
 def add_model(*, backend: Backend, name: str, context_window: int | None = None, discovered: bool = False) -> BackendModel:
-    """Note that a backend offers a model; what it cannot do is guessed from its name until a probe finds out."""
+    """Record that a backend offers a model. Its limits are guessed from its name until a probe checks them."""
     capabilities = {"chat": False, "embeddings": bool(EMBEDDING.search(name))} if NOT_CHAT.search(name) else {}
     row, _created = BackendModel.objects.get_or_create(
         backend=backend,

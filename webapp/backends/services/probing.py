@@ -1,4 +1,4 @@
-"""Probes and benchmarks: started by an administrator, run beside everything else, kept."""
+"""Start and store probes and benchmarks, which run in the background."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUESTION = "Write a short story about a lighthouse keeper who repairs radios."
 
 
 def start_probe(*, backend: Backend, model: str, user: User | None) -> tuple[ProbeRun, threading.Thread]:
-    """Begin a conformance probe; its findings appear in the row one by one."""
+    """Start a conformance probe. Its findings appear in the row one by one."""
     run = ProbeRun.objects.create(backend=backend, model=model, user=user)
     return run, jobs.start(f"probe of {backend.name}", lambda: _probe(run.pk, backend.pk, model))
 
@@ -45,7 +45,7 @@ async def _probe(run: int, backend: int, model: str) -> None:
 
 @transaction.atomic
 def _finish_probe(run: int, findings: list[Finding]) -> None:
-    """What is certain steers the chain from now on; what became unclear keeps what was known."""
+    """Apply certain results to the chain. An unclear result keeps the known value."""
     probe = ProbeRun.objects.select_related("backend").get(pk=run)
     probe.finished_at = timezone.now()
     probe.save(update_fields=["finished_at"])
@@ -61,23 +61,23 @@ def _finish_probe(run: int, findings: list[Finding]) -> None:
 def start_benchmark(
     *, target: str, concurrency: int, max_tokens: int, rounds: int, user: User | None
 ) -> tuple[BenchmarkRun, threading.Thread]:
-    """Begin a benchmark of a model name as /v1 takes it."""
+    """Start a benchmark of a model name of /v1."""
     run = BenchmarkRun.objects.create(target=target, concurrency=concurrency, max_tokens=max_tokens, rounds=rounds, user=user)
     return run, launch_benchmark(run=run)
 
 
 def launch_benchmark(*, run: BenchmarkRun) -> threading.Thread:
-    """Begin the benchmark that a saved row describes."""
+    """Start the benchmark of a saved row."""
     return jobs.start(f"benchmark of {run.target}", lambda: _benchmark(run))
 
 
 def cancel_benchmark(*, run: BenchmarkRun) -> None:
-    """Stop it: its runner sees that within a second, wherever it runs."""
+    """Cancel a benchmark. Its process notices within a second, wherever it runs."""
     BenchmarkRun.objects.filter(pk=run.pk, status=BenchmarkRun.Status.RUNNING).update(status=BenchmarkRun.Status.CANCELLED)
 
 
 class _Cancelled(Exception):
-    """The row says so."""
+    """Report that the row is marked as cancelled."""
 
 
 async def _benchmark(run: BenchmarkRun) -> None:
@@ -115,7 +115,7 @@ async def _measured(run: BenchmarkRun, chain: Any) -> Json:
 
 
 def _still_running(pk: int, done: int) -> bool:
-    """Write the progress; False once it was cancelled."""
+    """Write the progress; return False if it was cancelled."""
     rows = BenchmarkRun.objects.filter(pk=pk, status=BenchmarkRun.Status.RUNNING)
     return bool(rows.update(done=done, touched_at=timezone.now()))
 

@@ -1,4 +1,4 @@
-"""What a first start creates: the built-in backend, the routes over it, and offers of servers found. Never again what was deleted."""
+"""Create the objects of a first start: the built-in backend, its routes, and offers of found servers. Deleted ones stay deleted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAST = 1000
 
 
 def seed() -> None:
-    """Bring a new installation to where everything works, and look for servers. Idempotent, and fast when there is nothing to do."""
+    """Create the objects of a new installation, and look for servers. Idempotent, and fast if there is nothing to do."""
     if settings.PATCHBAY_BUILTIN:
         _once("builtin", _builtin_backend)
     _once("default", _default_route)
@@ -33,7 +33,7 @@ def seed() -> None:
 
 
 def _once(name: str, create: Callable[[], None]) -> None:
-    """Call `create` unless it was called in an earlier start: people may have deleted what it made."""
+    """Call `create` unless an earlier start called it: users may have deleted the object."""
     state, _new = ConfigState.objects.get_or_create(pk=1)
     if name in state.seeded:
         return
@@ -76,7 +76,7 @@ def _route(name: str, description: str, position: int, builtin_model: str) -> No
 
 
 def look_for_servers() -> None:
-    """Record the servers found on this machine and in the environment as offers, unless they are known already."""
+    """Record servers on this machine and in the environment as offers, unless they are known."""
     known = set(Backend.objects.values_list("base_url", flat=True))
     for found in async_to_sync(detection.find)():
         if found.base_url not in known:
@@ -88,9 +88,10 @@ def look_for_servers() -> None:
 
 @transaction.atomic
 def accept_offer(*, offer: Offer) -> Backend:
-    """Make a backend of an open offer, with the models it listed, and put it before the built-in in the default route.
+    """Create a backend from an open offer, with its listed models, and put it before the built-in one in the default route.
 
-    Raises `Offer.DoesNotExist` when it was answered meanwhile.
+    Raises:
+        Offer.DoesNotExist: another administrator answered it meanwhile.
     """
     offer = Offer.objects.select_for_update().get(pk=offer.pk, state=Offer.State.OPEN)
     backend = add_backend(name=free_name(offer.name), base_url=offer.base_url, api_key_env=offer.api_key_env or None, preset=offer.preset)
@@ -103,7 +104,7 @@ def accept_offer(*, offer: Offer) -> Backend:
 
 
 def dismiss_offer(*, offer: Offer) -> None:
-    """Do not offer that server again."""
+    """Do not offer this server again."""
     Offer.objects.filter(pk=offer.pk).update(state=Offer.State.DISMISSED)
 
 

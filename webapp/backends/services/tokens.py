@@ -1,4 +1,4 @@
-"""Writes of the gateway's tokens."""
+"""Write the gateway's tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def create_token(
     tokens_per_minute: int | None = None,
     monthly_budget: Decimal | None = None,
 ) -> tuple[ApiToken, str]:
-    """A new token of the gateway and its plain text, which exists nowhere else and is shown once."""
+    """Create a token and return it with its plain text, which is shown once and not stored."""
     plaintext = TOKEN_PREFIX + secrets.token_urlsafe(32)
     row = ApiToken.objects.create(
         user=user,
@@ -43,12 +43,12 @@ def create_token(
 
 
 def revoke_token(*, token: ApiToken) -> None:
-    """Refuse the token from now on: at once in this process, within 5 s in others."""
+    """Revoke the token: at once in this process, within 5 s in others."""
     ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
 
 
 def touch_tokens(*, token_ids: Sequence[int]) -> None:
-    """Note that tokens were used, at most once a minute each."""
+    """Record that tokens were used, at most once per minute each."""
     now = timezone.now()
     rows = ApiToken.objects.filter(pk__in=token_ids)
     rows.exclude(last_used_at__gt=now - TOUCH_EVERY).update(last_used_at=now)

@@ -1,4 +1,4 @@
-"""chat/completions and completions: through the chain, whole or as a stream of bytes."""
+"""Serve chat/completions and completions through the chain, complete or streamed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from webapp.patterns.types import AttemptLog, Json, Request
 EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
 DONE = b"data: [DONE]\n\n"
 SWITCHED = b": another backend goes on (%b)\n\n"
-"""A comment, which clients pass over: the protocol has no word for a route that restarts or continues an answer on its next step."""
+"""A comment, which clients skip: the protocol cannot express that a route restarts or continues an answer on its next step."""
 
 
 async def completions(call: Call, principal: Principal) -> None:
-    """POST chat/completions and POST completions."""
+    """Answer POST chat/completions and POST completions."""
     body = await read_json(call)
     request = Request(body, call.path, session=call.session)
     async with chain_for(call, principal, body) as (chain, trail):
@@ -37,9 +37,9 @@ async def completions(call: Call, principal: Principal) -> None:
 
 @asynccontextmanager
 async def chain_for(call: Call, principal: Principal, body: Json) -> AsyncGenerator[tuple[Backend, AttemptLog]]:
-    """The chain for the model that the body asks for, within all limits and for as long as the client is there.
+    """Yield the chain for the body's model, within all limits and while the client is connected.
 
-    However it ends, what was tried is recorded and counted, and errors leave as `ApiError` with the story of the attempts in the headers.
+    In any case the attempts are recorded and counted. Errors become `ApiError`, with the attempts in the headers.
     """
     chain = await registry.resolve(body["model"], user=principal.user)
     admission = await limits.admit(call, principal)
@@ -77,7 +77,7 @@ async def _stream(call: Call, chain: Backend, request: Request, trail: AttemptLo
 
 
 def served_by(trail: AttemptLog) -> dict[str, str]:
-    """The headers that name who answered, and how many were asked."""
+    """Return the headers that name the answering backend and the number of attempts."""
     asked = [attempt for attempt in trail.attempts if attempt.outcome != "skipped"]
     headers = {"x-patchbay-attempts": str(len(asked))}
     if trail.served_by:

@@ -1,4 +1,4 @@
-"""embeddings: through the chain, in the encoding that the caller asked for, whatever the backend made of it."""
+"""Serve embeddings through the chain, in the requested encoding, regardless of the backend's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from webapp.patterns.types import Json, Request, Response
 
 
 async def embeddings(call: Call, principal: Principal) -> None:
-    """POST embeddings."""
+    """Answer POST embeddings."""
     body = await read_json(call)
     async with chain_for(call, principal, body) as (chain, trail):
         answer = await chain.send(Request(body, call.path), trail=trail)
@@ -24,7 +24,7 @@ async def embeddings(call: Call, principal: Principal) -> None:
 
 
 def encoded(answer: Response, asked: Json) -> bytes:
-    """The answer with its vectors in the encoding asked for, and with the fields that the schema requires."""
+    """Return the answer with vectors in the requested encoding, and with all required fields."""
     wanted = str if asked.get("encoding_format") == "base64" else list
     data = answer.body["data"]
     usage = {"prompt_tokens": 0, "total_tokens": 0}
@@ -36,7 +36,7 @@ def encoded(answer: Response, asked: Json) -> bytes:
 
 
 def _as(wanted: type, item: Json) -> str | list[float]:
-    """One vector as base64 of little-endian float32, or as numbers."""
+    """Return a vector as base64 of little-endian float32, or as numbers."""
     vector: Any = item.get("embedding")
     try:
         floats = _floats(vector)

@@ -1,4 +1,4 @@
-"""files and batches: checked here, served by whoever registered in `webapp.ports.files_and_batches`."""
+"""Serve files and batches: validate here, and call the handlers registered in `webapp.ports.files_and_batches`."""
 
 from __future__ import annotations
 
@@ -100,18 +100,18 @@ async def cancel_batch(call: Call, principal: Principal, name: str) -> None:
 
 
 def _id(kind: str, name: str) -> str:
-    """An id as it may look; anything else names nothing."""
+    """Return a well-formed id; anything else is a 404."""
     if not ID.fullmatch(name):
         raise files_and_batches.not_found(kind, name[:200])
     return name
 
 
-def page_of(call: Call, *, most: int, default: int, filters: tuple[str, ...] = ()) -> Page:
-    """Return the part of the list that the query asks for; raise `InputError`."""
+def page_of(call: Call, *, most: int, default: int, least: int = 1, filters: tuple[str, ...] = ()) -> Page:
+    """Return the part of the list that the query asks for, at most `most` entries; raise `InputError`."""
     query = call.query()
     limit = query.get("limit", str(default))
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= most:
-        raise InputError(f"Invalid 'limit': expected an integer from 1 to {most}.", param="limit", code="invalid_value")
+    if not limit.isascii() or not limit.isdigit() or not least <= int(limit[:9]) <= most:
+        raise InputError(f"Invalid 'limit': expected an integer from {least} to {most}.", param="limit", code="invalid_value")
     order = query.get("order", "desc")
     Choice(("asc", "desc")).check(order, "order")
     after = query.get("after") or None

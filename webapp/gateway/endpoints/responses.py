@@ -27,6 +27,7 @@ from webapp.patterns.errors import InputError
 from webapp.patterns.openai.json_rules import Rule
 from webapp.patterns.openai.request_schema import check_object
 from webapp.patterns.responses import schema
+from webapp.patterns.responses.compaction import compact
 from webapp.patterns.responses.encoder import EventEncoder
 from webapp.patterns.responses.execution import Execution
 from webapp.patterns.responses.objects import TERMINAL, conversation_id, new_id, new_response
@@ -256,7 +257,7 @@ async def list_input_items(call: Call, principal: Principal, name: str) -> None:
 
 def item_page(call: Call, items: list[Json]) -> Json:
     """Return the page of a list of items that the query asks for; newest first unless it says otherwise."""
-    page = page_of(call, most=MAX_LISTED, default=DEFAULT_LISTED)
+    page = page_of(call, least=0, most=MAX_LISTED, default=DEFAULT_LISTED)  # OpenAI's own tests ask for 0
     ordered = items if page.order == "asc" else items[::-1]
     if page.after:
         position = next((number for number, item in enumerate(ordered) if item["id"] == page.after), None)
@@ -277,3 +278,12 @@ async def count_input_tokens(call: Call, principal: Principal) -> None:
     chat = to_chat(asked, ToolSet.of(body.get("tools")))
     count = await acount_messages(chat["messages"], chain.primary_model, chat.get("tools") or ())
     await call.respond_json({"object": "response.input_tokens", "input_tokens": count.tokens})
+
+
+async def compact_response(call: Call, principal: Principal) -> None:
+    """POST responses/compact: the conversation with all but the user's messages summarized."""
+    body = await read_body(call, schema.COMPACT)
+    asked = await prepare(principal, body)
+    async with chain_for(call, principal, asked.body) as (chain, trail):
+        compacted = await compact(chain, asked, trail=trail)
+        await call.respond_json(compacted, headers=served_by(trail))

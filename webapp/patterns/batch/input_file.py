@@ -21,6 +21,7 @@ ENDPOINTS: Final = {
     "/v1/chat/completions": "messages",
     "/v1/completions": "prompt",
     "/v1/embeddings": "input",
+    "/v1/responses": "input",
     "/v1/messages": "messages",
 }
 """The endpoints a batch may call, and the field of the body that each cannot do without."""

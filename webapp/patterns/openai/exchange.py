@@ -98,12 +98,15 @@ def choose_exchange(request: Request, *, stream: bool, capabilities: Mapping[str
     A server that speaks the caller's protocol gets the caller's words. One that speaks no chat completions gets a translation of them.
     """
     from webapp.patterns.messages.exchange import MessagesExchange, PassedMessages
+    from webapp.patterns.responses.exchange import PassedResponses, passes
 
     if request.path in RELAYED:
         return RelayExchange(request)
     native = request.native
     if native is not None and native.protocol == "messages" and capabilities.get("messages"):
         return PassedMessages(native, model=str(request.body.get("model") or ""), stream=stream)
+    if native is not None and passes(native, capabilities):
+        return PassedResponses(native, model=str(request.body.get("model") or ""), stream=stream)
     if request.path == "chat/completions" and capabilities.get("messages") and capabilities.get("chat_completions") is False:
         return MessagesExchange(request, stream=stream)
     return ChatExchange(request, stream=stream, capabilities=capabilities)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+import jiter
+
 from webapp.patterns.openai.decoder import MAX_EVENT
 from webapp.patterns.responses.encoder import EventEncoder, sse
 from webapp.patterns.responses.objects import new_id, read_usage, usage_json
@@ -15,6 +17,8 @@ from webapp.patterns.types import Delta, Json, StreamChunk, ToolCallDelta, Usage
 OWN_FIELDS: Final = ("id", "background", "conversation", "model", "previous_response_id", "store", "tools", "metadata", "created_at")
 """Fields of the response that say what the caller asked of Patchbay, not what Patchbay asked of the backend."""
 _TEXT: Final = b"event: response.output_text.delta\n"
+_TEXT_DATA: Final = _TEXT + b"data: "
+_TEXT_FIELDS: Final = frozenset({"type", "sequence_number", "item_id", "output_index", "content_index", "delta", "logprobs"})
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
 
@@ -48,7 +52,9 @@ class ResponsesDecoder:
         """Return what these bytes complete; None while an event is still open."""
         if self.done or self.error is not None:
             return None
-        self._pending += data.replace(b"\r\n", b"\n") if b"\r" in data else data
+        if not self._pending and data.endswith(b"\n\n") and b"\r" not in data:
+            return self._decode(data[:-2])
+        self._pending += data.replace(b"\r", b"") if b"\r" in data else data  # JSON has no raw line ends
         end = self._pending.rfind(b"\n\n")
         if end < 0:
             if len(self._pending) > self._max_event:
@@ -74,6 +80,14 @@ class ResponsesDecoder:
         return StreamChunk(b"".join(raw), tuple(deltas), protocol=PROTOCOL) if raw or deltas else None
 
     def _event(self, event: bytes, raw: list[bytes], deltas: list[Delta]) -> None:
+        if event.startswith(_TEXT_DATA):  # the hot path: most events are text deltas, and most servers write them whole
+            text = self._whole_text(event)
+            if text is not None:
+                self._sequence += 1
+                self._spoke = True
+                raw.append(event + b"\n\n")
+                deltas.append(Delta(text))
+                return
         decoded = data_of(event)
         if decoded is None:
             if b"data:" in event and b"[DONE]" not in event:
@@ -91,6 +105,16 @@ class ResponsesDecoder:
         changed = before != (len(decoded), decoded.get("sequence_number")) or kind in LIFECYCLE
         raw.append(sse(decoded) if changed or not event.startswith(b"event: ") else event + b"\n\n")
         deltas += self._deltas(kind, decoded)
+
+    def _whole_text(self, event: bytes) -> str | None:
+        """Return the text of a text delta that lacks nothing; None for one that must be made complete."""
+        try:
+            decoded = jiter.from_json(event[len(_TEXT_DATA) :])
+            whole = decoded["sequence_number"] == self._sequence and decoded.keys() >= _TEXT_FIELDS
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+        text = decoded.get("delta")
+        return text if whole and isinstance(text, str) else None
 
     def _complete(self, kind: str, event: Json) -> None:
         """Fill in what the schema requires, in place."""
@@ -218,14 +242,16 @@ class Relay:
 
     def take(self, packet: StreamChunk) -> bytes:
         """Return the events to pass on."""
-        if not self._shift and not self._first_item and packet.raw.startswith(_TEXT) and packet.raw.count(b"\n\n") == 1:
+        if self._shift or self._first_item or not packet.raw.startswith(_TEXT):
+            return b"".join(map(self._event, packet.raw.split(b"\n\n")))
+        if packet.raw.count(_TEXT) == packet.raw.count(b"\n\n"):
             return self._text(packet)
         return b"".join(map(self._event, packet.raw.split(b"\n\n")))
 
     def _text(self, packet: StreamChunk) -> bytes:
-        """Pass one text delta on as it came: this is the hot path."""
-        self._snapshot.sequence += 1
-        self._snapshot.add_last_text(packet.deltas[0].text)
+        """Pass text deltas on as they came: this is the hot path."""
+        self._snapshot.sequence += len(packet.deltas)
+        self._snapshot.add_last_text("".join(delta.text for delta in packet.deltas))
         return packet.raw
 
     def _event(self, raw: bytes) -> bytes:

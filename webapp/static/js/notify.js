@@ -8,10 +8,10 @@ const updateButton = () => {
 
 const notify = ({ id, title, ended, url }) => {
   const notification = new Notification(title, { body: ended, tag: id });
-  notification.addEventListener("click", () => {
+  notification.onclick = () => {
     window.focus();
     location.href = url;
-  });
+  };
 };
 
 const checkBatches = () => {

@@ -1,4 +1,4 @@
-"""`manage.py add_backend`: adds a backend, or changes the one of that name."""
+"""`manage.py add_backend`: add a backend, or change the one with this name."""
 
 from __future__ import annotations
 

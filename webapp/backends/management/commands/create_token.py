@@ -1,4 +1,4 @@
-"""`manage.py create_token`: a new token of the gateway."""
+"""`manage.py create_token`: create a token for the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py rotate_keys`: re-encrypts stored API keys with the newest encryption key."""
+"""`manage.py rotate_keys`: re-encrypt stored API keys with the newest encryption key."""
 
 from __future__ import annotations
 

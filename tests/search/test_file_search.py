@@ -1,0 +1,36 @@
+"""Collections as the `file_search` tool of `/v1/responses` searches them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from search.file_search import CollectionSearch
+from search.models import Collection
+from tests.search.conftest import CATS, ENGINES, Ingest
+from tests.users import Users
+from webapp.patterns.agent.tools import ToolError
+
+
+def find(user: Any, *queries: str, **tool: Any) -> Any:
+    return async_to_sync(CollectionSearch().search)(user, {"type": "file_search", **tool}, queries)
+
+
+def test_the_best_passages_of_all_queries_are_found_once(cast: Users, collection: Collection, ingest: Ingest) -> None:
+    cats, _ = ingest("cats.md", CATS), ingest("engines.md", ENGINES)
+    found = find(cast.owner, "fish for cats", "what kittens eat", vector_store_ids=[f"vs_{collection.pk}"])
+    assert found[0]["filename"] == "cats.md"
+    assert found[0]["file_id"] == f"file-{cats.pk.hex}"
+    assert found[0]["score"] == 1.0
+    assert len({(each["filename"], each["text"]) for each in found}) == len(found)
+    assert len(find(cast.owner, "cats", vector_store_ids=[collection.name], max_num_results=1)) == 1
+    assert find(cast.owner, "cats", ranking_options={"score_threshold": 1.0})[0]["score"] == 1.0
+
+
+def test_a_collection_of_somebody_else_does_not_exist(cast: Users, collection: Collection, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    for name in (f"vs_{collection.pk}", "Library", "vs_x", "vs_" + "9" * 30):
+        with pytest.raises(ToolError, match="no vector store"):
+            find(cast.other, "cats", vector_store_ids=[name])

@@ -1,0 +1,1 @@
+"""Date formats by language, for Django's FORMAT_MODULE_PATH."""

@@ -1,0 +1,8 @@
+"""Show dates and times in one form everywhere: Dec 1, 2026 14:05."""
+
+DATE_FORMAT = "M j, Y"
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "M j, Y H:i"
+SHORT_DATE_FORMAT = DATE_FORMAT
+SHORT_DATETIME_FORMAT = DATETIME_FORMAT
+MONTH_DAY_FORMAT = "M j"
