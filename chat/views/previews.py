@@ -28,7 +28,7 @@ _POLICY = {
 @require_GET
 @never_cache
 @xframe_options_exempt
-@csp_replace(_POLICY)
+@csp_replace(_POLICY)  # type: ignore[arg-type]  # its types know only views without arguments
 def preview(request: HttpRequest, kind: str) -> HttpResponse:
     """Return the empty frame for Mermaid, HTML or SVG; the page around it posts the source (`static/js/previews.js`)."""
     return render(request, "chat/preview.html", {"kind": kind})
