@@ -11,7 +11,7 @@ from lxml import html as lxml_html
 from search.parsing.document import Parsed, Unreadable, Writer, one_line
 from webapp.core import text_encoding
 
-SKIPPED = frozenset({"script", "style", "noscript", "template", "head", "iframe", "annotation", "annotation-xml", "datalist"})
+SKIPPED = frozenset({"script", "style", "noscript", "template", "iframe", "annotation", "annotation-xml", "datalist"})
 MENUS = frozenset({"nav"})
 MENU_ROLES = frozenset({"navigation", "search"})
 _BLOCKS = """
@@ -22,7 +22,20 @@ _BLOCKS = """
 BLOCKS = frozenset(_BLOCKS.split())
 PREFORMATTED = frozenset({"pre", "textarea", "listing", "xmp", "plaintext"})
 HEADINGS = {f"h{level}": level for level in range(1, 7)}
-BEFORE = {"br": "\n", "td": " | ", "th": " | ", "option": " ", "mtd": " ", "mtr": " ", "text": " ", "rt": " ", "wbr": ""}
+BEFORE = {
+    "br": "\n",
+    "td": " | ",
+    "th": " | ",
+    "option": " ",
+    "mtd": " ",
+    "mtr": " ",
+    "mfrac": " ",
+    "munderover": " ",
+    "mo": " ",
+    "text": " ",
+    "rt": " ",
+    "wbr": "",
+}
 PERMALINKS = {"¶", "#", "🔗", "§", "\uf0c1"}
 """Texts of the links that documentation tools put behind headings and definitions."""
 SHOWN_INPUTS = frozenset({"", "text", "submit", "button", "reset", "search", "email", "url", "tel", "number", "date", "month", "time"})
@@ -31,31 +44,42 @@ DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.
 XML_DECLARED = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
 XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]{0,500}\?>")
 DECLARATION_BYTES = 4096
+TOO_DEEP = "ERR_RESOURCE_LIMIT"
+STRUCTURE = re.compile(r"</?(?!(?:script|style|title|template|noscript|pre|h[1-6])\b)[a-z][^<>]*>", re.IGNORECASE)
 
 
 def parse(raw: bytes, *, whole: bool = False, declared: str = "") -> Parsed:
     """Return the text of the page's main part, or of all of it but its menus where it marks none.
 
     Args:
-        whole: read all of the page, menus included.
+        whole: read all of the page, menus included, and leave its title out: it is a chapter of a book, or the body of a mail.
         declared: the encoding that a mail or server named.
     """
     decoded = text_encoding.decode(raw, declared or declared_encoding(raw))
     # lxml refuses a text that declares its encoding
     text = XML_DECLARATION.sub("", decoded.text.lstrip("\ufeff"), count=1)
-    parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
-    try:
-        root = lxml_html.document_fromstring(text.strip() or "<html></html>", parser=parser)
-    except (etree.LxmlError, ValueError) as error:
-        raise Unreadable("It contains no HTML") from error
+    root = _tree(text.strip() or "<html></html>")
     parts = [root] if whole else _main_parts(root)
     reader = _Reader(keep_menus=whole or parts != [root])
-    _add_title(reader.writer, root, parts)
+    if not whole:
+        _add_title(reader.writer, root, parts)
     for part in parts:
         reader.read(part)
     if decoded.guessed:
         reader.writer.note(f"It does not name its encoding: read as {decoded.encoding}.")
     return reader.writer.parsed("html")
+
+
+def _tree(text: str) -> Any:
+    """Return the root of the page. libxml2 drops all text below 2,048 levels: such a page is parsed again without its structure."""
+    parser = lxml_html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True)
+    try:
+        root = lxml_html.document_fromstring(text, parser=parser)
+        if any(error.type_name == TOO_DEEP for error in parser.error_log):
+            root = lxml_html.document_fromstring(STRUCTURE.sub("<br>", text), parser=parser)
+    except (etree.LxmlError, ValueError) as error:
+        raise Unreadable("It contains no HTML") from error
+    return root
 
 
 def declared_encoding(raw: bytes) -> str:
@@ -137,6 +161,8 @@ class _Reader:
 
     def _is_skipped(self, element: Any) -> bool:
         if not isinstance(element.tag, str) or element.tag in SKIPPED or _is_permalink(element):
+            return True
+        if element.tag == "title" and element.getparent().tag == "head":
             return True
         return not self._keep_menus and _is_menu(element)
 

@@ -118,7 +118,7 @@ class _Reader:
         if part not in self._package:
             return
         texts = [each.text or "" for each in self._package.xml(part).iter() if local(each) in ("mi", "mn", "mo", "mtext", "p")]
-        text = one_line(" ".join(texts) if any(len(each) > 2 for each in texts) else "".join(texts))
+        text = one_line(" ".join(texts))
         if self._texts:
             self._texts[-1].append(f" {text} ")
         else:

@@ -87,6 +87,8 @@ def parse_xml(content: bytes) -> Any:
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, recover=True, remove_comments=True, remove_pis=True
     )
     root = etree.fromstring(content, parser)
+    if any(error.type_name == "ERR_RESOURCE_LIMIT" for error in parser.error_log):
+        raise Unreadable("It nests its parts more than 2,048 levels deep")
     if root is None:
         raise etree.XMLSyntaxError("it holds no XML", 0, 0, 0)
     return root

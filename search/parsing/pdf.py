@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import unicodedata
 from typing import Any, BinaryIO
 
 from search.parsing import ocr
@@ -13,6 +14,14 @@ from search.parsing.document import Parsed, Unreadable, Writer
 BROKEN_WORD = re.compile(r"(?<=\w)[\ufffe\x02]\s*\n?[ \t]*(?=\w)")
 HYPHEN_AT_END = re.compile(r"(?<=[^\W\d_])[-\u2010\u00ad][ \t]*\n[ \t]*(?=[^\W\d_A-Z])")
 CONTROL = re.compile(r"[\ufffe\uffff\x00-\x08\x0b\x0e-\x1f]")
+# Older TeX fonts draw an accent before its letter.
+ACCENTS = {"´": "\u0301", "¨": "\u0308", "ˇ": "\u030c", "˚": "\u030a", "˝": "\u030b"}
+ACCENTED = re.compile(r"([´¨ˇ˚˝])([^\W\d_])(?!\w*´)")
+WORD = re.compile(r"[^\W_]{4,}")
+MIN_GAP = 0.12
+MIN_OVERLAP = 0.1
+MIN_JUMP = 1.5
+"""Shares of the font's size: a gap between two letters that is a space, cells of a table that overlap, and a step back to a new line."""
 PASSWORD_ERROR = 4
 MAX_COMMENTS = 1000
 SCANNED_SHARE = 0.5
@@ -105,7 +114,7 @@ def _page(document: Any, pdfium: Any, number: int) -> tuple[str, bool]:
             page.close()
             page = document[number]
         textpage = page.get_textpage()
-        text = _clean(textpage.get_text_range())
+        text = _clean(_separate_words(textpage, pdfium.raw))
         textpage.close()
         has_picture = not text.strip() and any(True for _ in page.get_objects(max_depth=2))
         return "\n\n".join([text, *comments]), has_picture
@@ -113,16 +122,62 @@ def _page(document: Any, pdfium: Any, number: int) -> tuple[str, bool]:
         page.close()
 
 
+def _separate_words(textpage: Any, raw: Any) -> str:
+    """Return the page's text with spaces where PDFium overlooked a narrow gap between two words."""
+    text = textpage.get_text_range()
+    if len(text) != textpage.count_chars():
+        return str(text)  # the places of its characters are not known
+    pieces, done = [], 0
+    for word in WORD.finditer(text):
+        for place, separator in _breaks(textpage, raw, *word.span()):
+            pieces += [text[done:place], separator]
+            done = place
+    return "".join([*pieces, text[done:]])
+
+
+def _breaks(textpage: Any, raw: Any, start: int, end: int) -> list[tuple[int, str]]:
+    """Return the places within a word where a gap or a step back separates it; none where all its letters stand apart."""
+    size = raw.FPDFText_GetFontSize(textpage, start)
+    box = raw.FS_RECTF()
+    found = []
+    previous = None
+    for place in range(start, end):
+        raw.FPDFText_GetLooseCharBox(textpage, place, ctypes.byref(box))
+        if previous is not None:
+            gap = box.left - previous
+            if gap > MIN_GAP * size:
+                found.append((place, " "))
+            elif gap < -MIN_JUMP * size:
+                found.append((place, "\n"))
+            elif gap < -MIN_OVERLAP * size and _is_other_object(textpage, raw, place):
+                found.append((place, " "))
+        previous = box.right
+    return found if len(found) * 2 < end - start - 1 else []
+
+
+def _is_other_object(textpage: Any, raw: Any, place: int) -> bool:
+    """Return whether a character and the one before it are drawn by two operators: kerning moves letters within one."""
+    before, after = (raw.FPDFText_GetTextObject(textpage, index) for index in (place - 1, place))
+    return bool(before) and bool(after) and ctypes.addressof(before.contents) != ctypes.addressof(after.contents)
+
+
 def _clean(text: str) -> str:
-    """Unify the line ends and join words that were broken at the end of a line."""
+    """Unify the line ends, join words that were broken at the end of a line, and put accents on their letters."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = BROKEN_WORD.sub("", text)
     text = HYPHEN_AT_END.sub("", text)
+    text = ACCENTED.sub(_accented, text)
     return CONTROL.sub("", text)
 
 
+def _accented(found: re.Match[str]) -> str:
+    letter = {"ı": "i", "ȷ": "j"}.get(found[2], found[2])
+    composed = unicodedata.normalize("NFC", letter + ACCENTS[found[1]])
+    return composed if len(composed) == 1 else found[0]
+
+
 def _has_widgets(page: Any, raw: Any) -> bool:
-    """Whether the page has form fields or text notes, which are drawn beside the page's content."""
+    """Return whether the page has form fields or text notes, which are separate from its content."""
     return any(kind in (raw.FPDF_ANNOT_WIDGET, raw.FPDF_ANNOT_FREETEXT, raw.FPDF_ANNOT_STAMP) for kind, _ in _annotations(page, raw))
 
 

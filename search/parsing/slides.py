@@ -8,7 +8,7 @@ from lxml import etree
 
 from search.parsing.document import Parsed, Writer, one_line
 from search.parsing.package import Package, attribute, local
-from search.parsing.word import drawing_text
+from search.parsing.word import MATH_MARKS, drawing_text
 
 TITLES = ("title", "ctrTitle")
 SKIPPED_FIELDS = ("slidenum",)
@@ -108,5 +108,7 @@ def _text(body: Any) -> str:
                 pieces.append(element.text or "")
             elif name == "br":
                 pieces.append("\n")
+            elif name in MATH_MARKS and "math" in element.tag:
+                pieces.append(MATH_MARKS[name])
         lines.append("".join(pieces))
     return "\n".join(lines)

@@ -20,7 +20,7 @@ _SKIPPED = """
 """
 SKIPPED = frozenset(_SKIPPED.split())
 MARKS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
-MATH_MARKS = {"den": "/", "rad": "√", "sup": "", "sub": ""}
+MATH_MARKS = {"den": "/", "rad": "√", "nary": " ", "f": " ", "mr": " ", "eqArr": " "}
 NOTE_PARTS = {"footnoteReference": "footnotes", "endnoteReference": "endnotes", "commentReference": "comments"}
 NOTE_NAMES = {"footnotes": "Footnote", "endnotes": "Endnote", "comments": "Comment"}
 HEADING_NAME = re.compile(r"^(?:heading|überschrift|titre|título|titolo|kop|rubrik) ?(\d)$", re.IGNORECASE)
@@ -123,7 +123,7 @@ def _alternative(package: Package, related: dict[str, tuple[str, str]]) -> Calla
 
 
 class _Cell:
-    """The blocks of a table cell, and the rows of the table that is open in it."""
+    """Hold the blocks of a table cell, and the rows of the table that is open in it."""
 
     def __init__(self) -> None:
         self.blocks: list[str] = []
@@ -163,7 +163,7 @@ class _Reader:
         self._flush_block("".join(self._texts[0]), 0)
 
     def _is_only_copy(self, element: Any) -> bool:
-        """Whether a `Fallback` stands without a `Choice` beside it."""
+        """Return whether a `Fallback` has no `Choice` next to it."""
         parent = element.getparent()
         return local(element) == "Fallback" and parent is not None and not any(local(each) == "Choice" for each in parent)
 
@@ -189,7 +189,7 @@ class _Reader:
         elif name == "sym":
             code = int(attribute(element, "char") or "0", 16)
             text.append("" if code in PRIVATE_USE else chr(code))
-        elif name in MATH_MARKS:
+        elif name in MATH_MARKS and "math" in element.tag:
             text.append(MATH_MARKS[name])
         elif name == "d" and "math" in element.tag:
             text.append("(")

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 from webapp.backends.config.addresses import validate_base_url, validate_headers, validate_key_variable
@@ -279,22 +280,29 @@ class Attempt(models.Model):
     completion_tokens = models.PositiveIntegerField(default=0)
     estimated = models.BooleanField("tokens estimated", default=False, help_text="The server did not say how many, or was cut off before.")
     cost = models.DecimalField(max_digits=14, decimal_places=8, null=True, blank=True)
+    summed = models.BooleanField(null=True, editable=False, help_text="It is part of the usage sums (`reporting.retention`).")
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["user", "created_at"]), models.Index(fields=["token", "created_at"])]
+        indexes = [
+            models.Index(fields=["user", "created_at"]),
+            models.Index(fields=["token", "created_at"]),
+            models.Index(fields=["created_at"], condition=Q(summed=None), name="attempts_not_summed"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.model}: {self.outcome}"
 
 
 class UsageDay(models.Model):
-    """The sum of old attempts (retention.py) of one day (UTC), backend, model, route, source, and user.
+    """The sums of attempts of one hour or day (UTC), backend, model, route, source and user (`reporting.retention`).
 
-    A combination may have several rows. Readers sum them.
+    An attempt is part of one row, or not summed yet. Rows of hours are merged into rows of days after two days. Several rows may stand for
+    one combination: readers add them up.
     """
 
     day = models.DateField(db_index=True)
+    hour = models.PositiveSmallIntegerField(null=True, blank=True, help_text="0 to 23; empty for the whole day.")
     backend = models.CharField(max_length=64)
     model = models.CharField(max_length=200)
     route = models.CharField(max_length=300, blank=True)

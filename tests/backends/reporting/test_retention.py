@@ -82,6 +82,10 @@ def test_nothing_that_the_page_shows_changes(cast: Users) -> None:
     kept = Attempt.objects.filter(created_at__gte=cutoff).count()
     while retention.add_up(cutoff, at_once=7):  # requests are torn apart by this
         assert shown(cast) == before
+    while retention.merge_hours(cutoff.date()):
+        assert shown(cast) == before
+    while retention.delete_old(cutoff, at_once=7):
+        assert shown(cast) == before
     assert Attempt.objects.count() == kept
     assert UsageDay.objects.count() > 20
     assert shown(cast, model="m1", source="gateway") == filtered
@@ -100,6 +104,7 @@ def test_a_budget_counts_the_days_too(cast: Users) -> None:
     Budget.objects.create(user=cast.owner, monthly=Decimal("2.5"))
     spend(cast.owner, "2", NOW - timedelta(days=20))
     retention.add_up(NOW - timedelta(days=10))
+    retention.delete_old(NOW - timedelta(days=10))
     assert not Attempt.objects.exists()
     check(cast.owner)
     spend(cast.owner, "0.5")
@@ -134,3 +139,20 @@ def test_the_page_says_how_much_is_estimated(as_administrator: Client, cast: Use
     fill(cast)
     assert "of these tokens are estimates" in as_administrator.get("/usage/?period=90d").content.decode()
     assert "≈" in as_administrator.get("/admin/backends/attempt/").content.decode()
+
+
+def test_the_hours_of_a_day_are_the_same_before_and_after_they_are_summed(cast: Users) -> None:
+    now = datetime.now(UTC)
+    for hours in range(30):
+        common = {"request_id": uuid.uuid4(), "created_at": now - timedelta(hours=hours), "source": "chat", "backend": f"b{hours % 2}"}
+        Attempt.objects.create(**common, model="m", outcome="failed" if hours % 3 else "ok", prompt_tokens=hours)
+
+    def hourly() -> list[Any]:
+        filters = usage.Filters(period="24h")
+        rows = usage.attempts(filters, viewer=cast.administrator)
+        return [[(one.start, one.ok, one.failed, one.prompt_tokens) for one in usage.buckets(rows, [], filters)], usage.hourly_counts()]
+
+    before = hourly()
+    while retention.add_up(now + timedelta(seconds=1), at_once=4):
+        assert hourly() == before
+    assert not Attempt.objects.filter(summed=None).exists()

@@ -152,6 +152,13 @@ def test_an_unknown_url_on_the_first_line_names_what_is_possible() -> None:
     assert result.errors[0].as_json()["line"] == 1
 
 
+def test_a_message_needs_its_limit() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    assert check(input_file.request_line("a", {**body, "max_tokens": 9}, endpoint="/v1/messages")).ok
+    missing = problems(input_file.request_line("a", body, endpoint="/v1/messages"))
+    assert missing == [("missing_required_parameter", 1, "body.max_tokens")]
+
+
 @pytest.mark.parametrize(("endpoint", "body"), [("/v1/embeddings", {"input": ["x"]}), ("/v1/completions", {"prompt": "x"})])
 def test_other_endpoints_have_their_own_required_field(endpoint: str, body: dict[str, Any]) -> None:
     assert check(input_file.request_line("a", {"model": "m"} | body, endpoint=endpoint)).ok

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from webapp.patterns import errors
-from webapp.patterns.http.hot_path import HotPathClient
+from webapp.patterns.http.hot_path import HotPathClient, merged
 from webapp.patterns.openai.backend import OpenAIBackend
 from webapp.patterns.types import Request
 
@@ -94,6 +94,14 @@ async def test_each_path_has_its_own_address() -> None:
     await backend.send(ASK)
     await backend.send(Request({"model": "m", "prompt": "Hi"}, path="completions"))
     assert [request.url.path for request in client.sent] == ["/v1/chat/completions", "/v1/completions"]
+
+
+def test_headers_of_one_request_replace_those_of_all() -> None:
+    own = [(b"Accept", b"a"), (b"Content-Type", b"application/json")]
+    assert merged(own, {}) is own
+    assert merged(own, {"content-type": "text/plain"}) == [(b"Accept", b"a"), (b"content-type", b"text/plain")]
+    with pytest.raises(httpx2.LocalProtocolError):
+        merged(own, {"x": "a\nb"})
 
 
 async def test_a_redirect_is_not_followed_by_a_client_that_would() -> None:

@@ -212,6 +212,14 @@ def test_events_that_say_nothing_write_nothing() -> None:
     assert decoding.feed(event("ping")) is None
 
 
+def test_counts_alone_are_no_chunk() -> None:
+    decoding = EventDecoder(ChunkWriter("m", include_usage=False))
+    decoding.feed(event("message_start", message={}))
+    chunk = decoding.feed(event("message_delta", delta={}, usage={"output_tokens": 3}))
+    assert chunk
+    assert chunk.raw == b""
+
+
 def test_usage_that_was_not_counted_is_not_written() -> None:
     decoding = EventDecoder(ChunkWriter("m", include_usage=True))
     chunk = decoding.feed(event("message_stop"))

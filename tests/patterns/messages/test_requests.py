@@ -334,5 +334,6 @@ def test_a_request_that_the_protocol_does_not_allow_is_refused(body: Any, param:
 
 def test_tokens_are_counted_of_a_request_without_a_limit() -> None:
     check_count({"model": "m", "messages": HELLO})
+    assert "max_tokens" not in to_chat({"model": "m", "messages": HELLO})
     with pytest.raises(InputError):
         check_count({"model": "m"})

@@ -34,6 +34,7 @@ def repaired(body: dict[str, Any], message: str, *, status: int = 400, **fields:
             {"max_completion_tokens": 9},
         ),
         ({"max_completion_tokens": 9}, "Unrecognized request argument supplied: max_completion_tokens", {"max_tokens": 9}),
+        ({"reasoning_effort": "high"}, '"qwen2.5-coder:7b" does not support thinking', {}),
         ({"max_completion_tokens": 9}, "body.max_completion_tokens: Extra inputs are not permitted", {"max_tokens": 9}),
         ({"max_tokens": 8, "max_completion_tokens": 9}, "Unsupported parameter: 'max_tokens'", {"max_completion_tokens": 9}),
         (

@@ -270,6 +270,7 @@ WORDINGS: list[Wording] = [
     (400, "property 'store' is unsupported", PARAMETER, "Groq"),
     (400, "Argument not supported on this model: presencePenalty", PARAMETER, "xAI"),
     (400, "deepseek-reasoner does not support the parameter `temperature`", PARAMETER, "DeepSeek"),
+    (400, '"qwen2.5-coder:7b" does not support thinking', PARAMETER, "Ollama"),
     (400, "Additional properties are not allowed ('x' was unexpected)", PARAMETER, "Azure"),
     (400, "`temperature` is deprecated for this model.", PARAMETER, "Anthropic"),
     (400, "Only the default value is possible", PARAMETER, "OpenAI-like"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from webapp.backends.models import Attempt
+from webapp.backends.models import Attempt, UsageDay
 from webapp.templatetags.ui import milliseconds
 
 BADGES = {"ok": "ok", "partial": "warn", "cancelled": "warn", "skipped": ""}
@@ -25,20 +28,92 @@ class ErrorFilter(admin.SimpleListFilter):
     parameter_name = "error"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
-        found = Attempt.objects.exclude(error="").order_by("error").values_list("error", flat=True).distinct()
-        return [(name, name) for name in found]
+        found = UsageDay.objects.exclude(errors={}).order_by("-day").values_list("errors", flat=True)[:2000]
+        return [(name, name) for name in sorted({error for errors in found for error in errors if error})]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
         return queryset.filter(error=self.value()) if self.value() else queryset
 
 
+class KnownFilter(admin.SimpleListFilter):
+    """A filter by the values that the usage sums know: the log itself may have millions of rows."""
+
+    parameter_name: str
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
+        """Return the values of the last 90 days."""
+        since = timezone.now().date() - timedelta(days=90)
+        found = UsageDay.objects.filter(day__gte=since).order_by().values_list(self.parameter_name, flat=True).distinct()[:200]
+        return [(value, value) for value in sorted(value for value in found if value)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
+        """Return the attempts with the chosen value."""
+        return queryset.filter(**{self.parameter_name: self.value()}) if self.value() else queryset
+
+
+class BackendFilter(KnownFilter):
+    """By backend."""
+
+    title, parameter_name = "backend", "backend"
+
+
+class RouteFilter(KnownFilter):
+    """By route."""
+
+    title, parameter_name = "route", "route"
+
+
+class BoundedPaginator(Paginator):
+    """Count no further than `MOST` rows: counting millions takes seconds, and page 2,000 is not useful."""
+
+    MOST = 100_000
+
+    @cached_property
+    def count(self) -> int:
+        """Return the number of rows, at most `MOST`."""
+        rows: Any = self.object_list
+        return int(rows.order_by()[: self.MOST].count())
+
+
+OUTCOMES = ("ok", "partial", "failed", "cancelled", "skipped")
+SOURCES = ("chat", "gateway", "batch", "search", "test")
+
+
+class OutcomeFilter(admin.SimpleListFilter):
+    """By outcome."""
+
+    title, parameter_name = "outcome", "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
+        """Return every outcome that there can be."""
+        return [(name, name) for name in OUTCOMES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
+        """Return the attempts with the chosen outcome."""
+        return queryset.filter(outcome=self.value()) if self.value() else queryset
+
+
+class SourceFilter(OutcomeFilter):
+    """By the part of the product that asked."""
+
+    title, parameter_name = "source", "source"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
+        """Return every source that there can be."""
+        return [(name, name) for name in SOURCES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
+        """Return the attempts with the chosen source."""
+        return queryset.filter(source=self.value()) if self.value() else queryset
+
+
 @admin.register(Attempt)
 class AttemptAdmin(admin.ModelAdmin):
     list_display = ["when", "result", "asked", "tried", "first_token", "duration", "tokens", "cost"]
-    list_filter = ["outcome", "backend", "route", "source", ErrorFilter, ("user", admin.RelatedOnlyFieldListFilter)]
+    list_filter = [OutcomeFilter, BackendFilter, RouteFilter, SourceFilter, ErrorFilter, ("user", admin.RelatedFieldListFilter)]
+    paginator = BoundedPaginator
     search_fields = ["request_id", "model", "route", "why"]
     search_help_text = "Search by request id, model, route or words of the reason."
-    date_hierarchy = "created_at"
     list_per_page = 50
     list_select_related = ["user"]
     show_full_result_count = False

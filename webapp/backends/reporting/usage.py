@@ -1,6 +1,6 @@
-"""Read the attempt log and its daily sums (retention.py) for the usage page.
+"""Read usage for the usage page: from the sums of hours and days, and from the attempts that are not summed yet (`retention`).
 
-Sums come from the database. Percentiles come from the newest attempts and the histograms of days.
+Percentiles come from the histograms of the sums and from the newest of these attempts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Filters:
 
     @property
     def since(self) -> datetime:
-        return timezone.now() - PERIODS[self.period]
+        """The start of the period: of an hour for a day, of a day for longer ones."""
+        return _floor(timezone.now() - PERIODS[self.period], self)
 
     @property
     def hourly(self) -> bool:
@@ -51,7 +52,7 @@ class Filters:
 
 
 class Rows(NamedTuple):
-    """Attempts, and daily sums for those that are no longer stored. Nothing is in both."""
+    """The sums of a period (`days`, some of them of hours) and the attempts that are not summed yet (`kept`). Nothing is in both."""
 
     kept: QuerySet[Attempt]
     days: QuerySet[UsageDay]
@@ -109,8 +110,11 @@ class Group:
 
 def attempts(filters: Filters, *, viewer: User) -> Rows:
     """Return the visible attempts: all for staff, otherwise the user's own."""
-    kept = Attempt.objects.filter(created_at__gte=filters.since).exclude(outcome="skipped").order_by()
-    days = UsageDay.objects.filter(day__gte=filters.since.date()).order_by()
+    since = filters.since
+    kept = Attempt.objects.filter(created_at__gte=since, summed=None).exclude(outcome="skipped").order_by()
+    days = UsageDay.objects.filter(day__gte=since.date()).order_by()
+    if filters.hourly:
+        days = days.filter(Q(day__gt=since.date()) | Q(hour__gte=since.hour), hour__isnull=False)
     if not viewer.is_staff:
         kept, days = kept.filter(user=viewer), days.filter(user=viewer)
     wanted = {GROUPS[name]: value for name, value in filters.values.items()}
@@ -163,13 +167,14 @@ def samples(rows: Rows) -> list[Sample]:
     answered = rows.kept.filter(outcome__in=ANSWERED, first_token_ms__isnull=False).order_by("-created_at")
     newest = answered.values_list("created_at", *GROUPS.values(), "first_token_ms")[:NEWEST]
     found = [Sample(when, tuple(names), ms) for when, *names, ms in newest]
-    for day, *names, bins in rows.days.values_list("day", *GROUPS.values(), "first_tokens"):
-        found += [Sample(_noon(day), tuple(names), milliseconds_of(int(number)), count) for number, count in bins.items()]
+    for day, hour, *names, bins in rows.days.values_list("day", "hour", *GROUPS.values(), "first_tokens"):
+        found += [Sample(_middle(day, hour), tuple(names), milliseconds_of(int(number)), count) for number, count in bins.items()]
     return found
 
 
-def _noon(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+def _middle(day: date, hour: int | None) -> datetime:
+    """Return a moment within the hour, or within the day where there is none."""
+    return datetime(day.year, day.month, day.day, 12 if hour is None else hour, 30, tzinfo=UTC)
 
 
 Times = list[tuple[float, int]]
@@ -194,8 +199,8 @@ def buckets(rows: Rows, seen: Iterable[Sample], filters: Filters) -> list[Bucket
     sums: dict[datetime, Mapping[str, Any]] = {
         row["key"]: row for row in rows.kept.annotate(key=truncate("created_at", tzinfo=UTC)).values("key").annotate(**SUMS)
     }
-    for row in rows.days.values(key=F("day")).annotate(**DAY_SUMS):
-        when = _floor(_noon(row["key"]), filters)
+    for day, hour, *values in rows.days.values_list("day", "hour").annotate(**DAY_SUMS):
+        when, row = _floor(_middle(day, hour), filters), dict(zip(DAY_SUMS, values, strict=True))
         sums[when] = _plus(sums.get(when, {}), row)
     times: dict[datetime, Times] = {}
     for sample in seen:
@@ -277,16 +282,18 @@ def hourly_counts(*, hours: int = 24) -> dict[str, list[tuple[int, int]]]:
     """Return (answered, failed) attempts by backend for each of the last hours, oldest first."""
     now = timezone.now().replace(minute=0, second=0, microsecond=0)
     first = now - timedelta(hours=hours - 1)
-    found = (
-        Attempt.objects.filter(created_at__gte=first)
-        .exclude(outcome="skipped")
-        .order_by()
-        .annotate(hour=TruncHour("created_at", tzinfo=UTC))
-        .values_list("backend", "hour")
-        .annotate(ok=Count("id", filter=~FAILED), failed=Count("id", filter=FAILED))
-    )
     counts: dict[str, list[tuple[int, int]]] = {}
-    for backend, hour, ok, failed in found:
+
+    def count(backend: str, hour: datetime, attempts: int, failed: int) -> None:
         row = counts.setdefault(backend, [(0, 0)] * hours)
-        row[min(int((hour - first) / timedelta(hours=1)), hours - 1)] = (ok, failed)
+        place = min(int((hour - first) / timedelta(hours=1)), hours - 1)
+        row[place] = (row[place][0] + attempts - failed, row[place][1] + failed)
+
+    waiting = Attempt.objects.filter(created_at__gte=first, summed=None).exclude(outcome="skipped").order_by()
+    by_hour = waiting.annotate(start=TruncHour("created_at", tzinfo=UTC)).values_list("backend", "start")
+    for backend, start, attempts, failed in by_hour.annotate(Count("id"), failures=Count("id", filter=FAILED)):
+        count(backend, start, attempts, failed)
+    sums = UsageDay.objects.filter(Q(day__gt=first.date()) | Q(hour__gte=first.hour), day__gte=first.date(), hour__isnull=False).order_by()
+    for backend, day, hour, attempts, failed in sums.values_list("backend", "day", "hour").annotate(Sum("attempts"), Sum("failed")):
+        count(backend, datetime(day.year, day.month, day.day, hour, tzinfo=UTC), attempts, failed)
     return counts

@@ -55,7 +55,7 @@ class Spending:
         mine = Q(user_id=user_id) | Q(group__user=user_id)
         for budget in Budget.objects.filter(mine, monthly__isnull=False).select_related("user", "group"):
             who = Q(user_id=user_id) if budget.user_id else Q(user__groups=budget.group_id)
-            kept = Attempt.objects.filter(who, created_at__gte=self._month())
+            kept = Attempt.objects.filter(who, created_at__gte=self._month(), summed=None)
             added_up = UsageDay.objects.filter(who, day__gte=self._month().date())
             yield budget, sum((rows.aggregate(cost=Sum("cost"))["cost"] or Decimal(0) for rows in (kept, added_up)), Decimal(0))
 

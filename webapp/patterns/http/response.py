@@ -1,4 +1,4 @@
-"""What a server answered, its body unread: the same over our own connections (`transport.PooledReply`) and over httpx2's."""
+"""Represent a response with an unread body, over our own connections (`transport.PooledReply`) or httpx2's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx2
 
 
 class HttpResponse(Protocol):
-    """The head of a response; `headers` as they came."""
+    """The head of a response. `headers` are unchanged."""
 
     @property
     def status(self) -> int: ...
@@ -19,21 +19,21 @@ class HttpResponse(Protocol):
     def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
 
     async def read(self, until: float | None = None) -> bytes:
-        """The next bytes of the body, decompressed; empty at its end.
+        """Return the next bytes of the body, decompressed; empty at its end.
 
         Raises:
-            TimeoutError: none came until then, by the loop's clock.
+            TimeoutError: none arrived until then, by the loop's clock.
             httpx2.HTTPError: the connection broke.
         """
         ...
 
     async def aclose(self) -> None:
-        """Give the connection back, or close it where the body was not read to its end; idempotent."""
+        """Return the connection to the pool, or close it if the body was not read to its end. Idempotent."""
         ...
 
 
 class Httpx2Reply:
-    """A response of httpx2's: through a proxy, of a server in this process, or compressed."""
+    """A response of httpx2: through a proxy, from a server in this process, or compressed."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.status = response.status_code
@@ -52,7 +52,7 @@ class Httpx2Reply:
 
 
 async def rest(reply: HttpResponse, until: float) -> bytes:
-    """All that is left of the body; the reply is closed. Raises as `Reply.read`."""
+    """Return the rest of the body and close the response. Raises the errors of `HttpResponse.read`."""
     parts = []
     try:
         while data := await reply.read(until):

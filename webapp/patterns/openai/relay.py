@@ -53,7 +53,7 @@ class RelayExchange:
         return RawDecoder()
 
     def as_events(self, body: Json) -> bytes:
-        """Return a whole answer as it is: a stream of another kind than asked for passes, too."""
+        """Return a whole answer as it is."""
         return encoded(body)
 
     def read(self, response: Response) -> Response:

@@ -83,6 +83,8 @@ def _candidates(error: errors.BackendError, body: Json) -> Iterator[str]:
     if refused:
         yield from _roles(text, body)
         yield from (_without(name, body[name], text) for name in named if name in DROPPABLE)
+        if re.search(r"thinking|reasoning", text) and "reasoning_effort" in body:  # Ollama names the feature, not the parameter
+            yield _without("reasoning_effort", body["reasoning_effort"], text)
         if "encoding" in text or "base64" in text:
             yield from ["numbers for base64"] if body.get("encoding_format") == "base64" else []
     if "alternate" in text:
