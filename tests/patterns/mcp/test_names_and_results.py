@@ -44,7 +44,7 @@ def test_all_kinds_of_content_become_text() -> None:
         EmbeddedResource(resource=TextResourceContents(uri="file:///a", text="inside")),
         EmbeddedResource(resource=BlobResourceContents(uri="file:///b", blob="aGVsbG8=")),
     ]
-    text = call_result(CallToolResult(content=content), 1000).text  # type: ignore[arg-type]  # a list of the union's members
+    text = call_result(CallToolResult(content=content), 1000).text
     assert text.split("\n\n") == [
         "Hello",
         "[image: image/png, 6 bytes]",
