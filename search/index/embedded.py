@@ -132,9 +132,9 @@ class EmbeddedEngine:
             transaction.on_commit(worker_events.wake)
 
     def _read(self, index: Index, reading: Callable[[VectorFiles], T], nothing: T) -> T:
-        """What a reading of the index's files gives, or `nothing` where there are no rows.
+        """Return the result of reading the index's files, or `nothing` without rows.
 
-        The files may have been written anew since the caller fetched the row, or be lost: then the row says what there is now.
+        The files may have been rewritten since the caller fetched the row, or be lost. The row then says what is valid now.
         """
         for _ in range(2):
             if not index.rows:

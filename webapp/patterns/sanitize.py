@@ -35,10 +35,12 @@ def parse_object(source: str) -> Json:
     """
     try:
         value = json.loads(source)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"This is not JSON. Line {error.lineno}, column {error.colno}: {error.msg}.") from error
     except (ValueError, RecursionError) as error:
         raise ValueError("This is not JSON.") from error
     if not isinstance(value, dict):
-        raise ValueError("A schema is a JSON object.")  # noqa: TRY004 - the text has the wrong value, not the wrong type
+        raise ValueError("Enter a JSON object.")  # noqa: TRY004 - the text has the wrong value, not the wrong type
     if _depth(value) > MAX_DEPTH:
         raise ValueError(f"This is nested more than {MAX_DEPTH} levels deep.")
     if clean(value) != value:

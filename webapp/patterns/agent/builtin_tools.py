@@ -28,10 +28,10 @@ def calculator() -> Tool:
 
 
 def current_time(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Tool:
-    """A tool that tells the time of `clock` (aware, in any zone)."""
+    """Return a tool that tells the time of `clock` (aware, in any zone)."""
 
     def current_time(timezone: str = "UTC") -> Json:
-        """The current date and time.
+        """Return the current date and time.
 
         Args:
             timezone: an IANA name, such as "Europe/Berlin".

@@ -24,7 +24,7 @@ class NotArithmeticError(ToolError):
 
 
 def calculate(expression: str) -> str:
-    """The value of an arithmetic expression, exact for whole numbers, else to 12 significant digits.
+    """Return the value of an arithmetic expression, exact for whole numbers, else to 12 significant digits.
 
     Knows + - * / // % ** (also written ^ × ÷), brackets, pi, e, tau, and: abs, round, min, max, sum, sqrt, cbrt, exp, log, log2, log10,
     sin, cos, tan, asin, acos, atan, degrees, radians, floor, ceil, factorial, gcd, lcm, comb, hypot.

@@ -206,7 +206,7 @@ class _Shape:
             yield form["value"] if self.wrapped and isinstance(form, dict) and form.keys() == {"value"} else form
 
     def valid(self, value: Any) -> Any:
-        """The value, checked. Raises `_WrongError`."""
+        """Return the validated value. Raises `_WrongError`."""
         raise NotImplementedError
 
 

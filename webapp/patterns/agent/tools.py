@@ -1,17 +1,13 @@
-"""Tools for a model, made from typed Python functions.
+"""Make tools for a model from typed Python functions.
 
     registry = ToolRegistry()
 
     @registry.tool
     async def weather(city: str, days: int = 1) -> str:
-        '''The forecast for a city.
+        '''Return the forecast for a city.'''
 
-        Args:
-            city: its name in English.
-        '''
-
-The schema comes from the signature and the docstring, arguments are validated by pydantic, and whatever goes wrong in a call becomes a
-sentence that tells the model what to do about it: `call` never raises for a fault of the model or of the tool.
+The schema comes from the signature and the docstring, and pydantic validates the arguments. `call` never raises for an error of the model
+or the tool: the error becomes a sentence that tells the model how to correct it.
 """
 
 from __future__ import annotations

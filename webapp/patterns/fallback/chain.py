@@ -1,4 +1,6 @@
-"""Ordered backends that answer as one. Each failure leads to the action below (`errors.BackendError`, docs/fallback.md):
+"""Make ordered backends answer as one.
+
+Each failure leads to the action below (`errors.BackendError`, docs/fallback.md):
 
 | failure                                       | scope   | action                                                                     |
 |-----------------------------------------------|---------|----------------------------------------------------------------------------|

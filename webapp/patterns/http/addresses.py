@@ -36,9 +36,7 @@ def is_forbidden(address: str) -> bool:
 
 
 def is_inside(address: str) -> bool:
-    """Return whether an IP address, as text, is not public (this machine, a private network, multicast …), including inside an IPv6
-    address.
-    """
+    """Return whether an IP address, as text, is not public: this machine, a private network, multicast, also inside an IPv6 one."""
     found = ipaddress.ip_address(address.partition("%")[0])
     return found.is_multicast or found in _NAT64_LOCAL or not all(inner.is_global for inner in _inner(found))
 

@@ -48,7 +48,8 @@ async def http_transport(spec: ServerSpec, faults: list[str], listening: asyncio
 
     `listening` is set once the server answered the request for its stream of messages, in whichever way.
 
-    Names are resolved and checked as for backends, or as for webhooks where the server must be public."""
+    Names are resolved and checked as for backends, or as for webhooks where the server must be public.
+    """
     from mcp.client.streamable_http import streamable_http_client
 
     check_url(spec.url, public=spec.public)

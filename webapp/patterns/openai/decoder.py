@@ -2,7 +2,7 @@
 
 The decoder tolerates the differences of real servers (`tests/patterns/openai/test_decoder.py` lists them) and repairs what would break a
 client behind the gateway. An event whose tool calls or finish reason were repaired is rewritten in `StreamChunk.raw`. All others stay
-unchanged, with `\\n` as line ends.
+unchanged, with plain line feeds as line ends.
 """
 
 from __future__ import annotations

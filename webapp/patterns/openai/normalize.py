@@ -16,8 +16,9 @@ STREAMING = frozenset({"chat/completions", "completions"})
 
 
 def normalize_request(body: Mapping[str, Any], *, stream: bool, capabilities: Mapping[str, bool]) -> Json:
-    """Return the body to send: without explicit nulls, with roles and content parts that the server accepts, and with usage requested in
-    streams.
+    """Return the body to send, in the form that the server accepts.
+
+    Explicit nulls are removed, roles and content parts are adapted, and streams request usage.
 
     Capabilities that are False change the body: `developer_role`, `content_parts`, `stream_usage`, `parallel_tools`.
     """

@@ -268,7 +268,7 @@ def _failed(failure: Failure, redactor: Redactor) -> errors.BackendError:
 
 
 def kept_headers(reply: HttpResponse) -> dict[str, str]:
-    """The headers that an answer keeps, names in lower case; the last of several of one name counts."""
+    """Return the headers to keep, with lower-case names. Of several with one name, the last counts."""
     kept = [(name, value) for name, value in reply.headers if _KEPT_HEADERS.match(name)]
     return {name.decode("ascii").lower(): value.decode("latin-1") for name, value in kept}
 
