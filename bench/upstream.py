@@ -1,6 +1,6 @@
-"""Serve bare OpenAI-compatible streams over asyncio for benchmarks, cheap enough not to be the bottleneck.
+"""Serve bare streams over asyncio for benchmarks: chat completions, Responses, and Messages. Too cheap to be the bottleneck.
 
-They are chat completions, Responses and Messages. The request's `max_tokens` (`max_output_tokens` of Responses) is the number of tokens, and `user` the seconds between them ("0" for no
+The request's `max_tokens` (`max_output_tokens` of Responses) is the number of tokens, and `user` the seconds between them ("0" for no
 delay). Each token is its write time, in nanoseconds of the machine's monotonic clock.
 """
 
