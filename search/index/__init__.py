@@ -1,4 +1,4 @@
-"""What ranks passages: vectors and full text, embedded (SQLite and mapped files) or in PostgreSQL, behind one interface."""
+"""Rank passages by vectors and by full text, embedded (SQLite and mapped files) or in PostgreSQL, behind one interface."""
 
 from __future__ import annotations
 
