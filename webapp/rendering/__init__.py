@@ -1,1 +1,1 @@
-"""Render Markdown as safe HTML: the only way for text of a model, a file, or another user onto a page."""
+"""Markdown to safe HTML: every text of a model, a file or another person reaches a page through this package."""
