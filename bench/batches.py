@@ -169,7 +169,6 @@ async def ours(base_url: str, count: int) -> float:
 
 async def _run(base_url: str, rows: int) -> Any:
     """Run a batch and return it when it has ended."""
-
     batch: Any = await in_database(_batch, base_url, rows)
     while batch.is_active:
         await asyncio.sleep(1)

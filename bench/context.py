@@ -29,7 +29,7 @@ def prose(length: int, seed: int) -> str:
 
 
 def conversation(count: int) -> list[Message]:
-    """A system message and so many others."""
+    """Return a system message and `messages` others."""
     turns: list[Message] = [{"role": ("user", "assistant")[number % 2], "content": prose(300, number)} for number in range(count)]
     return [{"role": "system", "content": "Be brief."}, *turns, {"role": "user", "content": "And now?"}]
 

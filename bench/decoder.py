@@ -1,4 +1,4 @@
-"""Measure CPU per chunk of the stream decoder against the openai package on the same bytes. `python -m bench decoder [chunks]`"""
+"""Measure CPU per chunk of the stream decoder against the openai package on the same bytes. Run `python -m bench decoder [chunks]`."""
 
 from __future__ import annotations
 

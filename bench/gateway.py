@@ -37,7 +37,7 @@ general_settings: {master_key: sk-bench}
 NATIVE = """
 from webapp.backends.models import Backend
 backend = Backend.objects.get(name="native")
-backend.capabilities = {**backend.capabilities, "responses": True}
+backend.capabilities = {**backend.capabilities, "responses": True, "messages": True}
 backend.save()
 """
 
@@ -92,6 +92,18 @@ TRANSLATED = Wire(
 )
 PASSED = replace(TRANSLATED, body={**TRANSLATED.body, "model": "n"})
 """The same through a backend that speaks Responses itself."""
+MESSAGES = Wire(
+    "messages", {"model": "m", "messages": [{"role": "user", "content": "hi"}]}, "max_tokens", b'"text":"', b"event: message_stop"
+)
+MESSAGES_PASSED = replace(MESSAGES, body={**MESSAGES.body, "model": "n"})
+"""The same through a backend that speaks Messages itself."""
+PROTOCOLS = {
+    "chat": CHAT,
+    "responses translated": TRANSLATED,
+    "responses passed on": PASSED,
+    "messages translated": MESSAGES,
+    "messages passed on": MESSAGES_PASSED,
+}
 
 
 async def ask(target: Target, tokens: int, pace: float, wire: Wire = CHAT) -> Stream:
@@ -133,12 +145,12 @@ async def saturated(target: Target) -> dict[str, float]:
     return {"tokens/s, 64 streams": total / wall, "CPU ms / 1,000 tokens": (target.cpu() - cpu) / total * 1e6}
 
 
-async def responses(target: Target) -> dict[str, float]:
-    """Measure the cost of Responses streams beside that of chat streams, translated and passed on."""
+async def protocols(target: Target) -> dict[str, float]:
+    """Measure the cost of Responses and Messages streams beside that of chat streams, translated and passed on."""
     if not target.name.startswith("patchbay"):
         return {}
     found: dict[str, float] = {}
-    for name, wire in (("chat", CHAT), ("responses translated", TRANSLATED), ("responses passed on", PASSED)):
+    for name, wire in PROTOCOLS.items():
         cpu = target.cpu()
         await asyncio.gather(*(ask(target, TOKENS, 0, wire) for _ in range(STREAMS)))
         found[f"CPU ms / 1,000 tokens, {name}"] = (target.cpu() - cpu) / (STREAMS * TOKENS) * 1e6
@@ -242,7 +254,7 @@ def measure(target: Target) -> dict[str, float]:
         await ready(target)
         await asyncio.sleep(SETTLE_SECONDS if target.pid else 0)
         await asyncio.gather(*(ask(target, 5, 0) for _ in range(16)))
-        return {**await single(target), **await saturated(target), **await responses(target), **await paced(target)}
+        return {**await single(target), **await saturated(target), **await protocols(target), **await paced(target)}
 
     print(f"measuring {target.name} …", file=sys.stderr)
     return asyncio.run(run())

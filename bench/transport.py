@@ -1,6 +1,6 @@
-"""Measure CPU per chunk and time to first token of many streams: httpx's connections, ours, and a chain. `python -m bench transport`
+"""Measure CPU per chunk and time to first token of many streams: httpx's connections, ours, and a chain.
 
-The first two read raw bytes. The chain also decodes, bounds, and records.
+Run `python -m bench transport`. The first two read raw bytes. The chain also decodes, bounds, and records.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Serve bare OpenAI-compatible streams over asyncio for benchmarks, cheap enough not to be the bottleneck: chat completions and Responses.
+"""Serve bare streams over asyncio for benchmarks: chat completions, Responses, and Messages. Too cheap to be the bottleneck.
 
 The request's `max_tokens` (`max_output_tokens` of Responses) is the number of tokens, and `user` the seconds between them ("0" for no
 delay). Each token is its write time, in nanoseconds of the machine's monotonic clock.
@@ -68,6 +68,25 @@ class ResponseStream:
         return event("completed", self._number + 1, f'"response":{ended[:-1]},{usage}}}')
 
 
+class MessageStream:
+    """The pieces of a streamed message."""
+
+    first = (
+        'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m",'
+        '"content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":1,"output_tokens":1}}}\n\n'
+        'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+    )
+    last = (
+        'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+        'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}\n\n'
+        'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    )
+
+    def token(self) -> str:
+        delta = f'"delta":{{"type":"text_delta","text":"{time.monotonic_ns()} "}}'
+        return f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":0,{delta}}}\n\n'
+
+
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer the requests of one connection."""
     try:
@@ -80,13 +99,15 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             pace = float(body.get("user") or 0)
             if b"/responses" in head.split(b"\r\n", 1)[0]:
                 await speak(writer, ResponseStream(), int(body["max_output_tokens"]), pace)
+            elif b"/messages" in head.split(b"\r\n", 1)[0]:
+                await speak(writer, MessageStream(), int(body["max_tokens"]), pace)
             else:
                 await speak(writer, ChatStream(), int(body["max_tokens"]), pace)
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
 
 
-async def speak(writer: asyncio.StreamWriter, stream: ChatStream | ResponseStream, tokens: int, pace: float) -> None:
+async def speak(writer: asyncio.StreamWriter, stream: ChatStream | ResponseStream | MessageStream, tokens: int, pace: float) -> None:
     """Write one stream."""
     writer.write(HEAD + framed(stream.first))
     began = time.monotonic()

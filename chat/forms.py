@@ -33,6 +33,7 @@ class SettingsForm(forms.Form):
         help_text="0 to 2. Lower values give more predictable answers.",
     )
     top_p = forms.FloatField(
+        label="Top P",
         required=False,
         min_value=0,
         max_value=1,

@@ -81,8 +81,9 @@ def change_collection(
     describe_with: str = "",
     describe_existing: bool = False,
 ) -> None:
-    """Rename a collection, share it with exactly these groups, and set the model that describes new documents (and those without a
-    summary).
+    """Rename a collection, share it with exactly these groups, and set the model that describes its documents.
+
+    The model describes new documents, and those without a summary.
     """
     name = clean_name(name)[:100]
     with _unique(name):

@@ -35,3 +35,10 @@ def test_dates_have_one_form_in_pages_and_in_the_admin() -> None:
 def test_a_past_time_is_told_in_its_largest_unit() -> None:
     now = timezone.now()
     assert [ui.ago(now), ui.ago(now - timedelta(minutes=3)).replace("\xa0", " ")] == ["just now", "3 minutes ago"]
+
+
+@pytest.mark.parametrize(
+    ("status", "badge"), [("Succeeded", "ok"), ("expired", "bad"), ("cancelling", "warn"), ("Pending", ""), ("in_progress", "run")]
+)
+def test_a_status_has_a_badge(status: str, badge: str) -> None:
+    assert ui.status_badge(status) == badge

@@ -22,4 +22,4 @@ app.conf.update(
     broker_transport_options={"socket_connect_timeout": 3},
     worker_hijack_root_logger=False,
 )
-app.autodiscover_tasks(["batches"])
+app.autodiscover_tasks(["batches", "webapp.gateway"])

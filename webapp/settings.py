@@ -206,6 +206,7 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
         "font-src": [SELF],
         "connect-src": [SELF],
         "manifest-src": [SELF],
+        "frame-src": [SELF],  # diagrams and previews, each in a sandbox of its own (ADR 0016)
         "form-action": [SELF],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],

@@ -71,7 +71,7 @@ def _problem(schema: Json, content: Json) -> str:
     known = {
         name: {key: value for key, value in field.items() if key != "pattern"} for name, field in (schema.get("properties") or {}).items()
     }
-    try:  # without patterns: a hostile one could run for ever
+    try:  # without patterns: a hostile one could run forever
         Draft202012Validator({**schema, "properties": known}).validate(content)
     except ValidationError as error:
         where = ".".join(map(str, error.absolute_path))

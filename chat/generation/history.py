@@ -16,9 +16,7 @@ GO_ON = "Continue exactly where you stopped. Do not repeat anything you have wri
 
 
 def load(conversation: Conversation, answer: Stored) -> tuple[list[Message], list[UUID | None]]:
-    """Return the conversation up to an answer (including its existing parts, if it is continued), and the stored message of each API
-    message.
-    """
+    """Return the API messages up to an answer (with its existing parts, if it is continued), and the stored message of each."""
     ids = selectors.path_ids(conversation.id, answer.parent_id)
     found = {message.id: message for message in Stored.objects.filter(id__in=ids).defer("html", "trail")}
     messages: list[Message] = []

@@ -40,26 +40,34 @@ def _duration(ms: float) -> str:
 
 
 def tool_card(call: dict[str, Any]) -> str:
-    """Return a tool call: its name, state and time, and on opening its arguments, result and error."""
+    """Return a tool call: its name, state and time, and on opening its arguments, result and error.
+
+    A question to the user stands below the card, since the page keeps a card as open or closed as the user left it.
+    """
     state, word = _STATES[call["state"]]
     took = f' <span class="muted small">{milliseconds(call["ms"])}</span>' if call.get("ms") is not None else ""
     head = f'<code>{escape(call["name"])}</code> <span class="badge" data-state="{state}">{word}</span>{took}'
     head += f' <span class="muted small">{escape(_glance(call["arguments"]))}</span>'
+    if call["state"] == "running" and call.get("progress"):
+        head += _progress(call["progress"])
     body = _shown("Arguments", _pretty(call["arguments"]))
     if call.get("error"):
         body += _shown("Error", str(call["error"]))
     if call.get("result"):
         body += _shown("Result", _pretty(call["result"]))
+    card = f'<details class="tool-card" data-testid="tool-call" data-state="{call["state"]}"><summary>{head}</summary>{body}</details>'
+    return card + _prompt(call)
+
+
+def _prompt(call: dict[str, Any]) -> str:
+    """Return what a call asks the user: to approve it, with its arguments, or to answer its server."""
     if call["state"] == "asking":
-        body += _question(call["id"], call.get("reason") or "acts")
-    if call["state"] == "input":
-        body += elicitation_form(call["id"], call["question"])
-    if call["state"] == "running" and call.get("progress"):
-        head += _progress(call["progress"])
-    opened = " open" if call["state"] in {"asking", "input"} else ""
-    return (
-        f'<details class="tool-card" data-testid="tool-call" data-state="{call["state"]}"{opened}><summary>{head}</summary>{body}</details>'
-    )
+        asked = _shown("Arguments", _pretty(call["arguments"])) + _question(call["id"], call.get("reason") or "acts")
+    elif call["state"] == "input":
+        asked = elicitation_form(call["id"], call["question"])
+    else:
+        return ""
+    return f'<div class="tool-prompt">{asked}</div>'
 
 
 def _question(call_id: str, reason: str) -> str:

@@ -37,7 +37,7 @@ def read(file: IO[bytes]) -> ImportFile:
     """Return the conversations of a file: JSON, or a ZIP archive, which must stay open while the files in it are read.
 
     Raises:
-        Unreadable: the file is no export, or too large.
+        Unreadable: the file is not an export, or too large.
     """
     result = ImportFile()
     messages = number = 0

@@ -1,4 +1,4 @@
-"""What ranks passages: vectors and full text, embedded (SQLite and mapped files) or in PostgreSQL, behind one interface."""
+"""Rank passages by vectors and by full text, embedded (SQLite and mapped files) or in PostgreSQL, behind one interface."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Engine", "Hit", "engine"]
 
 
 def engine() -> Engine:
-    """The engine of the database in use."""
+    """Return the engine of the database in use."""
     return _engine(connection.vendor)
 
 

@@ -64,7 +64,7 @@ _local = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class IndexWords:
-    """The tokens of a passage, separated by spaces: of its heading and its text, and the parts of their words."""
+    """Hold the tokens of a passage, separated by spaces: of its heading and its text, and the parts of their words."""
 
     heading: str
     text: str
@@ -164,7 +164,7 @@ def _tokens(text: str, language: str, parts: dict[str, None]) -> Iterator[str]:
 
 @lru_cache(maxsize=100_000)
 def _parts(word: str, language: str) -> tuple[str, ...]:
-    """Return what else a word is found by: the ends of a compound, or a Hebrew word without its prefixes."""
+    """Return the ends of a compound, or a Hebrew word without its prefixes: a search finds the word by them, too."""
     if HEBREW.match(word):
         bare = fold(word)
         return tuple(bare[cut:] for cut in (1, 2) if len(bare) - cut >= 2 and all(char in HEBREW_PREFIXES for char in bare[:cut]))

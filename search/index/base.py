@@ -126,48 +126,52 @@ def exact_first(exact: Sequence[Hit], others: Sequence[Hit], k: int) -> list[Hit
 
 
 class FilesDamaged(Exception):
-    """The files do not hold what the database counts: the index must be built again."""
+    """Report that the files lack rows that the database counts, so the index must be rebuilt."""
 
 
 class Engine(Protocol):
-    """Keeps the vectors of `Index` rows and ranks by them; ranks passages by their words. Used from any number of threads.
+    """Store the vectors of `Index` rows, rank by them, and rank passages by their words. Safe for any number of threads.
 
-    Whoever finds that vectors are lost makes the index an empty one, to be built again.
-    Vectors are normalized float32. `within` limits a ranking to these passages; None means all of the index or the scopes.
+    If vectors are missing, the caller marks the index empty and queues a rebuild. Vectors are normalized float32. `within` limits a ranking
+    to these passages; None means all of the index or the scopes.
     """
 
     def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:
-        """Add passages: all of them, durably, or none. Raises `EmbeddingError` for another dimension than the index has."""
+        """Add passages durably, all or none.
+
+        Raises:
+            EmbeddingError: their dimension differs from the index's.
+        """
         ...
 
     def remove(self, index: Index, ids: Sequence[int]) -> None:
-        """Forget passages, and leave nothing of their vectors. Unknown ids are ignored."""
+        """Remove passages and their vectors completely. Unknown ids are ignored."""
         ...
 
     def drop(self, index: Index) -> None:
-        """Forget all of an index."""
+        """Delete an index completely."""
         ...
 
     def check(self, index: Index) -> None:
-        """Make sure that what the database counts is there; an index that lost its vectors becomes an empty one."""
+        """Check that the vectors exist that the database counts; otherwise mark the index empty."""
         ...
 
     def ids(self, index: Index) -> set[int]:
-        """The passages that the index holds."""
+        """Return the passages that the index holds."""
         ...
 
     def count(self, index: Index) -> int:
-        """How many passages the index holds."""
+        """Return the number of passages that the index holds."""
         ...
 
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
-        """The vectors of those of these passages that the index holds."""
+        """Return the vectors of those of these passages that the index holds."""
         ...
 
     def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:
-        """The passages most like the query, by cosine, best first."""
+        """Return the passages most similar to the query, by cosine, best first."""
         ...
 
     def matching(self, words: Terms, k: int, *, scopes: Sequence[str], within: Sequence[int] | None = None) -> list[Hit]:
-        """The passages of the collections (by `scope`) that the words are in, best first."""
+        """Return the passages of the collections (by `scope`) that contain the words, best first."""
         ...

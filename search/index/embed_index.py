@@ -1,6 +1,6 @@
-"""Give an index the vectors that it lacks: of one document as it comes in, or of a whole collection when its model changes.
+"""Add missing vectors to an index: of a new document, or of a whole collection after a change of its model.
 
-Each batch is kept as it comes, so whoever goes on after a crash embeds only what is missing. Equal passages are embedded once for a model.
+Each batch is stored as it arrives, so after a crash only missing passages are embedded. Equal passages are embedded once per model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Progress = Callable[[int], Awaitable[None]]
 
 
 async def fill(index: Index, chunk_ids: Sequence[int], *, user: User, progress: Progress) -> None:
-    """Add these passages to the index, in batches; `progress` gets how many of each batch are done.
+    """Add these passages to the index in batches. `progress` gets the number of finished passages of each batch.
 
     Raises:
         EmbeddingError, BackendError, ChainError: nothing of the failed batch was added.
@@ -51,7 +51,7 @@ async def _fill_batch(index: Index, ids: Sequence[int], user: User) -> None:
 
 
 def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Matrix]]:
-    """The passages that exist, and by digest the vectors that any index of the same model has for them."""
+    """Return the existing passages, and the vectors that any index of the same model has for them, by digest."""
     chunks = list(Chunk.objects.filter(pk__in=ids).order_by("pk"))
     known: dict[str, Matrix] = {}
     if index.answered_by:
@@ -67,7 +67,7 @@ def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Mat
 
 
 def _keep(index: Index, chunks: Sequence[Chunk], vectors: dict[str, Matrix]) -> None:
-    """Add what still exists and is lacking: a document may have been deleted, or embedded into the same index by another worker."""
+    """Add the passages that still exist and are missing: another worker may have deleted or embedded the document meanwhile."""
     import numpy as np
 
     with transaction.atomic():
@@ -85,14 +85,14 @@ def _keep(index: Index, chunks: Sequence[Chunk], vectors: dict[str, Matrix]) -> 
 
 
 def missing(index: Index) -> list[int]:
-    """The collection's passages that the index lacks."""
+    """Return the collection's passages that the index lacks."""
     wanted = Chunk.objects.filter(collection_id=index.collection_id).order_by("pk").values_list("pk", flat=True)
     held = engine().ids(index)
     return [pk for pk in wanted if pk not in held]
 
 
 def reconcile() -> None:
-    """After a crash or a move: forget vectors of passages that are gone, and have indexes that lost vectors built again."""
+    """After a crash or a move, remove vectors of deleted passages, and queue rebuilds of indexes that lost vectors."""
     for index in Index.objects.exclude(dimension=None):
         engine().check(index)
         passages = Chunk.objects.filter(collection_id=index.collection_id).order_by("pk")

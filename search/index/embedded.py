@@ -1,4 +1,4 @@
-"""The engine without a database server: vectors in mapped files (`search.index.vector_files`), words in SQLite's FTS5."""
+"""Implement the engine without a database server: vectors in mapped files (`search.index.vector_files`), words in SQLite's FTS5."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ logger = logging.getLogger("patchbay.search")
 T = TypeVar("T")
 COMPACT_FROM = 1000
 MAX_OPEN = 200
-"""Indexes whose files stay mapped: each takes two file descriptors, and every chat with documents has an index."""
+"""Indexes whose files stay mapped. Each takes two file descriptors, and every chat with documents has an index."""
 HEADING_WEIGHT, TEXT_WEIGHT, PARTS_WEIGHT = 2.0, 1.0, 0.3
 NOTHING = '""'
 
 
 def folder() -> Path:
-    """Where the vectors are."""
+    """Return the folder of the vectors."""
     return Path(settings.PATCHBAY_HOME) / "vectors"
 
 
@@ -68,7 +68,7 @@ class EmbeddedEngine:
                 self._compact(fresh)
 
     def _compact(self, index: Index) -> None:
-        """Write the living rows anew beside the old files, and change over when the transaction commits."""
+        """Write the live rows to new files, and switch to them when the transaction commits."""
         import numpy as np
 
         old = self._of(index)
@@ -83,7 +83,7 @@ class EmbeddedEngine:
 
     @contextmanager
     def _locked(self, index: Index) -> Iterator[Index]:
-        """The row as it is now, while nobody else writes to its files."""
+        """Return the present row, while no other process writes to its files."""
         with transaction.atomic():
             yield Index.objects.select_for_update().get(pk=index.pk)
 
@@ -114,7 +114,7 @@ class EmbeddedEngine:
         index.refresh_from_db(fields=["rows", "dead", "generation", "dimension", "state", "why"])
 
     def _mend(self, fresh: Index) -> None:
-        """Make a locked index whose files are lost or torn an empty one: the worker fills it again if it serves or was being built."""
+        """Mark a locked index with missing or torn files as empty. The worker refills it if it serves or was being built."""
         if not fresh.rows:
             return
         old = self._of(fresh)
@@ -132,9 +132,9 @@ class EmbeddedEngine:
             transaction.on_commit(worker_events.wake)
 
     def _read(self, index: Index, reading: Callable[[VectorFiles], T], nothing: T) -> T:
-        """What a reading of the index's files gives, or `nothing` where there are no rows.
+        """Return the result of reading the index's files, or `nothing` without rows.
 
-        The files may have been written anew since the caller fetched the row, or be lost: then the row says what there is now.
+        The files may have been rewritten since the caller fetched the row, or be lost. The row then says what is valid now.
         """
         for _ in range(2):
             if not index.rows:

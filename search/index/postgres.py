@@ -1,4 +1,4 @@
-"""The engine in PostgreSQL: pgvector with HNSW for vectors, its own full text for words."""
+"""Implement the engine in PostgreSQL: pgvector with HNSW for vectors, and its full text for words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from webapp.patterns.embeddings.similarity import Matrix
 
 MAX_HNSW_DIMENSION = 2000
-"""pgvector's limit for indexed vectors; beyond it the scan is exact."""
+"""pgvector's limit for indexed vectors. Beyond it the scan is exact."""
 SEARCH_BREADTH = 100
 WEIGHTS = "'{0.03, 0.1, 0.4, 1.0}'::float4[]"
 """Of parts of words (D), nothing (C), the text (B) and the heading (A)."""

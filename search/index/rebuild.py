@@ -1,4 +1,4 @@
-"""A new index beside the one that serves: filled batch by batch, then the two change places in one transaction."""
+"""Build a new index next to the serving one: fill it batch by batch, then swap them in one transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("patchbay.search")
 
 
 def claim() -> int | None:
-    """Take an index that is to be built and that nobody works on."""
+    """Claim an index that is to be built and that no worker holds."""
     for pk in Index.objects.filter(leases.free(), state=Index.State.BUILDING).order_by("pk").values_list("pk", flat=True):
         if leases.take(Index.objects.filter(pk=pk, state=Index.State.BUILDING)):
             return pk
@@ -25,7 +25,7 @@ def claim() -> int | None:
 
 
 async def build(pk: int) -> None:
-    """Fill a claimed index and have it serve. What fails is named on the index; the old one goes on serving."""
+    """Fill a claimed index and make it serve. A failure is shown on the index, and the old one keeps serving."""
     row = Index.objects.filter(pk=pk)
     try:
         async with leases.renewed(row):
@@ -38,7 +38,7 @@ async def build(pk: int) -> None:
     except (Index.DoesNotExist, Collection.DoesNotExist):
         logger.info("index %s was dropped while it was built", pk)
     except DB_UNAVAILABLE:
-        raise  # it is gone on with when the lease is over
+        raise  # another worker continues when the lease is over
     except Exception as error:
         logger.exception("building index %s broke", pk)
         why = f"Patchbay had an internal error ({type(error).__name__})"
@@ -65,7 +65,7 @@ def _missing(index: Index) -> list[int]:
 
 
 def take_over(index: Index) -> bool:
-    """Have the index serve, if it lacks nothing; what served before stays, so that both can be compared."""
+    """Make the index serve if it is complete. The previous one stays for comparison."""
     with transaction.atomic():
         collection = Collection.objects.select_for_update().get(pk=index.collection_id)
         if _missing(index):

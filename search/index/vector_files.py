@@ -1,8 +1,8 @@
-"""Vectors in two mapped files, one of float32 rows and one of passage ids: appended to, never rewritten in place.
+"""Store vectors in two mapped files, one of float32 rows and one of passage ids; rows are appended, never rewritten.
 
-The database says how many rows count (`Index.rows`): a row is written and synced first and counted after, in the transaction that makes
-it visible, so a crash leaves at most rows that nobody counts, which the next write overwrites. A deleted row is zeroed, in the file and
-so in every process that maps it: it cannot be found any more and leaves no trace. Many readers, one writer at a time (the caller's lock).
+The database holds the number of valid rows (`Index.rows`). A row is written and synced first, and counted in the transaction that makes it
+visible. So a crash leaves at most uncounted rows, which the next write overwrites. A deleted row is zeroed in the file, and so in every
+process that maps it: it can no longer be found and leaves no trace. Many readers, one writer at a time (the caller's lock).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Ids = NDArray[np.int64]
 
 GROW_ROWS = 4096
 SIGNS_FROM = 50_000
-"""Rows from which the exact scan costs more than some 5 ms: then signs are scanned first."""
+"""Rows from which the exact scan takes more than about 5 ms. From there on signs are scanned first."""
 SIGN_SHARE = 12
-"""One of so many rows is scored exactly after the scan of signs: recall@10 is 0.99 at 100,000 and at 1,000,000 rows (`bench search`)."""
+"""One in this many rows is scored exactly after the scan of signs: recall@10 is 0.99 at 100,000 and at 1,000,000 rows (`bench search`)."""
 TAIL = 8192
-"""Rows that may be added before the signs are taken again; they are scanned exactly until then."""
+"""Rows that may be added before the signs are recomputed. Until then they are scanned exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Mapped:
-    """`seen`: inodes and sizes of the two files when they were mapped."""
+    """The mapped files. `seen` holds their inodes and sizes at that time."""
 
     ids: Ids
     vectors: Matrix
@@ -40,7 +40,7 @@ class _Mapped:
 
 
 class VectorFiles:
-    """The files of one index generation, `path` with two suffixes; opened on first use and mapped anew when they have grown."""
+    """The files of one index generation: `path` with two suffixes. Opened on first use, and mapped again after growth."""
 
     def __init__(self, path: Path, dimension: int) -> None:
         self.dimension = dimension
@@ -51,7 +51,7 @@ class VectorFiles:
         self._lock = threading.Lock()
 
     def write(self, start: int, ids: Sequence[int], vectors: Matrix) -> None:
-        """Write rows from `start` on and wait until they are on the disk."""
+        """Write rows from `start` on, and wait until they are on disk."""
         self._ids_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._write(self._vectors_path, start * self.dimension * 4, np.ascontiguousarray(vectors, "<f4").tobytes(), self.dimension * 4)
         self._write(self._ids_path, start * 8, np.array(ids, "<i8").tobytes(), 8)
@@ -72,15 +72,15 @@ class VectorFiles:
             os.close(handle)
 
     def ids(self, rows: int) -> Ids:
-        """The passage of each row; 0 where it was deleted."""
+        """Return the passage of each row; 0 for a deleted one."""
         return self._map(rows).ids[:rows]
 
     def matrix(self, rows: int) -> Matrix:
-        """The vectors, mapped and not copied."""
+        """Return the vectors, mapped without a copy."""
         return self._map(rows).vectors[:rows]
 
     def _map(self, rows: int) -> _Mapped:
-        """The files as they are now: to read what lies behind the end of a file that was cut would end the process."""
+        """Map the present files: reading behind the end of a truncated file would kill the process."""
         mapped, seen = self._mapped, self._seen()
         if mapped is None or mapped.seen != seen:
             with self._lock:
@@ -111,7 +111,7 @@ class VectorFiles:
         return _Mapped(ids, vectors, seen)
 
     def erase(self, rows: int, ids: Sequence[int]) -> int:
-        """Zero the rows of these passages; returns how many there were."""
+        """Zero the rows of these passages; return their number."""
         found = np.flatnonzero(np.isin(self.ids(rows), np.array(ids, np.int64)))
         zeros = bytes(self.dimension * 4)
         with self._vectors_path.open("r+b") as vectors, self._ids_path.open("r+b") as numbers:
@@ -121,7 +121,7 @@ class VectorFiles:
         return len(found)
 
     def nearest(self, rows: int, query: Matrix, k: int, mask: Mask | None) -> Hits:
-        """Row numbers and cosines: exact, or from `SIGNS_FROM` rows on by signs and then exactly."""
+        """Return row numbers and cosines: exact, or from `SIGNS_FROM` rows on by signs and then exactly."""
         matrix = self.matrix(rows)
         if rows < SIGNS_FROM:
             return top_k(matrix, query, k, mask)

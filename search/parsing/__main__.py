@@ -1,4 +1,6 @@
-"""The process that reads one file: `python -m search.parsing PATH NAME [--ocr]` prints JSON: `Parsed.as_json`, or {"error", "scanned"}.
+"""Read one file in a process of its own.
+
+`python -m search.parsing PATH NAME [--ocr]` prints JSON: `Parsed.as_json`, or {"error", "scanned"}.
 
 It knows neither Django nor secrets, and limits itself before it looks at the file.
 """

@@ -1,4 +1,4 @@
-"""The result of a parser: the text of a file, its headings, and notes about the parts that could not be read."""
+"""Define the result of a parser: the text of a file, its headings, and notes about the parts that could not be read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Parsed:
     """A file as text.
 
     Attributes:
-        notes: sentences for the reader about what was not read, or was guessed.
+        notes: sentences for the reader about parts that were not read, and about guesses.
         scanned: how many pages hold pictures and no text, so that text recognition (OCR) may read them.
     """
 

@@ -43,7 +43,7 @@ def find_kind(file: BinaryIO, name: str) -> str:
     """Return the kind of a file; the file is rewound.
 
     Raises:
-        Unreadable: the file is empty, is not what its name says, or is of a kind that has no reader here.
+        Unreadable: the file is empty, does not match its name, or is of a kind that Patchbay cannot read.
     """
     head = file.read(HEAD_BYTES)
     file.seek(0)
@@ -129,5 +129,5 @@ def _office_kind(package: Package, main: str) -> str:
                 return "pptx"
     folder = main.partition("/")[0]
     if folder not in OFFICE_FOLDERS:
-        raise Unreadable("It is an Office package of a kind that has no reader here")
+        raise Unreadable("It is an Office package of a kind that Patchbay cannot read")
     return OFFICE_FOLDERS[folder]

@@ -156,7 +156,7 @@ def _breaks(textpage: Any, raw: Any, start: int, end: int) -> list[tuple[int, st
 
 
 def _is_other_object(textpage: Any, raw: Any, place: int) -> bool:
-    """Whether a character and the one before it are drawn by two operators: kerning moves letters within one."""
+    """Return whether a character and the one before it are drawn by two operators: kerning moves letters within one."""
     before, after = (raw.FPDFText_GetTextObject(textpage, index) for index in (place - 1, place))
     return bool(before) and bool(after) and ctypes.addressof(before.contents) != ctypes.addressof(after.contents)
 
@@ -177,7 +177,7 @@ def _accented(found: re.Match[str]) -> str:
 
 
 def _has_widgets(page: Any, raw: Any) -> bool:
-    """Whether the page has form fields or text notes, which are drawn beside the page's content."""
+    """Return whether the page has form fields or text notes, which are separate from its content."""
     return any(kind in (raw.FPDF_ANNOT_WIDGET, raw.FPDF_ANNOT_FREETEXT, raw.FPDF_ANNOT_STAMP) for kind, _ in _annotations(page, raw))
 
 

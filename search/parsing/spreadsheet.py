@@ -37,7 +37,7 @@ def parse(file: BinaryIO, package: Package | None = None, kind: str = "xlsx") ->
         writer.mark(1, name)
         add_table(writer, ([_text(value) for value in row] for row in rows), level=2)
     if package is not None:
-        _beside_cells(writer, package)
+        _add_overlays(writer, package)
     return writer.parsed(kind)
 
 
@@ -52,8 +52,8 @@ def _text(value: Any) -> str:
     return str(value).strip()
 
 
-def _beside_cells(writer: Writer, package: Package) -> None:
-    """Add the texts that lie over the cells: comments, text boxes, diagrams, charts, and what is printed in the margins."""
+def _add_overlays(writer: Writer, package: Package) -> None:
+    """Add the texts outside the cells: comments, text boxes, diagrams, and charts."""
     comments = [*package.matching("xl/comments"), *package.matching("xl/threadedComments/")]
     for name in comments:
         for comment in package.xml(name).iter():

@@ -123,7 +123,7 @@ def _alternative(package: Package, related: dict[str, tuple[str, str]]) -> Calla
 
 
 class _Cell:
-    """The blocks of a table cell, and the rows of the table that is open in it."""
+    """Hold the blocks of a table cell, and the rows of the table that is open in it."""
 
     def __init__(self) -> None:
         self.blocks: list[str] = []
@@ -163,7 +163,7 @@ class _Reader:
         self._flush_block("".join(self._texts[0]), 0)
 
     def _is_only_copy(self, element: Any) -> bool:
-        """Whether a `Fallback` stands without a `Choice` beside it."""
+        """Return whether a `Fallback` has no `Choice` next to it."""
         parent = element.getparent()
         return local(element) == "Fallback" and parent is not None and not any(local(each) == "Choice" for each in parent)
 

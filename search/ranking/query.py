@@ -189,8 +189,9 @@ def _together(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
 
 
 def fuse(*rankings: tuple[Sequence[Hit], float]) -> list[Hit]:
-    """Fuse rankings with weights by reciprocal rank fusion: passages that several rankings place high come first, regardless of score
-    scales.
+    """Fuse rankings with weights by reciprocal rank fusion.
+
+    Passages that several rankings place high come first, regardless of score scales.
     """
     scores: dict[int, float] = {}
     for ranking, weight in rankings:

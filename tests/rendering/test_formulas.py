@@ -106,6 +106,9 @@ def test_environments_with_rows_become_tables(name: str, rows: int) -> None:
         r"\operatorname*{argmax}_x f(x)",
         r"\begin{aligned}[t]a&=b\\[2pt]c&=d\end{aligned}",
         r"\mathds{1} \SI{5}{kg}",
+        r"\DeclareMathOperator{\rank}{rank} \rank A",
+        r"\text{max_tokens} = 5",
+        r"\begin{tabular}{cc} a & b \end{tabular}",
     ],
 )
 def test_commands_of_common_packages_are_converted(latex: str) -> None:

@@ -166,6 +166,11 @@ def test_a_line_that_is_still_being_written_finishes_no_block() -> None:
         assert normal(growing.blocks[0].html) == normal(render(start + rest))
 
 
+def test_an_indented_fence_closes_no_code_block() -> None:
+    growing = fed(["~~~\n      ~~~\n", "`\n"])
+    assert len(growing.blocks) == 1
+
+
 def test_a_formula_without_its_end_is_shown_as_its_source_until_the_end_comes() -> None:
     growing = fed(["$$\nS = a\n", "- b\n"])
     assert len(growing.blocks) == 1

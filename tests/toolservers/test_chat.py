@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from chat.html.tool_cards import tool_card
 from tests.chat.conftest import Page, Socket
 from tests.tool_server import McpServer
 from tests.toolservers.conftest import Chat
@@ -183,3 +184,12 @@ async def test_the_calls_of_one_answer_are_limited(chat: Chat, server: ToolServe
     results = sorted(chat.tool_results())
     assert results[0] in {"2", "4"}
     assert "1 times in one answer" in results[1]
+
+
+@pytest.mark.parametrize("state", ["asking", "input"])
+def test_a_question_stands_outside_the_folded_card(state: str) -> None:
+    """The page keeps a card open or closed as the user left it, so a form inside a closed one would stay hidden."""
+    question = {"message": "Who?", "schema": {"properties": {"name": {"type": "string"}}}, "url": ""}
+    html = tool_card({"id": "call_0", "name": "t", "arguments": "{}", "state": state, "question": question})
+    assert "<form" not in html.partition("</details>")[0]
+    assert "<form" in html.partition("</details>")[2]

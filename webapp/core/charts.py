@@ -136,7 +136,7 @@ def _x_ticks(labels: Sequence[str], slot: float) -> tuple[Tick, ...]:
 
 
 def spark(values: Sequence[tuple[int, int]], *, width: int = 96, height: int = 20) -> tuple[Rect, ...]:
-    """A word-sized chart of (good, bad) counts a slot: series 0 stands on series 1."""
+    """Return a word-sized chart of (good, bad) counts per slot. Series 0 is stacked on series 1."""
     top = max((good + bad for good, bad in values), default=0) or 1
     slot = width / max(len(values), 1)
     drawn: list[Rect] = []

@@ -21,7 +21,7 @@ csv.field_size_limit(MAX_CELL_CHARS)
 
 @dataclass(frozen=True, slots=True)
 class CsvLayout:
-    """How a CSV text is laid out.
+    """Describe the layout of a CSV text.
 
     Attributes:
         delimiter: one character.
@@ -99,7 +99,7 @@ def _score(candidate: tuple[tuple[int, float], str, list[list[str]]]) -> tuple[b
 
 
 def _header_row(rows: list[list[str]], width: int) -> int:
-    """Return the index of the first row that fills the table's width: what stands above it are titles."""
+    """Return the index of the first row that fills the table's width: the rows above it are titles."""
     for number, row in enumerate(rows[:MAX_PREAMBLE_ROWS]):
         filled = sum(bool(cell.strip()) for cell in row)
         if filled == len(row) == width or (len(row) >= width and filled > max(1, width * 0.7)):

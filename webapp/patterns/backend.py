@@ -1,4 +1,4 @@
-"""The Backend protocol: what the chain, the gateway, the chat and the batch runner ask of a server, or of a whole chain of them."""
+"""Define the Backend protocol, which the chain, the gateway, the chat, and the batch runner use for one server or a chain."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from webapp.patterns.types import AttemptLog, ModelInfo, Request, Response, Stre
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `first_token` counts from the call to the first content, connecting included; `idle` between contents: comments and empty
-    chunks do not stop these clocks. A whole answer may take ten times as long as a first token; once it began, `idle` bounds
-    each pause in it. `total` bounds a streamed answer.
+    """Timeouts in seconds.
+
+    `first_token` counts from the call to the first content, including the connection. `idle` counts between contents. Comments and empty
+    chunks do not reset these clocks. A complete answer may take ten times as long as a first token; once it begins, `idle` bounds each
+    pause. `total` bounds a streamed answer.
     """
 
     connect: float = 5
@@ -22,13 +24,13 @@ class Timeouts:
     total: float = 3600
 
     def override(self, first_token: float | None, idle: float | None) -> Timeouts:
-        """These, with what is given in their place."""
+        """Return a copy with the given values replaced."""
         return replace(self, first_token=first_token or self.first_token, idle=idle or self.idle)
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """Anything that answers like an OpenAI-compatible server.
+    """An OpenAI-compatible server, or anything that behaves like one.
 
     Both calls raise `BackendError` or `ChainError` (`patterns.errors`). Closing the generator (or cancelling the task) closes the upstream
     connection within a second.
@@ -37,25 +39,25 @@ class Backend(Protocol):
     name: str
 
     def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
-        """The streamed answer; ends after a finish reason was seen, and raises otherwise. The first packet has content."""
+        """Stream the answer. It ends after a finish reason and raises otherwise. The first chunk has content."""
         ...
 
     async def send(self, request: Request, *, trail: AttemptLog | None = None) -> Response:
-        """The whole answer of any JSON endpoint (`request.path`): chat/completions, completions, embeddings."""
+        """Return the complete answer of any JSON endpoint (`request.path`): chat/completions, completions, embeddings."""
         ...
 
     async def models(self) -> list[ModelInfo]:
-        """The models on offer."""
+        """Return the offered models."""
         ...
 
     async def aclose(self) -> None:
-        """Close the connections; idempotent."""
+        """Close the connections. Idempotent."""
         ...
 
 
 @runtime_checkable
 class Server(Backend, Protocol):
-    """One server: what a step of a chain calls. Timeouts given with a call stand in for its own."""
+    """One server, as a step of a chain calls it. Timeouts of a call replace its own."""
 
     base_url: str
     capabilities: Mapping[str, bool]
@@ -73,5 +75,9 @@ class CountsTokens(Protocol):
     """A server that counts the tokens of a Messages request."""
 
     async def count_tokens(self, request: Request) -> int:
-        """Return the prompt tokens. Raise `BackendError`."""
+        """Return the prompt tokens.
+
+        Raises:
+            BackendError: the server did not count.
+        """
         ...

@@ -24,7 +24,7 @@ from webapp.patterns.types import Request
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One streamed answer. Times in milliseconds; `error` is empty where it was answered whole."""
+    """One streamed answer. Times are in milliseconds; `error` is empty for a complete answer."""
 
     first_token_ms: float | None
     duration_ms: float
@@ -35,7 +35,7 @@ class Sample:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """The pace after the first token; None where there is too little to tell."""
+        """Return the rate after the first token; None without enough tokens."""
         if self.error or self.first_token_ms is None or self.tokens < 2 or self.duration_ms <= self.first_token_ms:
             return None
         return (self.tokens - 1) / (self.duration_ms - self.first_token_ms) * 1000
@@ -43,7 +43,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Of the samples that were answered; None where there are none."""
+    """Percentiles of the successful samples; None without any."""
 
     p50: float | None
     p90: float | None
@@ -52,7 +52,7 @@ class Percentiles:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Percentiles:
-        """Nearest-rank percentiles, so that each is a value that was measured."""
+        """Return nearest-rank percentiles, so that each is a measured value."""
         ordered = sorted(values)
         if not ordered:
             return cls(None, None, None, None)
@@ -61,7 +61,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured. `unfinished` are requests that the time limit cut off; `seconds` is the whole run without the warm-up."""
+    """The measurements. `unfinished` requests were cut off by the time limit. `seconds` is the whole run without the warm-up."""
 
     concurrency: int
     seconds: float
@@ -77,7 +77,7 @@ class Report:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of all streams together."""
+        """Return the rate of all streams together."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
     @property
@@ -87,7 +87,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """After each answer: how many of the requests are done, and the latest."""
+    """The state after each answer: the number of finished requests, and the latest sample."""
 
     done: int
     requests: int
@@ -105,9 +105,9 @@ async def measure(
     on_progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Report:
-    """Send `request` so many times, at most `concurrency` at once, for at most `seconds` altogether, the warm-up included.
+    """Send `requests` copies of a request, at most `concurrency` at once, for at most `seconds` in total, including the warm-up.
 
-    Errors of the backend are counted, not raised; nothing is tried again.
+    Errors of the backend are counted and not raised. Nothing is retried.
     """
     samples: list[Sample] = []
     started = [0]
@@ -131,7 +131,7 @@ async def measure(
 
 
 async def take_sample(backend: Backend, request: Request, clock: Callable[[], float] = time.perf_counter) -> Sample:
-    """Stream one answer and time it; an error of the backend is part of the sample."""
+    """Stream one answer and time it. An error of the backend becomes part of the sample."""
     began = clock()
     first: float | None = None
     reported: int | None = None

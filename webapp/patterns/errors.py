@@ -243,7 +243,7 @@ class StreamBroken(BackendError):
 
 
 class ChainError(PatternError):
-    """No backend of a chain could answer. `attempts` says who was tried and why not."""
+    """Report that no backend of a chain could answer. `attempts` lists the attempts and their errors."""
 
     status: ClassVar[int] = 502
     code: ClassVar[str] = "no_backend_answered"
@@ -281,7 +281,7 @@ class LimitReached(ChainError):
 
 
 class AllFailed(ChainError):
-    """Every step was tried. `cause` is the last backend's error."""
+    """Report that every step failed. `cause` is the last backend's error."""
 
     def __init__(self, message: str, *, cause: BackendError | None = None, **details: Any) -> None:
         super().__init__(message, **details)
@@ -300,7 +300,7 @@ class AllCooling(ChainError):
 
 
 class OutputError(PatternError):
-    """Structured output could not be had. `raw` is the model's last text."""
+    """Report that no valid structured output was produced. `raw` is the model's last text."""
 
     def __init__(self, message: str, *, raw: str = "", usage: Usage | None = None) -> None:
         super().__init__(message)
@@ -325,7 +325,7 @@ class OutputFiltered(OutputError):
 
 
 class InputError(PatternError):
-    """The caller's input is wrong. `param` names the field, `line` the line of a file, `code` OpenAI's error code."""
+    """Report that the caller's input is wrong. `param` names the field, `line` the line of a file, `code` OpenAI's error code."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None, line: int | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What every database and every JSON parser can hold of values that come from strangers."""
+"""Turn foreign values into values that every database and JSON parser accepts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MAX_DEPTH = 100
 
 
 def text(value: str) -> str:
-    """`value` without NUL (PostgreSQL takes none) and without halves of surrogate pairs (which are no text)."""
+    """Return `value` without NUL, which PostgreSQL rejects, and without lone surrogates, which are not text."""
     return value.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def clean(value: Any) -> Any:
-    """JSON data with its texts made storable, and null for NaN and Infinity, which JSON does not have."""
+    """Return JSON data with storable texts, and with null for NaN and Infinity, which JSON does not have."""
     if isinstance(value, str):
         return value if value.isascii() and "\0" not in value else text(value)
     if isinstance(value, dict):
@@ -28,17 +28,19 @@ def clean(value: Any) -> Any:
 
 
 def parse_object(source: str) -> Json:
-    """The JSON object that somebody entered.
+    """Parse a JSON object that a user entered.
 
     Raises:
-        ValueError: it is none, or holds what cannot be kept; the text says what.
+        ValueError: it is not an object, or cannot be stored; the text says why.
     """
     try:
         value = json.loads(source)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"This is not JSON. Line {error.lineno}, column {error.colno}: {error.msg}.") from error
     except (ValueError, RecursionError) as error:
         raise ValueError("This is not JSON.") from error
     if not isinstance(value, dict):
-        raise ValueError("A schema is a JSON object.")  # noqa: TRY004 - the text has the wrong value, not the wrong type
+        raise ValueError("Enter a JSON object.")  # noqa: TRY004 - the text has the wrong value, not the wrong type
     if _depth(value) > MAX_DEPTH:
         raise ValueError(f"This is nested more than {MAX_DEPTH} levels deep.")
     if clean(value) != value:
@@ -47,7 +49,7 @@ def parse_object(source: str) -> Json:
 
 
 def _depth(value: Any) -> int:
-    """How deep lists and objects are nested, counted level by level: no recursion to run out of."""
+    """Return the nesting depth of lists and objects, counted level by level, without recursion."""
     depth, level = 0, [value]
     while level := [one for one in level if isinstance(one, dict | list)]:
         level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]

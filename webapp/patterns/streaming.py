@@ -1,4 +1,4 @@
-"""Streamed deltas put together again: text, reasoning, refusal, whole tool calls, usage."""
+"""Combine streamed deltas into text, reasoning, refusal, complete tool calls, and usage."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class _Call:
 
 
 class Accumulator:
-    """Adds up the deltas of one choice; those of others are left aside.
+    """Combine the deltas of one choice, and ignore other choices.
 
-    Text grows in amortized constant time a delta; the properties join what is there.
+    Appending takes amortized constant time per delta. The properties join the parts.
     """
 
     def __init__(self, choice: int = 0) -> None:
@@ -30,7 +30,7 @@ class Accumulator:
         self.usage: Usage | None = None
 
     def add(self, delta: Delta) -> None:
-        """Take in one delta. Usage counts for the whole answer, whichever choice it comes with."""
+        """Add one delta. Usage counts for the whole answer, in whichever choice it arrives."""
         if delta.usage is not None:
             self.usage = delta.usage
         if delta.choice != self._choice:
@@ -49,14 +49,14 @@ class Accumulator:
             self.finish_reason = delta.finish_reason
 
     def add_packet(self, packet: StreamChunk) -> None:
-        """Take in a packet; a restart voids what came before it."""
+        """Add a chunk. A restart discards everything before it."""
         if packet.switch == "restart":
             self.clear()
         for delta in packet.deltas:
             self.add(delta)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Discard everything."""
         for parts in (self._text, self._reasoning, self._refusal):
             parts.clear()
         self._calls.clear()
@@ -76,17 +76,17 @@ class Accumulator:
 
     @property
     def tool_calls(self) -> list[ToolCall]:
-        """The calls in their order. While `finish_reason` is empty or "length", the last may be cut off: never run those."""
+        """Return the calls in their order. While `finish_reason` is empty or "length", the last may be truncated: never run it."""
         return [ToolCall(call.id, call.name, _joined(call.arguments)) for _, call in sorted(self._calls.items())]
 
     def message(self) -> Message:
-        """The assistant message to put into the history."""
+        """Return the assistant message for the history."""
         message: Message = {"role": "assistant", "content": self.text or None}
         if self._refusal:
             message["refusal"] = self.refusal
         if self._calls:
             message["tool_calls"] = [call.as_message_part() for call in self.tool_calls]
-        if len(message) == 2:  # some servers refuse null where nothing else is said
+        if len(message) == 2:  # some servers refuse null in an otherwise empty message
             message["content"] = self.text
         return message
 
@@ -99,7 +99,7 @@ class Accumulator:
 
 
 def _joined(parts: list[str]) -> str:
-    """The parts as one, kept joined so that the next time is cheap."""
+    """Return the joined parts, and keep them joined so that the next call is cheap."""
     if len(parts) > 1:
         parts[:] = ["".join(parts)]
     return parts[0] if parts else ""

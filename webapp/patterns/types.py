@@ -1,7 +1,7 @@
-"""The words that all patterns share: requests, deltas, tool calls, usage, attempts.
+"""Define the types that all patterns share: requests, deltas, tool calls, usage, attempts.
 
-Messages, tools and bodies stay the plain JSON objects of OpenAI's published schema: they come from strangers and go to strangers, unknown
-fields included. What Patchbay itself reads often has a type here.
+Messages, tools, and bodies stay plain JSON objects of OpenAI's schema, unknown fields included, because they come from and go to other
+programs. Data that Patchbay itself reads often has a type here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from webapp.patterns.openai.thinking import split_parts, split_whole
 
 Json = dict[str, Any]
 Message = dict[str, Any]
-"""A chat message as OpenAI's schema has it: `role`, `content`, and by role `tool_calls`, `tool_call_id`, `name`."""
+"""A chat message in OpenAI's schema: `role`, `content`, and by role `tool_calls`, `tool_call_id`, `name`."""
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -61,9 +61,9 @@ class Form:
 class Request:
     """One call to an OpenAI-compatible API, before a backend and a model are chosen.
 
-    `path` is the endpoint below `/v1`. `body` is the JSON body as the caller wrote it; the step that sends it sets `model` and `stream`.
-    A caller of another protocol wrote `native`; `body` is then its translation to chat completions. A change of the body other than of
-    the model drops `native`, so that the change reaches every server. A request with files has a `form`; its texts are in `body`, too.
+    `path` is the endpoint below `/v1`. `body` is the caller's JSON body; the step that sends it sets `model` and `stream`. A caller of
+    another protocol provides `native`; `body` is then its translation to chat completions. Any change of the body except the model drops
+    `native`, so that the change reaches every server. A request with files has a `form`; its texts are also in `body`.
     """
 
     body: Mapping[str, Any]
@@ -77,7 +77,7 @@ class Request:
 
     @classmethod
     def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
-        """A chat completion; options that are None are left out, since some servers answer 500 to an explicit null."""
+        """Return a chat completion request. Options that are None are omitted, because some servers answer 500 to an explicit null."""
         body: Json = {"messages": list(messages)}
         if tools:
             body["tools"] = list(tools)
@@ -86,20 +86,20 @@ class Request:
 
     @classmethod
     def embedding(cls, texts: Sequence[str], **options: Any) -> Request:
-        """Embeddings of `texts`, as floats (servers ignore `base64` too often to ask for it)."""
+        """Return a request for embeddings of `texts` as floats (servers ignore `base64` too often)."""
         return cls({"input": list(texts), "encoding_format": "float", **options}, path="embeddings")
 
     @property
     def messages(self) -> list[Message]:
-        """The conversation, oldest first; empty for other endpoints."""
+        """Return the conversation, oldest first; empty for other endpoints."""
         return list(self.body.get("messages") or [])
 
     def with_messages(self, messages: Sequence[Message]) -> Request:
-        """The same request over another conversation."""
+        """Return a copy with another conversation."""
         return replace(self, body={**self.body, "messages": list(messages)}, native=None, form=None)
 
     def with_options(self, **options: Any) -> Request:
-        """The same request with fields of the body set, or removed where None."""
+        """Return a copy with fields of the body set, or removed if None."""
         body = {**self.body, **options}
         for name, value in options.items():
             if value is None:
@@ -110,7 +110,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A fragment of one tool call, keyed by `index`: the decoder has already repaired missing and repeated indexes and ids."""
+    """A fragment of one tool call, by `index`. The decoder has already repaired missing and repeated indexes and ids."""
 
     index: int
     id: str = ""
@@ -120,27 +120,27 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A whole tool call. `arguments` is the JSON text as the model wrote it, perhaps broken."""
+    """A complete tool call. `arguments` is the model's JSON text, which may be broken."""
 
     id: str
     name: str
     arguments: str
 
     def as_message_part(self) -> Json:
-        """The entry of an assistant message's `tool_calls`."""
+        """Return the entry for an assistant message's `tool_calls`."""
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of a call; they add up over turns and attempts."""
+    """Tokens of a call. They add up over turns and attempts."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
-    """The server did not say, wholly or in part (`providers.estimate`)."""
+    """The server did not report them, wholly or in part; they are estimated."""
 
     @property
     def total_tokens(self) -> int:
@@ -157,12 +157,12 @@ class Usage:
 
 
 NO_USAGE: Final = Usage()
-"""Nothing counted, nothing said."""
+"""No tokens counted or reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one streamed chunk adds to one choice. Empty fields add nothing."""
+    """The additions of one chunk to one choice. Empty fields add nothing."""
 
     text: str = ""
     reasoning: str = ""
@@ -170,24 +170,24 @@ class Delta:
     tool_calls: tuple[ToolCallDelta, ...] = ()
     finish_reason: str = ""
     usage: Usage | None = None
-    """Counts so far, not an increment: a later one replaces an earlier one."""
+    """Total counts so far, not increments. A later value replaces an earlier one."""
     choice: int = 0
     was_reasoning: bool = False
     """The text of this choice before this delta was reasoning: its closing tag came without an opening one."""
 
     @property
     def has_content(self) -> bool:
-        """Whether a reader would see anything: the line between "may still fall back" and "mid-stream"."""
+        """Return whether a reader would see anything. Before the first content a chain may still fall back."""
         return bool(self.text or self.reasoning or self.refusal or self.tool_calls)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamChunk:
-    """A piece of a stream as it came: whole server-sent events in `raw` for whoever relays, and what they mean in `deltas`.
+    """A piece of a stream: the unchanged server-sent events in `raw` for a relay, and their meaning in `deltas`.
 
-    `switch` marks the point where a chain went on with another step in mid-stream (its packet holds nothing else): "restart" means that all
-    before it is void and the answer begins anew, "continue" that the rest comes from another step. `protocol` is that of `raw`.
-    `content_type` is set where `raw` is neither JSON nor events: audio, plain text.
+    `switch` marks the point where a chain moved to another step in mid-stream; such a chunk holds nothing else. "restart" means that
+    everything before it is void, "continue" that another step writes the rest. `protocol` is that of `raw`. `content_type` is set if `raw`
+    is neither JSON nor events: audio, plain text.
     """
 
     raw: bytes
@@ -199,10 +199,10 @@ class StreamChunk:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`.
+    """A complete answer to a request that did not stream. `body` is the decoded `raw`, in `protocol`.
 
-    `usage` is what a server of another protocol counted; chat completions have it in their body. `content_type` is set where `raw` is
-    not JSON; `body` is then empty.
+    `usage` is set for servers of another protocol; chat completions have it in their body. `content_type` is set if `raw` is not JSON;
+    `body` is then empty.
     """
 
     raw: bytes
@@ -214,12 +214,12 @@ class Response:
 
     @property
     def message(self) -> Message:
-        """The first choice's message."""
+        """Return the message of the first choice."""
         return dict(self.body["choices"][0].get("message") or {})
 
     @property
     def text(self) -> str:
-        """The answer of the first choice, without reasoning."""
+        """Return the answer of the first choice, without reasoning."""
         content = self.message.get("content")
         if isinstance(content, list):
             return split_parts(content)[1]
@@ -232,7 +232,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model that a backend lists. `context_window` in tokens, where the server says."""
+    """A model that a backend lists. `context_window` is in tokens, if the server reports it."""
 
     id: str
     context_window: int | None = None
@@ -244,9 +244,9 @@ Outcome = Literal["running", "ok", "failed", "skipped", "cancelled", "partial"]
 
 @dataclass(slots=True)
 class Attempt:
-    """One step of a chain and how it went: shown under the answer, in the admin, and in the gateway's headers.
+    """One call of one step, with its outcome. It is shown under the answer, in the admin, and in the gateway's headers.
 
-    `why` is text for people, free of secrets; `error` is the class name from `patterns.errors`. Times in milliseconds.
+    `why` is text for users without secrets. `error` is a class name of `patterns.errors`. Times are in milliseconds.
     """
 
     backend: str
@@ -262,19 +262,19 @@ class Attempt:
     duration_ms: float | None = None
     usage: Usage = NO_USAGE
     cost: float | None = None
-    """In the currency of the backend's prices; None where it has none."""
+    """In the currency of the backend's prices; None without prices."""
     request: Json | None = None
-    """The very body that was sent, for "copy as curl"."""
+    """The exact body that was sent, for "copy as curl"."""
     path: str = "chat/completions"
-    """Where it was sent, below the base URL."""
+    """The base URL of the request."""
     base_url: str = ""
 
 
 class AttemptLog:
-    """The attempts of one request, in the order they began, growing while it runs.
+    """The attempts of one request in order, updated while it runs.
 
     Args:
-        on_change: called after each change, so that a page can show who is being tried right now.
+        on_change: called after each change, so that a page can show the backend that is being called.
     """
 
     def __init__(self, on_change: Callable[[Attempt], None] | None = None) -> None:
@@ -292,14 +292,14 @@ class AttemptLog:
             self._on_change(attempt)
 
     def wait(self, text: str) -> None:
-        """Say that the request waits, and for what; an empty text says that it goes on."""
+        """Record that the request waits, and for what. An empty text ends the wait."""
         self.waiting = text
         if self.attempts:
             self.changed(self.attempts[-1])
 
     @property
     def served_by(self) -> Attempt | None:
-        """The attempt whose content the caller got: the last that is running, ok, partial or cancelled."""
+        """Return the attempt whose content the caller got: the last that is running, ok, partial, or cancelled."""
         return next((a for a in reversed(self.attempts) if a.outcome not in {"failed", "skipped"}), None)
 
     @property

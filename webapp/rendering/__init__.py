@@ -1,1 +1,1 @@
-"""Markdown to safe HTML: the one way that what a model, a file or a stranger wrote reaches a page."""
+"""Markdown to safe HTML: every text of a model, a file or another person reaches a page through this package."""

@@ -147,7 +147,7 @@ def _is_symbol(content: str) -> bool:
 
 
 def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's signature
-    """A display formula that begins a line and ends one."""
+    """Parse a display formula that begins and ends a line."""
     if state.is_code_block(start):
         return False
     at = state.bMarks[start] + state.tShift[start]
@@ -222,7 +222,7 @@ def _is_block(content: str, closer: str) -> bool:
 
 
 def _math_paragraph(state: StateBlock, start: int, _end: int, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's signature
-    """A paragraph with a display formula over several lines: lines of the formula that begin with - or + are no list."""
+    """Parse a paragraph with a display formula over several lines. Its lines that begin with - or + are not lists."""
     if silent or not _has_display_marks(state.src, state.bMarks[start]):
         return False
     last = _last_formula_line(state, start)

@@ -26,6 +26,7 @@ from webapp.rendering.sanitize import clean
 # Text that cannot change how the text before it is read: no markup, no line break.
 _PLAIN = re.compile(r"[\w ,.;'\"?%()–—’“”…]*")
 _FENCE = re.compile(r"(`{3,}(?=[^`\n]*\n)|~{3,})([^\n]*)\n")
+_CLOSING_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*")
 _EMPTY_LINES = re.compile(r"(?:[ \t]*\n)*")
 _BLANK_END = re.compile(r"\n[ \t]*\n\Z")
 _CLOSED = frozenset({"heading_open", "hr", "fence", "math_block"})
@@ -235,6 +236,9 @@ class GrowingMarkdown:
 
 def _finished(text: str, groups: list[Group], begun: str) -> int:
     """Return how many characters of whole lines make finished blocks; `begun` is the line after them, as far as it is written."""
+    for number, group in enumerate(groups):
+        if _may_be_definition(text, group):
+            return _offset_of_line(text, groups[number - 1].end) if number else 0
     after_blank = bool(_BLANK_END.search(text))
     begins_paragraph = after_blank and begun[:1].isalpha()  # it continues no list and no note
     if not groups:
@@ -252,14 +256,24 @@ def _finished(text: str, groups: list[Group], begun: str) -> int:
     return _offset_of_line(text, groups[-2].end) if len(groups) > 1 else 0
 
 
+def _may_be_definition(text: str, group: Group) -> bool:
+    """Return whether an underlined heading may still become the definition of a link: its title ends at an empty line."""
+    opener = group.tokens[0]
+    if opener.type != "heading_open" or opener.markup[:1] not in "=-":
+        return False
+    lines = text.split("\n")
+    return lines[group.start].lstrip().startswith("[") and all(line.strip() for line in lines[group.end : -1])
+
+
 def _is_closed(text: str, fence: Group) -> bool:
     lines = text.split("\n")[fence.start : fence.end]
     return len(lines) > 1 and _closes(lines[-1], fence.tokens[0].markup)
 
 
 def _closes(line: str, fence: str) -> bool:
-    stripped = line.strip()
-    return len(stripped) >= len(fence) and set(stripped) == {fence[0]}
+    """Return whether a line closes a code block: deeper indented, it is code."""
+    found = _CLOSING_FENCE.fullmatch(line)
+    return found is not None and found[1][0] == fence[0] and len(found[1]) >= len(fence)
 
 
 def _labels(env: Env) -> set[str]:

@@ -47,7 +47,7 @@ def highlight(code: str, language: str, budget: Budget | None = None) -> str:
 
 
 def _colors(code: str, lexer: Any, budget: Budget) -> str | None:
-    """The HTML, or None when the budget ran out first."""
+    """Return the HTML, or None when the budget ran out first."""
     import pygments
 
     began = time.perf_counter()

@@ -22,6 +22,8 @@ _lock = threading.Lock()
 
 # Environments without numbers: a number that no text refers to is noise in an answer.
 _NUMBERED = re.compile(r"\\(begin|end)\{(equation|align|alignat|gather|multline|eqnarray|flalign)\*?\}")
+_OPERATOR = re.compile(r"\\DeclareMathOperator(\*?)\{(\\[a-zA-Z]+)\}\{([^{}]*)\}")
+_PLAIN_TEXT = re.compile(r"(\\text\{)([^{}$\\]*_[^{}$\\]*)\}")
 _UNNUMBERED = {"eqnarray": "align*", "flalign": "align*"}
 # Commands of common packages that Temml lacks.
 _MACROS = {
@@ -63,10 +65,17 @@ def to_mathml(latex: str, *, display: bool) -> str:
 
     The result is for `sanitize.clean`: styles are classes (`static/css/prose.css`), since the content security policy refuses `style`.
     """
-    html = _convert(_NUMBERED.sub(_unnumbered, latex), display=display) if len(latex) <= MAX_CHARS else ""
+    html = _convert(_prepared(latex), display=display) if len(latex) <= MAX_CHARS else ""
     if not html:
         return f'<code class="math-source">{escape(latex, quote=False)}</code>'
     return _TAG.sub(_styles_to_classes, html)
+
+
+def _prepared(latex: str) -> str:
+    """Return a formula in the words that Temml knows."""
+    latex = _NUMBERED.sub(_unnumbered, latex).replace("{tabular}", "{array}")
+    latex = _OPERATOR.sub(r"\\def\2{\\operatorname\1{\3}}", latex)
+    return _PLAIN_TEXT.sub(lambda found: f"{found[1]}{found[2].replace('_', chr(92) + '_')}}}", latex)
 
 
 def _unnumbered(found: re.Match[str]) -> str:

@@ -28,7 +28,10 @@ def outline(state: StateCore) -> None:
 
 
 def directions(state: StateCore) -> None:
-    """Let each block take its direction from its own letters: Arabic and Hebrew begin at the right."""
+    """Let each top-level block take its direction from its own letters: Arabic and Hebrew begin at the right.
+
+    Blocks within another have no direction of their own: a browser passes over them when it looks for the letters of the outer one.
+    """
     for token in state.tokens:
-        if token.type in _DIRECTED:
+        if token.level == 0 and token.type in _DIRECTED:
             token.attrSet("dir", "auto")

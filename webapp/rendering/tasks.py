@@ -1,4 +1,7 @@
-"""Task lists: `- [ ] to do`, `- [x] done`. In one pass, since mdit-py-plugins' own looks for the list of each item from the start."""
+"""Task lists: `- [ ] to do`, `- [x] done`.
+
+In one pass over the tokens: the rule of mdit-py-plugins searches the list of each item from the start, which is quadratic.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _BOX = re.compile(r"\[([ xX])\]\s")
 
 
 def task_lists(state: StateCore) -> None:
-    """A core rule after `inline`: a checkbox in the place of the brackets, classes on the item and its list."""
+    """Put a checkbox in the place of the brackets, and classes on the item and its list: a core rule after `inline`."""
     lists: list[Token] = []
     for number, token in enumerate(state.tokens):
         if token.type in {"bullet_list_open", "ordered_list_open"}:

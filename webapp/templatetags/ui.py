@@ -78,6 +78,20 @@ def count(number: float, noun: str) -> str:
     return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
 
 
+STATUS_BADGES = {
+    **dict.fromkeys(("ok", "yes", "done", "completed", "succeeded"), "ok"),
+    **dict.fromkeys(("no", "failed", "expired", "interrupted"), "bad"),
+    **dict.fromkeys(("unclear", "cancelled", "cancelling", "incomplete"), "warn"),
+    **dict.fromkeys(("pending", "skipped"), ""),
+}
+
+
+@register.filter
+def status_badge(status: str) -> str:
+    """Return the badge state of a job, a row or a finding; `run` for the statuses of work in progress."""
+    return STATUS_BADGES.get(status.lower(), "run")
+
+
 @register.filter
 def outcome_badge(outcome: str) -> str:
     """Return the badge state of an attempt's outcome."""

@@ -17,28 +17,28 @@ from webapp.toolservers.presets import Preset
 class ServerForm(forms.Form):
     """A server's address or command, and its limits. `shared` servers are the administrators'."""
 
-    name = forms.CharField(max_length=60, help_text="Begins the names of its tools, e.g. “github”.")
-    url = forms.CharField(max_length=500, required=False, label="Address", help_text="Of its streamable HTTP endpoint.")
+    name = forms.CharField(max_length=60, help_text="The names of its tools start with this, e.g. “github”.")
+    url = forms.CharField(max_length=500, required=False, label="Address", help_text="The address of its streamable HTTP endpoint.")
     command = forms.CharField(
-        max_length=2000, required=False, help_text="Instead of an address: a program on the server's machine, with its arguments."
+        max_length=2000, required=False, help_text="Instead of an address: a program on Patchbay's machine, with its arguments."
     )
     headers = forms.CharField(
         max_length=10_000, required=False, widget=forms.Textarea(attrs={"rows": 2, "class": "mono"}),
-        help_text="One “Name: value” a line. Stored encrypted; empty keeps those that are stored.",
+        help_text="One “Name: value” per line. Stored encrypted. Leave empty to keep the stored values.",
     )  # fmt: skip
     environment = forms.CharField(
         max_length=10_000, required=False, widget=forms.Textarea(attrs={"rows": 2, "class": "mono"}),
-        help_text="For a command: one “NAME=value” a line. Stored encrypted; empty keeps those that are stored.",
+        help_text="For a command: one “NAME=value” per line. Stored encrypted. Leave empty to keep the stored values.",
     )  # fmt: skip
     enabled = forms.BooleanField(required=False, initial=True)
     on_by_default = forms.BooleanField(required=False, initial=True, label="On in new conversations")
     routes = forms.ModelMultipleChoiceField(
         Route.objects.order_by("name"), required=False, to_field_name="name", widget=forms.CheckboxSelectMultiple,
-        help_text="None for all routes and models.",
+        help_text="Leave empty for all routes and models.",
     )  # fmt: skip
-    call_seconds = forms.FloatField(min_value=1, max_value=600, initial=60, label="Seconds a call may take")
-    result_chars = forms.IntegerField(min_value=1000, max_value=500_000, initial=50_000, label="Characters kept of a result")
-    max_calls = forms.IntegerField(min_value=1, max_value=100, initial=20, label="Calls in one answer")
+    call_seconds = forms.FloatField(min_value=1, max_value=600, initial=60, label="Timeout of a call (seconds)")
+    result_chars = forms.IntegerField(min_value=1000, max_value=500_000, initial=50_000, label="Max characters of a result")
+    max_calls = forms.IntegerField(min_value=1, max_value=100, initial=20, label="Max calls per answer")
 
     def __init__(self, data: Any = None, *, server: ToolServer | None = None, preset: Preset | None = None, shared: bool) -> None:
         super().__init__(data, initial=_of_server(server) if server else _of_preset(preset) if preset else {})

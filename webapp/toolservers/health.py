@@ -25,7 +25,7 @@ CHECK_EVERY = timedelta(minutes=10)
 
 @asynccontextmanager
 async def service() -> AsyncGenerator[None]:
-    """The background service."""
+    """Run the checks as a background service."""
     async with run_tasks(**{"idle tool servers": _sweep, "tool servers": _check}):
         try:
             yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from webapp.toolservers.models import OAuthFlow, ToolServer
 
 if TYPE_CHECKING:
     import httpx2
+    from mcp.client.auth.oauth2 import OAuthContext
     from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthToken
 
 POLL_SECONDS = 0.5
@@ -50,19 +52,37 @@ def spec_with_sign_in(server: ToolServer) -> ServerSpec:
 
 
 class _Storage:
-    """The tokens and the client's registration, in the server's row."""
+    """The tokens and the client's registration, in the server's row.
+
+    With the tokens it keeps when they expire and where to refresh them. The SDK's provider knows that only in the process that got them.
+    """
 
     def __init__(self, server_id: int) -> None:
         self._server_id = server_id
+        self.context: OAuthContext | None = None
 
     async def get_tokens(self) -> OAuthToken | None:
-        from mcp.shared.auth import OAuthToken
+        from mcp.shared.auth import OAuthMetadata, OAuthToken, ProtectedResourceMetadata
 
-        kept = (await in_database(self._read)).get("tokens")
-        return OAuthToken.model_validate(kept) if kept else None
+        kept = await in_database(self._read)
+        if self.context and kept.get("metadata"):
+            self.context.oauth_metadata = OAuthMetadata.model_validate(kept["metadata"])
+        if self.context and kept.get("resource"):
+            self.context.protected_resource_metadata = ProtectedResourceMetadata.model_validate(kept["resource"])
+        if self.context:
+            self.context.token_expiry_time = kept.get("expires_at")
+        return OAuthToken.model_validate(kept["tokens"]) if kept.get("tokens") else None
 
     async def set_tokens(self, tokens: OAuthToken) -> None:
-        await in_database(self._write, "tokens", tokens.model_dump(mode="json", exclude_none=True))
+        context = self.context
+        metadata, resource = (context.oauth_metadata, context.protected_resource_metadata) if context else (None, None)
+        values = {
+            "tokens": tokens.model_dump(mode="json", exclude_none=True),
+            "expires_at": time.time() + tokens.expires_in if tokens.expires_in else None,
+            "metadata": metadata.model_dump(mode="json", exclude_none=True) if metadata else None,
+            "resource": resource.model_dump(mode="json", exclude_none=True) if resource else None,
+        }
+        await in_database(self._write, values)
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
         from mcp.shared.auth import OAuthClientInformationFull
@@ -71,7 +91,7 @@ class _Storage:
         return OAuthClientInformationFull.model_validate(kept) if kept else None
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        await in_database(self._write, "client", client_info.model_dump(mode="json", exclude_none=True))
+        await in_database(self._write, {"client": client_info.model_dump(mode="json", exclude_none=True)})
 
     def _read(self) -> dict[str, Any]:
         server = ToolServer.objects.filter(pk=self._server_id).first()
@@ -82,11 +102,11 @@ class _Storage:
         return kept
 
     @transaction.atomic
-    def _write(self, name: str, value: Any) -> None:
+    def _write(self, values: dict[str, Any]) -> None:
         server = ToolServer.objects.select_for_update().filter(pk=self._server_id).first()
         if server:
             kept = json.loads(server.oauth.reveal() or "{}")
-            server.oauth = Secret.of(json.dumps({**kept, name: value}))
+            server.oauth = Secret.of(json.dumps({**kept, **values}))
             server.save(update_fields=["oauth"])
 
 
@@ -143,10 +163,18 @@ def _provider(server: ToolServer, person: _Denied | _Flow) -> httpx2.Auth:
         response_types=["code"],
         token_endpoint_auth_method="none",  # noqa: S106 - the name of a method: a public client, protected by PKCE
     )
-    return OAuthClientProvider(server.url, metadata, _Storage(server.pk), person.redirect, person.callback)
+    storage = _Storage(server.pk)
+    provider = OAuthClientProvider(server.url, metadata, storage, person.redirect, person.callback)
+    storage.context = provider.context
+    return provider
 
 
 _tasks: set[asyncio.Task[None]] = set()
+
+
+def pending() -> tuple[asyncio.Task[None], ...]:
+    """Return the tasks of the sign-ins that are under way in this process."""
+    return tuple(_tasks)
 
 
 async def begin(server: ToolServer, user_id: int, redirect_uri: str) -> str:

@@ -14,6 +14,7 @@ from chat.html.json_view import form, table
 from chat.models import Conversation
 from chat.streaming.generation_state import GenerationState
 from tests.upstream import Upstream, says
+from tests.users import Users
 from webapp.patterns.errors import OutputInvalid
 from webapp.patterns.openai.backend import OpenAIBackend
 from webapp.patterns.types import AttemptLog, Request
@@ -63,6 +64,7 @@ def test_a_form_escapes_and_a_table_takes_the_list_of_objects() -> None:
     assert "<td>a.b</td><td>1</td>" in table({"a": {"b": 1}})
 
 
-def test_a_schema_that_is_none_is_refused_when_it_is_saved() -> None:
-    form_ = SettingsForm({"json_schema": '{"type": "nonsense"}'}, conversation=Conversation())
+@pytest.mark.django_db
+def test_an_invalid_schema_is_refused_when_it_is_saved(cast: Users) -> None:
+    form_ = SettingsForm({"json_schema": '{"type": "nonsense"}'}, conversation=Conversation(user=cast.owner))
     assert "not a JSON schema" in str(form_.errors["json_schema"])

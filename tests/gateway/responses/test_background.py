@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from tests.gateway.api import Api, sse
 from tests.gateway.responses.test_create import ASK, events_of
@@ -242,3 +244,28 @@ async def test_a_deleted_response_stops(api: Api, make_upstream: MakeUpstream, r
     assert await sync_to_async(upstream.requests[0].gone.wait)(2)
     await runner.idle()
     assert not await StoredResponse.objects.aexists()
+
+
+async def test_a_celery_worker_runs_what_is_queued(api: Api, make_upstream: MakeUpstream) -> None:
+    from webapp.gateway.tasks import work
+
+    await api.serve(upstream := make_upstream())
+    upstream.default = says("Hello")
+    name = (await api.post("responses", BACKGROUND)).json()["id"]
+    await work()
+    assert (await read(api, name))["status"] == "completed"
+
+
+async def test_a_server_leaves_fresh_responses_to_the_workers(api: Api, make_upstream: MakeUpstream, settings: Any) -> None:
+    await api.serve(upstream := make_upstream())
+    upstream.default = says("Hello")
+    name = (await api.post("responses", BACKGROUND)).json()["id"]
+    settings.REDIS_URL = "redis://127.0.0.1:1"
+    server = JobRunner()
+    await finish(server)
+    assert (await read(api, name))["status"] == "queued"
+    created = timezone.now() - timedelta(seconds=4)
+    await StoredResponse.objects.filter(pk=name).aupdate(created_at=created)
+    await finish(server)
+    assert (await read(api, name))["status"] == "completed"
+    await server.aclose()

@@ -64,7 +64,7 @@ class RouteFilter(KnownFilter):
 
 
 class BoundedPaginator(Paginator):
-    """Count no further than `MOST` rows: the count of millions would cost seconds, and nobody opens page 2,000."""
+    """Count no further than `MOST` rows: counting millions takes seconds, and page 2,000 is not useful."""
 
     MOST = 100_000
 

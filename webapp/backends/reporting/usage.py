@@ -109,7 +109,7 @@ class Group:
 
 
 def attempts(filters: Filters, *, viewer: User) -> Rows:
-    """What a person may see: staff all, others their own."""
+    """Return the visible attempts: all for staff, otherwise the user's own."""
     since = filters.since
     kept = Attempt.objects.filter(created_at__gte=since, summed=None).exclude(outcome="skipped").order_by()
     days = UsageDay.objects.filter(day__gte=since.date()).order_by()

@@ -114,7 +114,7 @@ async def _create_in_background(call: Call, principal: Principal, asked: Respons
         return response
 
     response = await once(call, principal, fingerprint_of(body), work)
-    jobs.wake()
+    await asyncio.to_thread(jobs.dispatch)
     if body.get("stream"):
         await _follow(call, principal, response["id"], after=-1)
     else:

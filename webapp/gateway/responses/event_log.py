@@ -116,7 +116,7 @@ class LogWriter:
                     await asyncio.sleep(RETRY_SECONDS)
 
     async def _flush(self) -> bool:
-        """Write what is pending; whether the database took it."""
+        """Write pending events; return whether the database accepted them."""
         async with self.lock:
             logs, self._dirty = list(self._dirty.values()), {}
             pending = [(log, *log.take()) for log in logs]

@@ -12,8 +12,10 @@ import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Final, Literal
 
+from django.conf import settings
 from django.db import Error
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -41,11 +43,13 @@ from webapp.patterns.responses.tools import ToolSet
 from webapp.patterns.types import AttemptLog, Request
 
 logger = logging.getLogger("patchbay.gateway")
-STEP_SECONDS: Final = 0.5
-DEAD_EVERY: Final = 6
+STEP_SECONDS: Final = 1.0
+DEAD_EVERY: Final = 3
 """Steps between two looks for processes that died."""
-SWEEP_EVERY: Final = 1200
+SWEEP_EVERY: Final = 600
 """Steps between two rounds of retention."""
+GRACE: Final = timedelta(seconds=3)
+"""How long a queued response waits for a Celery worker before a server process runs it itself."""
 MAX_AT_ONCE: Final = 64
 """Background responses that one process runs at once."""
 Status = StoredResponse.Status
@@ -62,9 +66,14 @@ def this_process() -> str:
 
 
 class JobRunner:
-    """One process's share of the background responses."""
+    """One process's share of the background responses.
 
-    def __init__(self) -> None:
+    Args:
+        grace: leave fresh responses to Celery's workers for `GRACE`, where there is a Redis. A worker itself does not wait.
+    """
+
+    def __init__(self, *, grace: bool = True) -> None:
+        self._grace = GRACE if grace and settings.REDIS_URL else timedelta()
         self.database = DatabaseThread("responses-jobs")
         self.owner = this_process()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -98,7 +107,7 @@ class JobRunner:
             while await self.database.run(records.delete_expired) == records.BATCH:
                 logger.debug("more stored responses have expired")
         self._steps += 1
-        while len(self._tasks) < MAX_AT_ONCE and (row := await self.database.run(_claimed, self.owner)) is not None:
+        while len(self._tasks) < MAX_AT_ONCE and (row := await self.database.run(_claimed, self.owner, self._grace)) is not None:
             self.start(row)
 
     def start(self, row: StoredResponse) -> asyncio.Task[None]:
@@ -145,8 +154,10 @@ def _active() -> QuerySet[StoredResponse]:
     return StoredResponse.objects.filter(status__in=StoredResponse.ACTIVE)
 
 
-def _claimed(owner: str) -> StoredResponse | None:
+def _claimed(owner: str, grace: timedelta) -> StoredResponse | None:
     candidates = _active().select_related("user").order_by("created_at")
+    if grace:
+        candidates = candidates.exclude(status=Status.QUEUED, created_at__gt=timezone.now() - grace)
     return leases.claim(candidates, owner=owner, status=Status.IN_PROGRESS)
 
 
@@ -154,8 +165,10 @@ def _housekeeping(owner: str, *, dead: bool) -> list[str]:
     """Renew this process's leases; the ids of its responses that a user cancelled."""
     if dead:
         leases.release_dead(_active())
-    mine = _active().filter(owner=owner)
-    mine.update(lease_until=timezone.now() + leases.LEASE)
+    mine, now = _active().filter(owner=owner), timezone.now()
+    due = mine.filter(lease_until__lt=now + leases.LEASE * 3 / 4)
+    if due.exists():  # an update takes SQLite's write lock even where it changes nothing
+        due.update(lease_until=now + leases.LEASE)
     return list(mine.filter(cancel_requested=True).values_list("pk", flat=True))
 
 
@@ -273,6 +286,20 @@ def wake() -> None:
     """Have this process look for queued responses at once, where it has a runner; the others look within a second."""
     if _here is not None:
         _here.wake()
+
+
+def dispatch() -> None:
+    """Have a queued response run: by a Celery worker where there is a Redis, else by this process or a neighbor."""
+    if settings.REDIS_URL:
+        from kombu.exceptions import OperationalError
+
+        from webapp.gateway.tasks import run_responses
+
+        try:
+            run_responses.delay()
+        except OperationalError as error:
+            logger.warning("Redis is away (%s): the server runs responses itself", error)
+    wake()
 
 
 @asynccontextmanager

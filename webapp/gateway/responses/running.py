@@ -71,7 +71,7 @@ class RunningResponse:
         except (asyncio.CancelledError, GeneratorExit):
             await self._stopped()
             raise
-        except PatternError:  # no backend answered: nobody knows the response's id
+        except PatternError:  # no backend answered, so no client knows the response's id
             await self._forget()
             raise
         finally:

@@ -1,4 +1,4 @@
-"""Tools that need nothing but this machine: arithmetic, the time, the GPUs, and the benchmark of any backend."""
+"""Provide tools that need only this machine: arithmetic, the time, the GPUs, and a benchmark of any backend."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ BENCHMARK_PROMPT = "Count from one to one hundred in words."
 
 
 def calculator() -> Tool:
-    """`calculate`, as the tool named "calculator"."""
+    """Return `calculate` as the tool named "calculator"."""
     return Tool(calculate, name="calculator")
 
 
 def current_time(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Tool:
-    """A tool that tells the time of `clock` (aware, in any zone)."""
+    """Return a tool that tells the time of `clock` (aware, in any zone)."""
 
     def current_time(timezone: str = "UTC") -> Json:
-        """The current date and time.
+        """Return the current date and time.
 
         Args:
             timezone: an IANA name, such as "Europe/Berlin".
@@ -65,7 +65,7 @@ def get_gpu_metrics() -> Json:
 
 
 def _gpu(nvml: Any, handle: Any) -> Json:
-    """One GPU; what it does not support (passively cooled cards have no fan, MIG slices no utilization) is null."""
+    """Return one GPU. Values that it does not support are null (passively cooled cards have no fan, MIG slices no utilization)."""
 
     def read(name: str, *arguments: Any) -> Any:
         try:
@@ -122,7 +122,7 @@ def run_benchmark(resolve: Resolve) -> Tool:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers to one decimal place: more is noise, and tokens."""
+    """Round numbers to one decimal place, because more digits are noise and cost tokens."""
     if isinstance(value, float):
         return round(value, 1)
     return {key: _rounded(each) for key, each in value.items()} if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""Arithmetic on expressions from strangers: no eval, no names but those below, bounded in time and memory."""
+"""Evaluate arithmetic expressions from untrusted text: no eval, no names except those below, bounded in time and memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from webapp.patterns.agent.tools import ToolError
 
 MAX_CHARS = 500
 MAX_BITS = 10_000
-"""The largest integer: some 3,000 digits."""
+"""The largest integer: about 3,000 digits."""
 MAX_FACTORIAL = 900
 SPELLINGS = str.maketrans({"^": "**", "×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "√": "sqrt"})
 
@@ -20,11 +20,11 @@ Number = int | float
 
 
 class NotArithmeticError(ToolError):
-    """The text is something else than an arithmetic expression, or uses what the calculator does not know."""
+    """Report that a text is not an arithmetic expression, or uses something that the calculator does not support."""
 
 
 def calculate(expression: str) -> str:
-    """The value of an arithmetic expression, exact for whole numbers, else to 12 significant digits.
+    """Return the value of an arithmetic expression, exact for whole numbers, else to 12 significant digits.
 
     Knows + - * / // % ** (also written ^ × ÷), brackets, pi, e, tau, and: abs, round, min, max, sum, sqrt, cbrt, exp, log, log2, log10,
     sin, cos, tan, asin, acos, atan, degrees, radians, floor, ceil, factorial, gcd, lcm, comb, hypot.
@@ -37,7 +37,7 @@ def calculate(expression: str) -> str:
 
 
 def evaluate(expression: str) -> Number:
-    """`calculate` as a number.
+    """Return the value of an expression as a number.
 
     Raises:
         ToolError: it is not arithmetic, has no value, or is too large; the message says which.
@@ -74,7 +74,7 @@ def _value(node: ast.expr) -> Number:
 
 
 def _bounded(value: Any) -> Number:
-    """A real, finite number of a sane size."""
+    """Return a real, finite number within the bounds."""
     if isinstance(value, complex):
         raise ToolError("The value is not a real number.")
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
@@ -86,7 +86,7 @@ def _bounded(value: Any) -> Number:
 
 
 def _power(base: Number, exponent: Number) -> Any:
-    # Checked before, since computing a huge power is what must not happen. (-8) ** 0.5 is complex: `_bounded` says so.
+    # Checked first, because a huge power must not be computed. (-8) ** 0.5 is complex, which `_bounded` reports.
     if isinstance(base, int) and isinstance(exponent, int) and abs(base) > 1 and base.bit_length() * exponent > MAX_BITS:
         raise ToolError("The value is too large.")
     return base**exponent

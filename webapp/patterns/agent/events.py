@@ -1,4 +1,4 @@
-"""What the tool loop says while it runs, what bounds it, and what it came to."""
+"""Define the events, limits, and result of the tool loop."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ApprovalReason = Literal["acts", "untrusted", "secret"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds a loop.
+    """Limits of a loop.
 
     Args:
-        max_turns: answers of the model; tools called in the last one are not run.
-        max_seconds: of wall clock, over everything: waiting, streaming, tools, approval.
+        max_turns: answers of the model. Tools called in the last one are not run.
+        max_seconds: wall clock over everything: waiting, streaming, tools, approval.
         max_tokens: of all turns, prompts and completions together.
-        max_repeats: the same tool with the same arguments and the same result, this often, ends the loop. The model is warned before.
-        max_calls: tool calls in one turn that are run.
-        max_parallel: tools running at once.
+        max_repeats: repetitions of a call with the same tool, arguments, and result that end the loop. The model is warned first.
+        max_calls: tool calls that are run in one turn.
+        max_parallel: tools that run at the same time.
     """
 
     max_turns: int = 10
@@ -36,7 +36,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A packet of the stream: text, reasoning, refusal, fragments of calls. `switch` as in `Packet`: "restart" voids the turn so far."""
+    """A chunk of the stream: text, reasoning, refusal, fragments of calls.
+
+    `switch` is as in `StreamChunk`: "restart" voids the turn so far.
+    """
 
     deltas: tuple[Delta, ...]
     switch: str = ""
@@ -88,7 +91,10 @@ class ToolStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolFinished:
-    """A call ended: in the order they end, while replies to the model keep the order of the calls. `error`: the kind of fault, or empty."""
+    """A call ended.
+
+    Events come in the order of the ends; replies to the model keep the order of the calls. `error` is the kind of fault, or empty.
+    """
 
     call: ToolCall
     result: str
@@ -98,7 +104,7 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """A turn is whole: the assistant's message and the replies to its calls, to be kept together."""
+    """A turn is complete: the assistant's message and the replies to its calls, to be stored together."""
 
     turn: int
     message: Message
@@ -109,10 +115,10 @@ class TurnFinished:
 
 @dataclass(frozen=True, slots=True)
 class AgentResult:
-    """How a loop went.
+    """The result of a loop.
 
-    `reason` says why it ended: "answered" is the good one, "refused", "empty", "length" and "content_filter" are the model's ends, the
-    others name the limit. `messages` are the new ones, in order. `text` is the last turn's. `usage` sums the turns, `trail` has
+    `reason` says why it ended: "answered" on success; "refused", "empty", "length", and "content_filter" if the model ended it; otherwise
+    the limit. `messages` are the new ones, in order. `text` is that of the last turn. `usage` is the sum over the turns, and `trail` has
     every attempt.
     """
 

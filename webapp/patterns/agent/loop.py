@@ -1,11 +1,10 @@
-"""The multi-turn tool loop: ask, run the tools that the model calls, ask again, until it answers or a limit says stop.
+"""Run the multi-turn tool loop: ask the model, run the tools it calls, ask again, until it answers or a limit is reached.
 
     async with aclosing(agent.run(backend, request, registry)) as events:
         async for event in events: ...
 
-Each step is an event, so that a page can show it; the last one is `Finished`. Whatever ends the loop, the messages it made are a
-conversation that any server accepts: every tool call has its reply, right after it. Closing the generator closes the upstream and cancels
-the tools.
+Each step is an event, so that a page can show it. The last one is `Finished`. However the loop ends, its messages are a conversation that
+any server accepts: every tool call has its reply, right after it. Closing the generator closes the upstream and cancels the tools.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ UNRUN: dict[str, str] = {
 PROGRESS_SECONDS = 0.2
 """A call's progress is shown this often at most, so that a server that floods with it cannot flood the page."""
 CHARS_A_TOKEN = 4
-"""A rough guess, used for the token limit alone, and only when a backend reports no usage."""
+"""A rough estimate, used only for the token limit, and only if a backend reports no usage."""
 
 
 async def run(
@@ -117,7 +116,7 @@ async def run(
 
 
 async def complete(backend: Backend, request: Request, tools: ToolRegistry, **options: Any) -> AgentResult:
-    """`run` for whoever wants the end alone."""
+    """Run the loop and return only the final result."""
     async with aclosing(run(backend, request, tools, **options)) as events:
         async for event in events:
             last = event
@@ -126,11 +125,11 @@ async def complete(backend: Backend, request: Request, tools: ToolRegistry, **op
 
 
 class _OutOfTimeError(Exception):
-    """The loop's wall clock ran out; never leaves this file."""
+    """Report that the loop's time is over. Never leaves this module."""
 
 
 class _Deadline:
-    """Ends whatever is in `wait` when the time is over. One timer for the whole loop, so that a packet costs next to nothing."""
+    """Cancel the code inside `wait` when the time is over. One timer for the whole loop, so that a chunk costs almost nothing."""
 
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -160,7 +159,7 @@ class _Deadline:
         try:
             return await awaitable
         except asyncio.CancelledError:
-            # Ours alone, or somebody else's as well: then theirs goes on.
+            # Suppress only our own cancellation, and pass on any other.
             if self._passed and task.uncancel() <= others:
                 raise _OutOfTimeError from None
             raise
@@ -207,7 +206,7 @@ class _Loop:
             self.request = self.request.with_options(tools=self.tools.schemas())
 
     async def turn(self) -> AsyncGenerator[Event, None]:
-        """One answer of the model, and the tools it calls."""
+        """Run one answer of the model, and the tools it calls."""
         self.turns += 1
         said = Accumulator()
         async with aclosing(self._listen(said)) as texts:
@@ -246,14 +245,14 @@ class _Loop:
             self.reason = "seconds"
 
     def _note(self, said: Accumulator) -> None:
-        """Take down what a turn came to, and whether the loop ends with it."""
+        """Record the result of a turn; return whether the loop ends with it."""
         self.text, self.finish_reason = said.text, said.finish_reason
         self.usage += said.usage or Usage()
         if not self.reason:
             self.reason = self._end(said)
 
     def _end(self, said: Accumulator) -> Reason | None:
-        # finish_reason is believed where it says that the answer was cut, never where it says whether there are calls.
+        # finish_reason is trusted about truncation, but never about the presence of calls.
         match said.finish_reason:
             case "length":
                 return "length"
@@ -280,14 +279,14 @@ class _Loop:
         return self.usage.total_tokens
 
     def _message(self, said: Accumulator, *, calls: bool) -> Message:
-        """The assistant's message, without calls that have no replies (those of an answer that ran out of time)."""
+        """Return the assistant's message without calls that have no reply (those of an answer that ran out of time)."""
         message = said.message()
         if not calls and message.pop("tool_calls", None):
             message["content"] = said.text  # null only stands beside calls
         return with_valid_calls(message) if "tool_calls" in message else message
 
     async def _run_calls(self, calls: Sequence[ToolCall], replies: list[Message]) -> AsyncGenerator[Event, None]:
-        """Run the calls side by side; events as they come, `replies` filled in the calls' order."""
+        """Run the calls in parallel; yield events as they come, and fill `replies` in the calls' order."""
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         results = asyncio.gather(*(self._run_call(call, position, events.put_nowait) for position, call in enumerate(calls)))
         results.add_done_callback(lambda _: events.put_nowait(None))
@@ -347,7 +346,7 @@ class _Loop:
         return "secret" if tool.external and redact_log(call.arguments) != call.arguments else None
 
     async def _declined(self, call: ToolCall, emit: Callable[[Event], None]) -> ToolResult | None:
-        """None when the call may run, else what the model is told."""
+        """Return None if the call may run, otherwise the text for the model."""
         tool = self.tools.get(call.name)
         reason = self._approval_reason(tool, call) if tool else None
         if reason is None:
@@ -360,12 +359,12 @@ class _Loop:
                 return None if await self.approve(call) else ToolResult(DECLINED, "declined")
         except TimeoutError:
             return ToolResult(UNDECIDED, "declined")
-        except Exception as error:  # the caller's code; without a yes the tool does not run
+        except Exception as error:  # the caller's code failed; without approval the tool does not run
             logger.warning("the approval hook failed", exc_info=error)
             return ToolResult(UNDECIDED, "declined")
 
     def _with_warning(self, call: ToolCall, result: str) -> str:
-        """The result, with a word to a model that goes in circles; ends the loop when it does not listen."""
+        """Return the result, with a warning if the model repeats itself; end the loop if it continues."""
         key = (call.name, _canonical(call.arguments), result)
         self.seen[key] += 1
         times = self.seen[key]

@@ -1,7 +1,7 @@
-"""Schemas as OpenAI's strict mode takes them: every property required, nothing besides, no keyword that it refuses.
+"""Convert schemas for OpenAI's strict mode: every property required, no others allowed, no unsupported keyword.
 
-A property that was optional becomes nullable instead; `without_nulls` takes those nulls out of the answer again. Constraints that strict
-mode does not know move into the description, for the model to read; the answer is checked against the original schema in any case.
+An optional property becomes nullable instead, and `without_nulls` removes those nulls from the answer. Constraints that strict mode lacks
+move into the description, for the model to read. The answer is validated against the original schema in any case.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 from webapp.patterns.types import Json
 
 NOTES = {"default", "title", "examples", "$comment", "deprecated", "readOnly", "writeOnly", "discriminator", "$schema", "$id"}
-"""Keywords that only say something."""
+"""Keywords that are only informative."""
 TOLD = {"minLength", "maxLength", "uniqueItems", "minProperties", "maxProperties", "contentMediaType", "contentEncoding"}
-"""Constraints that strict mode refuses and a model can read."""
+"""Constraints that strict mode refuses but a model can read."""
 IMPOSSIBLE = {
     "allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties", "propertyNames",
     "unevaluatedProperties", "unevaluatedItems", "prefixItems", "contains",
@@ -23,11 +23,11 @@ FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4",
 
 
 class NotStrictError(Exception):
-    """The schema says what strict mode cannot."""
+    """Report that strict mode cannot express a schema."""
 
 
 def strict(schema: Json) -> Json | None:
-    """The schema for strict mode; None when it cannot be said there (free-form objects, tuples, conditions)."""
+    """Return the schema for strict mode; None if it cannot be expressed (free-form objects, tuples, conditions)."""
     try:
         return _object_at_root(_rewritten(schema))
     except (NotStrictError, RecursionError):
@@ -35,7 +35,7 @@ def strict(schema: Json) -> Json | None:
 
 
 def without_nulls(value: Any, schema: Any, root: Json) -> Any:
-    """The answer without the nulls that stand for properties left out: those that `schema` neither requires nor allows to be null."""
+    """Return the answer without nulls for omitted properties: those that `schema` neither requires nor allows to be null."""
     schema = resolved(schema, root)
     if isinstance(value, list):
         return [without_nulls(item, schema.get("items", {}), root) for item in value]
@@ -47,7 +47,7 @@ def without_nulls(value: Any, schema: Any, root: Json) -> Any:
 
 
 def resolved(schema: Any, root: Json) -> Json:
-    """The schema that a `$ref` into the same document leads to."""
+    """Return the schema that a `$ref` into the same document points to."""
     for _ in range(MAX_REFERENCES):
         if not isinstance(schema, dict) or "$ref" not in schema:
             break
@@ -63,12 +63,12 @@ def _target(reference: str, root: Json) -> Any:
 
 
 def definitions(schema: Json) -> Json:
-    """What the references of a schema lead to, under its key."""
+    """Return the targets of a schema's references, under their key."""
     return {key: schema[key] for key in ("$defs", "definitions") if key in schema}
 
 
 def _properties(schema: Json, root: Json) -> Json:
-    """The properties of an object schema; of a choice, those of all its branches."""
+    """Return the properties of an object schema; for a choice, those of all its branches."""
     found: Json = {}
     for branch in _branches(schema):
         found |= _properties(resolved(branch, root), root)
@@ -111,7 +111,7 @@ def _rewritten(schema: Any) -> Json:
 
 
 def _reference(schema: Json) -> Json:
-    """A reference stands alone in strict mode, but for the definitions at the root."""
+    """Return a reference alone, as strict mode requires, except for the definitions at the root."""
     defined = _defined(schema)
     if schema.keys() - NOTES - {"$ref", "description", *defined}:
         raise NotStrictError
@@ -123,7 +123,7 @@ def _defined(schema: Json) -> Json:
 
 
 def _close(rewritten: Json, schema: Json) -> None:
-    """All properties required, and no others."""
+    """Make all properties required, and forbid others."""
     if schema.get("additionalProperties", False) is not False or "properties" not in schema:
         raise NotStrictError
     required = schema.get("required", ())
@@ -149,7 +149,7 @@ def _kinds(schema: Json) -> list[Any]:
 
 
 def _object_at_root(schema: Json) -> Json:
-    if "$ref" in schema:  # a recursive model: its definition is the root
+    if "$ref" in schema:  # a recursive model, whose definition is the root
         schema = {**resolved(schema, schema), **definitions(schema)}
     if schema.get("type") != "object":
         raise NotStrictError

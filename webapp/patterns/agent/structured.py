@@ -1,11 +1,11 @@
-"""Structured output: a value of a pydantic type, or one that a JSON schema accepts, from any model.
+"""Produce structured output from any model: a value of a pydantic type, or one that a JSON schema accepts.
 
     parsed = await parse(backend, Request.chat([...]), Invoice)
     parsed.value.total
 
-The strictest way that the backend can is tried first (`json_schema`, then `json_object`, then an instruction alone). Whatever comes is
-validated here; what is wrong with it goes back to the model, a bounded number of times. A refusal, an answer cut off by the length limit or
-by the content filter is an error of its own and is not asked again.
+The strictest mode that the backend supports is tried first (`json_schema`, then `json_object`, then an instruction alone). Each answer is
+validated here, and the model is told about the error, a bounded number of times. A refusal, and an answer that was truncated by the length
+limit or the content filter, are errors of their own and are not retried.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Mode = Literal["json_schema", "json_object", "prompt"]
 MODES: tuple[Mode, ...] = ("json_schema", "json_object", "prompt")
 
 MAX_SHOWN = 20_000
-"""Characters of a wrong answer that the model gets to see again."""
+"""Characters of an invalid answer that are shown to the model again."""
 MAX_CANDIDATES = 20
 MAX_STARTS = 200
 THINKING = re.compile(r"<(think|thinking|reasoning)>")
@@ -38,7 +38,7 @@ ABOUT_FORMAT = re.compile(r"response_format|json_?schema|json mode|structured|gr
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[T]):
-    """A valid value. `raw` is the text that it was read from, `usage` sums all answers, `answers` counts them."""
+    """A valid value. `raw` is its source text, `usage` the sum over all answers, `answers` their number."""
 
     value: T
     raw: str
@@ -80,18 +80,18 @@ async def parse(
     trail: AttemptLog | None = None,
     on_wrong: Callable[[str], None] | None = None,
 ) -> Parsed[Any]:
-    """Ask for a value until one is valid.
+    """Request a value until one is valid.
 
     Args:
         schema: a pydantic model, any type that pydantic knows (`list[int]`), or a JSON schema as a dict.
-        attempts: answers asked for at most; what a backend cannot do at all does not count.
-        modes: the ways to ask, in order; one that the backend refuses is left for the next.
-        on_wrong: told of each answer that is not valid what is wrong with it.
+        attempts: maximum number of answers; a mode that the backend does not support does not count.
+        modes: the modes in order; one that the backend refuses is skipped.
+        on_wrong: called with the error of each invalid answer.
 
     Raises:
         OutputInvalid, OutputRefused, OutputTruncated, OutputFiltered: with the last text and the usage of all answers.
-        BackendError, ChainError: no answer could be had.
-        InputError: the schema is none.
+        BackendError, ChainError: no backend answered.
+        InputError: the schema is not valid.
     """
     asking = _Asking(backend, request, _shape(schema), list(modes), trail if trail is not None else AttemptLog())
     for _ in range(max(attempts, 1)):
@@ -109,7 +109,7 @@ async def parse(
 
 
 class _WrongError(Exception):
-    """What the model wrote is not what was asked for; the text is for the model."""
+    """Report that the model's answer is not valid. The text is for the model."""
 
 
 @dataclass(slots=True)
@@ -131,7 +131,7 @@ class _Asking:
         return self.modes[0]
 
     async def answer(self) -> Response:
-        """The next answer, in the first mode that the backend does not refuse."""
+        """Return the next answer, in the first mode that the backend accepts."""
         while True:
             try:
                 answer = await self.backend.send(self._request(), trail=self.trail)
@@ -158,7 +158,7 @@ class _Asking:
         messages = self.request.messages
         if self.mode != "json_schema":
             messages = _instructed(messages, self.shape.instruction)
-        if self.wrong:  # the last answer alone: what was wrong with those before is repaired, or said again
+        if self.wrong:  # only the last answer: earlier errors are fixed, or reported again
             feedback = f"Your answer was not accepted:\n{self.wrong}\n\n{self.shape.instruction}"
             shown = self.raw[:MAX_SHOWN] or "(nothing)"
             messages += [{"role": "assistant", "content": shown}, {"role": "user", "content": feedback}]
@@ -166,9 +166,9 @@ class _Asking:
 
 
 class _Shape:
-    """What is asked for: a JSON schema, and how an answer is read by it.
+    """The requested shape: a JSON schema, and the way to read an answer by it.
 
-    A schema that is no object is wrapped in one with the single property `value`, since that is what servers take.
+    A schema that is not an object is wrapped in an object with the property `value`, because servers require objects.
     """
 
     def __init__(self, name: str, schema: Json) -> None:
@@ -189,7 +189,7 @@ class _Shape:
         return {"type": "json_object"} if mode == "json_object" else None
 
     def read(self, text: str) -> Any:
-        """The value in a model's text. Raises `_WrongError` with what is wrong with the first that was found."""
+        """Return the value in a model's text. Raises `_WrongError` with the error of the first candidate."""
         first: _WrongError | None = None
         for value in found_json(text):
             for form in self._forms(value):
@@ -200,18 +200,18 @@ class _Shape:
         raise first or _WrongError("- It holds no JSON.")
 
     def _forms(self, value: Any) -> Iterator[Any]:
-        """What may be meant, likeliest first: without the nulls that strict mode forces, out of the wrapper (which models forget)."""
+        """Yield the possible readings, likeliest first: without the nulls of strict mode, and without the wrapper, which models omit."""
         forms = [without_nulls(value, self.schema, self.schema), value] if self.strict else [value]
         for form in forms:
             yield form["value"] if self.wrapped and isinstance(form, dict) and form.keys() == {"value"} else form
 
     def valid(self, value: Any) -> Any:
-        """The value, checked. Raises `_WrongError`."""
+        """Return the validated value. Raises `_WrongError`."""
         raise NotImplementedError
 
 
 class _TypeShape(_Shape):
-    """By pydantic."""
+    """A shape defined by a pydantic type."""
 
     def __init__(self, kind: Any) -> None:
         import pydantic
@@ -227,14 +227,14 @@ class _TypeShape(_Shape):
         import pydantic
 
         try:
-            # As JSON, so that dates, enums and tuples are read from it in strict models too.
+            # As JSON, so that strict models accept dates, enums, and tuples.
             return self._adapter.validate_json(json.dumps(value))
         except pydantic.ValidationError as error:
             raise _WrongError("\n".join(validation_messages.of_pydantic(error))) from error
 
 
 class _SchemaShape(_Shape):
-    """By a JSON schema."""
+    """A shape defined by a JSON schema."""
 
     def __init__(self, schema: Json) -> None:
         from jsonschema import Draft202012Validator, SchemaError
@@ -259,7 +259,7 @@ class _SchemaShape(_Shape):
 
 
 def found_json(text: str) -> Iterator[Any]:
-    """The JSON values in a model's text, likeliest first: the whole of it, those in code fences, those amid prose. Thinking is left out."""
+    """Yield the JSON values in a model's text, likeliest first: the whole text, code fences, JSON inside prose. Thinking is excluded."""
     text = _without_thinking(text).strip()
     decoder = json.JSONDecoder(parse_constant=_no_constant)
     sources = [text, *(inside.strip() for inside in FENCED.findall(text))]
@@ -272,7 +272,7 @@ def found_json(text: str) -> Iterator[Any]:
 
 
 def _without_thinking(text: str) -> str:
-    """The text without what stands between thinking tags. In one pass: a model that loops writes thousands that it never closes."""
+    """Return the text outside of thinking tags, in one pass: a looping model writes thousands that it never closes."""
     kept, at, unclosed = [], 0, set[str]()
     for opening in THINKING.finditer(text):
         tag = opening[1]
@@ -317,7 +317,7 @@ def _wrapped(schema: Json) -> Json:
 
 
 def _instructed(messages: list[Message], instruction: str) -> list[Message]:
-    """The instruction in the system message: some chat templates take a single one, and only at the start."""
+    """Put the instruction into the system message, because some chat templates accept only one, at the start."""
     first = messages[0] if messages else {}
     if first.get("role") in {"system", "developer"} and isinstance(first.get("content"), str):
         return [{**first, "content": f"{first['content']}\n\n{instruction}"}, *messages[1:]]
@@ -325,7 +325,7 @@ def _instructed(messages: list[Message], instruction: str) -> list[Message]:
 
 
 def _is_about_format(error: errors.PatternError) -> bool:
-    """Whether another way to ask may do better: the format is not supported, or the server fails over it."""
+    """Return whether another mode may work: the format is not supported, or the server fails over it."""
     match error:
         case errors.CapabilityMissing() | errors.ServerFailed():
             return True

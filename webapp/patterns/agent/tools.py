@@ -1,17 +1,13 @@
-"""Tools for a model, made from typed Python functions.
+"""Make tools for a model from typed Python functions.
 
     registry = ToolRegistry()
 
     @registry.tool
     async def weather(city: str, days: int = 1) -> str:
-        '''The forecast for a city.
+        '''Return the forecast for a city.'''
 
-        Args:
-            city: its name in English.
-        '''
-
-The schema comes from the signature and the docstring, arguments are validated by pydantic, and whatever goes wrong in a call becomes a
-sentence that tells the model what to do about it: `call` never raises for a fault of the model or of the tool.
+The schema comes from the signature and the docstring, and pydantic validates the arguments. `call` never raises for an error of the model
+or the tool: the error becomes a sentence that tells the model how to correct it.
 """
 
 from __future__ import annotations
@@ -52,9 +48,9 @@ class ToolError(PatternError):
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """Who a tool runs for. A tool that has a parameter of this type gets it; the model does not see the parameter.
+    """The user and conversation of a tool call. A tool with a parameter of this type gets it; the model does not see the parameter.
 
-    `report` shows a call's progress to the user, and `ask` asks the user; both are None where no one watches.
+    `report` shows a call's progress to the user, and `ask` asks the user. Both are None if no user is watching.
     """
 
     user_id: int | None = None
@@ -66,7 +62,7 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call came to: the text for the model, and the kind of fault if there was one."""
+    """The result of a call: the text for the model, and the kind of fault, if any."""
 
     text: str
     fault: Fault = ""
@@ -114,7 +110,7 @@ class Tool:
 
     @cached_property
     def parameters(self) -> Json:
-        """The JSON schema of the arguments."""
+        """Return the JSON schema of the arguments."""
         schema = self._model.model_json_schema()
         schema.pop("title", None)
         for each in schema.get("properties", {}).values():
@@ -122,15 +118,15 @@ class Tool:
         return {"properties": {}, **schema}
 
     def schema(self) -> Json:
-        """The entry of a request's `tools`."""
+        """Return the entry of a request's `tools`."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
         return {"type": "function", "function": function}
 
     def validate(self, arguments: Json) -> Json:
-        """The keyword arguments for the function, converted to its types.
+        """Return the keyword arguments for the function, converted to its types.
 
         Raises:
-            pydantic.ValidationError: one is missing, unknown or of a wrong type.
+            pydantic.ValidationError: one is missing, unknown, or of a wrong type.
         """
         values = self._model.model_validate(arguments)
         return {self._model.model_fields[name].alias or name: getattr(values, name) for name in values.model_fields_set}
@@ -171,7 +167,7 @@ class Tool:
 
 
 class ToolRegistry:
-    """Tools by name, in the order they were registered."""
+    """Tools by name, in the order of registration."""
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         self._tools: dict[str, Tool] = {}
@@ -188,7 +184,7 @@ class ToolRegistry:
         return name in self._tools
 
     def get(self, name: str) -> Tool | None:
-        """The tool of that name."""
+        """Return the tool with this name."""
         return self._tools.get(name)
 
     def register(self, tool: Tool) -> Tool:
@@ -212,25 +208,25 @@ class ToolRegistry:
         return register(function) if function else register
 
     def only(self, names: Iterable[str]) -> ToolRegistry:
-        """A registry of these tools alone: what a user may use, or asked for.
+        """Return a registry of only these tools, for example those that a user may use.
 
         Raises:
-            InputError: there is no such tool.
+            InputError: no such tool.
         """
         return ToolRegistry(self._named(name) for name in names)
 
     def schemas(self, names: Iterable[str] | None = None) -> list[Json]:
-        """What goes into a request's `tools`: all, or the named ones.
+        """Return the entries of a request's `tools`: all, or the named ones.
 
         Raises:
-            InputError: there is no such tool.
+            InputError: no such tool.
         """
         return [tool.schema() for tool in (self if names is None else map(self._named, names))]
 
     async def call(self, name: str, arguments: str, context: ToolContext | None = None, *, seconds: float | None = None) -> ToolResult:
-        """Run one call as the model wrote it; `seconds` can only shorten the tool's own timeout.
+        """Run one call of a model. `seconds` can only shorten the tool's own timeout.
 
-        Never raises for what the model or the tool did wrong: the result says it, in words for the model. Cancelling cancels the tool.
+        Never raises for errors of the model or the tool: the result describes them for the model. Cancelling cancels the tool.
         """
         tool = self._tools.get(name)
         if not tool:
@@ -251,9 +247,9 @@ class ToolRegistry:
 
 
 def parse_arguments(text: str) -> Json | str:
-    """The object that a model wrote as a call's arguments, or a sentence that says what is wrong with it.
+    """Return the object of a call's arguments, or a sentence about the error in it.
 
-    Nothing at all and `null` mean no arguments; an object written as a JSON string, as some servers send it, is unwrapped.
+    Empty text and `null` mean no arguments. An object in a JSON string, as some servers send it, is unwrapped.
     """
     import jiter
 
@@ -275,7 +271,7 @@ def parse_arguments(text: str) -> Json | str:
 
 
 def as_text(value: Any, *, limit: int = MAX_RESULT_CHARS) -> str:
-    """A tool's return value for the model: a string as it is, anything else as JSON, at most `limit` characters of it."""
+    """Return a tool's return value for the model: a string unchanged, anything else as JSON, at most `limit` characters."""
     text = value.encode(errors="replace").decode() if isinstance(value, str) else _json(value)
     return text if len(text) <= limit else f"{text[:limit]}… [cut here: {len(text) - limit:,} more characters]"
 
@@ -297,7 +293,7 @@ def _validated(tool: Tool, arguments: Json) -> Json | ToolResult:
 
 
 async def _run(tool: Tool, keywords: Json, context: ToolContext, seconds: float) -> ToolResult:
-    # A task of its own, waited for and not awaited: not even a tool that swallows its cancellation holds up the loop.
+    # A separate task with a timed wait: even a tool that swallows its cancellation cannot block the loop.
     task = asyncio.ensure_future(tool.invoke(keywords, context))
     try:
         await asyncio.wait({task}, timeout=max(seconds, 0))
@@ -327,12 +323,12 @@ def _failure(tool: Tool, error: BaseException) -> ToolResult:
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:
-    """Run `work` in a daemon thread of its own: one that hangs holds no place in a pool and does not keep the process alive."""
+    """Run `work` in its own daemon thread: a hanging one occupies no pool and does not keep the process alive."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
     def settle(result: Any, error: BaseException | None) -> None:
-        if not outcome.done():  # else timed out or stopped meanwhile
+        if not outcome.done():  # otherwise timed out or stopped meanwhile
             outcome.set_result((result, error))
 
     def run() -> None:
@@ -368,7 +364,7 @@ def _checked_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """The description, and those of the parameters from a Google-style `Args:` section."""
+    """Return the description, and those of the parameters from a Google-style `Args:` section."""
     summary, _, rest = text.partition("\nArgs:\n")
     section = re.split(r"\n(?=\S)", rest, maxsplit=1)[0]
     entries = re.findall(r"^ {4}(\w+)(?: \(.*?\))?: *(.*(?:\n {5,}.*)*)", section, re.MULTILINE)

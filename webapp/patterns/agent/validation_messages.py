@@ -1,4 +1,4 @@
-"""What is wrong with a value that a model wrote, in words for the model."""
+"""Describe validation errors of a model's value for the model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_CHARS = 300
 
 
 def of_pydantic(error: ValidationError) -> list[str]:
-    """One line for each of the first faults: where, what, and what was there instead."""
+    """Return one line for each of the first errors: the place, the error, and the value."""
     faults = error.errors(include_url=False, include_context=False)
     return _bounded([_line(fault["loc"], fault["msg"], None if fault["type"] == "missing" else fault["input"]) for fault in faults])
 
 
 def of_schema(errors: Iterable[SchemaError]) -> list[str]:
-    """The same for a value that a JSON schema does not accept; empty when it does."""
+    """Return the same for a JSON schema; empty for a valid value."""
     return _bounded([_line(error.absolute_path, error.message, None) for error in errors])
 
 

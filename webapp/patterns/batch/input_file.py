@@ -1,7 +1,7 @@
-"""The Batch API's input, streamed: write requests, validate a file whole, split it at the limits.
+"""Stream the Batch API's input: write requests, validate a whole file, split it at the limits.
 
-Nothing here holds more than one line's content in memory, whatever the size of the file. `batch_results` reads and writes what comes
-back; `batch_remote` runs a job on a server.
+Memory holds at most one line's content, whatever the size of the file. `batch.results` reads and writes the output; `batch.remote` runs a
+job on a server.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ ENDPOINTS: Final = {
     "/v1/responses": "input",
     "/v1/messages": "messages",
 }
-"""The endpoints a batch may call, and the field of the body that each cannot do without."""
+"""The endpoints of a batch, and the required field of each body."""
 
 REMOTE_DISCOUNT: Final = 0.5
-"""What a remote batch costs, as a share of the price of the same requests sent one by one."""
+"""The cost of a remote batch as a share of the price of individual requests."""
 
 TOO_LARGE: Final = frozenset({"too_many_tasks", "file_too_large"})
-"""The codes of errors that splitting a file mends."""
+"""The error codes that splitting a file fixes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one input file may hold."""
+    """Limits of one input file."""
 
     lines: int = 50_000
     bytes: int = 200 * 1024 * 1024
@@ -48,7 +48,7 @@ LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True)
 class LineError:
-    """One thing wrong with an input file, in OpenAI's words. `line` counts from 1; None: the file as a whole."""
+    """One error of an input file, in OpenAI's words. `line` counts from 1; None for the whole file."""
 
     code: str
     message: str
@@ -61,7 +61,7 @@ class LineError:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Where one request lies in its file: `offset` and `length` in bytes, without the line's end."""
+    """The position of one request in its file: `offset` and `length` in bytes, without the line's end."""
 
     number: int
     custom_id: str
@@ -71,9 +71,9 @@ class Line:
 
 @dataclass(slots=True)
 class Validated:
-    """All that is known of an input file after one pass.
+    """The result of one pass over an input file.
 
-    `errors` holds the first `max_errors` of `error_count`; `lines` the requests that a batch may have, of `requests` in all.
+    `errors` holds the first `max_errors` of `error_count`. `lines` holds the requests that a batch may have, of `requests` in total.
     """
 
     endpoint: str = ""
@@ -90,17 +90,17 @@ class Validated:
 
     @property
     def only_too_large(self) -> bool:
-        """Whether nothing is wrong but its size, so that `split` makes good files of it."""
+        """Return whether its size is the only error, so that `split` makes valid files."""
         return not self.ok and {error.code for error in self.errors} <= TOO_LARGE
 
 
 def validate(file: BinaryIO, *, endpoint: str = "", limits: Limits = LIMITS, max_errors: int = 1000) -> Validated:
-    """Check every line and report everything that is wrong, in one pass over `file`.
+    """Check every line and report all errors, in one pass over `file`.
 
     Args:
-        file: opened for reading bytes, at its start.
-        endpoint: the path that every line must call; when empty, the first line's.
-        max_errors: how many errors are kept; all are counted.
+        file: a binary file at its start.
+        endpoint: the path that every line must call; empty for the first line's.
+        max_errors: maximum number of stored errors; all are counted.
     """
     check = _Validation(Validated(endpoint=endpoint), limits, max_errors)
     for number, offset, raw in _numbered(file, limits.line_bytes):
@@ -110,7 +110,7 @@ def validate(file: BinaryIO, *, endpoint: str = "", limits: Limits = LIMITS, max
 
 
 def _numbered(file: BinaryIO, most: int) -> Iterator[tuple[int, int, bytes]]:
-    """(number, offset, bytes) of each line; of an over-long line only its first `most` + 1 bytes."""
+    """Yield (number, offset, bytes) of each line; of an overlong line only its first `most` + 1 bytes."""
     number = offset = 0
     while raw := file.readline(most + 1):
         number += 1
@@ -258,7 +258,7 @@ class _Validation:
 
 
 def _finite(value: Any) -> bool:
-    """Whether the value can be written as JSON again: 1e999 is read as infinity."""
+    """Return whether the value can be written as JSON again: 1e999 is read as infinity."""
     if isinstance(value, dict):
         return all(map(_finite, value.values()))
     if isinstance(value, list):
@@ -267,7 +267,7 @@ def _finite(value: Any) -> bool:
 
 
 def _body_problems(endpoint: str, body: Json) -> Iterator[tuple[str, str]]:
-    """(param, message) of what is wrong with a body; an empty message: the field is missing."""
+    """Yield (param, message) for each error of a body; an empty message means that the field is missing."""
     name = ENDPOINTS.get(endpoint, "")
     if name:
         value = body.get(name)
@@ -291,12 +291,12 @@ def _usable(name: str, value: Any) -> bool:
 
 
 def request_line(custom_id: str, body: Json, *, endpoint: str) -> bytes:
-    """One request as a line of JSONL, with its line end."""
+    """Return one request as a line of JSONL, with its end."""
     return compact({"custom_id": custom_id, "method": "POST", "url": endpoint, "body": body}) + b"\n"
 
 
 def write(file: BinaryIO, requests: Iterable[tuple[str, Json]], *, endpoint: str) -> int:
-    """Write (custom_id, body) pairs as an input file, and return how many; one is held in memory at a time."""
+    """Write (custom_id, body) pairs as an input file, one at a time; return their number."""
     count = 0
     for custom_id, body in requests:
         file.write(request_line(custom_id, body, endpoint=endpoint))
@@ -305,17 +305,17 @@ def write(file: BinaryIO, requests: Iterable[tuple[str, Json]], *, endpoint: str
 
 
 def lines_of(file: BinaryIO, limits: Limits = LIMITS) -> Iterator[bytes]:
-    """The lines of a file that are not blank, each with its end; an over-long one, which is no request, in pieces."""
+    """Yield the non-blank lines of a file, each with its end; an overlong one, which is not a request, in pieces."""
     while line := file.readline(limits.line_bytes):
         if line.strip():
             yield line if line.endswith(b"\n") else line + b"\n"
 
 
 def split(lines: Iterable[bytes], *, limits: Limits = LIMITS) -> Iterator[tuple[int, bytes]]:
-    """(part, line) pairs: each line, and the number of the file, from 0, in which it must go so that no file breaks the limits.
+    """Yield (part, line) pairs: each line, and the number, from 0, of the file for it, so that every file is within the limits.
 
     Raises:
-        ValueError: a single line is longer than a whole file may be.
+        ValueError: a single line is longer than a file may be.
     """
     part = count = size = 0
     for line in lines:
@@ -328,11 +328,11 @@ def split(lines: Iterable[bytes], *, limits: Limits = LIMITS) -> Iterator[tuple[
 
 
 def with_model(line: bytes, model: str) -> bytes:
-    """A request line with another model, as a line with its end: a route's name becomes the name that the server knows."""
+    """Return a request line with the server's name of the model in place of a route's name."""
     request = jiter.from_json(line)
     return compact({**request, "body": {**request["body"], "model": model}}) + b"\n"
 
 
 def compact(value: Any) -> bytes:
-    """JSON on one line, without spaces; lone surrogates as they came."""
+    """Return JSON on one line, without spaces. Lone surrogates stay as they are."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "surrogatepass")

@@ -1,11 +1,11 @@
-"""Any number of requests, so many at a time, in bounded memory.
+"""Run any number of requests with bounded concurrency and memory.
 
     async for result in run(prompts, ask, concurrency=64):
         print(result.index, result.value if result.ok else result.error)
 
 The input may be an endless (async) iterator: only a window of it is held. Results come in the order of the items, or as they finish. An
-exception is the result of its item and not the end of the rest. What may work later is asked again with jittered backoff; on rate limits
-the concurrency is halved and grows back slowly (`throttle`). Closing the iterator cancels what runs and waits until it has ended.
+exception becomes the result of its item, and the others continue. Temporary failures are retried with jittered backoff. Rate limits halve
+the concurrency, which grows back slowly (`throttle`). Closing the iterator cancels running calls and waits for their end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True)  # not frozen: one is made for each of a million items
 class ParallelResult(Generic[T, R]):
-    """What became of one item. `index` counts from 0; `seconds` is from its first attempt to its end, waits included."""
+    """The result of one item. `index` counts from 0. `seconds` is from its first attempt to its end, including waits."""
 
     index: int
     item: T
@@ -40,19 +40,19 @@ class ParallelResult(Generic[T, R]):
         return self.error is None
 
     def unwrap(self) -> R:
-        """The value; raises the error where there is one."""
+        """Return the value, or raise the error."""
         if self.error is not None:
             raise self.error
         return self.value  # type: ignore[return-value]  # None only where R allows it
 
 
 class CancelledInside(PatternError):
-    """A worker's own task was cancelled, while the run was not."""
+    """Report that a worker's own task was cancelled while the run was not."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is: the same object each time, changed in place. `limit` is the concurrency that the server can take at present."""
+    """The progress of a run: the same object each time, changed in place. `limit` is the concurrency that the server accepts now."""
 
     done: int = 0
     failed: int = 0
@@ -77,16 +77,16 @@ async def run(
     """Call `worker` for each item and yield the results.
 
     Args:
-        concurrency: calls at once, at most.
-        ordered: in the order of the items; False: as they finish.
-        window: items taken and not yet yielded, at most; the only thing that grows with the work. Default: four times the concurrency.
-        retry: how often to ask again; `NEVER` for once.
+        concurrency: maximum calls at once.
+        ordered: yield in the order of the items; False: as they finish.
+        window: maximum items that are taken and not yet yielded; the only memory that grows. Default: four times the concurrency.
+        retry: how often to retry; `NEVER` for one attempt.
         adaptive: halve the concurrency on rate limits.
-        verdict: what an error means; by default as the error tree says.
-        on_progress: called after each item that ended and each retry.
+        verdict: decides what an error means; by default from the error tree.
+        on_progress: called after each finished item and each retry.
 
     Raises:
-        whatever `items` raises, after all results of what it gave before.
+        Exception: any error of `items`, after all results of its earlier items.
     """
     gate = ConcurrencyLimiter(concurrency, retry or Retry(), clock or Clock(), adaptive)
     pool = _Pool(
@@ -197,14 +197,14 @@ class _Pool(Generic[T, R]):
                 await clock.sleep(wait)
 
     def _wait_after_failure(self, verdict: RetryDecision, failures: int) -> float | None:
-        """Seconds until the item may be tried again; None where its error is the result."""
+        """Return the seconds until the item may be retried; None if its error is the result."""
         retry = self._gate.retry
         if verdict is RetryDecision.FINAL or failures >= retry.attempts:
             return None
         return retry.delay(failures, self._gate.clock.chance())
 
     def _wait_after_limit(self, error: Exception, began: float, first: float, attempts: int) -> float | None:
-        """The same after a rate limit: the gate makes the item wait where it adapts."""
+        """Return the same after a rate limit. With adaptive concurrency, the limiter makes the item wait."""
         gate, asked = self._gate, retry_after_of(error) or 0.0
         gate.throttled(began, asked)
         wait = 0.0 if gate.adaptive else asked or gate.retry.delay(attempts, gate.clock.chance())
@@ -232,7 +232,7 @@ class _Pool(Generic[T, R]):
 
 
 class _Source(Generic[T]):
-    """Numbers the items of an iterator of either kind; safe for many takers."""
+    """Number the items of an iterator of either kind. Safe for many takers."""
 
     def __init__(self, items: Iterable[T] | AsyncIterable[T]) -> None:
         self._count = 0
@@ -242,7 +242,7 @@ class _Source(Generic[T]):
         self._async = aiter(items) if isinstance(items, AsyncIterable) else None
 
     async def take(self) -> tuple[int, T]:
-        """The next item and its index; raises StopAsyncIteration at the end."""
+        """Return the next item and its index; raise StopAsyncIteration at the end."""
         if self._async is not None:
             return self._number(await self._next(self._async))
         try:
@@ -251,7 +251,7 @@ class _Source(Generic[T]):
             raise StopAsyncIteration from None
 
     async def _next(self, items: AsyncIterator[T]) -> T:
-        """For one caller at a time. No Lock: it is fair, so that once some callers wait, each item costs a turn of the event loop."""
+        """Return the next item, for one caller at a time. No Lock: it is fair, so each item would cost a turn of the event loop."""
         while self._taking:
             await self._free.wait()
         self._taking = True

@@ -1,4 +1,4 @@
-"""A batch on a server that has the Batch API: submitted once however often it is tried, followed with growing pauses, read line by line.
+"""Run a batch on a server with the Batch API: submit it once despite retries, follow it with growing pauses, read it line by line.
 
 job = await submit(server, file_id, "/v1/chat/completions", key="my-job-7")
 job = await follow(server, job["id"])
@@ -17,14 +17,14 @@ from webapp.patterns.batch.results import BatchResult, read_result
 from webapp.patterns.types import Json
 
 KEY: Final = "patchbay_job"
-"""The metadata field by which a job that was submitted before is found again."""
+"""The metadata field that identifies an earlier submission of a job."""
 FINAL: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 SHORTEST, LONGEST = 2.0, 60.0
 PAGES, PAGE = 10, 100
 
 
 class BatchServer(Protocol):
-    """What of a backend is needed here (`providers.openai.OpenAIBackend` has it)."""
+    """The part of a backend that this module needs (`OpenAIBackend` provides it)."""
 
     async def create_batch(
         self, input_file_id: str, endpoint: str, *, window: str = "24h", metadata: Mapping[str, str] | None = None
@@ -40,10 +40,10 @@ class BatchServer(Protocol):
 async def submit(
     server: BatchServer, file_id: str, endpoint: str, *, key: str, metadata: Mapping[str, str] | None = None, tried_before: bool = False
 ) -> Json:
-    """Create the job, or find the one that an earlier try with the same `key` created.
+    """Create the job, or find the one that an earlier call with the same `key` created.
 
     Args:
-        tried_before: an earlier try may have reached the server without its answer reaching us: look first.
+        tried_before: an earlier call may have reached the server without its answer reaching us, so search first.
     """
     if tried_before and (known := await find(server, key)):
         return known
@@ -51,7 +51,7 @@ async def submit(
 
 
 async def find(server: BatchServer, key: str) -> Json | None:
-    """The job that was submitted under `key`, among the newest thousand."""
+    """Return the job that was submitted under `key`, among the newest thousand."""
     after = ""
     for _ in range(PAGES):
         page = await server.list_batches(limit=PAGE, after=after)
@@ -65,7 +65,7 @@ async def find(server: BatchServer, key: str) -> Json | None:
 
 
 def pause(age: float) -> float:
-    """Seconds until a job of that age is polled again: a tenth of its age, within bounds."""
+    """Return the seconds between polls of a job of that age: a tenth of its age, within bounds."""
     return min(LONGEST, max(SHORTEST, age / 10))
 
 
@@ -76,7 +76,7 @@ async def follow(
     on_poll: Callable[[Json], None] | None = None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Json:
-    """Poll the job until it has ended; the job as it then is. `on_poll` gets the job each time."""
+    """Poll the job until it has ended, and return it. `on_poll` gets the job each time."""
     waited = 0.0
     while True:
         job = await server.retrieve_batch(job_id)
@@ -90,7 +90,7 @@ async def follow(
 
 
 async def results(server: BatchServer, job: Json) -> AsyncGenerator[BatchResult, None]:
-    """The results of a job that has ended, good ones first; those of an expired or cancelled one as far as it came."""
+    """Yield the results of a finished job, successful ones first; of an expired or cancelled one as far as they exist."""
     for name in ("output_file_id", "error_file_id"):
         if file_id := job.get(name):
             async with aclosing(server.file_content(str(file_id))) as content, aclosing(lines(content)) as whole:
@@ -101,7 +101,7 @@ async def results(server: BatchServer, job: Json) -> AsyncGenerator[BatchResult,
 
 
 async def lines(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Bytes as they come, as whole lines; a last line without its end too."""
+    """Yield complete lines from bytes as they arrive, and a last line without its end."""
     rest = bytearray()
     async for piece in pieces:
         first, *others = piece.split(b"\n")

@@ -1,4 +1,4 @@
-"""The Batch API's output, streamed: lines of output and error files, read, written, and joined with the input by custom_id."""
+"""Stream the Batch API's output: read and write lines of output and error files, and join them with the input by custom_id."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from webapp.patterns.types import Json, Usage
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of one request, from an output or an error file.
+    """The result of one request, from an output or an error file.
 
-    `body` is the response's body where there was a response; `code` and `message` say why there is no good one.
+    `body` is the response's body, if there was a response. `code` and `message` give the error, if any.
     """
 
     custom_id: str
@@ -33,12 +33,15 @@ class BatchResult:
 
     @property
     def usage(self) -> Usage:
-        """The tokens that the response reports; nothing where it reports none."""
+        """Return the tokens that the response reports; zero without a report."""
         return (read_usage(self.body) if isinstance(self.body, dict) else None) or Usage()
 
 
 def read_results(lines: Iterable[bytes]) -> Iterator[BatchResult]:
-    """The results of an output or error file; lines that are no result (blank, broken, cut) are left out, since their row is still open."""
+    """Yield the results of an output or error file.
+
+    Lines that are not results (blank, broken, truncated) are skipped: their rows are still open.
+    """
     for line in lines:
         result = read_result(line)
         if result is not None:
@@ -46,7 +49,7 @@ def read_results(lines: Iterable[bytes]) -> Iterator[BatchResult]:
 
 
 def read_result(line: bytes) -> BatchResult | None:
-    """One line of an output or error file; None when it is none."""
+    """Parse one line; return None if it is not a result."""
     try:
         row = jiter.from_json(line)
     except ValueError:
@@ -78,9 +81,9 @@ def _failure(error: Any, result: BatchResult) -> tuple[str, str]:
 
 
 def join(custom_ids: Iterable[str], results: Iterable[BatchResult]) -> Iterator[tuple[str, BatchResult | None]]:
-    """Each input's custom_id with its result, in input order; None where there is none (yet): expired, cancelled, lost.
+    """Yield each custom_id of the input with its result, in input order; None without a result (yet): expired, cancelled, lost.
 
-    A custom_id that comes twice keeps its first good result.
+    A repeated custom_id keeps its first successful result.
     """
     found: dict[str, BatchResult] = {}
     for result in results:
@@ -92,7 +95,7 @@ def join(custom_ids: Iterable[str], results: Iterable[BatchResult]) -> Iterator[
 
 
 def output_line(request_id: str, custom_id: str, *, status: int | None, raw: bytes, error: Json | None = None) -> bytes:
-    """A line of an output or error file from a response's body as it came (`raw`, JSON on one line; empty for no response)."""
+    """Return a line of an output or error file from an unchanged response body (`raw`: JSON on one line; empty without a response)."""
     head = compact({"id": request_id, "custom_id": custom_id})[:-1]
     response = b"null"
     if raw and status is not None:
@@ -101,5 +104,5 @@ def output_line(request_id: str, custom_id: str, *, status: int | None, raw: byt
 
 
 def on_one_line(raw: bytes) -> bytes:
-    """JSON as it came, on one line: line breaks only stand between its tokens, since in strings they are escaped."""
+    """Return JSON on one line. Strings escape line breaks, so breaks occur only between tokens."""
     return raw.replace(b"\r", b" ").replace(b"\n", b" ")

@@ -30,9 +30,10 @@ _ESTIMATE_MARGIN = 20  # a twentieth of the window
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What fitting did. Positions are indexes into the messages given.
+    """What fitting did. Positions are indexes into the given messages.
 
-    `tokens` is the prompt as it goes out, tools and priming included; `before` as it came; `exact` whether these are counts or estimates.
+    `tokens` is the size of the result, tools and priming included; `before` that of the input. `exact` says whether these are counts or
+    estimates.
     """
 
     window: int | None
@@ -45,18 +46,18 @@ class Report:
 
     @property
     def untouched(self) -> bool:
-        """Whether the conversation goes out as it came."""
+        """Return whether the conversation is unchanged."""
         return not self.left_out and not self.cut
 
     @property
     def fill(self) -> float | None:
-        """The share of the window that the prompt takes, 0 to 1; None where the window is unknown."""
+        """Return the share of the window that the prompt takes, 0 to 1; None if the window is unknown."""
         return min(1.0, self.tokens / self.window) if self.window else None
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The messages to send, and what became of the others."""
+    """The messages to send, and a report about the others."""
 
     messages: list[Message]
     report: Report
@@ -73,17 +74,17 @@ def fit(
     margin: int | None = None,
     scale: float = 1.0,
 ) -> Fitted:
-    """Make `messages` fit into `window` tokens less `reserve` for the answer and a margin for what counting cannot know.
+    """Make `messages` fit into `window` tokens, less `reserve` for the answer and a margin for counting errors.
 
     Args:
-        window: the model's context window in tokens; None where unknown: nothing is left out then.
-        reserve: tokens kept free for the answer.
+        window: the model's context window in tokens; None if unknown, then nothing is omitted.
+        reserve: tokens reserved for the answer.
         pins: indexes of messages that must stay.
-        margin: tokens kept free besides; by default 8 where counts are exact and 5 % of the window where they are estimates.
-        scale: what the server counts for each token counted here (`calibration.Calibration.factor`).
+        margin: tokens kept free in addition; by default 8 for exact counts and 5 % of the window for estimates.
+        scale: tokens that the server counts for each one counted here (`calibration.Calibration.factor`).
 
     Raises:
-        InputError: the window cannot hold even the tools and the messages that must stay, all cut down; or a message is malformed.
+        InputError: the window cannot hold even the tools and the truncated messages that must stay, or a message is malformed.
     """
     check_messages(messages)
     counting = MessageCounter(model)
@@ -107,7 +108,7 @@ def fit(
 
 
 async def afit(messages: Sequence[Message], *, model: str = "", **options: Any) -> Fitted:
-    """`fit` without holding up the event loop when there is much text to count, or a long one that may have to be cut."""
+    """Run `fit` without blocking the event loop if there is much text to count or truncate."""
     check_messages(messages)
     if is_quick(messages, model) and all(len(text) < OFF_LOOP for text in texts(messages)):
         return fit(messages, model=model, **options)
@@ -115,7 +116,7 @@ async def afit(messages: Sequence[Message], *, model: str = "", **options: Any) 
 
 
 def groups_of(messages: Sequence[Message]) -> list[list[int]]:
-    """Indexes of the messages in atomic groups, by their first message: an assistant's tool calls with their replies, all others alone."""
+    """Return the indexes of messages in atomic groups, by their first message: tool calls with their replies, other messages alone."""
     groups: list[list[int]] = []
     callers: dict[str, list[int]] = {}
     last: list[int] = []
@@ -135,7 +136,7 @@ def groups_of(messages: Sequence[Message]) -> list[list[int]]:
 
 
 def _choose(messages: Sequence[Message], costs: Sequence[int], pins: frozenset[int], room: int) -> tuple[list[int], int]:
-    """The indexes to keep, in order, and the tokens left of `room`: negative where what must stay is too long."""
+    """Return the indexes to keep, in order, and the remaining tokens of `room`; negative if the required messages are too long."""
     groups = groups_of(messages)
     prices = [sum(costs[index] for index in group) for group in groups]
     users = [number for number, group in enumerate(groups) if messages[group[0]]["role"] == "user"]
@@ -160,7 +161,7 @@ def _is_tool_use(message: Message) -> bool:
 
 
 def _units(groups: int, users: Sequence[int]) -> Iterator[range]:
-    """Numbers of groups that stay or go together, newest first: groups of the turn under way one by one, then whole turns."""
+    """Return numbers of groups that stay or go together, newest first: groups of the current turn one by one, then whole turns."""
     start = users[-1] if users else 0
     yield from (range(number, number + 1) for number in range(groups - 1, start - 1, -1))
     end = start

@@ -1,4 +1,4 @@
-"""Make any stored conversation one that servers accept."""
+"""Turn any stored conversation into one that servers accept."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NEVER_ANSWERED = "[This call was not run: the answer was stopped before it.]"
 
 
 def repair(messages: Iterable[Message]) -> list[Message]:
-    """The conversation as servers demand it: each tool call followed by its reply, no reply without its call, arguments that are JSON.
+    """Return a valid conversation: each tool call followed by its reply, no reply without its call, arguments that are JSON.
 
-    After Stop or a crash calls dangle; what a model wrote as broken JSON makes some servers answer 500 when they see it again.
+    After Stop or a crash calls lack replies, and some servers answer 500 to the broken JSON of a model.
     """
     messages = list(messages)
     repaired: list[Message] = []
@@ -31,7 +31,7 @@ def repair(messages: Iterable[Message]) -> list[Message]:
 
 
 def _replies_after(messages: Sequence[Message], position: int) -> dict[Any, Message]:
-    """The tool messages up to the next message that calls tools, by call id."""
+    """Return the tool messages up to the next message that calls tools, by call id."""
     replies: dict[Any, Message] = {}
     for message in messages[position + 1 :]:
         if message.get("tool_calls"):
@@ -42,7 +42,7 @@ def _replies_after(messages: Sequence[Message], position: int) -> dict[Any, Mess
 
 
 def with_valid_calls(message: Message) -> Message:
-    """An assistant's message whose calls have arguments that are JSON objects, `{}` where they were not; no key for no calls."""
+    """Return an assistant's message whose calls have JSON objects as arguments, `{}` in place of invalid ones; without calls, no key."""
     if not message["tool_calls"]:
         return {name: value for name, value in message.items() if name != "tool_calls"}
     return {**message, "tool_calls": [_with_valid_arguments(call) for call in message["tool_calls"]]}
@@ -57,5 +57,5 @@ def _with_valid_arguments(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def reply(call_id: str, text: str) -> Message:
-    """The message that answers a call."""
+    """Return the message that answers a call."""
     return {"role": "tool", "tool_call_id": call_id, "content": text}

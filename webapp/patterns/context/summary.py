@@ -1,11 +1,11 @@
-"""A rolling summary in place of the messages that no longer fit.
+"""Replace messages that no longer fit with a rolling summary.
 
     fitted = await fit_with_summary(messages, backend=chain, window=8192, reserve=1024, model="gpt-4o", previous=conversation_summary)
-    fitted.messages, fitted.summary      # what to send; what to keep for the next turn
+    fitted.messages, fitted.summary      # to send; to keep for the next turn
 
-The model that answers is asked to fold what is left out into a summary. That costs a call, so room is made for several turns at once, and
-the caller keeps the summary, which grows: a message is summarized once. When no summary can be had, the conversation goes out as
-`context.fit` leaves it.
+The answering model folds the omitted messages into a summary. That costs a call, so it makes room for several turns at once. The caller
+keeps the summary, which grows: each message is summarized once. If no summary can be made, the conversation is sent as `context.fit` leaves
+it.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _PROMPT = (
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The summary of the messages at the indexes `covers`; `digest` tells whether they are still the same."""
+    """The summary of the messages at the indexes `covers`. `digest` shows whether they have changed."""
 
     text: str
     covers: tuple[int, ...]
     digest: str
 
     def still_fits(self, messages: Sequence[Message]) -> bool:
-        """Whether it summarizes what now stands at its indexes: not after one of them was edited or removed."""
+        """Return whether it still summarizes the messages at its indexes: not if one of them was edited or removed."""
         return bool(self.covers) and max(self.covers) < len(messages) and self.digest == _digest(messages, self.covers)
 
 
 @dataclass(frozen=True, slots=True)
 class Summarized:
-    """What to send. `summary` is to be kept for the next turn; `error` says why a new one could not be had."""
+    """The messages to send. Keep `summary` for the next turn. `error` says why no new one could be made."""
 
     messages: list[Message]
     report: Report
@@ -73,11 +73,12 @@ async def fit_with_summary(
     max_tokens: int = 400,
     trail: AttemptLog | None = None,
 ) -> Summarized:
-    """`context.fit`, with what is left out summarized by `backend` (which sets the model) in at most `max_tokens`,
-    an eighth of the window, and a quarter of what the tools leave of it.
+    """Fit messages as `fit` does, with the omitted ones summarized by `backend`, which sets the model.
+
+    The summary takes at most `max_tokens`, an eighth of the window, and a quarter of the room that the tools leave.
 
     Raises:
-        InputError: as `context.fit`.
+        InputError: as `fit`.
     """
     options: dict[str, Any] = {
         "window": window,
@@ -111,7 +112,7 @@ async def _renewed(
     max_tokens: int,
     trail: AttemptLog | None,
 ) -> Summary | None:
-    """`previous` with what it does not cover and is left out folded in; None where there is nothing new, or no room for it."""
+    """Return `previous` with newly omitted messages folded in; None if there are none, or no room for it."""
     tools = math.ceil((await acount_messages([], options["model"], options["tools"])).tokens * options["scale"])
     max_tokens = min(max_tokens, options["window"] // 8, (budget - tools) // 4)
     if max_tokens < _LEAST:
@@ -128,7 +129,7 @@ async def _renewed(
 
 
 async def _fit_around(messages: Sequence[Message], summary: Summary, options: dict[str, Any]) -> Summarized:
-    """Fit the summary and all messages that it does not cover; the report speaks of the indexes of `messages`."""
+    """Fit the summary and all messages that it does not cover. The report uses the indexes of `messages`."""
     rest = sorted(set(range(len(messages))) - set(summary.covers))
     start = next((at for at, index in enumerate(rest) if messages[index]["role"] not in INSTRUCTIONS), len(rest))
     shown: list[Message] = [messages[index] for index in rest]

@@ -1,4 +1,4 @@
-"""Shorten messages that must be sent and are too long: the longest texts lose their middle, and say so."""
+"""Truncate required messages that are too long: the longest texts lose their middle, with a marker."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MARKER = "\n[… {} tokens left out …]\n"
 MEDIA_MARKER = "left out: it does not fit into the context window]"
 _MARKER_TOKENS = 16
 _LEAST = 24
-"""Tokens of a text below which cutting it makes no sense."""
+"""Texts below this number of tokens are not truncated."""
 _ENOUGH = 256
-"""Tokens that each text should keep; images, and then instructions, go before less is left."""
+"""Tokens that each text should keep. Images, and then instructions, are cut before less remains."""
 
 
 def cut_text(text: str, limit: int, counter: Counter) -> str:
-    """`text` in at most `limit` tokens: two thirds from its beginning, one from its end, and a marker between them."""
+    """Return `text` in at most `limit` tokens: two thirds from its beginning, one from its end, and a marker between them."""
     tokens = counter.encode(text)
     keep = limit - _MARKER_TOKENS
     while len(tokens) > limit and keep > 0:
@@ -34,12 +34,12 @@ def cut_text(text: str, limit: int, counter: Counter) -> str:
 
 
 def cut_down(messages: Mapping[int, Message], allowed: int, counting: MessageCounter) -> tuple[dict[int, Message], list[int]]:
-    """The messages cut so that they take at most `allowed` tokens, and the keys of those that were cut.
+    """Return the messages truncated to at most `allowed` tokens, and the keys of the truncated ones.
 
-    Texts other than instructions go first, then images and files, then instructions; the longest texts always lose most.
+    Texts other than instructions are cut first, then images and files, then instructions. The longest texts lose most.
 
     Raises:
-        InputError: not even that is enough.
+        InputError: they do not fit even then.
     """
     for least, prepare, instructions in ((_ENOUGH, _as_is, False), (_ENOUGH, _without_media, False), (_LEAST, _without_media, True)):
         prepared = {key: prepare(message) for key, message in messages.items()}
@@ -63,9 +63,9 @@ def cut_down(messages: Mapping[int, Message], allowed: int, counting: MessageCou
 
 
 def _level(lengths: Sequence[int], room: int) -> int:
-    """The length to which texts must be cut so that together they take at most `room`: the shorter ones keep all they have.
+    """Return the length to which texts must be cut so that they take at most `room` together. Shorter ones stay complete.
 
-    Where all of them fit, no text is longer; -1 where there is no room at all.
+    Returns a length that no text exceeds if all fit; -1 without any room.
     """
     for done, length in enumerate(sorted(lengths)):
         share = room // (len(lengths) - done)

@@ -1,10 +1,10 @@
-"""Any request as a curl command, and a curl command as a request or a backend.
+"""Convert any request to a curl command, and a curl command to a request or a backend.
 
     print(to_curl({"model": "gpt-4o", "messages": [...]}, "https://api.openai.com/v1"))
     parsed = from_curl("curl http://localhost:8000/v1/chat/completions -d '{…}'")
     parsed.request, parsed.base_url
 
-A command runs as pasted into a POSIX shell. Keys never enter it: they stand as `$OPENAI_API_KEY`.
+A command runs as pasted into a POSIX shell. It never contains keys: they appear as `$OPENAI_API_KEY`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def to_curl(
     headers: Mapping[str, str] | None = None,
     key_variable: str = KEY_VARIABLE,
 ) -> str:
-    """The command that sends `body` to `path` below `base_url`: a GET where `body` is None.
+    """Return the command that sends `body` to `path` below `base_url`; a GET if `body` is None.
 
     Args:
-        headers: sent besides; the value of one that carries a secret is replaced by the variable.
+        headers: additional headers. The variable replaces a secret value.
         key_variable: the shell variable that holds the key; empty for a server without one.
     """
     streams = bool(body and body.get("stream"))
@@ -75,12 +75,12 @@ def _dump(body: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a curl command would send.
+    """The request of a curl command.
 
     Attributes:
         base_url: the address up to the endpoint, as a backend has it; `path` is the endpoint below it, with the query.
-        headers: those that say more than the type of the body and the key.
-        api_key: the key, where the command holds one; `key_variable` the shell variable, where it names one instead.
+        headers: those other than the type of the body and the key.
+        api_key: the key, if the command holds one; `key_variable` is the shell variable, if it names one instead.
         body: the decoded JSON; None for a GET.
     """
 
@@ -94,7 +94,11 @@ class Parsed:
 
     @property
     def request(self) -> Request:
-        """The request to send through any backend. Raises InputError for a command without a body."""
+        """Return the request to send through any backend.
+
+        Raises:
+            InputError: the command has no body.
+        """
         if self.body is None:
             raise InputError("This curl command sends no body: there is no request in it", code="curl_without_body")
         return Request(self.body, self.path)
@@ -105,10 +109,10 @@ class Parsed:
 
 
 def from_curl(text: str) -> Parsed:
-    """What the curl command in `text` would send: as shells, browsers' "copy as cURL" and documentation write it.
+    """Parse the curl command in `text`, as shells, browsers' "copy as cURL", and documentation write it.
 
     Raises:
-        InputError: it is no curl command, reads files, or its body is no JSON object.
+        InputError: it is not a curl command, reads files, or its body is not a JSON object.
     """
     command = _Command(split(text))
     url = command.url()
@@ -195,7 +199,7 @@ _LONG_FLAGS = frozenset(
 
 
 class _Command:
-    """The options of a curl command, by their canonical names, in the order given."""
+    """The options of a curl command by canonical name, in the given order."""
 
     def __init__(self, words: Sequence[str]) -> None:
         start = next((number + 1 for number, word in enumerate(words) if word.rpartition("/")[2] in {"curl", "curl.exe"}), None)
@@ -239,7 +243,7 @@ class _Command:
         return next((value for found, value in reversed(self.options) if found == name), "")
 
     def url(self) -> str:
-        """The address; plain http where it names no scheme, as curl has it."""
+        """Return the address; plain http without a scheme, as curl does."""
         url = next((value for _, value in self.all("--url")), "")
         if "://" not in url:
             url = f"http://{url}"
@@ -261,11 +265,11 @@ class _Command:
         return headers
 
     def user(self) -> str:
-        """The password of `-u user:password`: what servers behind basic authentication take as the key."""
+        """Return the password of `-u user:password`, which servers behind basic authentication use as the key."""
         return self.last("-u").partition(":")[2]
 
     def body(self) -> Json | None:
-        """The JSON object that is sent; None where nothing is."""
+        """Return the JSON object that is sent; None without one."""
         if self.all("-F", "-T"):
             raise InputError("The curl command uploads a file: only JSON requests can be read", code="curl_reads_file")
         given = self.all("-d", "--data-raw", "--json")

@@ -1,4 +1,4 @@
-"""Words of a pasted shell command: just enough of POSIX and bash quoting to read what documentation and browsers write."""
+"""Split a pasted shell command into words: enough of POSIX and bash quoting for documentation and browsers."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ HEREDOC = "\0heredoc"
 
 
 def split(text: str) -> list[str]:
-    """The words of the first command in `text`. Variables stay as they are written; a here-document is two last words.
+    """Return the words of the first command in `text`. Variables stay as written; a here-document becomes the last two words.
 
     Raises:
-        InputError: a quote that is not closed.
+        InputError: a quote is not closed.
     """
     return _Splitter(text).words()
 

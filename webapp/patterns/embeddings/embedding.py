@@ -2,9 +2,9 @@
 
     vectors = await embed(backend, ["a text", "another"])    # float32, shape (2, d), each of length one
 
-Texts go out in batches limited by count and tokens, a few at a time; a server that finds a batch too large gets it in halves. Answers are
-put in order by their index and read in every dialect seen: floats, base64, a list for each token. A vector that is missing, of another
-dimension, zero or NaN, and answers from two different models, are errors and never enter an index.
+Batches are limited by count and tokens, and a few are sent at a time. If a server finds a batch too large, it gets halves. Answers are
+sorted by index and read in every known form: floats, base64, a list for each token. A missing vector, another dimension, zero or NaN, and
+answers from two models are errors and never enter an index.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _TOO_MUCH = ("batch", "too many", "too large", "too long", "maximum", "exceed", 
 
 
 class VectorCache(Protocol):
-    """Vectors kept by `content_key`, as float32 bytes: a table, a Redis, or a dict."""
+    """A store of vectors by `content_key`, as float32 bytes: a table, a Redis, or a dict."""
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
-        """The vectors that are there."""
+        """Return the vectors that exist."""
         ...
 
     async def set_many(self, vectors: Mapping[str, bytes]) -> None:
-        """Keep these."""
+        """Store vectors."""
         ...
 
 
 class MemoryCache:
-    """A cache in this process, of the `size` vectors used last."""
+    """A cache in this process of the `size` most recently used vectors."""
 
     def __init__(self, size: int = 10_000) -> None:
         self._size = size
@@ -59,17 +59,17 @@ class MemoryCache:
 
 
 def content_key(text: str, model: str, dimensions: int | None = None) -> str:
-    """The key of a text's vector: the same text, model and dimensions always have the same."""
+    """Return the key of a text's vector: the same for the same text, model, and dimensions."""
     return hashlib.sha256(f"{model}\0{dimensions or ''}\0{text}".encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much goes out at once.
+    """The limits of requests.
 
     Attributes:
-        batch_size: texts in a request, at most; OpenAI takes 2,048, many local servers 32, and say so: then halves are sent.
-        batch_tokens: tokens in a request, at most, but always one text.
+        batch_size: maximum texts per request. OpenAI accepts 2,048. Many local servers accept 32 and say so; then halves are sent.
+        batch_tokens: maximum tokens per request, but at least one text.
         concurrency: requests at once.
         retry: how often a batch is tried.
     """
@@ -96,17 +96,17 @@ async def embed(
     cache: VectorCache | None = None,
     trail: AttemptLog | None = None,
 ) -> Matrix:
-    """Vectors of `texts` as float32 (n, d), each of length one, in their order; (0, 0) for none.
+    """Return the vectors of `texts` as float32 (n, d), each of length one, in their order; (0, 0) for none.
 
     Args:
-        model: the model to ask for; None where the backend (a chain) sets it.
-        dimensions: asked for, and checked; None for what the model gives.
-        cache: where to look first, and to keep what was computed. Its keys carry the model, or the backend's name where there is none.
+        model: the model; None if the backend (a chain) sets it.
+        dimensions: requested and checked; None for the model's default.
+        cache: consulted first, and filled. Its keys contain the model, or the backend's name without one.
 
     Raises:
         InputError: a text is empty.
-        EmbeddingError: an answer that cannot be used.
-        BackendError, ChainError: as the backend raises them.
+        EmbeddingError: an answer is not usable.
+        BackendError, ChainError: from the backend.
     """
     from webapp.patterns.embeddings import similarity
 
@@ -150,7 +150,7 @@ async def _embed(
 
 
 def batched(texts: Sequence[str], model: str, limits: Limits) -> Iterator[list[str]]:
-    """The texts in lists within the limits, in order."""
+    """Yield the texts in lists within the limits, in order."""
     batch: list[str] = []
     tokens = 0
     for text in texts:
@@ -198,10 +198,10 @@ def _check_same(parts: Sequence[Matrix], models: frozenset[str], dimensions: int
 
 
 def vectors_of(body: Json, count: int) -> Matrix:
-    """The vectors of an answer's body, normalized, in the order of the texts: shape (count, d).
+    """Return the normalized vectors of an answer's body in the order of the texts: shape (count, d).
 
     Raises:
-        EmbeddingError: not `count` vectors, an index twice, or vectors that are none.
+        EmbeddingError: wrong count, duplicate index, or invalid vectors.
     """
     from webapp.patterns.embeddings import similarity
 

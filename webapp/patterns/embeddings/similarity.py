@@ -25,7 +25,7 @@ Matrix = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _GATHER = 2
-"""A filter that keeps less than one of so many rows is applied before the product, else after it."""
+"""A filter that keeps less than one in this many rows is applied before the product, otherwise after it."""
 _GATHERED = 1024  # rows at once
 _GROUP = 64
 _BITS_BLOCK = 65_536
@@ -34,14 +34,14 @@ _BLOCK = 16_384  # rows multiplied at once for many queries: scores of a block s
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Row numbers and cosines, best first: shapes (k,) for one query and (queries, k) for several; fewer where fewer rows are allowed."""
+    """Row numbers and cosines, best first: shapes (k,) for one query and (queries, k) for several; fewer if fewer rows are allowed."""
 
     indices: NDArray[np.int64]
     scores: Matrix
 
 
 def normalized(vectors: Sequence[Sequence[float]] | Sequence[Matrix] | NDArray[Any], *, copy: bool = True) -> Matrix:
-    """The vectors as float32 of length one, shape (n, d).
+    """Return the vectors as float32 of length one, shape (n, d).
 
     Raises:
         EmbeddingError: rows of different lengths, NaN or infinity, or a row of zeros.
@@ -59,7 +59,7 @@ def normalized(vectors: Sequence[Sequence[float]] | Sequence[Matrix] | NDArray[A
 
 
 def vector_of(embedding: Any) -> Matrix:
-    """One vector as servers write it: a list of numbers, base64 of float32, or a list for each token, of which the mean is taken.
+    """Return one vector from a server's form: a list of numbers, base64 of float32, or a list for each token, which is averaged.
 
     Raises:
         EmbeddingError: it is none of these.
@@ -79,12 +79,16 @@ def vector_of(embedding: Any) -> Matrix:
 
 
 def joined(parts: Sequence[Matrix]) -> Matrix:
-    """The parts one below the other; (0, 0) for none."""
+    """Return the parts stacked; (0, 0) for none."""
     return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
 
 
 def from_bytes(vectors: Sequence[bytes]) -> Matrix:
-    """Vectors kept as float32 bytes, as a matrix of its own memory; raises EmbeddingError where dimensions differ."""
+    """Return vectors stored as float32 bytes as a new matrix.
+
+    Raises:
+        EmbeddingError: dimensions differ.
+    """
     if not vectors:
         return joined([])
     if len({len(vector) for vector in vectors}) > 1:
@@ -93,10 +97,10 @@ def from_bytes(vectors: Sequence[bytes]) -> Matrix:
 
 
 def top_k(matrix: Matrix, query: Matrix, k: int, mask: Mask | None = None) -> Hits:
-    """The `k` rows of `matrix` (n, d) most like `query`, (d,) or (queries, d), among those that `mask` allows.
+    """Return the `k` rows of `matrix` (n, d) most similar to `query`, (d,) or (queries, d), among those that `mask` allows.
 
     Raises:
-        EmbeddingError: the query has another dimension than the matrix.
+        EmbeddingError: the dimensions of query and matrix differ.
     """
     _check(matrix, query)
     rows = None if mask is None or mask.all() else np.flatnonzero(mask)
@@ -111,7 +115,7 @@ def _check(matrix: Matrix, query: Matrix) -> None:
 
 
 def _scores(matrix: Matrix, query: Matrix, rows: NDArray[np.int64] | None) -> Matrix:
-    """Cosines of the query and all rows, or those numbered in `rows`."""
+    """Return the cosines of the query and all rows, or those numbered in `rows`."""
     if rows is None:
         return matrix @ query
     if rows.size * _GATHER > len(matrix):
@@ -120,7 +124,7 @@ def _scores(matrix: Matrix, query: Matrix, rows: NDArray[np.int64] | None) -> Ma
 
 
 def _gathered_scores(matrix: Matrix, query: Matrix, rows: NDArray[np.int64]) -> Matrix:
-    """In blocks that stay in the cache, as a copy of all rows would not, and that BLAS does not spread over threads for nothing."""
+    """Compute scores in blocks that stay in the cache, which a copy of all rows would not, and that BLAS does not split over threads."""
     scores: Matrix = np.empty(rows.size, dtype=np.float32)
     gathered: Matrix = np.empty((_GATHERED, matrix.shape[1]), dtype=np.float32)
     for start in range(0, rows.size, _GATHERED):
@@ -136,15 +140,15 @@ def _best(scores: Matrix, k: int, rows: NDArray[np.int64] | None) -> Hits:
 
 
 def _largest(scores: Matrix, k: int) -> NDArray[np.int64]:
-    """Positions of the `k` largest scores, best first; equal ones in the order of their rows."""
+    """Return positions of the `k` largest scores, best first; ties in the order of their rows."""
     best: NDArray[np.int64] = _largest_of_each(scores[None], k)[0]
     return best[np.lexsort((best, -scores[best]))]
 
 
 def _largest_of_each(scores: Matrix, k: int) -> NDArray[np.int64]:
-    """Columns of the `k` largest of each row, in no order, shape (rows, min(k, columns)).
+    """Return the columns of the `k` largest of each row, unordered, shape (rows, min(k, columns)).
 
-    The largest lie in those `k` groups whose maxima are largest, and maxima cost a hundredth of what sorting out single scores does.
+    The largest lie in the `k` groups with the largest maxima, and maxima cost a hundredth of partitioning single scores.
     """
     rows, columns = scores.shape
     if k >= columns or k < 1:
@@ -179,10 +183,10 @@ def _several(matrix: Matrix, queries: Matrix, k: int, rows: NDArray[np.int64] | 
 
 
 class SignIndex:
-    """A matrix (n, d) with one bit a dimension beside it: scanned by bits, rescored exactly. Adds 1/32 of the matrix's memory.
+    """A matrix (n, d) with one bit per dimension: scanned by bits, rescored exactly. Adds 1/32 of the matrix's memory.
 
     Args:
-        matrix: normalized vectors; kept, not copied, and not to be changed.
+        matrix: normalized vectors; kept without a copy, and not to be changed.
     """
 
     def __init__(self, matrix: Matrix) -> None:
@@ -190,7 +194,7 @@ class SignIndex:
         self._bits = _signs(matrix)
 
     def top_k(self, query: Matrix, k: int, mask: Mask | None = None, *, candidates: int = 1000) -> Hits:
-        """About the `k` rows most like `query` (d,): exact among the `candidates` whose signs agree most."""
+        """Return about the `k` rows most similar to `query` (d,): exact among the `candidates` whose signs agree most."""
         _check(self.matrix, query)
         candidates = max(candidates, k)
         rows = None if mask is None else np.flatnonzero(mask)
@@ -204,7 +208,7 @@ class SignIndex:
 
 
 def _differing(bits: NDArray[np.uint64], query: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """In how many bits each column differs from the query: in blocks, so that what is in between stays in the cache."""
+    """Return the number of bits in which each column differs from the query, in blocks that stay in the cache."""
     count = bits.shape[1]
     differing = np.zeros(count, dtype=np.uint16)
     words, ones = np.empty(_BITS_BLOCK, dtype=np.uint64), np.empty(_BITS_BLOCK, dtype=np.uint8)
@@ -217,7 +221,7 @@ def _differing(bits: NDArray[np.uint64], query: NDArray[np.uint64]) -> NDArray[n
 
 
 def _smallest(differing: NDArray[np.uint16], count: int) -> NDArray[np.int64]:
-    """Positions of at least the `count` smallest, in order: all that are no larger than the last of them."""
+    """Return positions of at least the `count` smallest, in order: all that do not exceed the last of them."""
     last = np.searchsorted(np.cumsum(np.bincount(differing)), count)
     near = np.flatnonzero(differing <= last)
     if near.size <= 2 * count:
@@ -226,7 +230,7 @@ def _smallest(differing: NDArray[np.uint16], count: int) -> NDArray[np.int64]:
 
 
 def _signs(matrix: Matrix) -> NDArray[np.uint64]:
-    """The signs as bits, 64 to a word: shape (ceil(d / 64), n), so that a scan reads memory in order."""
+    """Return the signs as bits, 64 per word: shape (ceil(d / 64), n), so that a scan reads memory in order."""
     signs = np.zeros((-(-matrix.shape[1] // 64), len(matrix)), dtype=np.uint64)
     for start in range(0, len(matrix), _BLOCK):
         packed = np.packbits(matrix[start : start + _BLOCK] > 0, axis=1)

@@ -1,4 +1,6 @@
-"""Ordered backends that answer as one. Each failure leads to the action below (`errors.BackendError`, docs/fallback.md):
+"""Make ordered backends answer as one.
+
+Each failure leads to the action below (`errors.BackendError`, docs/fallback.md):
 
 | failure                                       | scope   | action                                                                     |
 |-----------------------------------------------|---------|----------------------------------------------------------------------------|
@@ -33,14 +35,14 @@ __all__ = ["Chain", "MidStream", "Step"]
 
 MidStream = Literal["stop", "restart", "continue"]
 RESERVE = 1024
-"""Tokens kept free for the answer where the request does not say how long it may be."""
+"""Tokens reserved for the answer if the request states no limit."""
 GO_ON = "Your answer was cut off. Continue it exactly where it stopped: repeat nothing, and do not comment on the interruption."
 
 
 async def cut_to_window(request: Request, window: int | None, model: str) -> Request | None:
-    """Leave out the oldest turns (`patterns.context`) so that a conversation that a server found too long fits.
+    """Omit the oldest turns (`patterns.context`) so that a conversation that a server found too long fits.
 
-    A window that is unknown, or by our count already holds the conversation, is taken as three quarters of what was too long.
+    If the window is unknown, or should hold the conversation by our count, three quarters of the conversation's size are assumed.
     """
     from webapp.patterns.context.fitting import afit
 
@@ -66,15 +68,15 @@ class Chain:
         name: the model name that callers use.
         steps: tried in order; at least one.
         breakers: shared by all chains of the process.
-        mid_stream: what to do when a stream breaks after its first content: "stop" raises `StreamBroken`; "restart" begins anew on the next
-            step; "continue" has the next step go on from the partial answer (never once a tool call has begun). The consumer is told by
-            `Packet.switch`, once another step speaks: where none does, the partial answer stands and `StreamBroken` is raised.
-        hedge_ms: start the next step when no content came for so long; the first to speak wins, the others are closed.
-        budget_seconds: how long a request may wait for a step that is rate limited, in all.
-        truncate: cuts a request that is too long for every window (`steps.Truncate`).
-        on_flag: told of backends that an administrator must look at.
+        mid_stream: what to do when a stream breaks after its first content. "stop" raises `StreamBroken`; "restart" starts again on the
+            next step; "continue" lets the next step continue the partial answer (never after a tool call has begun). `StreamChunk.switch`
+            tells the consumer once another step answers. If none does, the partial answer stays and `StreamBroken` is raised.
+        hedge_ms: start the next step if no content arrives within this time. The first to answer wins, and the others are closed.
+        budget_seconds: total time that a request may wait for a rate-limited step.
+        truncate: truncates a request that is too long for every window.
+        on_flag: called for backends that need an administrator.
         balancer: shares the load among the steps of a group; without one, the steps are tried in their order.
-        caller: the user who asks; failures that only one caller sees open no breaker for the others. Empty for Patchbay itself.
+        caller: the user of the request. Failures of only one caller open no breaker for others. Empty for Patchbay itself.
     """
 
     def __init__(
@@ -112,26 +114,26 @@ class Chain:
 
     @property
     def window(self) -> int | None:
-        """The largest known window of the steps, in tokens."""
+        """Return the largest known window of the steps, in tokens."""
         return max((step.window for step in self.steps if step.window), default=None)
 
     @property
     def primary_model(self) -> str:
-        """The first step's model id."""
+        """Return the first step's model id."""
         return self.steps[0].model
 
     async def models(self) -> list[ModelInfo]:
-        """The chain itself, under its name."""
+        """Return the chain itself under its name."""
         return [ModelInfo(self.name, self.window, "patchbay")]
 
     async def aclose(self) -> None:
-        """Nothing: the backends belong to whoever made them."""
+        """Do nothing, because the creator of the backends closes them."""
 
     async def send(self, request: Request, *, trail: AttemptLog | None = None) -> Response:
-        """The whole answer of the first step that gives one.
+        """Return the complete answer of the first step that gives one.
 
         Raises:
-            AllFailed, AllCooling: no step gave one.
+            AllFailed, AllCooling: no step answered.
             RequestRejected, ContextOverflow, CapabilityMissing: the request is at fault.
         """
         walk = self._new_walk(request, trail if trail is not None else AttemptLog())
@@ -146,7 +148,7 @@ class Chain:
                     return answer
 
     async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
-        """The stream of the first step that speaks. Raises as `send`, and `StreamBroken` after the first content."""
+        """Stream from the first step that answers. Raises the errors of `send`, and `StreamBroken` after the first content."""
         walk = self._new_walk(request, trail if trail is not None else AttemptLog())
         partial = Accumulator() if self.mid_stream == "continue" else None
         asked: Request | None = None
@@ -161,7 +163,7 @@ class Chain:
             asked = asked or walk.request
             async with run:
                 try:
-                    if broken:  # without any text so far, an answer can only begin anew
+                    if broken:  # without any text so far, an answer can only restart
                         yield StreamChunk(b"", (), switch="continue" if partial and partial.text else "restart")
                     _note(partial, packet)
                     yield packet
@@ -179,7 +181,7 @@ class Chain:
                 walk.request = _continued(asked, partial.text)
 
     async def _speaking(self, walk: ChainExecution) -> tuple[StepCall, StreamChunk]:
-        """The first run that has content, with its first packet."""
+        """Return the first call that has content, with its first chunk."""
         if self.hedge_ms is not None:
             return await self._hedged(walk, self.hedge_ms / 1000)
         while True:
@@ -194,7 +196,7 @@ class Chain:
                     raise
 
     async def _hedged(self, walk: ChainExecution, delay: float) -> tuple[StepCall, StreamChunk]:
-        """As `_speaking`, with one more step started each time that nobody spoke for `delay` seconds."""
+        """Return the same as `_speaking`, and start one more step each time no step answers within `delay` seconds."""
         racing: dict[asyncio.Task[StreamChunk], StepCall] = {}
         try:
             while True:
@@ -208,7 +210,7 @@ class Chain:
                     if packet:
                         try:
                             await _close(racing)
-                        except BaseException:  # cancelled meanwhile: nobody is left to take the winner over
+                        except BaseException:  # cancelled meanwhile, so the winner is closed too
                             async with run:
                                 raise
                         return run, packet
@@ -216,7 +218,7 @@ class Chain:
             await _close(racing)
 
     async def _result(self, task: asyncio.Task[StreamChunk], run: StepCall) -> StreamChunk | None:
-        """The first packet of a run that spoke; None for one that failed."""
+        """Return the first chunk of a call that answered; None for a failed one."""
         try:
             return await task
         except errors.BackendError as error:
@@ -226,7 +228,7 @@ class Chain:
 
 
 async def _close(racing: MutableMapping[asyncio.Task[StreamChunk], StepCall]) -> None:
-    """End the runs that lost, and take them out."""
+    """Close the calls that lost, and remove them."""
     for task in racing:
         task.cancel()
     await asyncio.gather(*racing, return_exceptions=True)
@@ -241,11 +243,11 @@ def _note(partial: Accumulator | None, packet: StreamChunk) -> None:
 
 
 def _may_continue(partial: Accumulator | None) -> bool:
-    """Whether another step can go on (or begin anew): never once a tool call has begun under "continue"."""
+    """Return whether another step can continue (or restart): never under "continue" after a tool call has begun."""
     return partial is None or not partial.tool_calls
 
 
 def _continued(request: Request, text: str) -> Request:
-    """The request to go on from a partial answer."""
+    """Return the request that continues a partial answer."""
     said = [{"role": "assistant", "content": text}, {"role": "user", "content": GO_ON}]
     return request.with_messages([*request.messages, *said])

@@ -1,6 +1,6 @@
-"""One request on its way over the steps of a chain: the step to try next, the consequence of each failure, and the end.
+"""Execute one request over the steps of a chain: choose the next step, apply the consequence of each failure, and end.
 
-The consequences of a failure follow from the attributes of its error alone (`errors.BackendError`): scope, count, pause.
+The consequences of a failure follow only from the attributes of its error (`errors.BackendError`): scope, count, pause.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from webapp.patterns.types import Attempt, AttemptLog, Request, Response, Stream
 from webapp.patterns.units import duration
 
 Truncate = Callable[[Request, int | None, str], Awaitable[Request | None]]
-"""(request, window in tokens or None for unknown, model) -> the request cut to fit, or None where it cannot be cut."""
+"""(request, window in tokens or None if unknown, model) -> the truncated request, or None if it cannot be truncated."""
 Flag = Callable[[str, errors.BackendError], None]
-"""(backend's name, the error that an administrator must know of)."""
+"""(backend's name, the error that an administrator must see)."""
 
 _LONG_TEXT: Final = 16_000
-"""Characters of a request from which on it counts as a long one."""
+"""Characters from which a request counts as long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One step of a chain. Timeouts in seconds, for the backend's own where None; `window` in tokens where known.
+    """One step of a chain. Timeouts are in seconds; None for the backend's own. `window` is in tokens, if known.
 
-    `capabilities` of the model stand above those of the backend. Names that a request may need: `chat`, `completions`, `embeddings`,
-    `tools`, `json_schema`, `json_object`, `vision`, `audio`, `logprobs`; a step where one is False is passed over, unknown ones are tried.
+    `capabilities` of the model override those of the backend. Names of capabilities: `chat`, `completions`, `embeddings`, `tools`,
+    `json_schema`, `json_object`, `vision`, `audio`, `logprobs`. A step with False for a required one is skipped; unknown ones are tried.
     """
 
     backend: Server
@@ -51,7 +51,7 @@ class Step:
     spills: bool = True
     """Whether a full backend before this step sends its requests here. The built-in model only stands in for failures."""
     unusable: str = ""
-    """Why it must be passed over (disabled, its key is lost), for the trail; empty where it may be called."""
+    """The reason to skip it (disabled, lost key), for the attempt log; empty if it may be called."""
     keys: tuple[str, str] = field(init=False)
     """The keys of its breakers: the backend's, and the model's on it."""
 
@@ -64,7 +64,7 @@ class Step:
         return bool(getattr(self.backend, "is_full", False))
 
     def missing_capabilities(self, needed: set[str]) -> list[str]:
-        """Which of these it is known not to have."""
+        """Return the capabilities among these that it is known to lack."""
         backends = self.backend.capabilities
         return sorted([name for name in needed if self.capabilities.get(name, backends.get(name)) is False])
 
@@ -75,9 +75,9 @@ class Step:
 
 
 class ChainExecution:
-    """The state of one request on its way over the steps.
+    """The state of one request over the steps.
 
-    Arguments as in `fallback.Chain`; `request` may be replaced between calls.
+    Arguments are as in `fallback.Chain`. `request` may be replaced between calls.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ChainExecution:
 
     @property
     def has_more(self) -> bool:
-        """Whether steps are left."""
+        """Return whether steps are left."""
         return bool(self._queue)
 
     @property
@@ -288,7 +288,7 @@ class ChainExecution:
 
 
 class StepCall:
-    """One call of one step. A context: leaving it closes the stream and frees the breakers."""
+    """One call of one step. As a context, it closes the stream and releases the breakers at the end."""
 
     def __init__(self, walk: ChainExecution, step: Step) -> None:
         self._walk = walk
@@ -316,13 +316,13 @@ class StepCall:
                 self._release()
 
     async def send(self) -> Response:
-        """The whole answer."""
+        """Return the complete answer."""
         answer = await self.step.backend.send(self._request(), trail=self._trail, timeouts=self.step.timeouts())
         self._tracker.answered(self.step, time.monotonic() - self._started)
         return answer
 
     async def first(self) -> StreamChunk:
-        """Open the stream; its first packet."""
+        """Open the stream and return its first chunk."""
         self._stream = self.step.backend.stream(self._request(), trail=self._trail, timeouts=self.step.timeouts())
         packet = await anext(self._stream, None)
         if packet is None:
@@ -331,7 +331,7 @@ class StepCall:
         return packet
 
     def rest(self) -> AsyncGenerator[StreamChunk, None]:
-        """The packets after the first."""
+        """Yield the chunks after the first."""
         assert self._stream is not None, "first() opens the stream"
         return self._stream
 
@@ -343,16 +343,16 @@ class StepCall:
             self._walk.breakers.succeeded(key)
 
     def failed(self, error: errors.BackendError) -> None:
-        """Tell the breakers and the walk; raises the error where no other step may be tried."""
+        """Report the failure to the breakers and the execution; raise the error if no other step may be tried."""
         self._tell(error)
         self._walk.failed(self.step, error)
 
     def broke(self, error: errors.StreamBroken) -> None:
-        """A failure after the first content."""
+        """Report a failure after the first content."""
         self._tell(error)
 
     def lost(self) -> None:
-        """Another step spoke first (hedging)."""
+        """Report that another step answered first (hedging)."""
         for attempt in self._trail.attempts:
             attempt.outcome, attempt.why = "skipped", "Another step spoke first."
             self._walk.trail.changed(attempt)
@@ -373,7 +373,7 @@ class StepCall:
 
     def _pause(self, error: errors.BackendError) -> None:
         breakers, (backend, model) = self._walk.breakers, self.step.keys
-        # Where there is no other step, asking again costs little, and the server's own words say more than "not now".
+        # With a single step, a retry is cheap, and the server's own message says more than "not now".
         useless = self._walk.alone and isinstance(error, errors.ModelMissing | errors.Loading)
         if error.scope is errors.Scope.ACCOUNT:
             breakers.close_account(backend, model, error.wait, error.message)
@@ -392,7 +392,7 @@ class StepCall:
 
 
 class _StepTrail(AttemptLog):
-    """The attempts of one step, which are also the request's."""
+    """The attempts of one step, which also belong to the request."""
 
     def __init__(self, whole: AttemptLog) -> None:
         super().__init__(whole.changed)
@@ -404,7 +404,7 @@ class _StepTrail(AttemptLog):
 
 
 def needs(request: Request) -> set[str]:
-    """The capabilities that a request calls for (`Step`)."""
+    """Return the capabilities that a request requires (`Step`)."""
     body = request.body
     needed = {"chat" if request.path == "chat/completions" else request.path}
     if body.get("tools") or body.get("functions"):

@@ -1,4 +1,4 @@
-"""When to send the next request: retries with jittered backoff, and a concurrency that follows what the server can take."""
+"""Decide when to send the next request: retries with jittered backoff, and a concurrency limit that adapts to the server."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _LONGEST_PAUSE = 3600.0  # seconds; whatever a server asks for, a probe finds ou
 
 
 class RetryDecision(Enum):
-    """What an error means for the request it ended."""
+    """The consequence of an error for its request."""
 
     FINAL = "final"
     AGAIN = "again"
-    """The same request may work a little later."""
+    """The same request may succeed a little later."""
     SLOWER = "slower"
-    """The server is fine and asks for fewer requests."""
+    """The server works and asks for fewer requests."""
 
 
 def verdict_on(error: Exception) -> RetryDecision:
-    """Rate limits: slower. Failures of a server that count against it, and conflicts: again. All else, errors of others too: final."""
+    """Return the decision: slower for rate limits; again for conflicts and failures that count against a server; final for all else."""
     if isinstance(error, AllFailed) and error.cause is not None:
         error = error.cause
     if isinstance(error, RateLimited | AllCooling | LimitReached):
@@ -37,7 +37,7 @@ def verdict_on(error: Exception) -> RetryDecision:
 
 
 def retry_after_of(error: Exception) -> float | None:
-    """Seconds after which the server, or the chain, says it may be asked again."""
+    """Return the seconds after which the server, or the chain, accepts a retry."""
     own: float | None = getattr(error, "retry_after", None)
     if own is None and isinstance(error, AllFailed) and error.cause is not None:
         return error.cause.retry_after
@@ -46,11 +46,11 @@ def retry_after_of(error: Exception) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often to ask again.
+    """How often to retry.
 
     Attributes:
-        attempts: calls for one item, at most; those that ended in a rate limit are not counted.
-        base, cap: seconds; the wait before attempt n + 1 is `base * 2**(n - 1)`, at most `cap`, less up to half of it by chance.
+        attempts: maximum calls for one item. Calls that ended in a rate limit do not count.
+        base, cap: seconds. The wait before attempt n + 1 is `base * 2**(n - 1)`, at most `cap`, less up to half of it at random.
         patience: seconds that an item may wait on rate limits before they become its result.
     """
 
@@ -60,18 +60,18 @@ class Retry:
     patience: float = 900.0
 
     def delay(self, failures: int, chance: float) -> float:
-        """Seconds to wait after so many failures in a row; `chance` in 0..1 spreads callers that failed together."""
+        """Return the seconds to wait after so many failures in a row. `chance` in 0..1 spreads callers that failed together."""
         longest: float = min(self.cap, self.base * 2.0 ** min(failures - 1, 64))
         return longest * (1 - chance / 2)
 
 
 NEVER = Retry(attempts=1, patience=0.0)
-"""Each item is tried once."""
+"""One attempt per item."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time and chance, replaceable in tests."""
+    """Time and randomness, replaceable in tests."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -80,11 +80,11 @@ class Clock:
 
 @dataclass(slots=True)
 class ConcurrencyLimiter:
-    """Lets at most `limit` requests run at once, and learns the limit: additive increase, multiplicative decrease.
+    """Limit concurrent requests, and adapt the limit: additive increase, multiplicative decrease.
 
-    A rate limit halves it, once for all requests that were under way together, and closes the gate for as long as the server asks (else
-    with backoff). Then a single request probes: its success opens the gate, another rate limit closes it for longer. So a storm costs
-    hardly more calls than were under way when it began. Each success then adds `1 / limit`.
+    A rate limit halves it, once for all requests that ran together, and closes it for the time that the server states (or with backoff).
+    Then a single request probes: its success opens it, and another rate limit closes it for longer. So a storm of refusals costs few more
+    calls than were running when it began. Each success then adds `1 / limit`.
     """
 
     maximum: int
@@ -103,11 +103,11 @@ class ConcurrencyLimiter:
 
     @property
     def allowed(self) -> int:
-        """Requests that may run at once right now."""
+        """Return the requests that may run at once now."""
         return 1 if self._streak else int(self.limit)
 
     async def enter(self) -> float:
-        """Wait for a turn; returns the time at which it began, which `throttled` wants to know."""
+        """Wait for a slot; return the time at which it was taken, for `throttled`."""
         while True:
             now = self.clock.now()
             if now < self._closed_until:
@@ -125,22 +125,22 @@ class ConcurrencyLimiter:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._wake()  # the turn was given to us: pass it on
+                self._wake()  # the slot was given to this caller: pass it on
             raise
 
     def leave(self) -> None:
-        """A request ended in some way that says nothing about the limit."""
+        """Record the end of a request that says nothing about the limit."""
         self.running -= 1
         self._wake()
 
     def succeeded(self) -> None:
-        """A request was answered."""
+        """Record a successful request."""
         self._streak = 0
         self.limit = min(float(self.maximum), self.limit + 1 / self.limit)
         self.leave()
 
     def throttled(self, began: float, retry_after: float | None) -> None:
-        """A request that entered at `began` met a rate limit."""
+        """Record a rate limit for a request that entered at `began`."""
         if self.adaptive and began >= self._halved_at:
             now = self.clock.now()
             self._streak += 1
@@ -152,7 +152,7 @@ class ConcurrencyLimiter:
 
     @property
     def closed_for(self) -> float:
-        """Seconds until the next request may begin; 0 where it may now."""
+        """Return the seconds until the next request may begin; 0 for now."""
         return max(0.0, self._closed_until - self.clock.now())
 
     def _wake(self) -> None:

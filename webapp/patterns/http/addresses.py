@@ -1,6 +1,6 @@
-"""Which network addresses a backend may have: any but link-local and metadata ones, in whatever disguise (FAULTS 14).
+"""Decide which network addresses a backend may have: any except link-local and metadata ones, in every notation (FAULTS 14).
 
-Loopback and private networks are allowed: backends are entered by administrators, and most of them live there.
+Loopback and private networks are allowed, because administrators enter backends and most backends run there.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ INSIDE: Final = "is not a public address"
 
 
 def is_forbidden(address: str) -> bool:
-    """Whether an IP address, as text, is link-local or a cloud's metadata service, also inside an IPv6 one."""
+    """Return whether an IP address, as text, is link-local or a metadata service, including inside an IPv6 address."""
     return any(inner.is_link_local or inner in _METADATA for inner in _inner(ipaddress.ip_address(address.partition("%")[0])))
 
 
 def is_inside(address: str) -> bool:
-    """Whether an IP address, as text, is no public one (this machine, a private network, multicast …), also inside an IPv6 one."""
+    """Return whether an IP address, as text, is not public: this machine, a private network, multicast, also inside an IPv6 one."""
     found = ipaddress.ip_address(address.partition("%")[0])
     return found.is_multicast or found in _NAT64_LOCAL or not all(inner.is_global for inner in _inner(found))
 
 
 def check_base_url(url: str) -> None:
-    """Refuse an address that can be seen to be wrong without asking DNS; names are checked again when they are connected to.
+    """Refuse an address that is visibly wrong without DNS. Names are checked again on connection.
 
     Raises:
-        InputError: no http(s) URL, or a forbidden address in any notation.
+        InputError: it is not an http(s) URL, or is a forbidden address in any notation.
     """
     check_url(url)
 
 
 def check_url(url: str, *, public: bool = False) -> None:
-    """The same for any address that is called; `public` ones must not be of this machine or a private network either."""
+    """Refuse the same for any called address. `public` addresses must also not be of this machine or a private network."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -67,8 +67,10 @@ def check_url(url: str, *, public: bool = False) -> None:
 
 
 def as_literal(host: str) -> str | None:
-    """The address that a host is, in plain notation; None for a name. Decimal, hexadecimal, octal, short forms count, as for connect(),
-    and the digits and dots of other scripts, as for IDNA."""
+    """Return a host's address in plain notation; None for a name.
+
+    Decimal, hexadecimal, octal, and short forms count, as for connect(), and digits and dots of other scripts, as for IDNA.
+    """
     host = unicodedata.normalize("NFKC", host).replace("\u3002", ".")
     try:
         return str(ipaddress.ip_address(host.partition("%")[0]))
@@ -81,10 +83,10 @@ def as_literal(host: str) -> str | None:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The IP addresses of a host, in the order to try them.
+    """Return the IP addresses of a host, in the order to try them.
 
     Raises:
-        OSError: there is no such name.
+        OSError: the name does not exist.
     """
     literal = as_literal(host)
     if literal:
@@ -94,7 +96,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def _inner(address: Address) -> Iterator[Address]:
-    """The address, and the IPv4 addresses that it stands for."""
+    """Return the address, and the IPv4 addresses that it contains."""
     yield address
     if isinstance(address, ipaddress.IPv4Address):
         return

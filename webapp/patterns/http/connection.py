@@ -1,8 +1,4 @@
-"""One HTTP/1.1 connection: asyncio's transport, httptools' parser, and as little as possible between them and the reader.
-
-httpx's own connections cost about 100 µs of CPU for each chunk of a stream and a scan of the whole pool for each request; these cost about
-20 and none (`python -m bench transport`).
-"""
+"""Implement one HTTP/1.1 connection with asyncio's transport and httptools' parser (docs/adr/0020)."""
 
 from __future__ import annotations
 
@@ -15,10 +11,12 @@ import httptools
 import httpx2
 
 MAX_HEAD: Final = 262_144
-"""Bytes of a response's head."""
+"""Maximum bytes of a response's head."""
 HIGH_WATER: Final = 262_144
-"""Unread bytes of a body at which the socket is no longer read."""
+"""Unread bytes of a body at which the socket is paused."""
 
+_LENGTHS: Final = re.compile(rb"(?im)^content-length:([^\r\n]*)\r$")
+_LISTED_LENGTHS: Final = re.compile(rb"(?im)^content-length:[^\r\n]*,")
 _FORBIDDEN: Final = re.compile(rb"[\r\n\0]")
 
 
@@ -26,9 +24,9 @@ class Connection(asyncio.Protocol):
     """A connection that carries one exchange at a time.
 
     Attributes:
-        status, headers: of the response, once `exchange` returned.
-        reusable: the response was read to its end and the server keeps the connection open.
-        answered: any byte of a response has come.
+        status, headers: of the response, after `exchange` returned.
+        reusable: the response was read to its end, and the server keeps the connection open.
+        answered: at least one byte of a response has arrived.
     """
 
     def __init__(self, on_lost: Callable[[Connection], None]) -> None:
@@ -74,7 +72,11 @@ class Connection(asyncio.Protocol):
             await self._headed(None)
 
     async def post(self, request: bytes, until: float | None = None) -> None:
-        """The same with a whole request, as it goes over the wire. Raises TimeoutError at `until`, by the loop's clock."""
+        """Send a complete request as wire bytes, and wait for the head of its response.
+
+        Raises:
+            TimeoutError: at `until`, by the loop's clock.
+        """
         self._ready().write(request)
         await self._headed(until)
 
@@ -85,7 +87,7 @@ class Connection(asyncio.Protocol):
         return self._transport
 
     async def _send(self, head: bytes, request: httpx2.Request) -> None:
-        """Send a body in pieces, no faster than the server takes it; stop where it has answered already."""
+        """Send a body in pieces, at the server's pace; stop if the server has already answered."""
         assert isinstance(request.stream, AsyncIterable)
         transport = self._ready()
         chunked = request.headers.get("transfer-encoding") == "chunked"
@@ -105,7 +107,11 @@ class Connection(asyncio.Protocol):
             await self._wait(until)
 
     async def read(self, until: float | None = None) -> bytes:
-        """The next bytes of the body; empty at its end. Raises TimeoutError where none come until then."""
+        """Return the next bytes of the body; empty at its end.
+
+        Raises:
+            TimeoutError: none arrive until then.
+        """
         if not self._parts and not self._complete and self._error is None:
             await self._wait(until)
         parts = self._parts
@@ -121,13 +127,13 @@ class Connection(asyncio.Protocol):
         return b""
 
     def abort(self) -> None:
-        """Close at once, whatever is under way."""
+        """Close at once, whatever is running."""
         self._fail(httpx2.ReadError("The connection was closed."))
         if self._transport is not None:
             self._transport.abort()
 
     async def _wait(self, until: float | None) -> None:
-        """Until something comes. A timer of its own costs a third of what `asyncio.timeout_at` does."""
+        """Wait for data. Its own timer costs a third of `asyncio.timeout_at`."""
         if until is not None and self.loop.time() >= until:
             raise TimeoutError
         waiter = self._waiter = self.loop.create_future()
@@ -164,6 +170,8 @@ class Connection(asyncio.Protocol):
         self.answered = True
         if not self._has_head:
             self._head_size += len(data)
+            if len(_LENGTHS.findall(data)) > 1 or _LISTED_LENGTHS.search(data):
+                data = with_one_length(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -200,7 +208,7 @@ class Connection(asyncio.Protocol):
     # --- what the parser calls
 
     def on_message_begin(self) -> None:
-        if self._has_head:  # a second response, which nobody asked for
+        if self._has_head:  # a second response without a request
             self._fail(httpx2.RemoteProtocolError("The server sent more than it was asked for."))
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -234,6 +242,16 @@ class Connection(asyncio.Protocol):
         self._wake()
 
 
+def with_one_length(data: bytes) -> bytes:
+    """Return the head of a response with one Content-Length in the place of several equal ones, which some proxies send (RFC 9110, 8.6)."""
+    head, end, body = data.partition(b"\r\n\r\n")
+    values = {value.strip() for found in _LENGTHS.findall(head + b"\r\n") for value in found.split(b",")}
+    if len(values) != 1:
+        return data  # the parser refuses them
+    others = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"content-length:")]
+    return b"\r\n".join([*others, b"Content-Length: " + values.pop()]) + end + body
+
+
 def _late(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_exception(TimeoutError())
@@ -244,7 +262,7 @@ def _head(request: httpx2.Request) -> bytes:
 
 
 def head_of(method: str, url: httpx2.URL, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The head of a request without the empty line at its end."""
+    """Return the head of a request without its final empty line."""
     lines = [b"%b %b HTTP/1.1" % (method.encode("ascii"), url.raw_path)]
     lines += [b"%b: %b" % pair for pair in headers]
     if _FORBIDDEN.search(b"".join(lines)):

@@ -18,29 +18,31 @@ from webapp.patterns.http.response import HttpResponse, Httpx2Reply
 from webapp.patterns.http.transport import Origin, PoolTransport, origin_of
 
 Send = Callable[[httpx2.Request], Awaitable[httpx2.Response]]
-"""Sends a request; the response's body is unread. Raises httpx2's errors."""
+"""Send a request; the response's body is unread. Raises httpx2's errors."""
 Make = Callable[[str], httpx2.Request]
-"""A POST to a path below the base URL, as the package makes it: address, authentication, headers."""
+"""Make a POST to a path below the base URL as the package does: address, authentication, headers."""
 Headers = Mapping[str, str]
 NO_HEADERS: Final[Headers] = {}
 RawHeaders = list[tuple[bytes, bytes]]
 
 
 class Poster(Protocol):
-    """POSTs to the few paths of one server."""
+    """Send POSTs to a few paths of one server."""
 
     async def post(self, path: str, content: bytes, until: float, headers: Headers = NO_HEADERS) -> HttpResponse:
-        """The reply, whatever its status; redirects are not followed. `headers` are those of this request alone, names in lower case.
+        """Return the response, whatever its status.
+
+        Redirects are not followed. `headers` apply to this request only, with lower-case names.
 
         Raises:
-            TimeoutError: no head came until then, by the loop's clock.
+            TimeoutError: no head arrived until then, by the loop's clock.
             httpx2.HTTPError, httpx2.InvalidURL: it could not be sent.
         """
         ...
 
 
 class HotPathClient:
-    """Over our own connections. `make` is called once for each path; `connect` in seconds."""
+    """Send over our own connections. `make` is called once for each path; `connect` is in seconds."""
 
     def __init__(self, make: Make, pool: PoolTransport, connect: float) -> None:
         self._make = make
@@ -65,12 +67,12 @@ class HotPathClient:
 
 
 class Httpx2Poster:
-    """By what httpx2 sends with.
+    """Send with httpx2.
 
     Args:
         make: called once for each path.
-        send: a transport's, or a client's; it must not follow redirects.
-        wait: of httpx2, for the transport.
+        send: of a transport or a client; it must not follow redirects.
+        wait: httpx2's timeout for the transport.
     """
 
     def __init__(self, make: Make, send: Send, wait: httpx2.Timeout) -> None:
@@ -107,7 +109,7 @@ def merged(own: RawHeaders, headers: Headers) -> RawHeaders:
 
 
 def _template(request: httpx2.Request) -> tuple[httpx2.URL, RawHeaders]:
-    """The address and the headers of a request, without its length."""
+    """Return the address and the headers of a request, without its length."""
     if request.url.userinfo:  # as httpx2's client does
         request = next(httpx2.BasicAuth(request.url.username, request.url.password).auth_flow(request))
     return request.url, [(name, value) for name, value in request.headers.raw if name.lower() != b"content-length"]

@@ -1,4 +1,4 @@
-"""How bytes reach a server: our own connections for httpx, pooled by origin, with addresses checked when they are connected to."""
+"""Transport HTTP requests over our own connections, pooled by origin. Addresses are checked on connection."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from webapp.patterns.http.addresses import INSIDE, REFUSAL, as_literal, is_forbi
 from webapp.patterns.http.connection import Connection
 
 MAX_IDLE: Final = 64
-"""Idle connections kept for an origin."""
+"""Idle connections kept per origin."""
 IDLE_SECONDS: Final = 30.0
 MAX_REFUSAL: Final = 1_048_576
-"""Bytes read of a body whose status is no success; the package reads such bodies whole."""
+"""Bytes read of a body with an error status; the package reads such bodies completely."""
 MAX_PACKED_REFUSAL: Final = 16_384
-"""The same where it is compressed, and may be a bomb."""
+"""The same limit for a compressed body, which may be a bomb."""
 
 Origin = tuple[str, str, int]
 
 
 class ForbiddenAddress(httpx2.ConnectError):
-    """The host is, or resolves to, an address that no backend may have."""
+    """Report that a host is, or resolves to, an address that no backend may have."""
 
 
 class PoolTransport(httpx2.AsyncBaseTransport):
-    """HTTP/1.1 with as many connections as there are calls, and the idle ones kept for reuse.
+    """Pool HTTP/1.1 connections: one per running call, with idle ones kept for reuse.
 
-    Of httpx's timeouts only the one for connecting is kept here: whoever calls bounds the rest. A request whose kept connection turns out
-    to be closed before any byte of an answer is sent once more on a new one.
+    Of httpx's timeouts only the one for connecting applies; the caller bounds the rest. If a kept connection turns out to be closed before
+    any byte of an answer, the request is sent once more on a new one.
     """
 
     def __init__(self, *, context: ssl.SSLContext | None = None, idle_seconds: float = IDLE_SECONDS, public: bool = False) -> None:
@@ -54,14 +54,14 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         return reply.response()
 
     async def post(self, origin: Origin, request: bytes, *, connect: float | None, until: float) -> PooledReply:
-        """Send a whole request as it goes over the wire; what was answered, its body unread.
+        """Send a complete request as wire bytes; return the response with its body unread.
 
         Args:
-            connect: seconds to connect, at most.
-            until: when to give up, by the loop's clock.
+            connect: maximum seconds to connect.
+            until: the deadline, by the loop's clock.
 
         Raises:
-            TimeoutError: no head came in time.
+            TimeoutError: no head arrived in time.
             httpx2.TransportError: as httpx2's own transports.
         """
         return await self._answered(origin, lambda connection: connection.post(request, until), connect, until)
@@ -95,7 +95,7 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         self._idle.clear()
 
     def _reusable(self, origin: Origin) -> Connection | None:
-        """The connection that was used last, if it can be used again."""
+        """Return the most recently used connection that is still usable."""
         idle = self._idle[origin]
         loop = asyncio.get_running_loop()
         while idle:
@@ -120,7 +120,7 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         connection.abort()
 
     def release(self, connection: Connection, origin: Origin) -> None:
-        """Take a connection back whose body was read to its end, or was not."""
+        """Take a connection back: reuse it if its body was read to its end, otherwise close it."""
         if not (connection.reusable and connection.is_open):
             self._drop(connection)
             return
@@ -174,7 +174,7 @@ class PoolTransport(httpx2.AsyncBaseTransport):
 
 
 class PooledReply(httpx2.AsyncByteStream):
-    """A reply over one of the pool's connections (`reply.Reply`), and as httpx2 knows it."""
+    """A response over one of the pool's connections, also convertible to httpx2's."""
 
     def __init__(self, pool: PoolTransport, connection: Connection, origin: Origin) -> None:
         self.status = connection.status
@@ -202,15 +202,15 @@ class PooledReply(httpx2.AsyncByteStream):
             self._pool.release(self._connection, self._origin)
 
     def response(self) -> httpx2.Response:
-        """The same as httpx2 knows it."""
+        """Return the same as httpx2's response."""
         return httpx2.Response(self.status, headers=self.headers, stream=self, extensions={"http_version": b"HTTP/1.1"})
 
 
 def origin_of(url: httpx2.URL) -> Origin:
-    """Where to connect for an address.
+    """Return the origin to connect to for an address.
 
     Raises:
-        httpx2.UnsupportedProtocol: it is no http(s) address.
+        httpx2.UnsupportedProtocol: it is not an http(s) address.
     """
     if url.scheme not in {"http", "https"}:
         raise httpx2.UnsupportedProtocol(f"The address must begin with http:// or https://, not {url.scheme!r}.")
@@ -226,15 +226,15 @@ def _limit(connection: Connection) -> int | None:
 
 @functools.cache
 def _trusting() -> ssl.SSLContext:
-    """The context for all TLS connections: loading the trusted certificates takes some 20 ms."""
+    """Return the context for all TLS connections. Loading the trusted certificates takes about 20 ms."""
     return httpx2.create_ssl_context()
 
 
 def make_transport(base_url: str, *, public: bool = False) -> httpx2.AsyncBaseTransport:
-    """The transport for one server: our own, or httpx's through the proxy that the environment names for it.
+    """Return the transport for one server: our own, or httpx's through the proxy of the environment.
 
     Args:
-        public: refuse to connect to this machine and to private networks. A proxy resolves names itself: there it must refuse.
+        public: refuse to connect to this machine and private networks. A proxy resolves names itself and must refuse them.
     """
     proxy = _proxy_for(base_url)
     if proxy is None:
@@ -244,7 +244,7 @@ def make_transport(base_url: str, *, public: bool = False) -> httpx2.AsyncBaseTr
 
 
 def _proxy_for(base_url: str) -> str | None:
-    """The proxy that the environment names for an address; none for this machine and for what `NO_PROXY` lists."""
+    """Return the environment's proxy for an address; none for this machine and `NO_PROXY`."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     literal = as_literal(host)

@@ -11,6 +11,8 @@ The SDK's client must be entered and left by the same task, so each connection h
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import json
 import logging
 from collections import deque
@@ -39,6 +41,7 @@ MODES = ("legacy", "auto")
 """The order of handshakes. `initialize` comes first: with it a server can ask the user in the middle of a call, and most servers know
 nothing else. A server of the newest protocol alone refuses it, and is then asked with `server/discover`."""
 CLOSING_SECONDS = 10.0
+LISTENING_SECONDS = 1.0
 KEPT_ERROR_LINES = 20
 
 
@@ -54,6 +57,7 @@ class Connection:
         self._client: Client | None = None
         self._owner: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._listening = asyncio.Event()
         self._opening = asyncio.Lock()
         self._askers: list[Ask] = []
         self.calls = 0
@@ -137,6 +141,7 @@ class Connection:
 
     async def _connected(self) -> Client:
         """Connect, in the first mode that the server does not refuse."""
+        await asyncio.to_thread(importlib.import_module, "mcp")  # 0.5 s the first time, which would hold up every stream
         from mcp import MCPError
 
         for mode in MODES:
@@ -145,6 +150,7 @@ class Connection:
             waiting: set[asyncio.Future[Any]] = {ready, self._owner}
             await asyncio.wait(waiting, timeout=self.spec.connect_seconds, return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
+                await self._listened(mode)
                 return ready.result()
             if not self._owner.done():
                 self._owner.cancel()
@@ -155,6 +161,12 @@ class Connection:
                 break
         raise self._failure()
 
+    async def _listened(self, mode: str) -> None:
+        """Wait a moment for the server's stream of messages: many servers drop a question that they ask before it is open."""
+        if self.spec.url and mode == "legacy":
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._listening.wait(), LISTENING_SECONDS)
+
     async def _run(self, mode: str, ready: asyncio.Future[Client]) -> None:
         """Own the SDK's client from its beginning to its end."""
         from mcp import Client
@@ -162,7 +174,9 @@ class Connection:
 
         from webapp.patterns.mcp.transports import http_transport, process_transport
 
-        transport: Any = http_transport(self.spec, self.faults) if self.spec.url else process_transport(self.spec, self.errors)
+        transport: Any = (
+            http_transport(self.spec, self.faults, self._listening) if self.spec.url else process_transport(self.spec, self.errors)
+        )
         client = Client(
             transport,
             mode=mode,

@@ -1,4 +1,4 @@
-"""Turn what a tool server returned into bounded text."""
+"""Turn a tool server's results into bounded text."""
 
 from __future__ import annotations
 

@@ -43,15 +43,18 @@ class TooMuchOutput(ToolServerError):
 
 
 @asynccontextmanager
-async def http_transport(spec: ServerSpec, faults: list[str]) -> AsyncGenerator[TransportStreams]:
+async def http_transport(spec: ServerSpec, faults: list[str], listening: asyncio.Event) -> AsyncGenerator[TransportStreams]:
     """Connect over streamable HTTP. A limit that the server breaks is put into `faults`.
 
-    Names are resolved and checked as for backends, or as for webhooks where the server must be public."""
+    `listening` is set once the server answered the request for its stream of messages, in whichever way.
+
+    Names are resolved and checked as for backends, or as for webhooks where the server must be public.
+    """
     from mcp.client.streamable_http import streamable_http_client
 
     check_url(spec.url, public=spec.public)
     timeout = httpx2.Timeout(spec.connect_seconds, read=None)
-    transport = _Bounded(make_transport(spec.url, public=spec.public), faults)
+    transport = _Bounded(make_transport(spec.url, public=spec.public), faults, listening)
     headers = {**spec.headers, "accept-encoding": "identity"}
     async with (
         httpx2.AsyncClient(transport=transport, headers=headers, timeout=timeout, auth=spec.authorization, trust_env=False) as client,
@@ -63,12 +66,15 @@ async def http_transport(spec: ServerSpec, faults: list[str]) -> AsyncGenerator[
 class _Bounded(httpx2.AsyncBaseTransport):
     """Cut responses that are longer than `MAX_RESPONSE_BYTES`. Compressed ones are refused, since their true size is unknown."""
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, faults: list[str]) -> None:
+    def __init__(self, inner: httpx2.AsyncBaseTransport, faults: list[str], listening: asyncio.Event) -> None:
         self._inner = inner
         self._faults = faults
+        self._listening = listening
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await self._inner.handle_async_request(request)
+        if request.method == "GET":
+            self._listening.set()
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             self._faults.append("It wants a sign-in or another token (401).")
         if response.headers.get("content-encoding", "identity") != "identity":

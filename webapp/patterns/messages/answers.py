@@ -63,7 +63,7 @@ def stop_reason(finish_reason: str, choice: Mapping[str, Any], stops: Sequence[s
 
 
 def tool_input(arguments: str) -> Json:
-    """Return the input of a call. Arguments that are no JSON object are kept as text, so that the tool can say what is wrong."""
+    """Return the input of a call. Arguments that are not a JSON object are kept as text, so that the tool can report the error."""
     parsed = parse_arguments(arguments or "{}")
     return parsed if isinstance(parsed, dict) else {"invalid_arguments": arguments}
 

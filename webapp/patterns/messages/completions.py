@@ -1,4 +1,4 @@
-"""Translate what an Anthropic server answers to a chat completion."""
+"""Translate an Anthropic server's answers into chat completions."""
 
 from __future__ import annotations
 

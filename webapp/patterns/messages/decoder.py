@@ -72,7 +72,7 @@ class EventDecoder:
         return StreamChunk(b"".join(kept), tuple(deltas), protocol="messages") if kept else None
 
     def _event(self, event: bytes, deltas: list[Delta]) -> bytes:
-        """Add what an event means to the deltas; return its bytes, written anew where they would break clients."""
+        """Add what an event means to the deltas; return its bytes, rewritten if they would break clients."""
         data = b"\n".join(line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
         if not data:
             return event

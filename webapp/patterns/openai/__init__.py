@@ -1,1 +1,1 @@
-"""The dialects of OpenAI-compatible servers: what their refusals mean, and which of them a changed request avoids."""
+"""Speak the dialects of OpenAI-compatible servers: classify their refusals, and repair requests that they refuse."""

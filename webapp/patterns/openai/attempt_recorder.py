@@ -1,4 +1,4 @@
-"""The attempt of one call, kept up to date while it runs."""
+"""Record the attempt of one call while it runs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Per million tokens, in any currency; `cached` for prompt tokens read from the server's cache, None for the price of others."""
+    """Prices per million tokens, in any currency. `cached` is for prompt tokens from the server's cache; None for the regular price."""
 
     input: float = 0.0
     output: float = 0.0
     cached: float | None = None
 
     def cost(self, usage: Usage) -> float:
-        """What these tokens cost."""
+        """Return the cost of these tokens."""
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         cached_price = self.input if self.cached is None else self.cached
         return ((usage.prompt_tokens - cached) * self.input + cached * cached_price + usage.completion_tokens * self.output) / _MILLION
@@ -36,7 +36,7 @@ PricesByModel = Mapping[str, Prices]
 
 
 class Recorder:
-    """A context around one call: notes first token, usage, cost, and how it ended."""
+    """A context around one call that records first token, usage, cost, and outcome."""
 
     def __init__(self, attempt: Attempt, trail: AttemptLog | None, prices: Prices | None) -> None:
         self.attempt = attempt
@@ -51,7 +51,7 @@ class Recorder:
         return self
 
     def saw(self, packet: StreamChunk) -> None:
-        """Note what a packet tells: the first token's time, the usage."""
+        """Record the first token's time and the usage of a chunk."""
         if packet.content_type and not self.spoke:
             self.first_token()
         for delta in packet.deltas:
@@ -62,7 +62,7 @@ class Recorder:
                 self.first_token()
 
     def whole(self, answer: Response) -> None:
-        """Note an answer that came at once: when its first token was made, nobody knows."""
+        """Record an answer that arrived at once. The time of its first token is unknown."""
         self.attempt.usage = answer.usage or read_usage(answer.body) or usage_estimate.whole(self.attempt.request or {}, answer)
         self.spoke = True
 

@@ -1,6 +1,6 @@
-"""The one door to the openai package: a backend that is an OpenAI-compatible server.
+"""Implement a backend for OpenAI-compatible servers. This is the only module that imports the openai package.
 
-The package gives clients, authentication, headers, files and batches; the hot calls go out as copies of requests that it made (`posting`),
+The package provides clients, authentication, headers, files, and batches. Hot calls are sent as copies of its requests (`http.hot_path`),
 and streams are read raw and decoded by `decoder`.
 """
 
@@ -43,7 +43,7 @@ MAX_MODELS: Final = 1000
 """An Anthropic server lists 20 models where the request does not say how many."""
 NO_SUCH_PATH: Final = frozenset({404, 405, 501})
 _ANSWER_PATIENCE: Final = 10
-"""A whole answer may take this many times as long as a first token: most come in one piece, however long the model thinks."""
+"""A complete answer may take this many times as long as a first token, because the model may think long before it writes."""
 
 
 AZURE_HOSTS: Final = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
@@ -60,19 +60,19 @@ def secret_values(headers: Mapping[str, str]) -> list[str]:
 
 
 class OpenAIBackend:
-    """One OpenAI-compatible server, with one connection pool for as long as it lives.
+    """One OpenAI-compatible server, with one connection pool for its lifetime.
 
     Args:
-        name: for trails and messages.
+        name: for attempt logs and messages.
         base_url: up to and including /v1, or an Azure address with its `?api-version=`.
-        api_key: sent as a bearer token; empty for none. It never shows in any error.
+        api_key: sent as a bearer token; empty for none. It never appears in an error.
         headers: sent with each request, as secret as the key.
-        timeouts: how long to wait (`base.Timeouts`).
-        max_concurrency: calls at once; more wait their turn.
-        prices: what tokens cost; `model_prices` for single models.
-        capabilities: what the server can do by name, where known; False changes or refuses requests (`prepare.prepared`, `fallback`).
+        timeouts: see `Timeouts`.
+        max_concurrency: calls at once; more wait for a slot.
+        prices: prices of tokens; `model_prices` for single models.
+        capabilities: known capabilities by name. False changes or refuses requests.
         adaptations: the repairs that its models need (`openai.repairs`).
-        http_client: in place of its own, for a server in this process.
+        http_client: replaces its own client, for a server in this process.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class OpenAIBackend:
     async def stream(
         self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None
     ) -> AsyncGenerator[StreamChunk, None]:
-        """The streamed answer (`base.Backend.stream`)."""
+        """Stream the answer (`Backend.stream`)."""
         limits = timeouts or self.timeouts
         exchange = choose_exchange(request, stream=True, capabilities=self.capabilities)
         with self._recorded(exchange, trail) as record:
@@ -122,7 +122,7 @@ class OpenAIBackend:
                     yield packet
 
     async def send(self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None) -> Response:
-        """The whole answer (`base.Backend.send`); it may take ten times as long as a first token, but no pause once it began."""
+        """Return the complete answer (`Backend.send`). It may take ten times the first-token timeout, but may not pause once it began."""
         limits = timeouts or self.timeouts
         exchange = choose_exchange(request, stream=False, capabilities=self.capabilities)
         with self._recorded(exchange, trail) as record:
@@ -140,7 +140,7 @@ class OpenAIBackend:
             return answer
 
     async def models(self) -> list[ModelInfo]:
-        """The models that the server lists, with their windows where it says them."""
+        """Return the models that the server lists, with their windows if reported."""
         query = {"limit": MAX_MODELS} if self.capabilities.get("chat_completions") is False else None
         return read_models(await self._object("GET", "models", query=query))
 
@@ -177,19 +177,19 @@ class OpenAIBackend:
     # --- files and batches: OpenAI's objects as plain JSON
 
     async def upload_file(self, name: str, content: bytes | IO[bytes], *, purpose: str = "batch") -> Json:
-        """Upload a file; the file object."""
+        """Upload a file and return the file object."""
         return await self._object("POST", "files", form={"purpose": purpose}, files={"file": (name, content)})
 
     async def retrieve_file(self, file_id: str) -> Json:
-        """The file object."""
+        """Return the file object."""
         return await self._object("GET", f"files/{_segment(file_id)}")
 
     async def delete_file(self, file_id: str) -> Json:
-        """Delete a file; `{"id", "object", "deleted"}`."""
+        """Delete a file and return `{"id", "object", "deleted"}`."""
         return await self._object("DELETE", f"files/{_segment(file_id)}")
 
     async def file_content(self, file_id: str) -> AsyncGenerator[bytes, None]:
-        """The bytes of a file as they come."""
+        """Yield the bytes of a file as they arrive."""
         deadline = asyncio.get_running_loop().time() + self.timeouts.total
         async with self._called("GET", f"files/{_segment(file_id)}/content", deadline) as reply:
             async for data in chunks(reply, deadline, self.timeouts.idle, self.redactor):
@@ -198,22 +198,22 @@ class OpenAIBackend:
     async def create_batch(
         self, input_file_id: str, endpoint: str, *, window: str = "24h", metadata: Mapping[str, str] | None = None
     ) -> Json:
-        """Start a batch over an uploaded file; the batch object. `endpoint` as in `/v1/chat/completions`."""
+        """Start a batch over an uploaded file and return it. `endpoint` is a path such as `/v1/chat/completions`."""
         body: Json = {"input_file_id": input_file_id, "endpoint": endpoint, "completion_window": window}
         if metadata:
             body["metadata"] = dict(metadata)
         return await self._object("POST", "batches", content=normalize.encoded(body))
 
     async def retrieve_batch(self, batch_id: str) -> Json:
-        """The batch object as it stands."""
+        """Return the present batch object."""
         return await self._object("GET", f"batches/{_segment(batch_id)}")
 
     async def cancel_batch(self, batch_id: str) -> Json:
-        """Ask for a batch to be cancelled; the batch object."""
+        """Ask the server to cancel a batch; return the batch object."""
         return await self._object("POST", f"batches/{_segment(batch_id)}/cancel", content=b"{}")
 
     async def list_batches(self, *, limit: int = 20, after: str = "") -> list[Json]:
-        """Batch objects, newest first; `after` is the id that ended the page before."""
+        """Return batch objects, newest first. `after` is the last id of the previous page."""
         query = {"limit": limit, **({"after": after} if after else {})}
         page = await self._object("GET", "batches", query=query)
         return [batch for batch in page.get("data") or () if isinstance(batch, dict)]
@@ -227,8 +227,7 @@ class OpenAIBackend:
             return await read_object(reply, deadline, self.redactor)
 
     def _called(self, method: str, path: str, deadline: float, exchange: Exchange | None = None, **call: Any) -> _Called:
-        """A context: a successful reply with its body unread. Closed on the way out, with its connection where the body was not read to
-        its end."""
+        """Return a context with a successful response whose body is unread. It closes an incompletely read connection at the end."""
         return _Called(self._slots, deadline, self._answered(method, path, deadline, exchange, call))
 
     async def _answered(self, method: str, path: str, deadline: float, exchange: Exchange | None, call: dict[str, Any]) -> HttpResponse:
@@ -257,7 +256,7 @@ class OpenAIBackend:
         return True
 
     async def _repaired(self, exchange: Exchange, deadline: float) -> HttpResponse:
-        """Send a request, changed in place as its model is known to need it, and again where a change makes the server take it."""
+        """Send a request with the known repairs of its model, and again if a new repair makes the server accept it."""
         body = exchange.body
         model = str(body.get("model") or "")
         for known in self.adaptations.of(model):
@@ -277,7 +276,7 @@ class OpenAIBackend:
             return reply
 
     async def _posted(self, exchange: Exchange, deadline: float) -> HttpResponse:
-        """Send a hot call past the package; whoever calls waited for `_ready`."""
+        """Send a hot call without the package. The caller has awaited `_ready`."""
         assert self._poster is not None, "it comes with the client"
         failure: errors.BackendError
         try:
@@ -290,7 +289,7 @@ class OpenAIBackend:
             )
         except TimeoutError:
             failure = errors.TimedOut("No answer began in time.")
-        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:  # httpx2 lets the last two through
+        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:  # httpx2 does not wrap the last two
             failure = unreachable(error, self.redactor)
         raise failure  # here, not above: as in `_request`
 
@@ -306,11 +305,11 @@ class OpenAIBackend:
             failure = error_mapping.refused(error.status_code, error.response.content, error.response.headers, self.redactor)
         except (package().APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL) as error:
             failure = unreachable(error.__cause__ or error, self.redactor)
-        raise failure  # here, not above: the original holds what the redactor removed, and must not hang on as its context
+        raise failure  # raised here, so that the original with its secrets is not its context
 
     async def _ready(self) -> openai.AsyncOpenAI:
         if "openai" not in sys.modules:
-            await warm_up()  # many may wait here: the first to come back builds the client
+            await warm_up()  # several callers may wait here; the first to resume builds the client
         if self._client is None:
             wait = httpx2.Timeout(None, connect=self.timeouts.connect)
             transport = None
@@ -321,7 +320,7 @@ class OpenAIBackend:
             client = _client_class()(address, self._key, self._headers, self._http, query)
             if isinstance(transport, PoolTransport):
                 self._poster = HotPathClient(client.template, transport, self.timeouts.connect)
-            else:  # a client that was given does whatever it does besides
+            else:  # a given client may do additional work
                 given: Send = functools.partial(self._http.send, stream=True, follow_redirects=False)
                 self._poster = Httpx2Poster(client.template, transport.handle_async_request if transport else given, wait)
             self._client = client
@@ -341,7 +340,7 @@ class OpenAIBackend:
 
 
 class _Called:
-    """One call in one of its server's places. A class, since each hot call enters one: generators cost three times as much."""
+    """Hold a concurrency slot for one call. A class, because @asynccontextmanager costs three times as much here."""
 
     __slots__ = ("_answered", "_deadline", "_reply", "_slots")
 
@@ -373,7 +372,7 @@ class _Called:
         except BaseException as error:
             self._answered.close()
             if isinstance(error, TimeoutError):
-                raise errors.RateLimited("All its places are taken by other requests.", retry_after=1.0) from None
+                raise errors.RateLimited("The backend is already at its concurrency limit.", retry_after=1.0) from None
             raise
 
     def _leave(self) -> None:
@@ -382,20 +381,20 @@ class _Called:
 
 
 async def warm_up() -> None:
-    """Import the openai package without holding up the event loop; the first request does it otherwise."""
+    """Import the openai package without blocking the event loop; otherwise the first request does."""
     await asyncio.to_thread(package)
 
 
 @functools.cache
 def package() -> Any:
-    """The openai package, imported at first use: that takes most of a second."""
+    """Return the openai package, imported at first use, which takes most of a second."""
     return importlib.import_module("openai")
 
 
 async def _requested(
     client: openai.AsyncOpenAI, method: str, path: str, *, query: Any = None, form: Any = None, files: Any = None, **call: Any
 ) -> httpx2.Response:
-    """Send by the package's own request method: the typed ones check the whole body against their models, for milliseconds."""
+    """Send with the package's generic request method: the typed ones validate the whole body, which takes milliseconds."""
     options: Any = {"params": query} if query else {}
     if form:
         call = {"body": form, "files": files}
@@ -412,7 +411,7 @@ async def _requested(
 
 @functools.cache
 def _client_class() -> Any:
-    """The package's client, without what it reads from the environment: another vendor's server must not get OpenAI's headers."""
+    """Return the package's client without its environment variables: another vendor's server must not get OpenAI's headers."""
 
     class Client(package().AsyncOpenAI):  # type: ignore[misc]  # the package is loaded late
         def __init__(self, base_url: str, key: str, headers: Mapping[str, str], http: httpx2.AsyncClient, query: Mapping[str, str]) -> None:
@@ -432,12 +431,12 @@ def _client_class() -> Any:
             return self._own_headers
 
         def template(self, path: str) -> httpx2.Request:
-            """The request that it would send for a POST of JSON."""
+            """Return the request that the client would send for a POST of JSON."""
             options = importlib.import_module("openai._models").FinalRequestOptions(method="post", url=f"/{path}", content=b"")
             return cast("httpx2.Request", self._build_request(options))
 
         def _validate_headers(self, _headers: Any, _custom_headers: Any) -> None:
-            """A server without a key is none of the package's business."""
+            """Skip the SDK's credential check: some servers need no key."""
 
     return Client
 

@@ -1,8 +1,8 @@
-"""The stream decoder: bytes of a server-sent stream in, packets out, at a few microseconds a chunk.
+"""Decode streams: bytes of server-sent events in, chunks out, at a few microseconds per chunk (docs/adr/0004).
 
-It is tolerant where real servers differ (`tests/patterns/openai/test_decoder.py` has all that it takes), and it repairs what would break
-a client behind the gateway: an event whose tool calls or finish reason had to be repaired is written anew in `Packet.raw`; all others stay
-as they came, with `\\n` for line ends.
+The decoder tolerates the differences of real servers (`tests/patterns/openai/test_decoder.py` lists them) and repairs what would break a
+client behind the gateway. An event whose tool calls or finish reason were repaired is rewritten in `StreamChunk.raw`. All others stay
+unchanged, with plain line feeds as line ends.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from webapp.patterns.openai.tool_calls import new_call_id
 from webapp.patterns.types import Delta, Json, StreamChunk, Usage
 
 MAX_EVENT: Final = 1_048_576
-"""Bytes of one event, line ends included; a longer one is an error."""
+"""Maximum bytes of one event, line ends included. A longer one is an error."""
 DONE: Final = b"[DONE]"
 
 _PLAIN_CHUNK: Final = frozenset({
     "id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "x_groq", "obfuscation", "provider",
 })  # fmt: skip
-"""Fields of a chunk that holds nothing but usage. Others (citations, timings) are passed on."""
+"""Fields of a chunk that holds only usage. Others (citations, timings) are passed on."""
 
 
 class StreamDecoder:
-    """Decodes one stream. Feed it bytes as they come; the same bytes give the same deltas however they are split.
+    """Decode one stream. Feed it bytes as they arrive; the same bytes give the same deltas however they are split.
 
     Args:
-        hide_usage: leave chunks that hold nothing but usage out of `raw`: the caller did not ask for them.
-        make_id: names tool calls that came without an id.
-        legacy: the request asked with `functions`.
+        hide_usage: omit chunks with only usage from `raw`, because the caller did not request them.
+        make_id: names tool calls without an id.
+        legacy: the request used `functions`.
 
     Attributes:
-        done: `[DONE]` was seen; what comes later is ignored.
+        done: `[DONE]` was seen; later data is ignored.
         finished: each choice that began has a finish reason.
-        error: the error object that the server sent in the stream, or one that says why it cannot be read; nothing is decoded after it.
+        error: the server's error object in the stream, or one that says why it cannot be read. Nothing is decoded after it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class StreamDecoder:
         return bool(self._open) and not any(self._open.values())
 
     def feed(self, data: bytes) -> StreamChunk | None:
-        """What these bytes complete; None while an event is still open."""
+        """Return the chunk that these bytes complete; None while an event is incomplete."""
         if self.done or self.error is not None:
             return None
         if self._started and not self._pending and self._is_single(data):
@@ -70,12 +70,12 @@ class StreamDecoder:
             return self._packet(data if raw is data else raw and raw + b"\n\n")
         head = self._whole_events(data)
         packet = self._decode(head) if head else None
-        if len(self._pending) > self._max_event + 3:  # the line ends after it may have begun to come
+        if len(self._pending) > self._max_event + 3:  # its line ends may have partly arrived
             self._too_long()
         return packet
 
     def close(self) -> StreamChunk | None:
-        """The last event, where the server forgot the empty line after it. Call once, when the stream has ended."""
+        """Return the last event if the server omitted its final empty line. Call once, at the end of the stream."""
         rest = bytes(self._pending)
         self._pending.clear()
         if self.done or self.error is not None or not rest.strip():
@@ -83,7 +83,7 @@ class StreamDecoder:
         return self._decode(rest + b"\n\n")
 
     def _is_single(self, data: bytes) -> bool:
-        """Whether this is one event of one line, which is what most reads bring."""
+        """Return whether this is one event of one line, the usual content of a read."""
         size = len(data)
         return data.startswith(b"data: {") and data.find(b"\n") == size - 2 and data.endswith(b"\n\n") and size - 2 <= self._max_event
 
@@ -92,7 +92,7 @@ class StreamDecoder:
         return StreamChunk(raw, deltas) if raw or deltas else None
 
     def _whole_events(self, data: bytes) -> bytes:
-        """The bytes up to the last empty line, with plain line ends; the rest is kept."""
+        """Return the bytes up to the last empty line, with plain line ends, and keep the rest."""
         pending = self._pending
         if not pending and data.endswith(b"\n\n"):
             return data.replace(b"\r\n", b"\n") if b"\r" in data else data
@@ -125,7 +125,7 @@ class StreamDecoder:
         return self._packet(head)
 
     def _event(self, event: bytes) -> bytes:
-        """Decode one event; its bytes as they shall be relayed (the very same object where nothing changed), empty for none."""
+        """Decode one event; return its bytes for the relay (the same object if nothing changed), empty for none."""
         if len(event) > self._max_event:
             self._too_long()
             return b""
@@ -144,18 +144,24 @@ class StreamDecoder:
         return self._object(data, event)
 
     def _object(self, data: bytes, event: bytes) -> bytes:
-        """Decode the data of an event; the event, or what is to be relayed in its place."""
+        """Decode the data of an event; return the event, or its replacement for the relay."""
+        odd = False
         try:
-            chunk, odd = decode(data)
-        except (ValueError, RecursionError):
-            return self._unreadable(data)
+            chunk = jiter.from_json(data)
+            if b"NaN" in data or b"Infinity" in data:
+                chunk, odd = decode(data)
+        except ValueError:
+            try:
+                chunk, odd = decode(data)
+            except (ValueError, RecursionError):
+                return self._unreadable(data)
         if type(chunk) is not dict:
-            self._fail("The stream holds JSON that is no object.")
+            self._fail("The stream holds JSON that is not an object.")
             return b""
         return self._chunk(chunk, event, odd=odd)
 
     def _unreadable(self, data: bytes) -> bytes:
-        """Several whole objects in one event (a server that forgets empty lines), or broken JSON."""
+        """Read several whole objects in one event (a server that omits empty lines), or report broken JSON."""
         lines = data.split(b"\n")
         if len(lines) < 2 or not all(_is_json(line) for line in lines):
             self._fail("The stream holds broken JSON.")
@@ -164,7 +170,7 @@ class StreamDecoder:
         return b"\n\n".join(filter(None, kept))
 
     def _chunk(self, chunk: Json, event: bytes, *, odd: bool) -> bytes:
-        """Take in a chunk; `odd` where its JSON must be written anew."""
+        """Read a chunk. `odd` means that its JSON must be rewritten."""
         choices = chunk.get("choices")
         if choices.__class__ is not list:
             choices = None
@@ -191,14 +197,14 @@ class StreamDecoder:
         return b"data: " + encode(chunk) if odd else event
 
     def _without_usage(self, chunk: Json) -> bytes:
-        """Return what a chunk of usage holds besides, for a caller who did not ask for usage; clients expect a choice in each chunk."""
+        """Return a usage chunk's other content for a caller who did not request usage; clients expect a choice in each chunk."""
         if chunk.keys() <= _PLAIN_CHUNK:
             return b""
         rest = {name: value for name, value in chunk.items() if name != "usage"}
         return b"data: " + encode({**rest, "choices": [{"index": 0, "delta": {}, "finish_reason": None}]})
 
     def _choice(self, choice: Json, usage: Usage | None, *, odd: bool) -> bool:
-        """Take in one choice; return whether it had to be repaired in place."""
+        """Read one choice; return whether it was repaired in place."""
         index = choice.get("index")
         if index.__class__ is not int:
             index = 0
@@ -213,7 +219,13 @@ class StreamDecoder:
         text = body.get("content")
         finish = choice.get("finish_reason")
         if text and len(body) == 1 and text.__class__ is str and not finish and not odd and reader.is_plain:
-            reasoning, text, was_reasoning = reader.content(text)  # nothing but text, as most chunks are
+            reader.spoke = True  # nothing but text, as most chunks are
+            think = reader.think
+            if think.is_text and "<" not in text:
+                think.note(text)
+                self._deltas.append(Delta(text, "", "", (), "", usage, index))
+                return repaired
+            reasoning, text, was_reasoning = think.feed(text)
             if text or reasoning or usage or was_reasoning:
                 self._deltas.append(Delta(text, reasoning, "", (), "", usage, index, was_reasoning))
             return repaired
@@ -268,7 +280,7 @@ class StreamDecoder:
 
 
 def is_error(body: Json, *, has_choices: bool) -> bool:
-    """Whether an object that came with status 200 reports an error, in any of the shapes in use."""
+    """Return whether an object with status 200 reports an error, in any of the known shapes."""
     if body.get("error"):
         return True
     if has_choices or body.get("usage"):
@@ -277,7 +289,7 @@ def is_error(body: Json, *, has_choices: bool) -> bool:
 
 
 def read_usage(body: Json) -> Usage | None:
-    """The token counts in a chunk or answer; None where it holds none."""
+    """Return the token counts in a chunk or answer; None without any."""
     usage = body.get("usage")
     if usage.__class__ is not dict:
         extra = body.get("x_groq")
@@ -318,12 +330,12 @@ def _is_json(line: bytes) -> bool:
 
 
 def _tidied(head: bytes) -> bytes:
-    """Whole events with one empty line after each, however many there were."""
+    """Return whole events with exactly one empty line after each."""
     return b"".join(event.strip(b"\n") + b"\n\n" for event in head.split(b"\n\n") if event.strip(b"\n"))
 
 
 def _fields(event: bytes) -> tuple[bytes, bytes]:
-    """The name and the data of an event: comments, ids and retry times left out, several data lines joined."""
+    """Return the name and the data of an event, without comments, ids, and retry times, with several data lines joined."""
     name, data = b"", []
     for line in event.split(b"\n"):
         field, _, value = line.partition(b":")

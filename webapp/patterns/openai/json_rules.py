@@ -1,7 +1,7 @@
-"""Rules that a JSON value may have to obey, written as data: `Nullable(Number(0, 2))`, `Array(Text(), most=4)`.
+"""Define rules for JSON values as data: `Nullable(Number(0, 2))`, `Array(String(), most=4)` (docs/adr/0021).
 
-Each rule knows which values are of its type (`fits`) and raises `InputError` for one that is not, or that is out of range (`check`).
-Messages, `param` (`messages[0].role`) and `code` are worded as OpenAI's own API words them. Unknown fields of an object always pass.
+Each rule knows which values have its type (`fits`), and raises `InputError` for a value of another type or out of range (`check`).
+Messages, `param` (`messages[0].role`), and `code` match OpenAI's API. Unknown fields of an object always pass.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ QUOTED_CHARS = 100
 
 
 class Rule(Protocol):
-    """What one value must be."""
+    """A rule for one value."""
 
     @property
     def expected(self) -> str:
-        """The type in words: "a string"."""
+        """Return the type in words: "a string"."""
 
     def fits(self, value: Any) -> bool:
-        """Whether `value` is of this rule's JSON type."""
+        """Return whether `value` has this rule's JSON type."""
 
     def check(self, value: Any, path: str) -> None:
         """Raise `InputError` unless `value`, found at `path`, obeys."""
 
 
 def type_name(value: Any) -> str:
-    """The JSON type of `value`, in words."""
+    """Return the JSON type of `value` in words."""
     match value:
         case None:
             return "null"
@@ -71,7 +71,7 @@ def _is_number(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Boolean:
-    """true or false."""
+    """True or false."""
 
     expected: str = "a boolean"
 
@@ -84,7 +84,7 @@ class Boolean:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number from `least` to `most`, both allowed; a whole one where `whole`."""
+    """A number from `least` to `most`, inclusive; an integer if `whole`."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -109,7 +109,7 @@ class Number:
 
 
 def Integer(least: float = -math.inf, most: float = math.inf) -> Number:  # noqa: N802 - reads as the rule it makes
-    """A whole number from `least` to `most`."""
+    """Return the rule for an integer from `least` to `most`."""
     return Number(least, most, whole=True)
 
 
@@ -157,7 +157,7 @@ def _wrong_choice(value: str, values: tuple[str, ...], path: str) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array of `least` to `most` values that each obey `item`."""
+    """An array of `least` to `most` values that each match `item`."""
 
     item: Rule
     least: int = 0
@@ -181,8 +181,10 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object whose known `fields` obey their rules, with none of `required` missing. Other fields pass, and so does null for one that is
-    not required: clients write out what they leave to the server."""
+    """An object whose known `fields` match their rules, without missing `required` ones.
+
+    Other fields pass, and so does null for a field that is not required, because clients write out defaults as null.
+    """
 
     fields: Mapping[str, Rule] = field(default_factory=dict)
     required: tuple[str, ...] = ()
@@ -208,7 +210,7 @@ def _below(path: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """An object of at most `most` entries, any names of at most `name_chars`, whose values obey `value`."""
+    """An object of at most `most` entries with names of at most `name_chars`, whose values match `value`."""
 
     value: Rule
     most: int | None = None
@@ -228,7 +230,7 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Discriminated:
-    """An object whose field `tag` says which rule holds. An unknown tag is refused; where `open` it passes: servers add their own kinds."""
+    """An object whose field `tag` selects the rule. An unknown tag is refused; if `open` it passes, because servers add their own kinds."""
 
     tag: str
     cases: Mapping[str, Object]
@@ -249,7 +251,7 @@ class Discriminated:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """A value that obeys the first of `rules` whose type it has."""
+    """A value that matches the first of `rules` with its type."""
 
     rules: tuple[Rule, ...]
 
@@ -268,7 +270,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Nullable:
-    """null, or what `rule` says."""
+    """null, or a value that matches `rule`."""
 
     rule: Rule
 

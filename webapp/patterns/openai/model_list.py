@@ -1,4 +1,4 @@
-"""Model lists as servers write them."""
+"""Read model lists in the forms of various servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WINDOW_NAMES: Final = (
 
 
 def read_models(body: Json) -> list[ModelInfo]:
-    """The models in `data` (or Ollama's `models`), each once, in the server's order; entries without a name are left out."""
+    """Return the models in `data` (or Ollama's `models`), each once, in the server's order. Entries without a name are skipped."""
     listed = body.get("data")
     if not isinstance(listed, list):
         listed = body.get("models")

@@ -1,4 +1,4 @@
-"""Requests and whole answers, adapted to what one server takes and gives."""
+"""Adapt requests and complete answers to one server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ STREAMING = frozenset({"chat/completions", "completions"})
 
 
 def normalize_request(body: Mapping[str, Any], *, stream: bool, capabilities: Mapping[str, bool]) -> Json:
-    """The body to send: explicit nulls left out, roles and content parts as the server can take them, usage asked for in streams.
+    """Return the body to send, in the form that the server accepts.
+
+    Explicit nulls are removed, roles and content parts are adapted, and streams request usage.
 
     Capabilities that are False change the body: `developer_role`, `content_parts`, `stream_usage`, `parallel_tools`.
     """
@@ -49,7 +51,7 @@ def check_translated(request: Request, protocol: str) -> None:
 
 
 def encoded(body: Json) -> bytes:
-    """The body as JSON bytes.
+    """Return the body as JSON bytes.
 
     Raises:
         InputError: a number that JSON does not have (NaN, Infinity).
@@ -60,7 +62,7 @@ def encoded(body: Json) -> bytes:
         raise InputError(f"The request cannot be sent as JSON: {error}") from error
     try:
         return text.encode()
-    except UnicodeEncodeError:  # a lone surrogate: valid as an escape only
+    except UnicodeEncodeError:  # a lone surrogate is valid only as an escape
         return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -93,7 +95,7 @@ def _without_nulls(part: Any) -> Any:
 
 
 def _flat(parts: list[Any]) -> Any:
-    """Text parts as one text; as they came where one is no text."""
+    """Return text parts as one text; unchanged if one is not text."""
     texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
     return parts if None in texts else "\n".join(str(text) for text in texts)
 
@@ -112,7 +114,7 @@ def normalize_response(body: Json, *, legacy: bool = False) -> bool:
 
 
 def as_stream(body: Json) -> bytes:
-    """A whole answer as the events of a stream, for a server that did not stream though asked to."""
+    """Return a complete answer as the events of a stream, for a server that ignored the request to stream."""
     choices = [choice for choice in body.get("choices") or () if isinstance(choice, dict)]
     chunk = {**body, "object": "chat.completion.chunk", "choices": [_as_delta(choice) for choice in choices]}
     return b"data: " + encoded(chunk) + b"\n\ndata: [DONE]\n\n"

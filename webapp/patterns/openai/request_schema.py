@@ -24,7 +24,7 @@ from webapp.patterns.openai.json_rules import (
     String,
 )
 
-# Where a request goes and with which key is the server's business: a body that tries to say so is refused.
+# The server decides the destination and the key of a request, so a body that names them is refused.
 RESERVED = ("api_base", "api_key", "base_url", "api_type", "api_version", "azure_endpoint")
 
 STRINGS = Array(String(), least=1)

@@ -1,12 +1,13 @@
-"""Reading responses: streams into packets, bodies into answers, failures into the error tree; everything bounded in bytes and time."""
+"""Read responses: streams into chunks, bodies into answers, failures into errors; bounded in bytes and time."""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import math
 import re
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 
@@ -22,20 +23,20 @@ from webapp.patterns.types import Delta, Json, Response, StreamChunk
 
 LATE: Final = "The answer did not come in time."
 MAX_ANSWER: Final = 256 * 1024 * 1024
-"""Bytes of a whole answer; 2,048 embeddings of 3,072 dimensions are half of that."""
+"""Maximum bytes of a complete answer. 2,048 embeddings of 3,072 dimensions are half of that."""
 MAX_STREAM: Final = 256 * 1024 * 1024
-"""Bytes of a whole stream."""
+"""Maximum bytes of a stream."""
 MAX_SILENCE: Final = 1_048_576
-"""Bytes of a stream before its first content."""
+"""Maximum bytes of a stream before its first content."""
 _AFTER_FINISH: Final = 5.0
-"""Seconds to wait for usage and `[DONE]` once the answer is finished."""
+"""Seconds to wait for usage and `[DONE]` after the end of the answer."""
 _AFTER_DONE: Final = 0.05
-"""Seconds to wait for the end of the body after `[DONE]`, so that the connection can be used again."""
+"""Seconds to wait for the end of the body after `[DONE]`, so that the connection can be reused."""
 _KEPT_HEADERS: Final = re.compile(rb"x-request-id$|x-ratelimit-|openai-", re.IGNORECASE)
 
 
 class PacketReader:
-    """Turns the body of a streamed response into packets.
+    """Turn the body of a streamed response into chunks.
 
     Before the first content, events are held back: a failure up to there leaves the caller with nothing, and the next step of a chain can
     be tried. Raises `StreamBroken` after it.
@@ -66,7 +67,7 @@ class PacketReader:
         self._spoke = False
 
     async def packets(self) -> AsyncGenerator[StreamChunk, None]:
-        """The packets, the first with content; ends once the server ended a finished answer."""
+        """Yield the chunks, the first with content. Ends when the server ended a finished answer."""
         try:
             data = await self._first()
             while data:
@@ -88,11 +89,11 @@ class PacketReader:
             raise
 
     async def _first(self) -> bytes:
-        """The first bytes; for a server that answered whole though asked to stream, all of it, as a stream."""
+        """Return the first bytes. If the server did not stream, return its complete answer as a stream."""
         data = await self._read()
         if self._exchange.opaque:
             return self._opaque(data)
-        start = data.lstrip()[:1]
+        start = data.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
         if start == b"<":
             raise errors.BadAnswer("The server answered with an HTML page instead of a stream.", status=200)
         if start not in {b"{", b"["}:
@@ -115,12 +116,12 @@ class PacketReader:
         try:
             return await self._read()
         except errors.BackendError:
-            if self._decoder.finished:  # the answer is whole: what fails now is only its end
+            if self._decoder.finished:  # the answer is complete, so a failure now is harmless
                 return b""
             raise
 
     async def _read(self) -> bytes:
-        """The next bytes, empty at the end."""
+        """Return the next bytes; empty at the end."""
         try:
             data = await self._reply.read(min(self._deadline, self._end))
         except TimeoutError:
@@ -148,7 +149,7 @@ class PacketReader:
         return packet if self._spoke else self._hold(packet)
 
     def _hold(self, packet: StreamChunk) -> StreamChunk | None:
-        """Keep what comes before the first content; hand all of it over with the first."""
+        """Hold back everything before the first content, and release it with the first."""
         self._held.append(packet)
         self._held_bytes += len(packet.raw)
         if self._exchange.opaque or any(delta.has_content for delta in packet.deltas):
@@ -165,7 +166,7 @@ class PacketReader:
         )
 
     def _last(self) -> list[StreamChunk]:
-        """What is left at the end of a finished stream.
+        """Return the rest at the end of a finished stream.
 
         Raises:
             BadAnswer: it is not finished.
@@ -180,7 +181,7 @@ class PacketReader:
         return [self._release()] if self._held else []
 
     async def _drain(self) -> None:
-        """Read the end of the body. What comes there, or does not, is of no interest: the answer is whole."""
+        """Read the end of the body and ignore it, because the answer is complete."""
         self._deadline = min(self._end, self._clock() + _AFTER_DONE)
         try:
             while await self._read():
@@ -190,14 +191,14 @@ class PacketReader:
 
 
 async def chunks(reply: HttpResponse, deadline: float, idle: float, redactor: Redactor) -> AsyncGenerator[bytes, None]:
-    """The body's bytes as they come, until the deadline (by the loop's clock), with at most `idle` seconds between two of them."""
+    """Yield the body's bytes until the deadline (by the loop's clock), with at most `idle` seconds between two of them."""
     clock = asyncio.get_running_loop().time
     while data := await _next(reply, min(deadline, clock() + idle), redactor):
         yield data
 
 
 async def read_whole(reply: HttpResponse, deadline: float, redactor: Redactor, *, idle: float = math.inf, limit: int = MAX_ANSWER) -> bytes:
-    """The whole body: its beginning until the deadline (by the loop's clock), then with at most `idle` seconds between two pieces."""
+    """Return the whole body: its beginning until the deadline (by the loop's clock), then with at most `idle` seconds between pieces."""
     parts, size, until = [], 0, deadline
     clock = asyncio.get_running_loop().time
     while data := await _next(reply, until, redactor):
@@ -239,8 +240,8 @@ async def read_answer(
             odd |= normalize.normalize_response(body, legacy=legacy)
         except Failure as failure:
             raise _failed(failure, redactor) from None
-    elif path == "embeddings" and not body.get("data"):
-        raise errors.BadAnswer("The answer holds no embeddings.", status=200)
+    elif path == "embeddings":
+        odd |= _pool(body)
     return Response(encode(body) if odd else raw, body, kept_headers(reply))
 
 
@@ -261,6 +262,31 @@ def content_type(reply: HttpResponse) -> str:
     return next((value.decode("latin-1") for name, value in reply.headers if name.lower() == b"content-type"), "")
 
 
+def _pool(body: Json) -> bool:
+    """Average vectors that came one a token, as servers without pooling send them; return whether there were any.
+
+    Raises:
+        BadAnswer: the answer holds no embeddings, or token vectors of different lengths.
+    """
+    data = body.get("data")
+    if not isinstance(data, list) or not data:
+        raise errors.BadAnswer("The answer holds no embeddings.", status=200)
+    pooled = False
+    for item in data:
+        vector = item.get("embedding") if isinstance(item, dict) else None
+        if isinstance(vector, list) and vector and isinstance(vector[0], list):
+            item["embedding"] = _mean(vector)
+            pooled = True
+    return pooled
+
+
+def _mean(vectors: list[Any]) -> list[float]:
+    try:
+        return [sum(column) / len(vectors) for column in zip(*vectors, strict=True)]
+    except (TypeError, ValueError):
+        raise errors.BadAnswer("The answer holds token vectors of different lengths in the place of an embedding.", status=200) from None
+
+
 def _failed(failure: Failure, redactor: Redactor) -> errors.BackendError:
     if isinstance(failure.error, dict):
         return error_mapping.reported({"error": failure.error}, redactor)
@@ -268,7 +294,7 @@ def _failed(failure: Failure, redactor: Redactor) -> errors.BackendError:
 
 
 def kept_headers(reply: HttpResponse) -> dict[str, str]:
-    """The headers that an answer keeps, names in lower case; the last of several of one name counts."""
+    """Return the headers to keep, with lower-case names. Of several with one name, the last counts."""
     kept = [(name, value) for name, value in reply.headers if _KEPT_HEADERS.match(name)]
     return {name.decode("ascii").lower(): value.decode("latin-1") for name, value in kept}
 
@@ -284,14 +310,14 @@ def read_json(raw: bytes, redactor: Redactor) -> tuple[Json, bool]:
     if isinstance(body, list):
         body, odd = {"object": "list", "data": body}, True
     if not isinstance(body, dict):
-        raise errors.BadAnswer("The server answered with JSON that is no object.", status=200)
+        raise errors.BadAnswer("The server answered with JSON that is not an object.", status=200)
     if is_error(body, has_choices="choices" in body or "data" in body):
         raise error_mapping.reported(body, redactor)
     return body, odd
 
 
 def unreachable(error: BaseException, redactor: Redactor) -> errors.BackendError:
-    """What a failure of the transport means."""
+    """Return the error for a failure of the transport."""
     text = redactor.text(_reason(error))
     if isinstance(error, httpx2.ConnectTimeout):
         return errors.ConnectTimedOut("Could not connect in time.")
@@ -305,7 +331,7 @@ def unreachable(error: BaseException, redactor: Redactor) -> errors.BackendError
 
 
 def _reason(error: BaseException) -> str:
-    """The outermost reason that says anything."""
+    """Return the outermost reason with a text."""
     while not str(error) and error.__cause__ is not None:
         error = error.__cause__
     return " ".join((str(error) or type(error).__name__).split())[:300]

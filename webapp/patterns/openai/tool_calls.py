@@ -22,9 +22,9 @@ class _Call:
     name: str = ""
     arguments: list[str] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
-    """All ids it came under."""
+    """All ids under which it arrived."""
     sent_index: Any = None
-    """The index it came under, None where the server sends none."""
+    """The index under which it arrived; None if the server sends none."""
 
 
 class CallRepair:
@@ -40,7 +40,7 @@ class CallRepair:
         self._make_id = make_id
 
     def take(self, body: Json) -> tuple[tuple[ToolCallDelta, ...], bool]:
-        """The fragments in a delta (or a whole message), and whether it had to be mended, which is done in place."""
+        """Return the fragments in a delta (or a complete message), and whether it was repaired, which happens in place."""
         fragments = _fragments(body)
         deltas = tuple(self._fragment(raw) for raw in fragments)
         mended = fragments is not body.get("tool_calls")
@@ -75,7 +75,7 @@ class CallRepair:
         return ToolCallDelta(call.index, call.id, name, arguments)
 
     def _owner(self, sent_index: Any, identifier: str, name: str) -> _Call | None:
-        """The call that a fragment goes on with; None where it begins one."""
+        """Return the call that a fragment continues; None if it begins one."""
         if not self._calls:
             return None
         if identifier and (known := self._last(call for call in self._calls if identifier in call.ids)):
@@ -102,7 +102,7 @@ def _is_another(call: _Call, identifier: str, name: str, *, by_index: bool) -> b
     if identifier and call.ids:
         return True
     if not any(call.arguments) and not identifier and by_index:
-        return False  # the name goes on, or comes again
+        return False  # the name continues, or is repeated
     return name != call.name or _is_whole(call.arguments)
 
 
@@ -145,7 +145,7 @@ def _fragments(body: Json) -> list[Json]:
 
 
 def _mend(raw: Json, delta: ToolCallDelta) -> bool:
-    """Make a fragment say what the delta says, unknown fields kept; whether it did not."""
+    """Make a fragment match the delta, with unknown fields kept; return whether it changed."""
     function = raw.get("function")
     sent = function if isinstance(function, dict) else {}
     told = (raw.get("index"), raw.get("id") or "", sent.get("name") or "", sent.get("arguments") or "")

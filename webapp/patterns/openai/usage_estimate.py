@@ -1,7 +1,7 @@
-"""Tokens of a call whose server did not say how many, or whose caller left before it could: from what was sent and received.
+"""Estimate the tokens of a call from the sent and received text, if the server reports none or the caller disconnects.
 
-Estimates, flagged as such, at the price of adding up lengths: within a third of o200k_base's count for prose in European languages,
-Chinese and Japanese, and for code. Exact counting would hold up the event loop.
+Estimates are marked as such and cost only the sum of lengths. They are within a third of o200k_base's count for prose in European
+languages, Chinese, and Japanese, and for code. An exact count would block the event loop.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from webapp.patterns.types import Delta, Response, Usage
 
 _CHARS_A_TOKEN: Final = 4
 _LONGEST_TOKENS: Final = 8
-"""Characters that the tokens of no ordinary text have on average."""
+"""Average characters per token of ordinary text."""
 _WIDE: Final = re.compile("[\u2e80-\U0003ffff]")
-"""Characters of scripts that take about a token each."""
+"""Characters of scripts with about one token per character."""
 _ROUND_A_MESSAGE: Final = 4
-"""Tokens around each message."""
+"""Overhead in tokens of each message."""
 _READ: Final = ("messages", "prompt", "input")
 _NOT_TEXT: Final = frozenset({"role", "type", "url", "data", "file_data"})
 
 
 class StreamUsageEstimator:
-    """Adds up what a stream brings."""
+    """Sum up the content of a stream."""
 
     __slots__ = ("_chars", "_pieces")
 
@@ -44,17 +44,17 @@ class StreamUsageEstimator:
 
     @property
     def tokens(self) -> int:
-        """A token a piece where the server sends them as it makes them, as most do; by length where the pieces are longer than that."""
+        """Return one token per piece for servers that send each token as it is made (most do); otherwise by length."""
         return self._pieces if self._chars <= self._pieces * _LONGEST_TOKENS else self._chars // _CHARS_A_TOKEN
 
 
 def streamed(sent: Mapping[str, Any], said: StreamUsageEstimator) -> Usage:
-    """The usage of a stream."""
+    """Return the usage of a stream."""
     return Usage(_prompt(sent), said.tokens, estimated=True)
 
 
 def whole(sent: Mapping[str, Any], answer: Response) -> Usage:
-    """The usage of a whole answer."""
+    """Return the usage of a complete answer."""
     said = [choice.get("message") or choice.get("text") for choice in answer.body.get("choices") or () if isinstance(choice, dict)]
     return Usage(_prompt(sent), _weight(said) // _CHARS_A_TOKEN, estimated=True)
 
@@ -67,7 +67,7 @@ def _prompt(sent: Mapping[str, Any]) -> int:
 
 
 def _weight(value: Any) -> int:
-    """The characters of all texts inside, pictures and files left out; a token id counts as a token."""
+    """Return the characters of all texts inside, without images and files; a token id counts as a token."""
     match value:
         case str():
             return _length(value)
@@ -82,5 +82,5 @@ def _weight(value: Any) -> int:
 
 
 def _length(text: str) -> int:
-    """Characters, with those that are a token each as four."""
+    """Return the characters, counting those that are a token each as four."""
     return len(text) if text.isascii() else len(text) + (_CHARS_A_TOKEN - 1) * len(_WIDE.findall(text))

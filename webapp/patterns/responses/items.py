@@ -40,7 +40,7 @@ def normalize_input(given: Any) -> list[Json]:
     """Return the items of a request's `input` in full form: each with `type` and `id`, messages with a list of parts.
 
     Raises:
-        InputError: an item is no object, or its type cannot be told.
+        InputError: an item is not an object, or its type is unknown.
     """
     if given is None:
         return []

@@ -1,11 +1,11 @@
-"""Counting tokens, offline: the one door to tiktoken.
+"""Count tokens offline. This is the only module that imports tiktoken.
 
     count_text("Hello", "gpt-4o")                      # 1
-    count_messages(messages, "llama-3.1-8b", tools)    # Count(tokens=412, exact=False): an estimate, and said to be one
+    count_messages(messages, "llama-3.1-8b", tools)    # Count(tokens=412, exact=False): an estimate, marked as one
 
-tiktoken would download its vocabulary at first use; `prepare_vocabulary` unpacks the same files from the bpe-openai package instead. It
-also panics on a megabyte of spaces and is slow on runs without a break, so long text is encoded in pieces, cut where the count cannot
-change. Counts are remembered by a hash of the text, so that a history is counted once. The `a…` functions leave the event loop when there
+tiktoken would download its vocabulary at first use; `prepare_vocabulary` unpacks the same files from the bpe-openai package instead.
+tiktoken also panics on a megabyte of spaces and is slow on runs without a break, so long text is encoded in pieces, cut where the count
+cannot change. Counts are cached by a hash of the text, so that a history is counted once. The `a…` functions leave the event loop if there
 is much to do.
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 PIECE = 16_384
 """Characters encoded at once: about 3 ms at worst."""
 OFF_LOOP = 50_000
-"""Characters not counted before from which the async functions use a thread."""
+"""Uncounted characters from which the async functions use a thread."""
 _REMEMBERED = 100_000  # counts kept for each encoding, 100 bytes each
 _BREAK = re.compile(r"(?<=[^\W\d_])[ \n](?=[^\W\d_])")
 _BLOB = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"  # tiktoken's cache is keyed by this address
@@ -50,7 +50,7 @@ _VOCABULARY = {"o200k_harmony": "o200k_base"}  # the same merges; only special t
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Tokens, and whether that is what the model's server will charge or an estimate of it."""
+    """Tokens, and whether the number is exact or an estimate."""
 
     tokens: int
     exact: bool
@@ -110,17 +110,17 @@ def _load(name: str) -> tiktoken.Encoding:
 
 
 def encoding_name(model: str) -> str:
-    """The encoding of `model`'s text; for an unknown model the one its tokens are estimated with."""
+    """Return the encoding of `model`'s text; for an unknown model the one for estimates."""
     return rules_for(model).encoding
 
 
 def is_exact(model: str) -> bool:
-    """Whether text of `model` is counted with its own encoding, and not with another one for an estimate."""
+    """Return whether text of `model` is counted with its own encoding, not with another one as an estimate."""
     return rules_for(model).exact
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """`text` in pieces of at most `PIECE` characters, cut between two words where there are any: so the counts add up to the whole's."""
+    """Yield `text` in pieces of at most `PIECE` characters, cut between words if possible, so that the counts add up."""
     start = 0
     while len(text) - start > PIECE:
         cut = start + PIECE
@@ -132,7 +132,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 class Counter:
-    """Counts for one encoding, remembered by the hash of the text. Thread-safe."""
+    """Count for one encoding, with a cache by the hash of the text. Thread-safe."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
@@ -140,7 +140,7 @@ class Counter:
         """Tokens by the hash of the text."""
 
     def text(self, text: str) -> int:
-        """Tokens of `text`."""
+        """Return the tokens of `text`."""
         key = hash(text)
         found = self.known.get(key)
         if found is None:
@@ -151,7 +151,7 @@ class Counter:
 
     @property
     def loaded(self) -> bool:
-        """Whether the vocabulary is in memory; loading it takes a third of a second, and 50 MB."""
+        """Return whether the vocabulary is in memory. Loading it takes a third of a second and 50 MB."""
         return "_encode" in self.__dict__
 
     @cached_property
@@ -159,7 +159,7 @@ class Counter:
         return _encoding(self._encoding).encode_ordinary
 
     def remember(self, text: str, tokens: int) -> None:
-        """Take `tokens` for `text` without counting, as when a count was stored with it."""
+        """Store `tokens` for `text` without counting, for example from a stored count."""
         self._remember(hash(text), tokens)
 
     def _remember(self, key: int, tokens: int) -> None:
@@ -169,15 +169,15 @@ class Counter:
         self.known[key] = tokens
 
     def knows(self, text: str) -> bool:
-        """Whether `text` was counted before."""
+        """Return whether `text` is in the cache."""
         return hash(text) in self.known
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of `text`, in pieces as it is counted."""
+        """Return the tokens of `text`, in the pieces in which it is counted."""
         return [token for piece in _pieces(text) for token in self._encode(piece)]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of `tokens`; a character cut in two at either end is left out."""
+        """Return the text of `tokens`, without a partial character at either end."""
         return _encoding(self._encoding).decode_bytes(tokens).decode(errors="ignore")
 
 
@@ -187,18 +187,18 @@ def _counter(vocabulary: str) -> Counter:
 
 
 def counter_for(model: str) -> Counter:
-    """The counter of `model`'s encoding; one for all models that share it."""
+    """Return the counter of `model`'s encoding, shared by all models with that encoding."""
     name = rules_for(model).encoding
     return _counter(_VOCABULARY.get(name, name))
 
 
 def count_text(text: str, model: str = "") -> int:
-    """Tokens of `text` as `model` reads it; an estimate where `is_exact(model)` is False. Some 30 ms a megabyte of prose."""
+    """Return the tokens of `text` for `model`; an estimate if `is_exact(model)` is False. Takes about 30 ms per megabyte of prose."""
     return counter_for(model).text(text)
 
 
 async def acount_text(text: str, model: str = "") -> int:
-    """`count_text` without holding up the event loop."""
+    """Run `count_text` without blocking the event loop."""
     counter = counter_for(model)
     if counter.knows(text) or (counter.loaded and len(text) < OFF_LOOP):
         return counter.text(text)
@@ -206,10 +206,10 @@ async def acount_text(text: str, model: str = "") -> int:
 
 
 def count_messages(messages: Sequence[Message], model: str = "", tools: Sequence[Json] = ()) -> Count:
-    """Tokens that the server will report as `prompt_tokens` for this conversation and these tools.
+    """Return the tokens that the server will report as `prompt_tokens` for this conversation and these tools.
 
     Raises:
-        InputError: a message is not as OpenAI's schema has it.
+        InputError: a message does not match OpenAI's schema.
     """
     check_messages(messages)
     counting = MessageCounter(model)
@@ -218,7 +218,7 @@ def count_messages(messages: Sequence[Message], model: str = "", tools: Sequence
 
 
 async def acount_messages(messages: Sequence[Message], model: str = "", tools: Sequence[Json] = ()) -> Count:
-    """`count_messages` without holding up the event loop."""
+    """Run `count_messages` without blocking the event loop."""
     check_messages(messages)
     if is_quick(messages, model):
         return count_messages(messages, model, tools)
@@ -226,7 +226,11 @@ async def acount_messages(messages: Sequence[Message], model: str = "", tools: S
 
 
 def check_messages(messages: Sequence[Message]) -> None:
-    """Raise InputError, naming the place, for the first message that is not built as OpenAI's schema has it."""
+    """Check messages against OpenAI's schema.
+
+    Raises:
+        InputError: names the first invalid message.
+    """
     for number, message in enumerate(messages):
         if message.__class__ is dict and len(message) == 2 and message.get("role").__class__ is message.get("content").__class__ is str:
             continue  # nearly all of them
@@ -245,7 +249,7 @@ def _are_objects(parts: Any) -> bool:
 
 
 def is_quick(messages: Sequence[Message], model: str) -> bool:
-    """Whether so little of the conversation is still to be counted that it may be done on the event loop."""
+    """Return whether so little of the conversation is uncounted that the event loop may do it."""
     counter = counter_for(model)
     left = OFF_LOOP
     if not counter.loaded:
@@ -259,7 +263,7 @@ def is_quick(messages: Sequence[Message], model: str) -> bool:
 
 
 def texts(messages: Sequence[Message]) -> Iterator[str]:
-    """All texts of the messages' contents and tool calls."""
+    """Yield all texts of the messages' contents and tool calls."""
     for message in messages:
         content = message.get("content")
         if isinstance(content, str):
@@ -271,13 +275,13 @@ def texts(messages: Sequence[Message]) -> Iterator[str]:
 
 
 def call_of(call: Json) -> tuple[str, str]:
-    """Name and arguments of a tool call in a message, empty where it has none."""
+    """Return name and arguments of a tool call in a message; empty if missing."""
     function = call.get("function") or {}
     return str(function.get("name") or ""), str(function.get("arguments") or "")
 
 
 class MessageCounter:
-    """Counts messages and tools of one model. `exact` turns False at the first thing that can only be estimated."""
+    """Count messages and tools for one model. `exact` becomes False at the first estimate."""
 
     def __init__(self, model: str) -> None:
         self.rules: Rules = rules_for(model)
@@ -286,7 +290,7 @@ class MessageCounter:
         self.text = self.counter.text
 
     def messages(self, messages: Iterable[Message]) -> list[int]:
-        """Tokens of each message."""
+        """Return the tokens of each message."""
         known, fixed, one = self.counter.known, self.rules.per_message, self.message
         counts = []
         for message in messages:
@@ -297,7 +301,7 @@ class MessageCounter:
         return counts
 
     def message(self, message: Message) -> int:
-        """Tokens of one message with what surrounds it."""
+        """Return the tokens of one message with its overhead."""
         tokens = self.rules.per_message + self.text(message["role"])
         content = message.get("content")
         if content.__class__ is str:
@@ -336,7 +340,7 @@ class MessageCounter:
         return self.rules.image.tokens(size, low=low)
 
     def tools(self, tools: Sequence[Json]) -> int:
-        """Tokens of the tools' schemas."""
+        """Return the tokens of the tools' schemas."""
         if not tools:
             return 0
         if not self.rules.exact:

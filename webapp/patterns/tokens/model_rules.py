@@ -1,7 +1,7 @@
-"""What a model charges besides the text itself: tokens for messages, names, tools and images, and the encoding of its text.
+"""Define the tokens that a model charges besides the text: for messages, names, tools, and images; and its text encoding.
 
-The figures are OpenAI's published ones. Where nothing is published (models of other makers, tool calls in the history, images of unknown
-size) a number is an estimate, and `exact` is False wherever it goes.
+The figures are OpenAI's published ones. For unpublished cases (models of other vendors, tool calls in the history, images of unknown size)
+a number is an estimate, and `exact` is False.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class ToolRule:
 
 @dataclass(frozen=True, slots=True)
 class TileRule:
-    """Images cost `base`, and `tile` for each 512-pixel square after scaling into 2048 x 2048 and the short side down to 768."""
+    """Images cost `base`, plus `tile` for each 512-pixel square after scaling into 2048 x 2048 and the short side to 768."""
 
     base: int = 85
     tile: int = 170
 
     def tokens(self, size: tuple[int, int] | None, *, low: bool) -> int:
-        """Tokens of an image of `size` (width, height in pixels); the most it can cost where the size is unknown."""
+        """Return the tokens of an image of `size` (width, height in pixels); the maximum for an unknown size."""
         if low:
             return self.base
         if size is None:
@@ -72,13 +72,13 @@ class TileRule:
 
 @dataclass(frozen=True, slots=True)
 class PatchRule:
-    """Images cost a token for each 32-pixel square, at most `cap` of them, times `factor`."""
+    """Images cost one token for each 32-pixel square, at most `cap`, times `factor`."""
 
     factor: float
     cap: int = 1536
 
     def tokens(self, size: tuple[int, int] | None, *, low: bool) -> int:
-        """Tokens of an image of `size` (width, height in pixels); the most it can cost where the size is unknown."""
+        """Return the tokens of an image of `size` (width, height in pixels); the maximum for an unknown size."""
         if size is None:
             return math.ceil((256 if low else self.cap) * self.factor)
         patches = math.ceil(size[0] / 32) * math.ceil(size[1] / 32)
@@ -101,7 +101,7 @@ _IMAGES: tuple[tuple[str, TileRule | PatchRule], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How tokens of one model are counted. `exact` is False where they can only be estimated."""
+    """The rules for counting one model's tokens. `exact` is False if they can only be estimated."""
 
     encoding: str
     exact: bool
@@ -113,7 +113,7 @@ class Rules:
 
 
 def base_name(model: str) -> str:
-    """A model's own name without the maker, fine-tuning and variant around it: `ft:gpt-4o:acme`, `openai/gpt-4o:free` -> `gpt-4o`."""
+    """Return a model's own name without vendor, fine-tuning, and variant: `ft:gpt-4o:acme`, `openai/gpt-4o:free` -> `gpt-4o`."""
     name = model.strip().lower().rpartition("/")[2]
     return name.removeprefix("ft:").partition(":")[0]
 
@@ -128,7 +128,7 @@ def _first(name: str, table: tuple[tuple[str, T], ...]) -> T | None:
 
 @lru_cache(maxsize=1024)
 def rules_for(model: str) -> Rules:
-    """The rules of `model`: an unknown one is counted as the current generation is, and marked as an estimate."""
+    """Return the rules of `model`. An unknown one is counted like the current generation and marked as an estimate."""
     name = base_name(model)
     encoding = _first(name, _ENCODINGS)
     if encoding is None:
