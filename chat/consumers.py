@@ -16,6 +16,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth import HASH_SESSION_KEY
 
 from chat import selectors, services, uploads
+from chat.generation.generate import CHANGE_BACKENDS
 from chat.html import fragments
 from chat.html.elicitation_form import FIELD_PREFIX
 from chat.selectors import SocketSession
@@ -23,6 +24,7 @@ from chat.services import Refused, Started
 from chat.streaming.hub import hub
 from chat.streaming.subscription import Attachment
 from webapp.accounts.models import User
+from webapp.backends.runtime import registry
 from webapp.core.database import in_database
 from webapp.patterns.errors import InputError
 
@@ -137,6 +139,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
     async def on_regenerate(self, body: dict[str, Any]) -> None:
         message = await self._answer(body)
+        if body.get("now"):
+            await self._end_pauses(message)
         await self.start(lambda: services.regenerate_answer(owner=hub().id, message_id=message, user=self.user, model=_text(body, "model")))
 
     async def on_continue(self, body: dict[str, Any]) -> None:
@@ -152,6 +156,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def on_answer(self, body: dict[str, Any]) -> None:
         fields = {name: value for name, value in body.items() if name.startswith(FIELD_PREFIX)}
         await hub().answer(self.conversation_id, self.user, call_id=_text(body, "call"), action=_text(body, "answer"), fields=fields)
+
+    async def _end_pauses(self, message_id: UUID) -> None:
+        """Have the backends that were paused for an answer called again at once, where the user may change backends."""
+        message = await in_database(selectors.message, message_id, self.user)
+        if await in_database(self.user.has_perm, CHANGE_BACKENDS):
+            for name in message.report.get("paused", ()):
+                await registry.reset_breaker(name)
 
     async def _answer(self, body: dict[str, Any]) -> UUID:
         """Return the id of the named answer, or of the last one of the shown branch."""

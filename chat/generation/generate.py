@@ -27,6 +27,9 @@ from webapp.patterns.types import Attempt, AttemptLog, Message, ModelInfo, Reque
 from webapp.ports import toolbox
 
 OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
+CHANGE_BACKENDS = "backends.change_backend"
+PAUSED = "Not called for another "
+"""The beginning of the reason of an attempt that a pause prevented (`patterns.fallback.execution`)."""
 MAX_KEPT_REQUEST = 300_000
 _ENDS = {
     "empty": "The model returned an empty answer.",
@@ -45,6 +48,7 @@ async def write(live: GenerationState, started: Started) -> None:
         await job.run()
         await job.fitting.learn()
     finally:
+        await job.note_pauses()
         live.outcome.report, live.outcome.summary = job.fitting.report, as_json(job.fitting.summary)
         job.note_trail()
         registry.record(job.trail, request_id=live.id, source="chat", user_id=started.conversation.user_id, route=started.model)
@@ -146,6 +150,14 @@ class _Job:
         failed = sum(a.outcome in {"failed", "skipped"} for a in attempts)
         before = f" ({failed} tried before)" if failed else ""
         self.live.say(f"Asking {waiting.backend} · {waiting.model}{before} …" if waiting else "")
+
+    async def note_pauses(self) -> None:
+        """Note the backends that were not called because they are paused, for a reader who may have them called at once."""
+        paused = [a.backend for a in self.trail.attempts if a.outcome == "skipped" and a.why.startswith(PAUSED)]
+        if paused and self.trail.served_by is None:
+            user = await in_database(User.objects.get, pk=self.started.conversation.user_id)
+            if await in_database(user.has_perm, CHANGE_BACKENDS):
+                self.fitting.report["paused"] = list(dict.fromkeys(paused))
 
     def note_trail(self) -> None:
         """Store the attempts with the answer, and their request bodies separately."""

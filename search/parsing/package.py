@@ -28,6 +28,7 @@ class Package:
     def __init__(self, file: BinaryIO) -> None:
         self._zip = zipfile.ZipFile(file)
         self._left = MAX_UNPACKED
+        self.damaged: set[str] = set()
         self.names = {entry.filename.lstrip("/"): entry for entry in self._zip.infolist()}
         for entry in self.names.values():
             if entry.filename.endswith(TEXT_SUFFIXES):
@@ -53,8 +54,11 @@ class Package:
             raise Unreadable(f"It would unpack to {entry.file_size // 1024 // 1024} MB or more: that is not an ordinary document")
 
     def xml(self, name: str) -> Any:
-        """Return the root element of an XML part. Entities are not resolved."""
-        return parse_xml(self.read(name))
+        """Return the root element of an XML part. Entities are not resolved; a part that had to be mended counts as damaged."""
+        root, is_whole = _parse(self.read(name))
+        if not is_whole:
+            self.damaged.add(name)
+        return root
 
     def matching(self, prefix: str, suffix: str = ".xml") -> list[str]:
         """Return the names of parts with this beginning and end, in natural order (`slide2` before `slide10`)."""
@@ -82,7 +86,12 @@ def resolve(part: str, target: str) -> str:
 
 
 def parse_xml(content: bytes) -> Any:
-    """Parse XML of any depth without entities, network or DTD; small faults are mended. Raises `lxml.etree.LxmlError`."""
+    """Parse XML without entities, network or DTD; faults are mended. Raises `lxml.etree.LxmlError`, or `Unreadable` beyond 2,048 levels."""
+    return _parse(content)[0]
+
+
+def _parse(content: bytes) -> tuple[Any, bool]:
+    """Return the root, and whether the XML had no faults at which text may be lost."""
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, recover=True, remove_comments=True, remove_pis=True
     )
@@ -91,7 +100,7 @@ def parse_xml(content: bytes) -> Any:
         raise Unreadable("It nests its parts more than 2,048 levels deep")
     if root is None:
         raise etree.XMLSyntaxError("it holds no XML", 0, 0, 0)
-    return root
+    return root, not any(error.type_name.startswith("ERR_") for error in parser.error_log)
 
 
 def local(element: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from typing import BinaryIO
 
 from search.parsing.document import Parsed, Unreadable, searchable
@@ -84,17 +85,19 @@ def _package(file: BinaryIO) -> Parsed:
     try:
         package = Package(file)
         kind, main = find_package_kind(package)
-        if kind == "docx":
-            return word.parse(package, main)
-        if kind == "pptx":
-            return slides.parse(package, main)
-        if kind == "odf":
-            return opendocument.parse(package)
-        if kind == "epub":
-            return epub.parse(package)
         file.seek(0)
-        return spreadsheet.parse(file, package)
-    except (zipfile.BadZipFile, etree.LxmlError, KeyError, ValueError, EOFError, NotImplementedError) as error:
+        readers = {
+            "docx": lambda: word.parse(package, main),
+            "pptx": lambda: slides.parse(package, main),
+            "odf": lambda: opendocument.parse(package),
+            "epub": lambda: epub.parse(package),
+            "xlsx": lambda: spreadsheet.parse(file, package),
+        }
+        parsed = readers[kind]()
+    except (zipfile.BadZipFile, zlib.error, etree.LxmlError, KeyError, ValueError, EOFError, NotImplementedError) as error:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"It is a damaged document: {type(error).__name__}") from error
+    if package.damaged:
+        parsed.notes.append(f"It is damaged, and text may be missing ({', '.join(sorted(package.damaged)[:5])}).")
+    return parsed

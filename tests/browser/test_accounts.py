@@ -21,7 +21,7 @@ def test_a_person_signs_in_and_out(live: Live, browser_page: OpenPage) -> None:
     assert accessibility_violations(page) == []
     page.get_by_test_id("login-submit").click()
     page.wait_for_url("**/accounts/profile/")
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     page.wait_for_url("**/accounts/login/")
 
 

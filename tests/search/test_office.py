@@ -267,6 +267,12 @@ def test_a_mail_gives_its_body_and_its_attachments() -> None:
     assert parsed.notes == ["The attachment “b.bin” was not read: it is binary data, not text."]
 
 
+def test_a_damaged_document_says_that_text_may_be_missing() -> None:
+    parsed = read(docx(p("Before") + "<w:p><w:r><w:t>cut</w:r></w:p>" + p("After")))
+    assert parsed.text.startswith("Before")
+    assert parsed.notes == ["It is damaged, and text may be missing (word/document.xml)."]
+
+
 REFUSED = {
     "old.doc": (b"\xd0\xcf\x11\xe0" + bytes(600) + "WordDocument".encode("utf-16-le") + bytes(99), "older kind .*DOCX"),
     "locked.docx": (b"\xd0\xcf\x11\xe0" + bytes(600) + "EncryptedPackage".encode("utf-16-le") + bytes(99), "encrypted"),

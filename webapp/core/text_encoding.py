@@ -135,7 +135,8 @@ def _is_nearly_utf8(raw: bytes) -> bool:
     text = raw.decode("utf-8", errors="replace")
     bad = text.count("\ufffd")
     good = sum(1 for _ in _multibyte(text))
-    cut_at_end = bad == 1 and text.endswith("\ufffd") and raw[-1] >= 0xC2
+    # In Windows-1252 these bytes are capital letters, which end no word; `café` in it ends in a small one.
+    cut_at_end = bad == 1 and text.endswith("\ufffd") and 0xC2 <= raw[-1] <= 0xDF
     return cut_at_end or (good > 0 and (bad <= good // 4 or bad == 1))
 
 

@@ -18,8 +18,8 @@ ROOT = "/v1"
 JSON_TYPE = "application/json"
 ERROR_EVENT = b"event: error\n"
 EVENT_END = b"\n\n"
-SESSION_HEADERS = ("x-session-id", "session-id", "session_id", "x-session-affinity", "x-conversation-id")
-"""Headers by which clients name a session; Codex sends `session_id`."""
+SESSION_HEADERS = ("x-session-id", "session-id", "session_id", "x-claude-code-session-id", "x-session-affinity", "x-conversation-id")
+"""Headers by which clients name a session; Codex sends `session_id`, Claude Code its own."""
 
 
 class ClientGone(Exception):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from webapp.patterns.messages.errors import error_body
 from webapp.server.asgi import Application, Receive, Scope, Send, send_json
 
 MAX_OPEN_FILES = 10_240
@@ -28,12 +29,12 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = next((size for prefix, size in self.below.items() if scope["path"].startswith(prefix)), self.default)
         if _declared_length(scope) > limit:
-            await _refuse(send, limit)
+            await _refuse(scope, send, limit)
             return
-        await self.app(scope, *_counted(receive, send, limit))
+        await self.app(scope, *_counted(scope, receive, send, limit))
 
 
-def _counted(receive: Receive, send: Send, limit: int) -> tuple[Receive, Send]:
+def _counted(scope: Scope, receive: Receive, send: Send, limit: int) -> tuple[Receive, Send]:
     """Return `receive` and `send` with a byte count: past the limit the client gets 413 and the application sees a disconnect."""
     seen, started, refused = 0, False, False
 
@@ -47,7 +48,7 @@ def _counted(receive: Receive, send: Send, limit: int) -> tuple[Receive, Send]:
             return message
         refused = True
         if not started:
-            await _refuse(send, limit)
+            await _refuse(scope, send, limit)
         return {"type": "http.disconnect"}
 
     async def guarded(message: Mapping[str, Any]) -> None:
@@ -65,11 +66,15 @@ def _declared_length(scope: Scope) -> int:
     return int(value) if value.isdigit() else 0
 
 
-async def _refuse(send: Send, limit: int) -> None:
+async def _refuse(scope: Scope, send: Send, limit: int) -> None:
+    """Answer 413 in the shape of the path's protocol: Anthropic's below /v1/messages, else OpenAI's."""
     allowed = f"{limit // 1024**2} MB" if limit >= 1024**2 else f"{limit // 1024} KB"
     message = f"The body is larger than the {allowed} allowed here."
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": "request_too_large"}
-    await send_json(send, 413, {"error": error}, headers=[(b"connection", b"close")])
+    if scope["path"].startswith("/v1/messages"):
+        body = error_body(413, message)
+    else:
+        body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "request_too_large"}}
+    await send_json(send, 413, body, headers=[(b"connection", b"close")])
 
 
 class Rate:

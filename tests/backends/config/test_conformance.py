@@ -120,3 +120,31 @@ def test_a_probe_does_not_follow_a_redirect_or_reach_metadata(make_upstream: Mak
     found = probe(upstream.base_url)
     assert found["chat"] == "no"
     assert other.requests == []
+
+
+def without(parameter: str, message: str, *, code: int = 400) -> Reply:
+    """A server that chats, and refuses a parameter of every probe."""
+
+    async def reply(received: Received, wire: Wire) -> None:
+        refuses = parameter in received.body
+        await (status(code, {"error": {"message": message, "param": parameter}}) if refuses else capable())(received, wire)
+
+    return reply
+
+
+def test_a_model_that_takes_max_completion_tokens_only_is_never_disabled(make_upstream: MakeUpstream) -> None:
+    upstream = make_upstream()
+    upstream.default = without("max_tokens", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    found = probe(upstream.base_url)
+    assert {found[name] for name in ("chat", "stream", "tools", "parallel_tool_calls", "json_schema")} == {"yes"}
+    chat = next(result for result in ProbeRun.objects.get().results if result["name"] == "chat")
+    assert "max_completion_tokens" in chat["curl"]
+    assert False not in BackendModel.objects.get(name="m").capabilities.values()
+
+
+@pytest.mark.parametrize("code", [400, 429, 500, 503])
+def test_a_chat_that_is_refused_for_another_reason_is_unclear(make_upstream: MakeUpstream, code: int) -> None:
+    upstream = make_upstream()
+    upstream.default = status(code, {"error": {"message": "Not today."}})
+    assert probe(upstream.base_url)["chat"] == "unclear"
+    assert "chat" not in BackendModel.objects.get(name="m").capabilities

@@ -231,6 +231,11 @@ async def test_broken_json_is_an_invalid_request(api: Api) -> None:
     assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
+async def test_a_body_that_is_too_large_has_the_shape_too(api: Api) -> None:
+    response = await api.post("messages", content=b"{}", headers={"content-length": str(10**9)})
+    assert (response.status_code, response.json()["error"]["type"]) == (413, "request_too_large")
+
+
 async def test_an_unknown_address_and_a_wrong_method_have_the_shape_too(api: Api) -> None:
     assert (await api.http.get("messages")).json()["error"]["type"] == "invalid_request_error"
     assert (await api.post("messages/nope", {})).json()["error"]["type"] == "not_found_error"

@@ -1,4 +1,4 @@
-"""Conversations shortened to the user's messages and a summary."""
+"""Conversations shortened to one item."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ HISTORY = normalize_input([{"role": "user", "content": "one"}, {"role": "assista
 async def test_the_users_messages_stay_and_the_rest_is_summarized() -> None:
     backend = ScriptedBackend(whole("They said one."))
     made = await compact(backend, request_of(HISTORY, input="two"), trail=AttemptLog())
-    assert [item["type"] for item in made["output"]] == ["message", "message", "compaction"]
+    [item] = made["output"]
+    assert item["type"] == "compaction"
+    assert item["encrypted_content"] == "The user said: one\nThe user said: two\nThey said one."
     assert made["usage"]["total_tokens"] == 7
     assert backend.requests[0].messages[-1]["content"] == PROMPT
     again = messages_from(made["output"], instructions=None, tools=ToolSet())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from webapp.patterns.errors import AllFailed, InputError, RateLimited, StreamBro
 from webapp.patterns.responses.execution import NOT_RUN, Execution
 from webapp.patterns.responses.items import normalize_input
 from webapp.patterns.responses.objects import error_json, output_text
-from webapp.patterns.types import Delta, ToolCallDelta
+from webapp.patterns.types import Delta, StreamChunk, ToolCallDelta
 
 WIKI = {"type": "mcp", "server_label": "wiki", "server_url": "https://wiki.example", "require_approval": "never"}
 SEARCH = {"type": "file_search", "vector_store_ids": ["vs_1"]}
@@ -211,3 +212,22 @@ def test_errors_have_codes_of_the_schema() -> None:
     assert error_json(RateLimited("slow"))["code"] == "rate_limit_exceeded"
     assert error_json(InputError("wrong"))["code"] == "invalid_prompt"
     assert error_json(KeyError("secret")) == {"code": "server_error", "message": "Something broke on our side."}
+
+
+ENTRY = {"token": "Hi", "logprob": -0.1, "bytes": [72, 105], "top_logprobs": []}
+
+
+async def test_log_probabilities_come_with_their_text() -> None:
+    include = ["message.output_text.logprobs"]
+    body = whole("Hi")
+    body["choices"][0]["logprobs"] = {"content": [ENTRY]}
+    response = response_of(include=include)
+    await Execution(ScriptedBackend(body), request_of(include=include), response=response).send()
+    assert response["output"][0]["content"][0]["logprobs"] == [ENTRY]
+    chunk = {"choices": [{"index": 0, "delta": {"content": "Hi"}, "logprobs": {"content": [ENTRY]}}]}
+    raw = f"data: {json.dumps(chunk)}\n\n".encode()
+    script = [StreamChunk(raw, (Delta(text="Hi"),)), StreamChunk(b'data: {"choices": []}\n\n', (Delta(finish_reason="stop"),))]
+    events, response = await run(ScriptedBackend(script), include=include)
+    assert response["output"][0]["content"][0]["logprobs"] == [ENTRY]
+    done = next(event for event in decoded(events) if event["type"] == "response.output_text.done")
+    assert done["logprobs"] == [ENTRY]

@@ -1,7 +1,8 @@
 """Probe the capabilities of a server with a dozen small requests, and store each result with its evidence.
 
-The requests are sent raw, so that the evidence is the server's actual answer. Only a refusal counts as "no". If a model did not use a tool
-although it could, the result is "unclear", which has no effect.
+The requests go out raw, so that the evidence is the server's own answer. A request that is refused for one of its other parameters is
+repaired and sent again. Only a refusal of the capability itself counts as "no". A model that did not use a tool when it could have, and a
+refusal for another reason, are "unclear" and change nothing: a test never disables a model that works.
 """
 
 from __future__ import annotations
@@ -18,12 +19,23 @@ import httpx2
 
 from webapp.backends.config.snapshot import BackendRow
 from webapp.patterns.curl.commands import to_curl
-from webapp.patterns.errors import PatternError
+from webapp.patterns.errors import (
+    BackendError,
+    BadAnswer,
+    CapabilityMissing,
+    ModelMissing,
+    PathMissing,
+    PatternError,
+    RequestRejected,
+    ServerFailed,
+)
 from webapp.patterns.messages.completions import ChunkWriter, to_completion
 from webapp.patterns.messages.decoder import EventDecoder
 from webapp.patterns.messages.from_chat import from_chat
 from webapp.patterns.openai.backend import carries_key, secret_values
+from webapp.patterns.openai.error_mapping import refused
 from webapp.patterns.openai.model_list import read_models
+from webapp.patterns.openai.repairs import apply, find_repair
 from webapp.patterns.redaction import Redactor
 from webapp.patterns.types import Json
 
@@ -32,7 +44,9 @@ TIMEOUT_SECONDS = 60.0
 MAX_EVIDENCE = 4000
 MAX_ANSWER = 2_000_000
 TRANSIENT = frozenset({401, 403, 408, 425, 429, 502, 503, 504, 529})
-"""Statuses that reveal nothing about a server's capabilities."""
+"""Statuses that say nothing about the abilities of a server."""
+MODEL_PATHS = frozenset({"chat/completions", "completions", "embeddings"})
+MOST_REPAIRS = 3
 TOOL: Json = {
     "type": "function",
     "function": {
@@ -144,6 +158,10 @@ class Prober:
             raise httpx2.ReadTimeout(f"no whole answer within {TIMEOUT_SECONDS:g} s") from None
         return Reply(response.status_code, self.redactor.text(raw.decode(errors="replace")), (time.monotonic() - begun) * 1000)
 
+    def error(self, reply: Reply, body: Json | None) -> BackendError:
+        """Return the meaning of a refusal."""
+        return refused(reply.status, reply.text.encode(), {}, self.redactor, sent=json.dumps(body).encode())
+
     def chat(self, content: Any, **options: Any) -> Json:
         return {"model": self.model, "messages": [{"role": "user", "content": content}], **options}
 
@@ -174,6 +192,10 @@ class Probe:
     body: Callable[[Prober], Json | None]
     judge: Judge
     needs_chat: bool = True
+    about: tuple[str, ...] = ()
+    """Repairs that would take away what the probe asks about."""
+    lacks: tuple[str, ...] = ()
+    """The capabilities whose absence answers the question, by the names in `refusal_rules.toml`; any where empty."""
 
     async def run(self, prober: Prober) -> Finding:
         """Send the request and return the finding."""
@@ -182,13 +204,43 @@ class Probe:
         if translated and body is not None:
             path, body = "messages", {**from_chat(body), "stream": bool(body.get("stream"))}
         try:
-            reply = await prober.ask(path, body)
+            reply, body = await self._asked(prober, path, body)
         except httpx2.HTTPError as error:
             outcome: Outcome = "unclear" if prober.facts.get("reached") else "no"
             return prober.finding(self, outcome, f"{type(error).__name__}: {error}", path, body, None)
         prober.facts["reached"] = True
-        outcome, detail = self.judge(prober, _as_chat(reply) if translated else reply) if reply.ok else _refused(reply)
+        if reply.ok:
+            outcome, detail = self.judge(prober, _as_chat(reply) if translated else reply)
+        else:
+            outcome, detail = self._refused(prober, prober.error(reply, body))
         return prober.finding(self, outcome, detail, path, body, reply)
+
+    async def _asked(self, prober: Prober, path: str, body: Json | None) -> tuple[Reply, Json | None]:
+        """Ask, and again where the server refuses a parameter that the probe is not about; return the answer and the body that got it."""
+        reply = await prober.ask(path, body)
+        done: list[str] = []
+        while body is not None and not reply.ok and len(done) < MOST_REPAIRS:
+            repair = find_repair(prober.error(reply, body), body, [*done, *self.about])
+            changed = dict(body)
+            if repair is None or not apply(repair, changed):
+                break
+            done.append(repair)
+            body = changed
+            reply = await prober.ask(path, body)
+        return reply, body
+
+    def _refused(self, prober: Prober, error: BackendError) -> Verdict:
+        """Judge a refusal: it is a "no" where it names the capability, or where the same model answered a plain request."""
+        if isinstance(error, CapabilityMissing) and error.lacks and self.lacks:
+            missing = error.lacks in self.lacks
+        elif isinstance(error, CapabilityMissing | PathMissing) or error.status in {405, 501}:
+            missing = True
+        elif self.path in MODEL_PATHS:
+            tells = isinstance(error, RequestRejected | ServerFailed) and self.name != "chat" and bool(prober.facts.get("chat"))
+            missing = tells or isinstance(error, BadAnswer)
+        else:
+            missing = isinstance(error, RequestRejected | ModelMissing | BadAnswer)
+        return ("no" if missing and error.status not in TRANSIENT else "unclear"), error.message
 
 
 def _as_chat(reply: Reply) -> Reply:
@@ -198,13 +250,6 @@ def _as_chat(reply: Reply) -> Reply:
         return replace(reply, text=decoded.raw.decode() if decoded else "")
     body = reply.body
     return replace(reply, text=json.dumps(to_completion(body if isinstance(body, dict) else {})))
-
-
-def _refused(reply: Reply) -> Verdict:
-    body = reply.body
-    error = body.get("error", body.get("detail")) if isinstance(body, dict) else None
-    said = error.get("message") if isinstance(error, dict) else error
-    return ("unclear" if reply.status in TRANSIENT else "no"), f"{reply.status}: {said or reply.text[:200]}"
 
 
 def _choice(reply: Reply) -> Json:
@@ -328,7 +373,7 @@ PROBES: tuple[Probe, ...] = (
     Probe("messages", "Anthropic's Messages", "messages", lambda p: p.chat(SAY_OK, **SHORT), _message, needs_chat=False),
     Probe("count_tokens", "Count tokens", "messages/count_tokens", lambda p: p.chat(SAY_OK), _count, needs_chat=False),
     Probe("responses", "OpenAI's Responses", "responses", _response_body, _response, needs_chat=False),
-    Probe("chat", "Chat", "chat/completions", lambda p: p.chat(SAY_OK, **SHORT), _chat, needs_chat=False),
+    Probe("chat", "Chat", "chat/completions", lambda p: p.chat(SAY_OK, **SHORT), _chat, needs_chat=False, lacks=("chat",)),
     Probe("stream", "Stream", "chat/completions", lambda p: p.chat(SAY_OK, stream=True, **SHORT), _stream),
     Probe(
         "stream_usage",
@@ -336,8 +381,9 @@ PROBES: tuple[Probe, ...] = (
         "chat/completions",
         lambda p: p.chat(SAY_OK, stream=True, stream_options={"include_usage": True}, **SHORT),
         _stream_usage,
+        about=("without stream_options",),
     ),
-    Probe("tools", "Tools", "chat/completions", lambda p: p.chat(WEATHER, tools=[TOOL], max_tokens=256), _tools),
+    Probe("tools", "Tools", "chat/completions", lambda p: p.chat(WEATHER, tools=[TOOL], max_tokens=256), _tools, lacks=("tools",)),
     Probe(
         "parallel_tool_calls", "Parallel tools", "chat/completions", lambda p: p.chat(TWO_CITIES, tools=[TOOL], max_tokens=256), _parallel
     ),
@@ -347,6 +393,7 @@ PROBES: tuple[Probe, ...] = (
         "chat/completions",
         lambda p: p.chat("Which city is the capital of France?", response_format=SCHEMA, max_tokens=128),
         _schema,
+        lacks=("json_schema",),
     ),
     Probe(
         "developer_role",
@@ -357,8 +404,16 @@ PROBES: tuple[Probe, ...] = (
             "messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": SAY_OK}],
         },
         _taken,
+        about=("system for developer", "user for system"),
     ),
-    Probe("content_parts", "Content in parts", "chat/completions", lambda p: p.chat([{"type": "text", "text": SAY_OK}], **SHORT), _taken),
+    Probe(
+        "content_parts",
+        "Content in parts",
+        "chat/completions",
+        lambda p: p.chat([{"type": "text", "text": SAY_OK}], **SHORT),
+        _taken,
+        about=("text for parts",),
+    ),
     Probe("embeddings", "Embeddings", "embeddings", _embedding_body, _embeddings, needs_chat=False),
     Probe("files", "Files", "files", NOTHING, _listed, needs_chat=False),
     Probe("batches", "Batches", "batches", NOTHING, _listed, needs_chat=False),

@@ -15,6 +15,8 @@ MAX_HEAD: Final = 262_144
 HIGH_WATER: Final = 262_144
 """Unread bytes of a body at which the socket is paused."""
 
+_LENGTHS: Final = re.compile(rb"(?im)^content-length:([^\r\n]*)\r$")
+_LISTED_LENGTHS: Final = re.compile(rb"(?im)^content-length:[^\r\n]*,")
 _FORBIDDEN: Final = re.compile(rb"[\r\n\0]")
 
 
@@ -168,6 +170,8 @@ class Connection(asyncio.Protocol):
         self.answered = True
         if not self._has_head:
             self._head_size += len(data)
+            if len(_LENGTHS.findall(data)) > 1 or _LISTED_LENGTHS.search(data):
+                data = with_one_length(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -236,6 +240,16 @@ class Connection(asyncio.Protocol):
         self._complete = True
         self.reusable = bool(self._parser.should_keep_alive()) and self._error is None
         self._wake()
+
+
+def with_one_length(data: bytes) -> bytes:
+    """Return the head of a response with one Content-Length in the place of several equal ones, which some proxies send (RFC 9110, 8.6)."""
+    head, end, body = data.partition(b"\r\n\r\n")
+    values = {value.strip() for found in _LENGTHS.findall(head + b"\r\n") for value in found.split(b",")}
+    if len(values) != 1:
+        return data  # the parser refuses them
+    others = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"content-length:")]
+    return b"\r\n".join([*others, b"Content-Length: " + values.pop()]) + end + body
 
 
 def _late(waiter: asyncio.Future[None]) -> None:

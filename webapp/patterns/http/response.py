@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Protocol
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from typing import Final, Protocol
 
 import httpx2
+
+_GZIP: Final = 31
+"""The window of zlib that reads gzip's header and trailer."""
 
 
 class HttpResponse(Protocol):
@@ -39,9 +43,14 @@ class Httpx2Reply:
         self.status = response.status_code
         self.headers = response.headers.raw
         self._response = response
-        plain = "content-encoding" not in response.headers and not response.is_stream_consumed
+        self._body: AsyncIterator[bytes]
+        encoding = response.headers.get("content-encoding", "").strip().lower()
         stream = response.stream
-        self._body = aiter(stream) if plain and isinstance(stream, httpx2.AsyncByteStream) else response.aiter_bytes()
+        if response.is_stream_consumed or not isinstance(stream, httpx2.AsyncByteStream) or encoding not in {"", "gzip", "x-gzip"}:
+            self._body = response.aiter_bytes()
+        else:
+            plain: AsyncIterator[bytes] = aiter(stream)
+            self._body = gunzipped(stream) if encoding else plain
 
     async def read(self, until: float | None = None) -> bytes:
         async with asyncio.timeout_at(until):
@@ -49,6 +58,30 @@ class Httpx2Reply:
 
     async def aclose(self) -> None:
         await self._response.aclose()
+
+
+async def gunzipped(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """Decompress a gzip body of any number of members: httpx2 reads the first and drops the others.
+
+    Raises:
+        httpx2.DecodingError: it is not gzip, or it is cut off.
+    """
+    decoder = zlib.decompressobj(_GZIP)
+    begun = False
+    try:
+        async for piece in stream:
+            data = piece
+            while data:
+                begun = True
+                if plain := decoder.decompress(data):
+                    yield plain
+                data = decoder.unused_data
+                if decoder.eof:  # the next member, if any, begins here
+                    decoder, begun = zlib.decompressobj(_GZIP), False
+    except zlib.error as error:
+        raise httpx2.DecodingError(str(error)) from error
+    if begun:
+        raise httpx2.DecodingError("the compressed body is cut off")
 
 
 async def rest(reply: HttpResponse, until: float) -> bytes:

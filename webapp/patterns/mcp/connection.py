@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import logging
 from collections import deque
@@ -140,6 +141,7 @@ class Connection:
 
     async def _connected(self) -> Client:
         """Connect, in the first mode that the server does not refuse."""
+        await asyncio.to_thread(importlib.import_module, "mcp")  # 0.5 s the first time, which would hold up every stream
         from mcp import MCPError
 
         for mode in MODES:

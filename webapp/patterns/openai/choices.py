@@ -61,23 +61,18 @@ class ChoiceReader:
         legacy: the request asked with `functions`: its answer's `function_call` stays one.
     """
 
-    __slots__ = ("_calls", "_halves", "_legacy", "_make_id", "_think", "called", "spoke")
+    __slots__ = ("_calls", "_halves", "_legacy", "_make_id", "called", "spoke", "think")
 
     def __init__(self, make_id: Callable[[], str], *, legacy: bool = False) -> None:
         self._calls: CallRepair | None = None
         self._halves: dict[str, str] = {}
         self._legacy = legacy
         self._make_id = make_id
-        self._think = ThinkSplitter()
+        self.think = ThinkSplitter()
         self.called = False
         """It has called a tool."""
         self.spoke = False
         """It has any content."""
-
-    def content(self, text: str) -> tuple[str, str, bool]:
-        """Return (reasoning, text, whether all text before was reasoning) of a piece of content that is plain text."""
-        self.spoke = True
-        return self._think.feed(text)
 
     def read(self, choice: Json, body: Json, *, last: bool) -> tuple[Delta, bool]:
         """Take in a delta or a message; repair it in place.
@@ -104,9 +99,9 @@ class ChoiceReader:
             changed = True
         if content is None:
             content = choice.get("text")
-        thought, text, was_reasoning = self._think.feed(content) if isinstance(content, str) and content else ("", "", False)
+        thought, text, was_reasoning = self.think.feed(content) if isinstance(content, str) and content else ("", "", False)
         if last:
-            held, rest, _ = self._think.close()
+            held, rest, _ = self.think.close()
             thought, text = thought + held, text + rest
         calls: tuple[ToolCallDelta, ...] = ()
         if body.get("tool_calls") or body.get("function_call"):

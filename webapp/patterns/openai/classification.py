@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 RULES_FILE: Final = Path(__file__).with_name("refusal_rules.toml")
+LONGEST_TEXT: Final = 2000
+"""Characters of a refusal that the rules look at: the reason stands at the beginning."""
 _QUOTED: Final = re.compile(r"'([^']{3,})'|\"([^\"]{3,})\"|`([^`]{3,})`")
 _CLASSES: Final = {"4xx": range(400, 500), "5xx": range(500, 600)}
 
@@ -88,7 +90,13 @@ def classify(status: int, text: str, *, sent: str = "") -> Verdict:
         sent: the body of the request. Servers repeat parts of a request in their refusals. A caller must not be able to close a model or an
             account by sending "invalid_api_key" as a parameter, so the rules for models and accounts do not see quotations from `sent`.
     """
-    own = without_quotations(text, sent) if sent else text
+    text = text[:LONGEST_TEXT]
+    return _classified(status, text, without_quotations(text, sent) if sent else text)
+
+
+@functools.lru_cache(maxsize=2048)
+def _classified(status: int, text: str, own: str) -> Verdict:
+    """Apply the rules. Refusals come in storms of the same text, and the rules take some milliseconds."""
     for rule in rules():
         if rule.fits(status, text if rule.about_request else own):
             return Verdict(rule.means, rule.lacks)

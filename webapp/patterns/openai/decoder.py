@@ -145,10 +145,16 @@ class StreamDecoder:
 
     def _object(self, data: bytes, event: bytes) -> bytes:
         """Decode the data of an event; return the event, or its replacement for the relay."""
+        odd = False
         try:
-            chunk, odd = decode(data)
-        except (ValueError, RecursionError):
-            return self._unreadable(data)
+            chunk = jiter.from_json(data)
+            if b"NaN" in data or b"Infinity" in data:
+                chunk, odd = decode(data)
+        except ValueError:
+            try:
+                chunk, odd = decode(data)
+            except (ValueError, RecursionError):
+                return self._unreadable(data)
         if type(chunk) is not dict:
             self._fail("The stream holds JSON that is not an object.")
             return b""
@@ -213,7 +219,13 @@ class StreamDecoder:
         text = body.get("content")
         finish = choice.get("finish_reason")
         if text and len(body) == 1 and text.__class__ is str and not finish and not odd and reader.is_plain:
-            reasoning, text, was_reasoning = reader.content(text)  # only text, like most chunks
+            reader.spoke = True  # nothing but text, as most chunks are
+            think = reader.think
+            if think.is_text and "<" not in text:
+                think.note(text)
+                self._deltas.append(Delta(text, "", "", (), "", usage, index))
+                return repaired
+            reasoning, text, was_reasoning = think.feed(text)
             if text or reasoning or usage or was_reasoning:
                 self._deltas.append(Delta(text, reasoning, "", (), "", usage, index, was_reasoning))
             return repaired

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import math
 import re
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 
@@ -92,7 +93,7 @@ class PacketReader:
         data = await self._read()
         if self._exchange.opaque:
             return self._opaque(data)
-        start = data.lstrip()[:1]
+        start = data.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
         if start == b"<":
             raise errors.BadAnswer("The server answered with an HTML page instead of a stream.", status=200)
         if start not in {b"{", b"["}:
@@ -239,8 +240,8 @@ async def read_answer(
             odd |= normalize.normalize_response(body, legacy=legacy)
         except Failure as failure:
             raise _failed(failure, redactor) from None
-    elif path == "embeddings" and not body.get("data"):
-        raise errors.BadAnswer("The answer holds no embeddings.", status=200)
+    elif path == "embeddings":
+        odd |= _pool(body)
     return Response(encode(body) if odd else raw, body, kept_headers(reply))
 
 
@@ -259,6 +260,31 @@ async def read_opaque(reply: HttpResponse, deadline: float, idle: float, redacto
 def content_type(reply: HttpResponse) -> str:
     """Return the answer's content type; empty where the server gives none."""
     return next((value.decode("latin-1") for name, value in reply.headers if name.lower() == b"content-type"), "")
+
+
+def _pool(body: Json) -> bool:
+    """Average vectors that came one a token, as servers without pooling send them; return whether there were any.
+
+    Raises:
+        BadAnswer: the answer holds no embeddings, or token vectors of different lengths.
+    """
+    data = body.get("data")
+    if not isinstance(data, list) or not data:
+        raise errors.BadAnswer("The answer holds no embeddings.", status=200)
+    pooled = False
+    for item in data:
+        vector = item.get("embedding") if isinstance(item, dict) else None
+        if isinstance(vector, list) and vector and isinstance(vector[0], list):
+            item["embedding"] = _mean(vector)
+            pooled = True
+    return pooled
+
+
+def _mean(vectors: list[Any]) -> list[float]:
+    try:
+        return [sum(column) / len(vectors) for column in zip(*vectors, strict=True)]
+    except (TypeError, ValueError):
+        raise errors.BadAnswer("The answer holds token vectors of different lengths in the place of an embedding.", status=200) from None
 
 
 def _failed(failure: Failure, redactor: Redactor) -> errors.BackendError:

@@ -19,8 +19,8 @@ _OPENINGS: Final = dict(_PAIRS)
 _LONGEST: Final = max(map(len, _OPENINGS))
 _LONE_CLOSING: Final = "</think>"
 _REASONING_PARTS: Final = frozenset({"thinking", "reasoning", "reasoning_text", "summary_text"})
-_LONGEST_WITHOUT_OPENING: Final = 200_000
-"""Characters of an answer after which a closing tag without an opening one is part of the answer."""
+_LONGEST_WITHOUT_OPENING: Final = 20_000
+"""Pieces of an answer after which a closing tag without an opening one is part of the answer."""
 _CODE: Final = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 
 Pieces = tuple[str, str, bool]
@@ -34,20 +34,21 @@ class ThinkSplitter:
     tag, on a line of its own, says that everything before it was reasoning. A tag anywhere else is part of the answer.
     """
 
-    __slots__ = ("_closing", "_held", "_left", "_said", "_state")
+    __slots__ = ("_closing", "_held", "_state", "is_text", "said")
 
     def __init__(self) -> None:
         self._state = "start"
         self._closing = ""
         self._held = ""
-        self._said: list[str] = []
-        self._left = _LONGEST_WITHOUT_OPENING
-        """Characters of the answer in which a closing tag without an opening one may come; `_said` keeps them."""
+        self.is_text = False
+        """The answer has begun, and nothing is held back: a piece without "<" is text as it is."""
+        self.said: list[str] | None = []
+        """The pieces of the answer, as long as a closing tag without an opening one may come."""
 
     def feed(self, content: str) -> Pieces:
         """Return what this piece of content adds."""
-        if self._state == "text" and "<" not in content and not self._held:
-            self._note(content)
+        if self.is_text and "<" not in content:
+            self.note(content)
             return "", content, False
         reasoning, text, was_reasoning = "", "", False
         rest, self._held = self._held + content, ""
@@ -65,6 +66,7 @@ class ThinkSplitter:
                     text += added
             if self._held:
                 break
+        self.is_text = self._state == "text" and not self._held
         return reasoning, text, was_reasoning
 
     def close(self) -> Pieces:
@@ -97,27 +99,27 @@ class ThinkSplitter:
     def _outside(self, rest: str) -> tuple[str, str, bool]:
         if self._state == "after":
             return self._after(rest)
-        if not self._left:
+        if self.said is None:
             return rest, "", False
         before, found, after = rest.partition(_LONE_CLOSING)
         if not found:
             keep = _possible_beginning(rest, _LONE_CLOSING)
             shown, self._held = rest[: len(rest) - keep], rest[len(rest) - keep :]
-            self._note(shown)
+            self.note(shown)
             return shown, "", False
-        said = "".join(self._said) + before
-        self._left = 0
+        said = "".join(self.said) + before
+        self.said = None
         if (not said.strip(" ") or said.rstrip(" ").endswith("\n")) and len(_CODE.findall(said)) % 2 == 0:
             self._state = "after"
             return before.rstrip("\n"), after, True
         return before + found, after, False
 
-    def _note(self, text: str) -> None:
-        if self._left:
-            self._said.append(text)
-            self._left = max(0, self._left - len(text))
-            if not self._left:
-                self._said.clear()
+    def note(self, text: str) -> None:
+        """Note a piece of the answer."""
+        if self.said is not None:
+            self.said.append(text)
+            if len(self.said) > _LONGEST_WITHOUT_OPENING:
+                self.said = None
 
     def _after(self, rest: str) -> tuple[str, str, bool]:
         """Go on after a closing tag: leave out the empty lines before the answer; another block of reasoning may follow."""
@@ -128,7 +130,7 @@ class ThinkSplitter:
         if any(stripped.startswith(opening) for opening in _OPENINGS):
             self._state = "start"
             return "", stripped, False
-        self._state, self._left = "text", 0
+        self._state, self.said = "text", None
         return "", stripped, False
 
 

@@ -134,6 +134,11 @@ class EventEncoder:
                 self._add(delta)
         return self.taken()
 
+    def add_logprobs(self, logprobs: Iterable[Json]) -> None:
+        """Keep the log probabilities of text that was added; they come with the end of its part."""
+        if self._message is not None:
+            self._message.logprobs += logprobs
+
     def restart(self) -> None:
         """Void the items of this turn: another step begins the answer anew. The final response leaves them out."""
         self.close_items(status="incomplete")
@@ -273,6 +278,7 @@ class _Message:
         self._text: list[str] = []
         self._head = ""
         self.kind = ""
+        self.logprobs: list[Json] = []
 
     def begin(self, kind: str) -> None:
         """Open a part: "text" or "refusal"."""
@@ -305,8 +311,9 @@ class _Message:
         number = len(self._item["content"])
         part: Json
         if self.kind == "text":
-            part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-            self._event("response.output_text.done", number, text=text, logprobs=[])
+            logprobs, self.logprobs = self.logprobs, []
+            part = {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+            self._event("response.output_text.done", number, text=text, logprobs=logprobs)
         else:
             part = {"type": "refusal", "refusal": text}
             self._event("response.refusal.done", number, refusal=text)

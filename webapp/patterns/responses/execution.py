@@ -15,6 +15,7 @@ from webapp.patterns.responses.encoder import EventEncoder
 from webapp.patterns.responses.objects import Status, error_json
 from webapp.patterns.responses.request import PROTOCOL, ResponsesRequest, to_request
 from webapp.patterns.responses.server_tools import ServerTools
+from webapp.patterns.responses.snapshot import events_in
 from webapp.patterns.responses.tools import CalledTool, ToolSet
 from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import AttemptLog, Delta, Json, Message, Request, Response, StreamChunk, ToolCall, ToolCallDelta
@@ -63,6 +64,7 @@ class Execution:
         self._listings: list[Json] = []
         self._relay: native.Relay | None = None
         self._calls_left: int | None = asked.body.get("max_tool_calls")
+        self._wants_logprobs = "message.output_text.logprobs" in asked.includes or bool(asked.body.get("top_logprobs"))
 
     async def request(self) -> Request:
         """Return the first request for the backend; the tool servers are asked for their tools.
@@ -110,6 +112,7 @@ class Execution:
             said = Accumulator()
             said.add_packet(StreamChunk(b"", deltas))
             self.encoder.add(deltas)
+            self.encoder.add_logprobs(logprobs_in(answer.body))
             self.encoder.end_turn()
             replies, _ = await self._run_calls(last=turn == MAX_TURNS - 1)
             if not _goes_on(said, replies):
@@ -165,7 +168,11 @@ class Execution:
                 self._begun = True
             return self._relay.take(packet)
         head = self._begin()
-        events = self._handed_over().add(packet.deltas)
+        encoder = self._handed_over()
+        events = encoder.add(packet.deltas)
+        if self._wants_logprobs and packet.raw:
+            for chunk in events_in(packet.raw):
+                encoder.add_logprobs(logprobs_in(chunk))
         return head + events if head else events
 
     def _begin(self) -> bytes:
@@ -234,6 +241,15 @@ class Execution:
 def _goes_on(said: Accumulator, replies: Sequence[Message]) -> bool:
     """Return whether the model is to be asked again: where the server answered all its calls. The caller answers its own."""
     return bool(replies) and len(replies) == len(said.tool_calls)
+
+
+def logprobs_in(body: Json) -> list[Json]:
+    """Return the log probabilities in the first choice of a chat completion or of one of its chunks."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    logprobs = choice.get("logprobs") if isinstance(choice, dict) else None
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    return [entry for entry in content if isinstance(entry, dict)] if isinstance(content, list) else []
 
 
 def deltas_of(answer: Response) -> tuple[Delta, ...]:
