@@ -3,6 +3,7 @@
 const kind = document.documentElement.dataset.kind;
 // Elements that load, navigate or look names up even without script.
 const ACTIVE = "script, link, meta, base, iframe, frame, frameset, object, embed, portal, fencedframe";
+const ADDRESSES = /^(src|srcset|poster|background|data|href|xlink:href|action|formaction|ping)$/i;
 const answer = (message) => parent.postMessage(message, "*");
 const report = () => answer({ height: Math.ceil(document.documentElement.getBoundingClientRect().height) });
 
@@ -21,6 +22,14 @@ async function drawMermaid(source, dark) {
 function drawHtml(source) {
   const parsed = new DOMParser().parseFromString(source, "text/html");
   parsed.querySelectorAll(ACTIVE).forEach((element) => element.remove());
+  for (const element of parsed.querySelectorAll("*")) {
+    for (const { name, value } of [...element.attributes]) {
+      // The policy refuses these, too; without them the browser has nothing to refuse.
+      const loads = name !== "href" || element.localName !== "a";
+      const address = ADDRESSES.test(name) && loads && !/^\s*(data:image\/|#)/i.test(value);
+      if (address || /^on/i.test(name)) element.removeAttribute(name);
+    }
+  }
   const styles = [...parsed.head.querySelectorAll("style")];
   document.body.replaceWith(document.adoptNode(parsed.body));
   document.head.append(...styles.map((style) => document.adoptNode(style)));
