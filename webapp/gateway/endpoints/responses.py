@@ -19,7 +19,7 @@ from webapp.gateway.endpoints.files_and_batches import page_of
 from webapp.gateway.http import Call
 from webapp.gateway.idempotency import fingerprint_of, once
 from webapp.gateway.models import StoredResponse
-from webapp.gateway.responses import jobs, lookup, records
+from webapp.gateway.responses import dispatch, jobs, lookup, records
 from webapp.gateway.responses.preparation import DEFAULT_MODEL, prepare
 from webapp.gateway.responses.running import RunningResponse, running
 from webapp.gateway.responses.tools import UserTools
@@ -114,7 +114,7 @@ async def _create_in_background(call: Call, principal: Principal, asked: Respons
         return response
 
     response = await once(call, principal, fingerprint_of(body), work)
-    await asyncio.to_thread(jobs.dispatch)
+    await asyncio.to_thread(dispatch.enqueue_responses)
     if body.get("stream"):
         await _follow(call, principal, response["id"], after=-1)
     else:

@@ -288,20 +288,6 @@ def wake() -> None:
         _here.wake()
 
 
-def dispatch() -> None:
-    """Have a queued response run: by a Celery worker where there is a Redis, else by this process or a neighbor."""
-    if settings.REDIS_URL:
-        from kombu.exceptions import OperationalError
-
-        from webapp.gateway.tasks import run_responses
-
-        try:
-            run_responses.delay()
-        except OperationalError as error:
-            logger.warning("Redis is away (%s): the server runs responses itself", error)
-    wake()
-
-
 @asynccontextmanager
 async def service() -> AsyncGenerator[None, None]:
     """Run background responses beside the requests of a server process."""
