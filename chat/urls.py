@@ -1,6 +1,6 @@
 """Route the pages of the chat."""
 
-from django.urls import path, re_path
+from django.urls import path
 
 from chat.views import analysis, conversations, folders, imports, messages, pages, palette, previews, prompts, uploads
 
@@ -33,7 +33,7 @@ urlpatterns = [
     path("prompts/<uuid:prompt_id>/delete/", prompts.delete, name="prompt-delete"),
     path("find/", conversations.find, name="find"),
     path("shared/<str:token>/", conversations.shared, name="shared"),
-    re_path(r"^preview/(?P<kind>mermaid|html|svg)/$", previews.preview, name="preview"),
+    path("preview/<str:kind>/", previews.preview, name="preview"),
     path("files/", uploads.upload, name="upload"),
     path("files/<uuid:upload_id>/", uploads.download, name="file"),
     path("files/<uuid:upload_id>/remove/", uploads.remove, name="file-remove"),

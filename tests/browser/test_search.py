@@ -51,7 +51,7 @@ def test_from_a_drop_to_the_passage_and_a_chat_about_it(live: Live, browser_page
     assert page.get_by_test_id("search-input").input_value() == "what do felines play with"
 
     page.get_by_test_id("search-input").fill("diesel fuel")
-    page.locator("[data-testid=search-result] h3 a", has_text="engines.md").click()
+    page.locator("[data-testid=search-result] h2 a", has_text="engines.md").click()
     page.wait_for_url("**#passage")
     assert "<img src=x" in page.locator("#passage").inner_text()
     assert accessibility_violations(page) == []

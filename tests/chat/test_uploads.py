@@ -126,5 +126,5 @@ def test_a_model_is_told_which_files_are_gone(cast: Users, media: Path) -> None:
         if file.is_file():
             file.unlink()
     text = str(history.api_messages(question))
-    assert "notes.txt is no longer exists" in text
-    assert "cat.png is no longer exists" in text
+    assert "notes.txt is no longer there" in text
+    assert "cat.png is no longer there" in text

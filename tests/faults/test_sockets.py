@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -74,6 +75,11 @@ def test_stop_from_another_tab_closes_the_upstream_within_a_second(
     with attached(live, headers, chat) as one, attached(live, headers, chat) as two:
         send(one, f"Go {where}")
         two.until("more more" if where == "in mid-text" else 'data-status="streaming"')
+        if where == "in a tool call":  # the benchmark asks before it sends requests
+            one.until('name="call"')
+            asked_for = re.search(r'name="call" value="([^"]+)"', one.frames[-1]["content"])
+            assert asked_for
+            one.say("approve", call=asked_for[1], yes="1")
         running = under_way(shared, where)
         two.say("stop")
         pressed = time.monotonic()

@@ -27,6 +27,7 @@ from tests.users import Users
 from webapp.accounts.models import User
 from webapp.backends.models import Backend, BackendModel, BenchmarkRun, Offer, ProbeRun, Route
 from webapp.backends.services import create_token
+from webapp.gateway.models import StoredResponse
 from webapp.toolservers.models import ToolServer
 
 __all__ = ["serve"]
@@ -100,7 +101,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def things(cast: Users) -> Things:
     """One of each, all the owner's; backends and their like belong to administrators."""
     owner = cast.owner
-    return {**_chat(owner), **_batches(owner), **_search(owner), **_backends(owner), **_tool_servers(owner)}
+    return {**_chat(owner), **_batches(owner), **_search(owner), **_backends(owner), **_tool_servers(owner), **_responses(owner)}
 
 
 def _chat(owner: User) -> Things:
@@ -114,7 +115,7 @@ def _chat(owner: User) -> Things:
     leaf = conversation.leaf_id
     ids = {"conversation_id": conversation.pk, "message_id": leaf, "before": leaf, "number": 0, "upload_id": upload.pk}
     prompt = Prompt.objects.create(user=owner, name=WORD, text=WORD)
-    return {"/chat/": {**ids, "token": "not-shared", "prompt_id": prompt.pk}}
+    return {"/chat/": {**ids, "token": "not-shared", "kind": "mermaid", "prompt_id": prompt.pk}}
 
 
 def _batches(owner: User) -> Things:
@@ -141,6 +142,13 @@ def _search(owner: User) -> Things:
 def _tool_servers(owner: User) -> Things:
     server = ToolServer.objects.create(owner=owner, name=WORD, url="http://localhost:9/mcp")
     return {"/tools/": {"pk": server.pk}}
+
+
+def _responses(owner: User) -> Things:
+    row = StoredResponse.objects.create(
+        id="resp_1", user=owner, request_id=uuid.uuid4(), status="completed", model=WORD, response={"id": "resp_1", "output": []}
+    )
+    return {"/responses/": {"name": row.pk}}
 
 
 def _backends(owner: User) -> Things:

@@ -44,6 +44,8 @@ def test_every_address_sends_the_policy_and_its_kin(things: Things, client: Clie
     """Signed out, as a user and as an administrator: pages, redirects, refusals, downloads; and the pages hold to it."""
     wrong: list[object] = []
     for address in addresses():
+        if address.id == "chat:preview":  # the sandboxed frame has a policy of its own (ADR 0016)
+            continue
         path = path_of(address, things)
         for who, method in ((client, "get"), (as_owner, "get"), (as_owner, "put"), (as_administrator, "get")):
             response = getattr(who, method)(path)
