@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.sockets import attached, handshake
 from tests.live import Live, copied
-from tests.upstream import Upstream, says
+from tests.upstream import Upstream, endless
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +45,16 @@ def ready(live: Live) -> bool:
 def test_an_answer_of_one_worker_is_seen_and_stopped_through_the_other(workers: Live, upstream: Upstream) -> None:
     """Many sockets land on both processes: every one of them sees the answer, and one that is not its writer stops it."""
     wait_for(lambda: ready(workers))
-    upstream.default = says("one two three four five six seven eight nine ten", pace=0.5)
+    upstream.default = endless(pace=0.02)
     workers.manage("add_backend", "--name", "up", "--base-url", upstream.base_url)
     workers.manage("add_route", "--name", "default", "--step", "up/m")
     chat, headers = uuid.uuid4(), handshake(workers, "owner")
     with attached(workers, headers, chat) as first:
         first.say("send", text="Count", model="default")
-        first.until("one")
+        first.until("more more")
         for _ in range(8):
             with attached(workers, headers, chat) as other:
-                other.until("one")
+                other.until("more more")
         with attached(workers, headers, chat) as last:
             last.say("stop")
             first.until('data-status="stopped"')
