@@ -54,8 +54,8 @@ class Supervisor:
         started: called once all workers accept connections.
     """
 
-    def __init__(self, command: list[str], count: int, *, host: str, port: int, started: Callable[[], None]) -> None:
-        self._command, self._count, self._host, self._port = command, count, host, port
+    def __init__(self, command: list[str], count: int, *, started: Callable[[], None]) -> None:
+        self._command, self._count = command, count
         self._started = started
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._stopping = False

@@ -35,10 +35,18 @@ class ErrorFilter(admin.SimpleListFilter):
         return queryset.filter(error=self.value()) if self.value() else queryset
 
 
-class KnownFilter(admin.SimpleListFilter):
-    """A filter by the values that the usage sums know: the log itself may have millions of rows."""
+class ValueFilter(admin.SimpleListFilter):
+    """A filter by the value of the column `parameter_name`."""
 
     parameter_name: str
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
+        """Return the attempts with the chosen value."""
+        return queryset.filter(**{self.parameter_name: self.value()}) if self.value() else queryset
+
+
+class KnownFilter(ValueFilter):
+    """A filter by the values that the usage sums know: the log itself may have millions of rows."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         """Return the values of the last 90 days."""
@@ -46,9 +54,15 @@ class KnownFilter(admin.SimpleListFilter):
         found = UsageDay.objects.filter(day__gte=since).order_by().values_list(self.parameter_name, flat=True).distinct()[:200]
         return [(value, value) for value in sorted(value for value in found if value)]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
-        """Return the attempts with the chosen value."""
-        return queryset.filter(**{self.parameter_name: self.value()}) if self.value() else queryset
+
+class FixedFilter(ValueFilter):
+    """A filter by the few values that a column can have."""
+
+    choices_of_column: tuple[str, ...] = ()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
+        """Return every value that there can be."""
+        return [(value, value) for value in self.choices_of_column]
 
 
 class BackendFilter(KnownFilter):
@@ -75,36 +89,18 @@ class BoundedPaginator(Paginator):
         return int(rows.order_by()[: self.MOST].count())
 
 
-OUTCOMES = ("ok", "partial", "failed", "cancelled", "skipped")
-SOURCES = ("chat", "gateway", "batch", "search", "test")
-
-
-class OutcomeFilter(admin.SimpleListFilter):
+class OutcomeFilter(FixedFilter):
     """By outcome."""
 
     title, parameter_name = "outcome", "outcome"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
-        """Return every outcome that there can be."""
-        return [(name, name) for name in OUTCOMES]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
-        """Return the attempts with the chosen outcome."""
-        return queryset.filter(outcome=self.value()) if self.value() else queryset
+    choices_of_column = ("ok", "partial", "failed", "cancelled", "skipped")
 
 
-class SourceFilter(OutcomeFilter):
+class SourceFilter(FixedFilter):
     """By the part of the product that asked."""
 
     title, parameter_name = "source", "source"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
-        """Return every source that there can be."""
-        return [(name, name) for name in SOURCES]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
-        """Return the attempts with the chosen source."""
-        return queryset.filter(source=self.value()) if self.value() else queryset
+    choices_of_column = ("chat", "gateway", "batch", "search", "test")
 
 
 @admin.register(Attempt)

@@ -54,7 +54,7 @@ class Command(BaseCommand):
         except OSError as error:
             raise CommandError(f"{error}\n{PORT_IN_USE}") from error
         command = worker_command(host, port, server)
-        Supervisor(command, workers, host=host, port=port, started=lambda: self._announce(host, port)).run()
+        Supervisor(command, workers, started=lambda: self._announce(host, port)).run()
 
     def _daphne(self, host: str, port: int, *, shared: bool) -> None:
         from webapp.server.daphne.server import PatchbayServer  # first: it installs the asyncio reactor
