@@ -46,8 +46,11 @@ def test_an_answer_of_one_worker_is_seen_and_stopped_through_the_other(workers: 
     """Many sockets land on both processes: every one of them sees the answer, and one that is not its writer stops it."""
     wait_for(lambda: ready(workers))
     upstream.default = endless(pace=0.02)
+    workers.stop()  # workers that start now read the new route at once
     workers.manage("add_backend", "--name", "up", "--base-url", upstream.base_url)
     workers.manage("add_route", "--name", "default", "--step", "up/m")
+    workers.start()
+    wait_for(lambda: ready(workers))
     chat, headers = uuid.uuid4(), handshake(workers, "owner")
     with attached(workers, headers, chat) as first:
         first.say("send", text="Count", model="default")
