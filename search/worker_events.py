@@ -6,12 +6,12 @@ import asyncio
 
 LOOK_SECONDS = 2.0
 
-_waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+_waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
 
 def wake() -> None:
     """Announce new work. Safe from any thread."""
-    for loop, event in list(_waiting):
+    for loop, event in [*_waiting]:
         if not loop.is_closed():
             loop.call_soon_threadsafe(event.set)
 
@@ -19,11 +19,11 @@ def wake() -> None:
 async def wait(seconds: float = LOOK_SECONDS) -> None:
     """Wait for new work, at most `seconds`."""
     entry = (asyncio.get_running_loop(), asyncio.Event())
-    _waiting.add(entry)
+    _waiting.append(entry)
     try:
         async with asyncio.timeout(seconds):
             await entry[1].wait()
     except TimeoutError:
         return
     finally:
-        _waiting.discard(entry)
+        _waiting.remove(entry)
