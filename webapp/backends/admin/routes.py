@@ -30,6 +30,8 @@ class RouteForm(forms.ModelForm):
 
 @admin.register(Route)
 class RouteAdmin(admin.ModelAdmin):
+    """List routes, and configure who may use them."""
+
     form = RouteForm
     list_display = ["editor", "description", "steps_in_words", "access", "balance_in_words", "position", "enabled"]
     list_display_links = None
@@ -41,27 +43,33 @@ class RouteAdmin(admin.ModelAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
+        """Load the steps with each route."""
         rows: QuerySet[Route] = super().get_queryset(request)
         return rows.prefetch_related("steps__backend")
 
     @admin.display(description="name", ordering="name")
     def editor(self, route: Route) -> SafeString:
+        """Return the name as a link to the route editor."""
         return format_html('<a href="{}">{}</a>', reverse("backends:route", args=[route.pk]), route.name)
 
     @admin.display(description="steps")
     def steps_in_words(self, route: Route) -> str:
+        """Return the steps, joined by arrows."""
         return " → ".join(str(step) for step in route.steps.all()) or "none yet"
 
     @admin.display(description="access")
     def access(self, route: Route) -> SafeString:
+        """Return who may use the route, as a link to the form."""
         words = "restricted" if route.restricted else "everybody"
         return format_html('<a href="{}">{}</a>', reverse("admin:backends_route_change", args=[route.pk]), words)
 
     @admin.display(description="load sharing", ordering="balance")
     def balance_in_words(self, route: Route) -> str:
+        """Return how the steps share load."""
         return str(Route.Balance(route.balance).label).partition(":")[0]
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Show checkboxes without Django's help text."""
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if field:
             field.help_text = ""  # Django's help text explains holding Control, which checkboxes do not need
@@ -74,6 +82,7 @@ class RouteAdmin(admin.ModelAdmin):
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:
+        """Show who may use the route, and its status."""
         context = {**(extra_context or {})}
         route = self.get_object(request, object_id) if object_id else None
         if route:

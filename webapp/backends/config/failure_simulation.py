@@ -70,6 +70,7 @@ class SimulatedServer:
     async def stream(
         self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None
     ) -> AsyncGenerator[StreamChunk, None]:
+        """Fail as the chosen condition fails."""
         failure = CONDITIONS[self.condition][1]
         with Recorder(SimulatedAttempt(self.name, str(request.body.get("model", ""))), trail, None) as record:
             await asyncio.sleep(0)  # lets the other requests of a load choose their step before this one ends
@@ -82,15 +83,17 @@ class SimulatedServer:
             yield END
 
     async def send(self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None) -> Response:
+        """Fail as the chosen condition fails."""
         async for _packet in self.stream(request, trail=trail, timeouts=timeouts):
             pass
         return Response(b"{}", {})
 
     async def models(self) -> list[ModelInfo]:
+        """Return no models."""
         return []
 
     async def aclose(self) -> None:
-        return None
+        """Do nothing: there is no connection."""
 
 
 class FixedTracker(LoadTracker):

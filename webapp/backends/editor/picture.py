@@ -29,10 +29,12 @@ class Bar:
 
     @property
     def asked_width(self) -> float:
+        """Return the width of the part that is asked first."""
         return self.asked / 100 * BAR_WIDTH
 
     @property
     def answered_width(self) -> float:
+        """Return the width of the part that is answered."""
         return self.answered / 100 * BAR_WIDTH
 
 
