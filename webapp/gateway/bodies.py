@@ -10,7 +10,8 @@ import jiter
 from django.conf import settings
 
 from webapp.gateway.http import Call
-from webapp.patterns.openai.request_schema import check_body
+from webapp.patterns.openai.json_rules import Rule
+from webapp.patterns.openai.request_schema import check_body, check_object
 from webapp.patterns.types import Json
 from webapp.ports.files_and_batches import ApiError
 
@@ -34,6 +35,18 @@ async def read_json(call: Call) -> Json:
     """
     body = parse(await call.body(settings.MAX_BODY_BYTES))
     check_body(body, call.path)
+    return dict(body)
+
+
+async def read_object(call: Call, rule: Rule) -> Json:
+    """Return the body of a POST as an object that obeys `rule`; an empty body counts as `{}`.
+
+    Raises:
+        ApiError, InputError: the body is not valid.
+    """
+    raw = await call.body(settings.MAX_BODY_BYTES)
+    body: Any = parse(raw) if raw.strip() else {}
+    check_object(body, rule)
     return dict(body)
 
 
