@@ -55,6 +55,7 @@ class Collection(models.Model):
 
     @property
     def is_expired(self) -> bool:
+        """Return whether the collection has expired."""
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
@@ -105,6 +106,7 @@ class FileBatch(models.Model):
 
     @property
     def api_id(self) -> str:
+        """Return its id in the API."""
         return f"vsfb_{self.pk.hex}"
 
 
@@ -174,6 +176,7 @@ class Document(models.Model):
 
     @property
     def under_way(self) -> bool:
+        """Return whether the document is being read or waits for it."""
         return self.state in self.UNDER_WAY
 
     @property

@@ -24,6 +24,7 @@ class Stores:
     """Handle `/v1/vector_stores`."""
 
     async def create(self, caller: Caller, body: Json) -> Json:
+        """Create a store with its files."""
         if model := body.get("embedding_model"):
             from webapp.backends.runtime import registry
 
@@ -34,19 +35,24 @@ class Stores:
         return await in_database(_create_store, caller, body, files)
 
     async def list(self, caller: Caller, page: Page) -> Json:
+        """Return a page of stores."""
         found: Json = await in_database(_list_stores, caller.user, page)
         return found
 
     async def retrieve(self, caller: Caller, store_id: str) -> Json:
+        """Return a store."""
         return await in_database(_retrieve_store, caller.user, store_id)
 
     async def update(self, caller: Caller, store_id: str, body: Json) -> Json:
+        """Change a store."""
         return await in_database(_update_store, caller.user, store_id, body)
 
     async def delete(self, caller: Caller, store_id: str) -> Json:
+        """Delete a store."""
         return await in_database(_delete_store, caller.user, store_id)
 
     async def search(self, caller: Caller, store_id: str, body: Json) -> Json:
+        """Search a store."""
         store = await in_database(_searched, caller.user, store_id)
         query = body["query"]
         queries = [query] if isinstance(query, str) else list(query)
@@ -124,25 +130,31 @@ class StoreFiles:
     """Handle `/v1/vector_stores/{id}/files`."""
 
     async def create(self, caller: Caller, store_id: str, body: Json) -> Json:
+        """Add a file to a store."""
         await in_database(lookup.own_store, caller.user, store_id)
         described = await source_files.describe(caller, [body["file_id"]])
         [file] = _new_files([body], described)
         return await in_database(_create_file, caller, store_id, file)
 
     async def list(self, caller: Caller, store_id: str, page: Page) -> Json:
+        """Return a page of files."""
         found: Json = await in_database(_list_files, caller.user, store_id, page)
         return found
 
     async def retrieve(self, caller: Caller, store_id: str, file_id: str) -> Json:
+        """Return a file."""
         return await in_database(_retrieve_file, caller.user, store_id, file_id)
 
     async def update(self, caller: Caller, store_id: str, file_id: str, body: Json) -> Json:
+        """Replace a file's attributes."""
         return await in_database(_update_file, caller.user, store_id, file_id, body)
 
     async def delete(self, caller: Caller, store_id: str, file_id: str) -> Json:
+        """Remove a file from its store."""
         return await in_database(_delete_file, caller.user, store_id, file_id)
 
     async def content(self, caller: Caller, store_id: str, file_id: str) -> Json:
+        """Return the text of a file."""
         return await in_database(_file_content, caller.user, store_id, file_id)
 
 
@@ -201,18 +213,22 @@ class FileBatches:
     """Handle `/v1/vector_stores/{id}/file_batches`."""
 
     async def create(self, caller: Caller, store_id: str, body: Json) -> Json:
+        """Add files to a store together."""
         await in_database(lookup.own_store, caller.user, store_id)
         entries = _batch_entries(body)
         described = await source_files.describe(caller, [entry["file_id"] for entry in entries])
         return await in_database(_create_batch, caller, store_id, _new_files(entries, described))
 
     async def retrieve(self, caller: Caller, store_id: str, batch_id: str) -> Json:
+        """Return a batch."""
         return await in_database(_retrieve_batch, caller.user, store_id, batch_id)
 
     async def cancel(self, caller: Caller, store_id: str, batch_id: str) -> Json:
+        """Cancel the unfinished files of a batch."""
         return await in_database(_cancel_batch, caller.user, store_id, batch_id)
 
     async def list_files(self, caller: Caller, store_id: str, batch_id: str, page: Page) -> Json:
+        """Return a page of a batch's files."""
         found: Json = await in_database(_list_batch_files, caller.user, store_id, batch_id, page)
         return found
 

@@ -59,6 +59,7 @@ class NewFile:
 
     @property
     def key(self) -> UUID:
+        """Return the UUID of the file."""
         key = parse_uuid(self.described["id"], FILE_PREFIX)
         if key is None:
             raise InputError(f"'{self.described['id']}' is not the id of a file.", param="file_id", code="invalid_value")

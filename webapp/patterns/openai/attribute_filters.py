@@ -44,9 +44,11 @@ class FilterRule:
     expected: str = "an object"
 
     def fits(self, value: Any) -> bool:
+        """Return whether `value` is an object."""
         return isinstance(value, dict)
 
     def check(self, value: Any, path: str) -> None:
+        """Raise `InputError` unless `value` is a filter, at most `MAX_DEPTH` deep."""
         self._check(value, path, 1)
 
     def _check(self, value: Any, path: str, depth: int) -> int:

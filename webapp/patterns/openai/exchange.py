@@ -79,16 +79,20 @@ class ChatExchange:
         self._hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
 
     def content(self) -> bytes:
+        """Return the encoded body."""
         return normalize.encoded(self.body)
 
     def decoder(self) -> StreamDecoder:
+        """Return a decoder for chat chunks."""
         return StreamDecoder(hide_usage=self._hide_usage, legacy=self._legacy)
 
     def as_events(self, body: Json) -> bytes:
+        """Return a whole completion as the events of a stream."""
         check_choices(body)
         return normalize.as_stream(body)
 
     def read(self, response: Response) -> Response:
+        """Return the response as it is."""
         return response
 
 
