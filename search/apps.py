@@ -1,11 +1,16 @@
+"""The search app."""
+
 from django.apps import AppConfig
 
 
 class SearchConfig(AppConfig):
+    """Configure the search app."""
+
     name = "search"
     label = "search"
 
     def ready(self) -> None:
+        """Register the signals, the tools, the ingestion worker and the ports."""
         from search import signals, tool, worker
         from search.conversation_documents import Attached
         from search.file_search import CollectionSearch

@@ -118,6 +118,7 @@ class Document(models.Model):
 
     @property
     def under_way(self) -> bool:
+        """Return whether the document is being read or waits for it."""
         return self.state in self.UNDER_WAY
 
 

@@ -27,6 +27,7 @@ class Filters:
 
     @property
     def by_document(self) -> bool:
+        """Return whether a filter looks at documents rather than passages."""
         return bool(self.kind or self.tag or self.since)
 
 
@@ -47,6 +48,7 @@ def documents(user: User) -> QuerySet[Document]:
 
 
 def recent(user: User) -> list[Document]:
+    """Return the documents that were added last."""
     return list(documents(user)[:RECENT])
 
 
@@ -94,6 +96,7 @@ class IndexState:
 
     @property
     def percent(self) -> int:
+        """Return the share of passages that have a vector, 0 to 100."""
         return min(100, self.held * 100 // self.total) if self.total else 100
 
 

@@ -64,6 +64,7 @@ class Upload:
             self._draft.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> None:
+        """Append data. Raise `FileTooLarge` or `StorageFull`."""
         self.size += len(data)
         if self.size > MAX_FILE_BYTES:
             raise FileTooLarge(f"A file may have {MAX_FILE_BYTES} bytes.", param="file", code="file_too_large")

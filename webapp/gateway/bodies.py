@@ -83,4 +83,5 @@ def _has_infinity(value: Any) -> bool:
 
 
 def unreadable(why: str) -> ApiError:
+    """Return an `ApiError` 400 for a body that is not JSON."""
     return ApiError(400, f"We could not parse the JSON body of your request: {why}.", code="invalid_json")

@@ -221,5 +221,6 @@ def header_value(text: str) -> bytes:
 
 
 def too_large(limit: int) -> ApiError:
+    """Return an `ApiError` 413 for a body over the limit, given in bytes."""
     megabytes = limit // (1024 * 1024)
     return ApiError(413, f"The request body is larger than {megabytes} MB.", code="request_too_large")

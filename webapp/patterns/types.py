@@ -149,6 +149,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
+        """Return the sum of prompt and completion tokens."""
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: Usage) -> Usage:
@@ -232,6 +233,7 @@ class Response:
 
     @property
     def finish_reason(self) -> str:
+        """Return the finish reason of the first choice."""
         return str(self.body["choices"][0].get("finish_reason") or "")
 
 
@@ -288,11 +290,13 @@ class AttemptLog:
         self._on_change = on_change
 
     def add(self, attempt: Attempt) -> Attempt:
+        """Add an attempt and report it."""
         self.attempts.append(attempt)
         self.changed(attempt)
         return attempt
 
     def changed(self, attempt: Attempt) -> None:
+        """Report a changed attempt to the listener."""
         if self._on_change:
             self._on_change(attempt)
 
@@ -309,9 +313,11 @@ class AttemptLog:
 
     @property
     def usage(self) -> Usage:
+        """Return the tokens of all attempts."""
         return sum((a.usage for a in self.attempts), Usage())
 
     @property
     def cost(self) -> float | None:
+        """Return the cost of all attempts, or None when no price is known."""
         costs = [a.cost for a in self.attempts if a.cost is not None]
         return sum(costs) if costs else None

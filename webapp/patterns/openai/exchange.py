@@ -84,13 +84,16 @@ class ChatExchange:
         return (self._raw and self._raw.encoded(self.body)) or normalize.encoded(self.body)
 
     def decoder(self) -> StreamDecoder:
+        """Return a decoder for chat chunks."""
         return StreamDecoder(hide_usage=self._hide_usage, legacy=self._legacy)
 
     def as_events(self, body: Json) -> bytes:
+        """Return a whole completion as the events of a stream."""
         check_choices(body)
         return normalize.as_stream(body)
 
     def read(self, response: Response) -> Response:
+        """Return the response as it is."""
         return response
 
 

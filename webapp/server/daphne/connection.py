@@ -85,16 +85,19 @@ class Channel(http.HTTPChannel):
     # --- the connection's life
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """Register the connection."""
         super().connectionMade()  # type: ignore[no-untyped-call]
         self.factory.channels[self] = None
 
     def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802 - Twisted's name
+        """Forget the connection."""
         self.factory.forget(self)
         if self._fast:
             self._fast.leave()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def requestDone(self, request: Any) -> None:  # noqa: N802 - Twisted's name
+        """Get ready for the next request."""
         self._stage = None
         self.factory.large.discard(self)
         super().requestDone(request)  # type: ignore[no-untyped-call]
@@ -102,6 +105,7 @@ class Channel(http.HTTPChannel):
     # --- reading
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Parse received bytes, and refuse a head that is too large."""
         if self._refused:
             return
         if self._fast:
@@ -153,11 +157,13 @@ class Channel(http.HTTPChannel):
             self.dataReceived(request.waiting)
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Let writers wait: the client's buffer is full. A usual request goes on reading, so that a disconnect is noticed."""
         self._writable.pauseProducing()
         if not self._fast:
             super().pauseProducing()  # type: ignore[no-untyped-call]
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Let writers go on."""
         self._writable.resumeProducing()
         super().resumeProducing()  # type: ignore[no-untyped-call]
 
@@ -169,12 +175,14 @@ class Channel(http.HTTPChannel):
             self.refuse(431, "The headers are too large.")
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Refuse folded headers."""
         if line[:1] in {b" ", b"\t"} and self.requests:
             self.refuse(400, "A header line begins with a space: folded headers are not allowed.")
         else:
             super().lineReceived(line)  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802, ARG002 - Twisted's name and signature
+        """Refuse a line that is too long."""
         self.refuse(431 if self.requests else 414, f"A line of the request is longer than {HEAD_BYTES} bytes.")
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:  # noqa: N802 - Twisted's name
@@ -242,6 +250,7 @@ class Channel(http.HTTPChannel):
 
     @property
     def stage(self) -> Stage:
+        """Return the stage that the connection waits in."""
         if self._refused:
             return Stage.GOODBYE
         if self.transport.disconnecting:
@@ -321,6 +330,7 @@ class Factory(HTTPFactory):
         """Do nothing: Twisted formats a line of an access log for each request and writes it nowhere."""
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
+        """Accept a connection, and close an idle one when there are too many."""
         if len(self.channels) >= self.most and not self._make_room():
             return None
         channel: Any = super().buildProtocol(addr)
@@ -334,6 +344,7 @@ class Factory(HTTPFactory):
         return idle is not None
 
     def forget(self, channel: Channel) -> None:
+        """Forget a closed connection."""
         self.channels.pop(channel, None)
         self.large.discard(channel)
 

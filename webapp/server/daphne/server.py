@@ -51,6 +51,7 @@ class Request(WebRequest):
     body: Body | None = None
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+        """Prepare to pass the body on as it arrives."""
         self.content = BytesIO()  # stays empty: the body goes to the application
         if length == 0 and self.requestHeaders.getRawHeaders(b"Upgrade", [b""])[0].lower() == b"websocket":
             return
@@ -63,10 +64,12 @@ class Request(WebRequest):
         self._begin()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Pass a piece of the body on."""
         if self.body:
             self.body.add(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's name
+        """End the body, or start the application when there is none."""
         if not self.body:
             super().requestReceived(command, path, version)
             return
@@ -168,6 +171,7 @@ class Request(WebRequest):
             self.channel.loseConnection()
 
     def finish(self) -> None:
+        """End the response."""
         if self.producer:
             self.unregisterProducer()
         super().finish()
@@ -175,15 +179,18 @@ class Request(WebRequest):
             self.body.disconnect()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        """Tell the application that the client is gone."""
         if self.body:
             self.body.disconnect()
             self.writable.resumeProducing()
         super().connectionLost(reason)
 
     async def ready_to_write(self) -> bool:
+        """Wait until the client reads, and return whether it is still there."""
         return await self.writable.wait() if self.body else True
 
     def cut(self) -> None:
+        """Close the connection at once."""
         if self.channel is not None:
             self.channel.forceAbortClient()
 
@@ -216,12 +223,14 @@ class WebSocket(WebSocketProtocol):
     writable: Writable | None = None
 
     def onOpen(self) -> None:  # noqa: N802 - autobahn's name
+        """Follow how fast the client reads."""
         self.writable = Writable()
         self.transport.unregisterProducer()
         self.transport.registerProducer(self.writable, True)  # noqa: FBT003 - Twisted's signature
         super().onOpen()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: N802, N803, FBT001 - autobahn's signature
+        """Release a writer that waits."""
         if self.writable:
             self.writable.resumeProducing()
         super().onClose(wasClean, code, reason)
@@ -253,15 +262,18 @@ class WebSocket(WebSocketProtocol):
             super().sendClose(code, reason)
 
     async def ready_to_write(self) -> bool:
+        """Wait until the client reads, and return whether it is still there."""
         return await self.writable.wait() if self.writable else True
 
     def go_away(self) -> None:
+        """Close with the code for a server that stops."""
         if self.state == self.STATE_OPEN:
             self.sendClose(GOING_AWAY)
         else:
             self.cut()
 
     def cut(self) -> None:
+        """Close the connection at once."""
         self.transport.abortConnection()
 
 
@@ -296,6 +308,7 @@ class PatchbayServer(Server):
         self._lifespan: Lifespan | None = None
 
     def run(self) -> None:
+        """Serve until stopped, with Patchbay's own connections."""
         import daphne.server as module
 
         module.HTTPFactory = partial(
@@ -308,6 +321,7 @@ class PatchbayServer(Server):
         super().run()
 
     def listen_success(self, port: Any) -> None:
+        """Use Patchbay's transport and websocket."""
         super().listen_success(port)
         port.transport = EagerTransport
         self.ws_factory.protocol = WebSocket
@@ -321,6 +335,7 @@ class PatchbayServer(Server):
         self.http_factory.sweep()
 
     def listen_error(self, failure: Any) -> None:
+        """Keep the reason and stop."""
         self.failed = failure.getErrorMessage()
         reactor.callWhenRunning(self.stop)
 
