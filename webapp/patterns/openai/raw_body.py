@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from webapp.patterns.types import Json
 
 _MODEL: Final = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 _ESCAPED_LETTER: Final = b"\\u006"
@@ -31,7 +30,7 @@ class RawBody:
         self._raw = raw
         self._body = body
 
-    def encoded(self, sent: Json) -> bytes | None:
+    def encoded(self, sent: Mapping[str, Any]) -> bytes | None:
         """Return the bytes of `sent`; None where it must be encoded.
 
         `sent` is a changed copy of the body. Its values are compared by identity, which is exact and costs nothing. Only another model, and
