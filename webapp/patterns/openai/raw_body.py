@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-
 _MODEL: Final = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 _ESCAPED_LETTER: Final = b"\\u006"
 """A key may be written with escapes. `"\\u006dodel"` is `"model"`; its letters have the codes 64 to 6f."""
