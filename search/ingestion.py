@@ -11,7 +11,7 @@ import logging
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from search import leases, services, worker_events
@@ -73,8 +73,13 @@ async def _run(pk: UUID) -> None:
     await in_database(_finish, pk, describe=bool(document.collection.describe_with))
 
 
+def _present(pk: UUID) -> QuerySet[Document]:
+    """Return the document's row, unless the document is being deleted."""
+    return Document.objects.filter(pk=pk).exclude(state=State.DELETING)
+
+
 def _set(pk: UUID, **fields: object) -> None:
-    if not Document.objects.filter(pk=pk).update(**fields):
+    if not _present(pk).update(**fields):
         raise Document.DoesNotExist
 
 
@@ -98,7 +103,7 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
         chunk.set_words()
     with transaction.atomic():
         Chunk.objects.filter(document_id=document.pk).delete()
-        changed = Document.objects.filter(pk=document.pk).update(
+        changed = _present(document.pk).update(
             text=parsed.text,
             kind=parsed.kind,
             notes=parsed.notes,
@@ -153,7 +158,7 @@ def _missing(document: Document, index: Index) -> tuple[list[int], int]:
 def _finish(pk: UUID, *, describe: bool) -> None:
     """Mark the document as ready and delete the version it replaces, in one transaction."""
     with transaction.atomic():
-        changed = Document.objects.filter(pk=pk).update(
+        changed = _present(pk).update(
             state=State.READY,
             why="",
             embedded=F("passages"),
@@ -173,7 +178,7 @@ def _finish(pk: UUID, *, describe: bool) -> None:
 
 
 def _fail(pk: UUID, why: str, scanned: int = 0) -> None:
-    Document.objects.filter(pk=pk).update(state=State.FAILED, why=why[:500], scanned=scanned, recognize=False, leased_until=None)
+    _present(pk).update(state=State.FAILED, why=why[:500], scanned=scanned, recognize=False, leased_until=None)
 
 
 def _give_back(pk: UUID) -> None:

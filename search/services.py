@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
@@ -19,14 +20,21 @@ from django.db.models import QuerySet
 
 from search import worker_events
 from search.index import engine
-from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index
+from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index, Upload
 from webapp.accounts.models import User
+from webapp.patterns import sanitize
 from webapp.patterns.errors import InputError
 
 DEFAULT_COLLECTION = "Documents"
 MAX_FILE_BYTES = 200 * 1024 * 1024
 MAX_NAME_CHARS = 200
+MAX_TAG_CHARS = 40
 PIECE = 1024 * 1024
+BATCH = 500
+"""Documents that a change of many locks at once."""
+ENDED = (Document.State.READY, Document.State.FAILED)
+UNUSED = (Document.State.FAILED, Document.State.DELETING)
+"""States of documents that do not count as content of their collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +108,13 @@ def delete_collection(*, collection: Collection) -> None:
         collection.delete()
 
 
-def add_file(*, collection: Collection, name: str, content: Iterable[bytes]) -> Added:
+def add_file(*, collection: Collection, name: str, content: Iterable[bytes], upload: Upload | None = None) -> Added:
     """Store a file and queue it. The same content is added once. A file of the same name replaces the older one when it is ready.
 
     Raises:
         InputError: the file is too large.
     """
-    return _add(Document(id=uuid.uuid4(), collection=collection, name=clean_name(name)), content, replace=True)
+    return _add(Document(id=uuid.uuid4(), collection=collection, name=clean_name(name), upload=upload), content, replace=True)
 
 
 def add_text(*, collection: Collection, name: str, text: str) -> Added:
@@ -124,7 +132,7 @@ def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Adde
             path.unlink()
             return Added(existing, existed=True)
         if replace:
-            document.replaces = namesakes.exclude(state=Document.State.FAILED).first()
+            document.replaces = namesakes.exclude(state__in=UNUSED).first()
         document.save(force_insert=True)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -137,7 +145,7 @@ def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Adde
 
 def _same(document: Document) -> Document | None:
     """Return a lasting document of the collection with the same content."""
-    alive = Document.objects.filter(collection_id=document.collection_id).exclude(state=Document.State.FAILED)
+    alive = Document.objects.filter(collection_id=document.collection_id).exclude(state__in=UNUSED)
     replaced = alive.exclude(replaces=None).values("replaces")
     return alive.filter(digest=document.digest).exclude(pk__in=replaced).first()
 
@@ -204,11 +212,67 @@ def unlink(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
+def delete_documents(*, documents: QuerySet[Document]) -> int:
+    """Hide these documents at once, and let a worker delete them (`search.deletion`); return their number."""
+    hidden = documents.exclude(state=Document.State.DELETING).update(state=Document.State.DELETING, leased_until=None)
+    worker_events.wake()
+    return hidden
+
+
 def retry_document(*, document: Document) -> None:
     """Queue a failed document again."""
-    changed = Document.objects.filter(pk=document.pk, state=Document.State.FAILED)
-    changed.update(state=Document.State.QUEUED, why="", tries=0, leased_until=None)
+    retry_documents(documents=Document.objects.filter(pk=document.pk))
+
+
+def retry_documents(*, documents: QuerySet[Document]) -> int:
+    """Queue the failed ones among these documents again; return their number."""
+    queued = documents.filter(state=Document.State.FAILED).update(state=Document.State.QUEUED, why="", tries=0, leased_until=None)
     worker_events.wake()
+    return queued
+
+
+def reread_documents(*, documents: QuerySet[Document]) -> int:
+    """Queue the ready and the failed ones among these documents again; return their number. Until they are read, no search finds them."""
+    ended = documents.filter(state__in=ENDED)
+    pks = list(ended.values_list("pk", flat=True))
+    queued = 0
+    for start in range(0, len(pks), BATCH):
+        batch = Document.objects.filter(pk__in=pks[start : start + BATCH])
+        with transaction.atomic():
+            chunks = list(Chunk.objects.filter(document__in=batch, document__state__in=ENDED).values_list("collection_id", "pk"))
+            queued += batch.filter(state__in=ENDED).update(state=Document.State.QUEUED, why="", tries=0, leased_until=None)
+            for collection in {collection for collection, _ in chunks}:
+                ids = [pk for owner, pk in chunks if owner == collection]
+                transaction.on_commit(partial(_remove_vectors, collection, ids))
+    worker_events.wake()
+    return queued
+
+
+def tag_documents(*, documents: QuerySet[Document], tag: str, remove: bool = False) -> int:
+    """Add a tag to these documents, or remove it; return the number of documents that change."""
+    tag = clean_tag(tag)
+    without = documents.filter(tags__has_element=tag) if remove else documents.exclude(tags__has_element=tag)
+    pks = list(without.values_list("pk", flat=True))
+    for start in range(0, len(pks), BATCH):
+        with transaction.atomic():
+            batch = list(Document.objects.select_for_update().only("tags").filter(pk__in=pks[start : start + BATCH]))
+            for document in batch:
+                kept = [each for each in document.tags if each != tag]
+                document.tags = kept if remove else sorted([*kept, tag])
+            Document.objects.bulk_update(batch, ["tags"])
+    return len(pks)
+
+
+def clean_tag(tag: str) -> str:
+    """Return a tag as it is stored: one line, lower case.
+
+    Raises:
+        InputError: nothing is left of it.
+    """
+    cleaned = " ".join(sanitize.text(tag).split()).lower()[:MAX_TAG_CHARS].strip()
+    if not cleaned:
+        raise InputError("Enter a tag", param="tag")
+    return cleaned
 
 
 def recognize_document(*, document: Document) -> None:

@@ -1,4 +1,4 @@
-"""Run the ingestion workers of a server process: new documents, indexes that are being built, and summaries."""
+"""Run the ingestion workers of a server process: new documents, indexes that are being built, summaries, and deletions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from search import enrichment, ingestion, worker_events
+from search import deletion, enrichment, ingestion, worker_events
 from search.index import embed_index, rebuild
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
@@ -20,7 +20,9 @@ async def service() -> AsyncGenerator[None, None]:
     """Run the workers as a background service. Unfinished work is released and continues at the next start."""
     workers = {f"documents {number}": partial(_forever, _next_document) for number in range(WORKERS)}
     indexes, descriptions = partial(_forever, _next_index), partial(_forever, _next_description)
-    async with run_tasks(**workers, indexes=indexes, descriptions=descriptions, comparing=partial(in_database, embed_index.reconcile)):
+    deletions = partial(_forever, partial(in_database, deletion.delete_next))
+    comparing = partial(in_database, embed_index.reconcile)
+    async with run_tasks(**workers, indexes=indexes, descriptions=descriptions, deletions=deletions, comparing=comparing):
         yield
 
 
