@@ -16,8 +16,9 @@ class SearchConfig(AppConfig):
         from search.file_search import CollectionSearch
         from search.readable_documents import ReadableDocuments
         from search.text_collections import collect
+        from search.vector_stores import api, source_files
         from webapp.core import background
-        from webapp.ports import conversation_documents, documents, file_search, text_collections
+        from webapp.ports import conversation_documents, documents, file_search, files_and_batches, text_collections, vector_stores
         from webapp.ports.toolbox import toolbox
 
         signals.connect()
@@ -27,3 +28,5 @@ class SearchConfig(AppConfig):
         text_collections.register(collect)
         documents.register(ReadableDocuments())
         file_search.register(CollectionSearch())
+        vector_stores.register(api.HANDLERS)
+        files_and_batches.on_file_deletion(source_files.remove_documents)

@@ -19,9 +19,14 @@ from search.models import Collection, Document
 PAGE_SIZE = 100
 MAX_NAME_CHARS = 200
 State = Document.State
-GROUPS: tuple[tuple[str, ...], ...] = ((State.FAILED,), (State.PARSING, State.EMBEDDING), (State.QUEUED, State.READY))
+GROUPS: tuple[tuple[str, ...], ...] = ((State.FAILED,), (State.PARSING, State.EMBEDDING), (State.QUEUED, State.READY, State.CANCELLED))
 """States in the order of the list."""
-CHOICES = (("failed", "Failed", GROUPS[0]), ("reading", "In progress", Document.UNDER_WAY), ("ready", "Ready", (State.READY,)))
+CHOICES = (
+    ("failed", "Failed", GROUPS[0]),
+    ("reading", "In progress", Document.UNDER_WAY),
+    ("ready", "Ready", (State.READY,)),
+    ("cancelled", "Cancelled", (State.CANCELLED,)),
+)
 """The states that the page offers as filters: value, label, states."""
 
 

@@ -12,7 +12,7 @@ from search.ranking import citations, highlight
 
 register = template.Library()
 
-BADGES = {"ready": "ok", "failed": "bad", "queued": "", "parsing": "run", "embedding": "run", "building": "run"}
+BADGES = {"ready": "ok", "failed": "bad", "cancelled": "", "queued": "", "parsing": "run", "embedding": "run", "building": "run"}
 
 
 @register.simple_tag

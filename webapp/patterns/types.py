@@ -9,9 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from webapp.patterns.openai.thinking import split_parts, split_whole
+
+if TYPE_CHECKING:
+    from webapp.patterns.openai.raw_body import RawBody
 
 Json = dict[str, Any]
 Message = dict[str, Any]
@@ -74,6 +77,8 @@ class Request:
     """Whether a conversation that overflows every window may be cut; otherwise the caller is told."""
     session: str = ""
     """What ties the request to earlier ones, e.g. a conversation: a sticky chain keeps it on one server. It is not sent."""
+    raw: RawBody | None = field(default=None, compare=False, repr=False)
+    """The bytes that `body` was decoded from, which are sent again where only the model differs."""
 
     @classmethod
     def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
@@ -96,7 +101,7 @@ class Request:
 
     def with_messages(self, messages: Sequence[Message]) -> Request:
         """Return a copy with another conversation."""
-        return replace(self, body={**self.body, "messages": list(messages)}, native=None, form=None)
+        return replace(self, body={**self.body, "messages": list(messages)}, native=None, form=None, raw=None)
 
     def with_options(self, **options: Any) -> Request:
         """Return a copy with fields of the body set, or removed if None."""

@@ -75,12 +75,13 @@ class ChatExchange:
     def __init__(self, request: Request, *, stream: bool, capabilities: Mapping[str, bool]) -> None:
         self.path = request.path
         self.body = normalize.normalize_request(request.body, stream=stream, capabilities=capabilities)
+        self._raw = request.raw
         self._legacy = "functions" in request.body
         self._hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
 
     def content(self) -> bytes:
-        """Return the encoded body."""
-        return normalize.encoded(self.body)
+        """Return the caller's own bytes where only the model differs, else the body as JSON. A repair may have changed the body."""
+        return (self._raw and self._raw.encoded(self.body)) or normalize.encoded(self.body)
 
     def decoder(self) -> StreamDecoder:
         """Return a decoder for chat chunks."""

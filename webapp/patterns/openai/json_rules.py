@@ -214,9 +214,10 @@ class Object:
             if name not in value:
                 missing = _below(path, name)
                 _refuse(missing, "missing_required_parameter", f"Missing required parameter: '{missing}'.")
-        for name, rule in self.fields.items():
-            if name in value and (value[name] is not None or name in self.required):
-                rule.check(value[name], _below(path, name))
+        fields = self.fields
+        for name, item in value.items():
+            if name in fields and (item is not None or name in self.required):
+                fields[name].check(item, f"{path}.{name}" if path else name)
 
 
 def _below(path: str, name: str) -> str:
@@ -260,7 +261,8 @@ class Discriminated:
 
     def check(self, value: Any, path: str) -> None:
         """Raise `RequestRejected` with the path when the value breaks this rule."""
-        Object({self.tag: String()}, required=(self.tag,)).check(value, path)
+        if value.__class__ is not dict or value.get(self.tag).__class__ is not str:
+            Object({self.tag: String()}, required=(self.tag,)).check(value, path)  # raises the error
         case = self.cases.get(value[self.tag])
         if case:
             case.check(value, path)
@@ -286,8 +288,11 @@ class OneOf:
 
     def check(self, value: Any, path: str) -> None:
         """Raise `RequestRejected` with the path when the value breaks this rule."""
-        _demand(self.fits(value), self, value, path)
-        next(rule for rule in self.rules if rule.fits(value)).check(value, path)
+        for rule in self.rules:
+            if rule.fits(value):
+                rule.check(value, path)
+                return
+        _demand(False, self, value, path)  # noqa: FBT003 - as in an assertion
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from twisted.protocols.basic import LineReceiver
 from twisted.web import http
 
 from webapp.server.asgi import refusal
+from webapp.server.daphne.fast_requests import FastRequest, read_head, scope_of
+from webapp.server.daphne.flow_control import Body, Writable
 
 logger = logging.getLogger("patchbay.server")
 
@@ -73,6 +75,9 @@ class Channel(http.HTTPChannel):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted ships without annotations, here and below
         self._refused = False
+        self._fast: FastRequest | None = None
+        self._writable = Writable()
+        self._ends: tuple[list[Any], list[Any]] | None = None
         self._stage: Stage | None = None
         self._sweeps = 0
         self._mark = 0
@@ -87,6 +92,8 @@ class Channel(http.HTTPChannel):
     def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802 - Twisted's name
         """Forget the connection."""
         self.factory.forget(self)
+        if self._fast:
+            self._fast.leave()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def requestDone(self, request: Any) -> None:  # noqa: N802 - Twisted's name
@@ -101,9 +108,64 @@ class Channel(http.HTTPChannel):
         """Parse received bytes, and refuse a head that is too large."""
         if self._refused:
             return
+        if self._fast:
+            self._fast.feed(data)
+            return
+        if self._is_between_requests and self._begin_fast(data):
+            return
         LineReceiver.dataReceived(self, data)  # type: ignore[no-untyped-call]
         if self._receivedHeaderSize + len(self._buffer) > USUAL_HEAD_BYTES and not self._refused:
             self._enlarge()
+
+    # --- usual requests (`fast_requests`)
+
+    @property
+    def _is_between_requests(self) -> bool:
+        return not (self._buffer or self.requests) and bool(self.line_mode)
+
+    def _begin_fast(self, data: bytes) -> bool:
+        """Begin a usual request; return False for any other one."""
+        server = self.factory.server
+        head = None if server.proxy_forwarded_address_header else read_head(data)
+        if head is None:
+            return False
+        client, own = self._addresses()
+        scheme = "https" if self.isSecure() else "http"  # type: ignore[no-untyped-call]
+        scope = scope_of(head, scheme=scheme, client=client, server=own, root_path=server.root_path)
+        self._stage = None
+        self._fast = FastRequest(head, self.transport, self._writable, self._fast_ended)
+        self._fast.feed(data[head.size :])
+        server.run_fast(self._fast, scope)
+        return True
+
+    def _addresses(self) -> tuple[list[Any], list[Any]]:
+        """Return the client's address and the server's, each as host and port."""
+        if self._ends is None:
+            client, own = self.transport.getPeer(), self.transport.getHost()
+            self._ends = [str(client.host), client.port], [str(own.host), own.port]
+        return self._ends
+
+    def _fast_ended(self, request: FastRequest) -> None:
+        self._fast, self._stage = None, None
+        if not request.complete:
+            return  # the request closes the connection
+        if not request.body.complete:
+            self._refused = True  # the client may go on sending for a while
+            self._say_goodbye()
+        elif request.waiting:
+            self.transport.resumeProducing()
+            self.dataReceived(request.waiting)
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Let writers wait: the client's buffer is full. A usual request goes on reading, so that a disconnect is noticed."""
+        self._writable.pauseProducing()
+        if not self._fast:
+            super().pauseProducing()  # type: ignore[no-untyped-call]
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Let writers go on."""
+        self._writable.resumeProducing()
+        super().resumeProducing()  # type: ignore[no-untyped-call]
 
     def _enlarge(self) -> None:
         large = self.factory.large
@@ -162,6 +224,9 @@ class Channel(http.HTTPChannel):
         self._refused, self._stage, self._buffer = True, None, b""
         logger.debug("A client was refused with %s: %s", status, why)  # debug level: a client cannot fill the log
         begun = False
+        if self._fast:
+            begun, fast, self._fast = self._fast.begun, self._fast, None
+            fast.leave()
         for request in self.requests:
             begun = bool(request.startedWriting)
             request.abandon()
@@ -172,8 +237,12 @@ class Channel(http.HTTPChannel):
 
     def _send_last(self, answer: bytes) -> None:
         """Send a final answer and keep reading without processing: closing at once could destroy the answer on its way."""
-        self._networkProducer.unregisterProducer()
         self.transport.write(answer)
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        """End the connection for writing, and read on."""
+        self._networkProducer.unregisterProducer()
         self.transport.loseWriteConnection()
         self.transport.resumeProducing()
 
@@ -186,6 +255,8 @@ class Channel(http.HTTPChannel):
             return Stage.GOODBYE
         if self.transport.disconnecting:
             return Stage.READER
+        if self._fast:
+            return Stage.ANSWER if self._fast.body.complete else Stage.BODY
         if not self.line_mode:
             return Stage.ANSWER if self._handlingRequest else Stage.BODY
         if self._buffer or self.requests:
@@ -207,13 +278,17 @@ class Channel(http.HTTPChannel):
     def _waits_for_server(self, stage: Stage) -> bool:
         if stage is not Stage.BODY:
             return stage is Stage.ANSWER
-        body = self.requests[-1].body
-        return bool(body.paused or body.invite)
+        return bool(self._body.paused or self._body.invite)
+
+    @property
+    def _body(self) -> Body:
+        body: Body = self._fast.body if self._fast else self.requests[-1].body
+        return body
 
     def _progress(self, stage: Stage) -> int:
         """Return a number that grows with the bytes that the client sends or reads."""
         if stage is Stage.BODY:
-            return int(self.requests[-1].body.received)
+            return self._body.received
         return -self.transport.unsent if stage is Stage.READER else 0
 
     def _disconnect(self, stage: Stage) -> None:
@@ -250,6 +325,9 @@ class Factory(HTTPFactory):
         self.channels: dict[Channel, None] = {}
         self.large: set[Channel] = set()
         self._request = request
+
+    def log(self, request: Any) -> None:
+        """Do nothing: Twisted formats a line of an access log for each request and writes it nowhere."""
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
         """Accept a connection, and close an idle one when there are too many."""

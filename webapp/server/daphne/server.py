@@ -31,6 +31,7 @@ from webapp.core import background
 from webapp.server.asgi import Application, Scope
 from webapp.server.body_limits import open_files
 from webapp.server.daphne import connection
+from webapp.server.daphne.fast_requests import FastRequest
 from webapp.server.daphne.fast_writes import EagerTransport, text_frame
 from webapp.server.daphne.flow_control import UNREAD_SECONDS, Body, Writable
 from webapp.server.lifespan import Lifespan
@@ -302,6 +303,7 @@ class PatchbayServer(Server):
         sizes = {"websocket_max_message_size": MAX_MESSAGE_BYTES, "websocket_max_frame_size": MAX_MESSAGE_BYTES}
         super().__init__(application, endpoints=[endpoint], server_name="", **sizes, **options)
         self.on_listening = on_listening
+        self._fast_requests: set[asyncio.Task[None]] = set()
         self.failed: str = ""
         self._lifespan: Lifespan | None = None
 
@@ -345,6 +347,12 @@ class PatchbayServer(Server):
         application = self.connections[request]["application_instance"] = asyncio.ensure_future(coroutine)
         background.track_pending(application)
 
+    def run_fast(self, request: FastRequest, scope: Scope) -> None:
+        """Run the application for a usual request (`fast_requests`)."""
+        task = request.run(self.application, scope)
+        self._fast_requests.add(task)
+        task.add_done_callback(self._fast_requests.discard)
+
     async def handle_reply(self, protocol: Any, message: Any) -> None:
         """Send when the client's buffer has room. Disconnect a client that leaves it full."""
         if message["type"] in {"http.response.body", "websocket.send"} and not await protocol.ready_to_write():
@@ -367,6 +375,7 @@ class PatchbayServer(Server):
         if self._lifespan:
             await self._lifespan.stop()
         running = [task for details in self.connections.values() if (task := details.get("application_instance")) and not task.done()]
+        running += self._fast_requests
         for task in running:
             task.cancel()
         if running:
