@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import BooleanField, JSONField, Lookup
 
 if TYPE_CHECKING:
-    _Lookup = Lookup[bool]
+    _Lookup = Lookup[str]
 else:
     _Lookup = Lookup
 
@@ -20,9 +20,9 @@ class HasElement(_Lookup):
     output_field = BooleanField()
     prepare_rhs = False
 
-    def get_db_prep_lookup(self, value: Any, connection: Any) -> tuple[str, list[Any]]:  # noqa: ARG002 - Django's signature
+    def get_db_prep_lookup(self, value: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:  # noqa: ARG002 - Django's signature
         """Return the text as a parameter. As JSON, it would have quotes."""
-        return "%s", [value]
+        return "%s", (value,)
 
     def as_sqlite(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
         """Return SQL that looks at each element."""

@@ -24,7 +24,8 @@ async def service() -> AsyncGenerator[None, None]:
     workers = {f"documents {number}": partial(_forever, _next_document) for number in range(WORKERS)}
     indexes, descriptions = partial(_forever, _next_index), partial(_forever, _next_description)
     deletions = partial(_forever, partial(in_database, deletion.delete_next))
-    work = {**workers, "indexes": indexes, "descriptions": descriptions, "deletions": deletions, "expiry": _expire}
+    work: dict[str, Callable[[], Awaitable[object]]] = {**workers, "indexes": indexes, "descriptions": descriptions}
+    work |= {"deletions": deletions, "expiry": _expire}
     async with run_tasks(**work, comparing=partial(in_database, embed_index.reconcile)):
         yield
 
