@@ -11,7 +11,7 @@ class SearchConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the signals, the tools, the ingestion worker and the ports."""
-        from search import lookups, signals, tool, worker  # noqa: F401 - lookups registers itself
+        from search import signals, tool, worker
         from search.conversation_documents import Attached
         from search.file_search import CollectionSearch
         from search.readable_documents import ReadableDocuments

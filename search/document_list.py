@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
+from search.lookups import has_tag
 from search.models import Collection, Document
 
 PAGE_SIZE = 100
@@ -76,7 +77,7 @@ class ListFilters:
             found = found.filter(name__icontains=self.name)
         if self.kind:
             found = found.filter(kind=self.kind)
-        return found.filter(tags__has_element=self.tag) if self.tag else found
+        return found.filter(has_tag(self.tag)) if self.tag else found
 
     def counts(self, collection: Collection) -> dict[str, int]:
         """Return the number of documents in each state, as if no state was chosen."""

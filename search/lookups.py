@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import BooleanField, JSONField, Lookup
+from django.db.models import BooleanField, JSONField, Lookup, Q
 
 if TYPE_CHECKING:
     _Lookup = Lookup[str]
@@ -38,3 +38,8 @@ class HasElement(_Lookup):
         column, column_parameters = self.process_lhs(compiler, connection)
         value, value_parameters = self.process_rhs(compiler, connection)
         return column, value, [*column_parameters, *value_parameters]
+
+
+def has_tag(tag: str) -> Q:
+    """Match documents with this tag."""
+    return Q(tags__has_element=tag)

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet, Sum
 
 from search.index import engine
+from search.lookups import has_tag
 from search.models import Chunk, Collection, Document, Index
 from webapp.accounts.models import User
 from webapp.builtin import EMBEDDING_MODEL
@@ -107,7 +108,7 @@ def allowed(user: User, filters: Filters) -> list[int]:
     if filters.since:
         found = found.filter(created_at__date__gte=filters.since)
     if filters.tag:
-        found = found.filter(tags__has_element=filters.tag)
+        found = found.filter(has_tag(filters.tag))
     if filters.attributes is None:
         return list(Chunk.objects.filter(document__in=found.values("pk")).order_by().values_list("pk", flat=True))
     matching = {pk for pk, its in found.values_list("pk", "attributes") if filters.attributes(its)}

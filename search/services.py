@@ -21,6 +21,7 @@ from django.db.models import QuerySet
 
 from search import worker_events
 from search.index import engine
+from search.lookups import has_tag
 from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index, Upload
 from webapp.accounts.models import User
 from webapp.patterns import sanitize
@@ -259,7 +260,7 @@ def reread_documents(*, documents: QuerySet[Document]) -> int:
 def tag_documents(*, documents: QuerySet[Document], tag: str, remove: bool = False) -> int:
     """Add a tag to these documents, or remove it; return the number of documents that change."""
     tag = clean_tag(tag)
-    without = documents.filter(tags__has_element=tag) if remove else documents.exclude(tags__has_element=tag)
+    without = documents.filter(has_tag(tag)) if remove else documents.exclude(has_tag(tag))
     pks = list(without.values_list("pk", flat=True))
     for start in range(0, len(pks), BATCH):
         with transaction.atomic():
