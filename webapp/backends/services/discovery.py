@@ -45,14 +45,16 @@ async def discover(backend: Backend) -> Discovery:
         async with asyncio.timeout(DISCOVERY_SECONDS):
             infos = await (await registry.backend(backend.pk)).models()
         # llama.cpp lists its models at /models, too, but its /completions and /embeddings have formats of their own: /v1 is meant.
-        moved = await _corrected(backend) if has_no_path(backend.base_url) else None
-        return moved or await in_database(_keep_models, backend, infos)
+        if has_no_path(backend.base_url) and (moved := await _corrected(backend)):
+            return moved
+        found: Discovery = await in_database(_keep_models, backend, infos)
     except TimeoutError:
         return Discovery(problem=f"no answer within {DISCOVERY_SECONDS:.0f} s")
     except PatternError as error:
         if isinstance(error, PathMissing | ModelMissing | BadAnswer):
             return await _corrected(backend) or await _deployment(backend) or Discovery(problem=_advice(error, backend))
         return Discovery(problem=error.message)
+    return found
 
 
 def _advice(error: PatternError, backend: Backend) -> str:
