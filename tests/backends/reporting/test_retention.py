@@ -105,9 +105,7 @@ def test_a_rebuild_keeps_the_sums_of_attempts_that_the_log_no_longer_holds(cast:
     assert shown(cast) == before
 
 
-def test_an_import_without_sums_is_announced_on_the_page(
-    cast: Users, as_administrator: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_without_sums_is_announced_on_the_page(cast: Users, as_administrator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "MAX_WAITING", 20)
     fill(cast)
     page = as_administrator.get("/usage/?period=90d").content.decode()

@@ -62,9 +62,7 @@ def test_groups_have_the_sums_of_their_attempts(dimensions: tuple[str, ...]) -> 
     for row in rows:
         wanted.setdefault(tuple(row[name] for name in dimensions), []).append(row)
     labels = list(zip(*(table.labels(name) for name in dimensions), strict=True)) or [()]
-    assert {label: counts for label, counts in zip(labels, table.counts.tolist(), strict=True)} == {
-        label: sums_of(found) for label, found in wanted.items()
-    }
+    assert dict(zip(labels, table.counts.tolist(), strict=True)) == {label: sums_of(found) for label, found in wanted.items()}
     for place, label in enumerate(labels):
         errors = {table.error_names[error]: count for row, error, count in table.errors.tolist() if row == place}
         assert errors == Counter(row["error"] for row in wanted[label] if row["outcome"] == "failed")
@@ -75,7 +73,9 @@ def test_percentiles_are_those_of_the_answers_within_the_width_of_a_bin(part: fl
     rows = attempts(400)
     table = table_of(rows).group(("model",))
     for model, found in zip(table.labels("model"), table.percentiles(part), strict=True):
-        times = sorted(r["first_token_ms"] for r in rows if r["model"] == model and r["outcome"] != "failed" and r["first_token_ms"] is not None)
+        times = sorted(
+            r["first_token_ms"] for r in rows if r["model"] == model and r["outcome"] != "failed" and r["first_token_ms"] is not None
+        )
         right = times[min(int(part * len(times)), len(times) - 1)]
         assert found == pytest.approx(max(right, 1.0), rel=0.026)
 

@@ -133,7 +133,9 @@ class _Scope:
         return cls(filters, viewer.pk if wanted in {None, viewer.get_username()} else 0)
 
     def sums(self, grouping: Grouping) -> QuerySet[UsageSum]:
-        found = UsageSum.objects.filter(grouping=grouping, hourly=self.filters.hourly, start__gte=self.filters.since, **self.filters.columns)
+        found = UsageSum.objects.filter(
+            grouping=grouping, hourly=self.filters.hourly, start__gte=self.filters.since, **self.filters.columns
+        )
         return found if self.user_id is None else found.filter(user_id=self.user_id)
 
 
@@ -183,8 +185,9 @@ def _totals(combinations: UsageTable) -> Totals:
     total = combinations.group(())
     if not len(total):
         return Totals()
-    *counts, units, priced = total.counts[0].tolist()
-    return Totals(*counts, usage_table.cost_of(units, priced), *(total.percentiles(part)[0] for part in (0.5, 0.95, 0.99)))
+    requests, attempts, failed, prompts, completions, estimated, units, priced = total.counts[0].tolist()
+    p50, p95, p99 = (total.percentiles(part)[0] for part in (0.5, 0.95, 0.99))
+    return Totals(requests, attempts, failed, prompts, completions, estimated, usage_table.cost_of(units, priced), p50, p95, p99)
 
 
 def _buckets(table: UsageTable, filters: Filters) -> list[Bucket]:
@@ -217,25 +220,25 @@ def _largest(table: UsageTable, dimension: str) -> list[Group]:
 
 def _users(scope: _Scope, waiting: UsageTable) -> list[Group]:
     """Return the largest users. Their number has no bound, so the database chooses them."""
-    grouping, sums = _users_grouping(scope)
-    largest = sums.values("user_id").annotate(completions=Sum("completion_tokens"), prompts=Sum("prompt_tokens"), all=Sum("attempts"))
-    largest = largest.order_by("-completions", "-prompts", "-all").values_list("user_id", flat=True)[:LARGEST]
+    sums = _user_sums(scope)
+    by_user = sums.values("user_id").annotate(completions=Sum("completion_tokens"), prompts=Sum("prompt_tokens"), all=Sum("attempts"))
+    largest = by_user.order_by("-completions", "-prompts", "-all").values_list("user_id", flat=True)[:LARGEST]
     chosen = {*largest, *waiting.values["user"]}
     ids = chosen - {None}
     tables = [usage_sums.read_sums(sums.filter(user_id__in=ids))] if ids else []
     if None in chosen:
-        tables.append(usage_sums.read_sums(sums.filter(user_id=None)))
+        tables.append(usage_sums.read_sums(sums.filter(user__isnull=True)))
     table = usage_table.concatenate([*tables, waiting]).group(("user",))
     names = dict(User.objects.filter(pk__in=ids).values_list("pk", "username"))
     table.values["user"][:] = [names.get(pk, "") for pk in table.values["user"]]
     return _largest(table, "user")
 
 
-def _users_grouping(scope: _Scope) -> tuple[Grouping, QuerySet[UsageSum]]:
-    """Return the smallest grouping that has the user and the filtered dimensions, and its sums."""
+def _user_sums(scope: _Scope) -> QuerySet[UsageSum]:
+    """Return the sums of the smallest grouping that has the user and the filtered dimensions."""
     needed = {"user", *scope.filters.columns}
     grouping = min((one for one, names in GROUPINGS.items() if needed <= {*names}), key=lambda one: len(GROUPINGS[one]))
-    return grouping, scope.sums(grouping).order_by()
+    return scope.sums(grouping).order_by()
 
 
 def _errors(combinations: UsageTable) -> list[tuple[str, str, int]]:
@@ -253,7 +256,9 @@ def choices(*, viewer: User) -> dict[str, list[str]]:
     rows: list[Sequence[Any]] = list(sums.order_by().values_list(*COMBINATION).distinct())
     waiting, _complete = _waiting(scope.filters.since, scope)
     columns = list(zip(*rows, strict=True)) or [()] * len(COMBINATION)
-    found = {name: sorted({*column, *waiting.values[name]} - {"", None})[:MAX_CHOICES] for name, column in zip(COMBINATION, columns, strict=True)}
+    found = {
+        name: sorted({*column, *waiting.values[name]} - {"", None})[:MAX_CHOICES] for name, column in zip(COMBINATION, columns, strict=True)
+    }
     return {**found, "user": _usernames(scope, waiting)} if viewer.is_staff else found
 
 
@@ -270,7 +275,9 @@ def hourly_counts(*, hours: int = 24) -> dict[str, list[tuple[int, int]]]:
     first = usage_sums.hour_of(timezone.now()) - timedelta(hours=hours - 1)
     counts: dict[str, list[tuple[int, int]]] = {}
     table = _consistent(lambda: _hourly(first))
-    rows = zip(table.labels("backend"), table.labels("start"), table.column("attempts").tolist(), table.column("failed").tolist(), strict=True)
+    rows = zip(
+        table.labels("backend"), table.labels("start"), table.column("attempts").tolist(), table.column("failed").tolist(), strict=True
+    )
     for backend, start, attempts, failed in rows:
         row = counts.setdefault(backend, [(0, 0)] * hours)
         row[min((start - first) // timedelta(hours=1), hours - 1)] = (attempts - failed, failed)

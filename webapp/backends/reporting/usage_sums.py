@@ -1,6 +1,6 @@
 """Sum up attempts by hour and day.
 
-The usage page and the budgets read the sums (`UsageSum`) and the attempts that are not summed yet, so their cost does not grow with the log.
+The usage page and the budgets read the sums (`UsageSum`) and the attempts that are not summed yet. Their cost does not grow with the log.
 Every attempt is in one of the two, never in both: the transaction that adds it also marks it.
 """
 
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import F, Min, Q, QuerySet, Sum
+from django.db.models import F, Min, QuerySet, Sum
 
 from webapp.backends.models import Attempt, UsageRound, UsageSum
 from webapp.backends.reporting import usage_table
@@ -109,12 +109,11 @@ def add_up(before: datetime, *, at_once: int = AT_ONCE) -> int:
     waiting = Attempt.objects.filter(summed=None)
     rows = read_attempts(waiting.filter(created_at__lt=before).order_by("created_at", "id")[:at_once])
     if rows:
-        newest = Attempt.objects.get(pk=rows[-1][0])
-        later = Q(created_at__gt=newest.created_at) | Q(created_at=newest.created_at, pk__gt=newest.pk)
-        others = waiting.filter(later, request_id__in={row[1] for row in rows}).exclude(outcome="skipped")
-        unfinished = {row[0] for row in bulk.fetch(others.order_by().values_list("request_id"))}
+        ids = {row[0] for row in rows}
+        same = waiting.filter(request_id__in={row[1] for row in rows}).exclude(outcome="skipped").order_by()
+        unfinished = {request for pk, request in bulk.fetch(same.values_list("pk", "request_id")) if pk not in ids}
         _store(table_of(rows, unfinished), hours_since=before - HOURS_KEPT)
-        Attempt.objects.filter(pk__in=[row[0] for row in rows]).update(summed=True)
+        Attempt.objects.filter(pk__in=ids).update(summed=True)
     return len(rows)
 
 
@@ -142,7 +141,9 @@ def by_day(table: UsageTable) -> UsageTable:
     distinct = sorted(set(days))
     codes = table.codes.copy()
     codes[:, 0] = [distinct.index(days[code]) for code in table.codes[:, 0].tolist()]
-    return UsageTable({**table.values, "start": distinct}, codes, table.counts, table.bins, table.errors, table.error_names).group(DIMENSIONS)
+    return UsageTable({**table.values, "start": distinct}, codes, table.counts, table.bins, table.errors, table.error_names).group(
+        DIMENSIONS
+    )
 
 
 def _store_grouping(table: UsageTable, grouping: Grouping, *, hourly: bool) -> None:
@@ -152,13 +153,13 @@ def _store_grouping(table: UsageTable, grouping: Grouping, *, hourly: bool) -> N
     if any(map(len, known)):
         table = usage_table.concatenate([table, *known]).group(dimensions)
     columns: list[Sequence[Any]] = [table.labels(name) for name in DIMENSIONS]
-    columns = [[value or "" for value in column] if name in COMBINATION else column for name, column in zip(DIMENSIONS, columns, strict=True)]
+    columns = [
+        [value or "" for value in column] if name in COMBINATION else column for name, column in zip(DIMENSIONS, columns, strict=True)
+    ]
     counts = [table.column(name).tolist() for name in COUNTS]
     costs = [usage_table.cost_of(units, priced) for units, priced in zip(counts[-2], counts[-1], strict=True)]
     fixed: list[Sequence[Any]] = [_keys(table, grouping, hourly=hourly), [int(grouping)] * len(table), [hourly] * len(table)]
-    bulk.execute(
-        _upsert(), zip(*fixed, *columns, *counts[:-2], costs, table.stored_histograms(), table.stored_errors(), strict=True)
-    )
+    bulk.execute(_upsert(), zip(*fixed, *columns, *counts[:-2], costs, table.stored_histograms(), table.stored_errors(), strict=True))
 
 
 def _keys(table: UsageTable, grouping: Grouping, *, hourly: bool) -> list[str]:
@@ -226,10 +227,7 @@ def rebuild_day(day: datetime) -> int | None:
 
 def _tables_backward(log: QuerySet[Attempt], seen: set[Any]) -> Iterable[UsageTable]:
     """Yield the attempts in chunks, the newest first. `seen` holds the requests of later ones, and grows."""
-    newest_first = log.order_by("-created_at", "-id")
-    place = Q()
-    while rows := read_attempts(newest_first.filter(place)[:CHUNK]):
+    newest_first = log.order_by("-created_at", "-id").values_list(*COLUMNS)
+    for rows in bulk.fetch_chunks(newest_first, CHUNK):
         yield table_of(rows[::-1], seen)
         seen.update(row[1] for row in rows if row[OUTCOME] != "skipped")
-        oldest = Attempt.objects.get(pk=rows[-1][0])
-        place = Q(created_at__lt=oldest.created_at) | Q(created_at=oldest.created_at, pk__lt=oldest.pk)

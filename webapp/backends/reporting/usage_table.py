@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -164,7 +163,7 @@ def from_sums(rows: Sequence[Sequence[Any]]) -> UsageTable:
     values, codes = _encode(dimensions)
     *counts, costs, histograms, errors = rest
     priced = [cost is not None for cost in costs]
-    units = [0 if cost is None else int(round(Decimal(str(cost)) / COST_UNIT)) for cost in costs]
+    units = [0 if cost is None else round(float(cost) * 1e8) for cost in costs]
     blobs = [bytes(blob) for blob in histograms]
     entries = np.frombuffer(b"".join(blobs), dtype=ENTRY)
     owner = np.repeat(np.arange(len(rows)), [len(blob) // entries.itemsize for blob in blobs])
@@ -226,8 +225,8 @@ def concatenate(tables: Iterable[UsageTable]) -> UsageTable:
     for table in tables:
         codes.append(np.column_stack([_translate(table.values[name], column, known[name]) for name, column in _columns(table)]))
         counts.append(table.counts)
-        bins.append(table.bins + [offset, 0, 0])
-        failures = table.errors + [offset, 0, 0]
+        bins.append(np.add(table.bins, [offset, 0, 0]))
+        failures = np.add(table.errors, [offset, 0, 0])
         failures[:, 1] = _translate(table.error_names, table.errors[:, 1], names)
         errors.append(failures)
         offset += len(table)
