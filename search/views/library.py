@@ -152,6 +152,7 @@ def _after_adding(request: HttpRequest, into: Collection) -> HttpResponse:
 @login_required
 @require_POST
 def delete_collection(request: HttpRequest, pk: int) -> HttpResponse:
+    """Delete a collection with its documents."""
     doomed = _owned(request, pk)
     services.delete_collection(collection=doomed)
     messages.success(request, f"“{doomed.name}” and its documents were deleted")

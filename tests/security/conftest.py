@@ -163,6 +163,7 @@ def _backends(owner: User) -> Things:
     return {
         "/backends/": {"pk": backend.pk},
         "/backends/offers/": {"pk": offer.pk},
+        "/routes/": {"pk": 1},
         "/accounts/tokens/": {"pk": token.pk},
         "/admin/": {"pk": 1, "run": 1, "object_id": 1, "id": owner.pk, "content_type_id": 1},
     }

@@ -79,6 +79,7 @@ class Backend(models.Model):
         return self.name
 
     def clean(self) -> None:
+        """Store missing headers as an empty object."""
         self.headers = self.headers or {}  # "blank" lets an empty list pass
 
 
@@ -357,6 +358,7 @@ class UsageRound(models.Model):
 
 
 def default_scopes() -> list[str]:
+    """Return the scopes of a new token."""
     return ["chat", "embeddings", "models", "files", "batches", "search"]
 
 
@@ -485,6 +487,7 @@ class BenchmarkRun(models.Model):
 
     @property
     def total(self) -> int:
+        """Return the number of requests."""
         return self.concurrency * self.rounds
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,11 @@ def known_sums(grouping: UsageSum.Grouping) -> QuerySet[UsageSum]:
     return UsageSum.objects.filter(grouping=grouping, hourly=False, start__gte=since).order_by()
 
 
+def offered(request: HttpRequest, parameter: str, values: Iterable[str]) -> list[tuple[str, str]]:
+    """Return values as choices. The chosen one is among them even if no sum has it: Django ignores a filter without choices."""
+    return [(value, value) for value in sorted({*values, request.GET.get(parameter, "")} - {""})]
+
+
 class ErrorFilter(admin.SimpleListFilter):
     """Filter by the error classes that occur."""
 
@@ -35,9 +41,10 @@ class ErrorFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         """Return the classes that the sums of each backend name."""
         found = known_sums(UsageSum.Grouping.BACKEND).filter(failed__gt=0).values_list("errors", flat=True)[:2000]
-        return [(name, name) for name in sorted({error for errors in found for error in errors if error})]
+        return offered(request, self.parameter_name, (error for errors in found for error in errors))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
+        """Return the attempts that failed with the chosen error."""
         return queryset.filter(error=self.value()) if self.value() else queryset
 
 
@@ -57,7 +64,7 @@ class KnownFilter(ValueFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         """Return the values of the last 90 days."""
         found = known_sums(UsageSum.Grouping.COMBINATION).values_list(self.parameter_name, flat=True).distinct()[:200]
-        return [(value, value) for value in sorted(value for value in found if value)]
+        return offered(request, self.parameter_name, found)
 
 
 class FixedFilter(ValueFilter):
@@ -98,6 +105,8 @@ class SourceFilter(FixedFilter):
 
 @admin.register(Attempt)
 class AttemptAdmin(admin.ModelAdmin):
+    """List the attempts: every request that went to a backend."""
+
     list_display = ["when", "result", "asked", "tried", "first_token", "duration", "tokens", "cost"]
     list_filter = [OutcomeFilter, BackendFilter, RouteFilter, SourceFilter, ErrorFilter, ("user", admin.RelatedFieldListFilter)]
     sortable_by = ()  # a list in another order would read the whole log
@@ -108,9 +117,11 @@ class AttemptAdmin(admin.ModelAdmin):
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
+        """Refuse: only the product writes attempts."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Attempt | None = None) -> bool:  # noqa: ARG002 - Django's signature
+        """Refuse: attempts are a log."""
         return False
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:  # noqa: ARG002 - Django's signature
@@ -125,30 +136,37 @@ class AttemptAdmin(admin.ModelAdmin):
 
     @admin.display
     def when(self, attempt: Attempt) -> str:
+        """Return the local time of the attempt."""
         return date_format(timezone.localtime(attempt.created_at), "M j, Y H:i:s")
 
     @admin.display(description="asked for")
     def asked(self, attempt: Attempt) -> SafeString:
+        """Return the route or model that was asked for, the user and the source."""
         who = attempt.user.get_username() if attempt.user else "–"
         return format_html('{}<div class="small muted">{} · {}</div>', attempt.route or "–", who, attempt.source)
 
     @admin.display
     def tried(self, attempt: Attempt) -> SafeString:
+        """Return the backend and the model that were tried."""
         return format_html('{}<div class="mono small">{}</div>', attempt.backend, attempt.model)
 
     @admin.display
     def result(self, attempt: Attempt) -> SafeString:
+        """Return the outcome with the error and its reason."""
         badge = format_html('<span class="badge" data-state="{}">{}</span>', BADGES.get(attempt.outcome, "bad"), attempt.outcome)
         return format_html('{} <span class="small">{}</span><div class="small muted">{}</div>', badge, attempt.error, attempt.why)
 
     @admin.display(description="first token")
     def first_token(self, attempt: Attempt) -> str:
+        """Return the time to the first token."""
         return milliseconds(attempt.first_token_ms)
 
     @admin.display
     def duration(self, attempt: Attempt) -> str:
+        """Return the time to the end of the answer."""
         return milliseconds(attempt.duration_ms)
 
     @admin.display(description="tokens in/out")
     def tokens(self, attempt: Attempt) -> str:
+        """Return the prompt and completion tokens, marked when they are estimated."""
         return f"{'≈ ' if attempt.estimated else ''}{attempt.prompt_tokens}/{attempt.completion_tokens}"

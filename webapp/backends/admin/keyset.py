@@ -41,6 +41,7 @@ class KeysetChangeList(ChangeList):
         return {name: value for name, value in found.items() if name not in {BEFORE, AFTER}}
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:  # noqa: ARG002 - Django's signature
+        """Return the only order that the list has."""
         return ["-created_at", "-id"]
 
     def get_query_string(self, new_params: Any = None, remove: Any = None) -> str:

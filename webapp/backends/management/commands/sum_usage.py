@@ -13,12 +13,16 @@ AT_ONCE: Final = 50_000
 
 
 class Command(BaseCommand):
+    """Sum up attempts, or make all sums again."""
+
     help = "Sums up the attempts that are not summed up yet: the server does the same in the background, in smaller steps."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
         parser.add_argument("--rebuild", action="store_true", help="first make the sums of every day of the attempt log again")
 
     def handle(self, **options: Any) -> None:
+        """Run the command."""
         now = datetime.now(UTC)
         if options["rebuild"]:
             for day in usage_sums.days_with_attempts(retention.oldest_kept(now)):
