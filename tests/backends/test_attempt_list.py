@@ -55,9 +55,9 @@ def test_pages_forward_and_back_have_every_attempt_once(as_administrator: Client
         last, address = page, link(page, "next")
     assert [one for page_ in seen for one in page_] == order
     assert [len(page_) for page_ in seen] == [50, 50, 30]
-    back = as_administrator.get(link(last, "prev")).content.decode()
+    back = as_administrator.get(link(last, "prev") or "").content.decode()
     assert numbers(back) == seen[1]
-    first = as_administrator.get(link(back, "prev")).content.decode()
+    first = as_administrator.get(link(back, "prev") or "").content.decode()
     assert numbers(first) == seen[0]
     assert link(first, "prev") is None
 
