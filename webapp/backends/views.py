@@ -17,6 +17,7 @@ from webapp.backends.reporting import status, usage
 from webapp.backends.runtime import polling, registry
 from webapp.backends.runtime.budgets import spending
 from webapp.core import charts
+from webapp.patterns.units import count
 
 
 @login_required
@@ -62,7 +63,8 @@ def offer(request: HttpRequest, pk: int) -> HttpResponse:
             return redirect("backends:live")
         result = async_to_sync(services.discover)(backend)
         services.add_to_default(backend=backend)
-        messages.success(request, f"{backend.name} is added: {result.problem or f'{result.total} models found'}.")
+        found_models = f"{count(result.total, 'model')} found"
+        messages.success(request, f"{backend.name} is added: {result.problem or found_models}.")
     else:
         services.dismiss_offer(offer=found)
     return redirect("backends:live")
