@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
@@ -121,7 +121,7 @@ def measure(home: Path, sizes: Sizes | None) -> dict[tuple[str, str], Time]:
     found = {}
     with served(home, sizes) as live:
         for user, pages in PAGES.items():
-            with live.sign_in(user) as client:
+            with closing(live.sign_in(user)) as client:
                 client.timeout = 300
                 found.update({(user, page): timed(client, page) for page in pages})
     return found
