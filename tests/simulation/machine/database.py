@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from tests.simulation.machine.sqlite import base
 if TYPE_CHECKING:
     from tests.simulation.machine.world import World
 
+_SAVEPOINT = re.compile(r'"s\d+_x\d+"')
+"""The name of a savepoint: it holds the number of the real thread."""
 _template: sqlite3.Connection | None = None
 
 
@@ -55,7 +58,7 @@ class SimulatedDatabase:
         process = self._world.now_running
         if process is None or process is self._world.users:
             return False
-        self._world.note(sql)
+        self._world.note(_SAVEPOINT.sub("", sql))
         if clock.elapsed < self.away_until and not sql.startswith("PRAGMA"):
             raise sqlite3.OperationalError(self.why)
         return not in_transaction and self._world.random.random() < self._pauses
