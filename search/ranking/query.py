@@ -162,9 +162,9 @@ async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] |
     return _together(found)
 
 
-def _model(index: Index) -> tuple[str, str]:
+def _model(index: Index) -> tuple[str, str, str]:
     """Return a key. Indexes with the same key are searched with one vector."""
-    return index.model, index.answered_by
+    return index.model, index.answered_by, index.query_prompt
 
 
 async def _nearest(vector: Matrix | BaseException, index: Index, within: Sequence[int] | None) -> list[Hit]:
@@ -179,8 +179,13 @@ def _like(chunk: Chunk, places: Sequence[Index], within: Sequence[int] | None) -
     vector: Matrix | None = engine().vectors(home, [chunk.pk]).get(chunk.pk) if home else None
     if home is None or vector is None:
         return []
-    same = [index for index in places if (index.answered_by, index.dimension) == (home.answered_by, home.dimension)]
+    same = [index for index in places if _space(index) == _space(home)]
     return _together([engine().nearest(index, vector, CANDIDATES, within=within) for index in same])
+
+
+def _space(index: Index) -> tuple[str, int | None, str]:
+    """Return a key. Vectors of indexes with the same key can be compared."""
+    return index.answered_by, index.dimension, index.passage_prompt
 
 
 def _together(lists: Sequence[Sequence[Hit]]) -> list[Hit]:

@@ -12,8 +12,10 @@ from django.db import connection
 from search import embedder, ingestion, services
 from search.models import Collection, Document
 from tests.users import Users
+from webapp.backends.models import RouteStep
 from webapp.backends.runtime import registry
 from webapp.backends.services import seeding
+from webapp.builtin import MINILM
 
 Ingest = Callable[..., Document]
 
@@ -37,6 +39,7 @@ def cast(transactional_db: None) -> Users:
     from tests.users import make_users
 
     seeding.seed()
+    RouteStep.objects.filter(route__name=seeding.EMBED_ROUTE).update(model=MINILM.name)  # loads faster, and English suffices
     return make_users()
 
 
