@@ -58,6 +58,7 @@ class JsonlForm(OptionsForm):
     field_order = ("file", "file_id", "name", "executor", "concurrency", "webhook_url")
 
     def clean(self) -> dict[str, Any]:
+        """Require a file, uploaded or stored."""
         data: dict[str, Any] = super().clean() or {}
         if not data.get("file") and not data.get("file_id") and "file" not in self.errors:
             self.add_error("file", "Choose a file.")
@@ -92,11 +93,13 @@ class PromptForm(OptionsForm):
         field.choices = models
 
     def clean_endpoint(self) -> str:
+        """Return the endpoint, chat completions by default."""
         endpoint = self.cleaned_data["endpoint"] or CHAT
         assert endpoint in ENDPOINTS
         return str(endpoint)
 
     def clean_schema(self) -> Json | None:
+        """Return the JSON Schema as an object, or None when the field is empty."""
         text = self.cleaned_data["schema"].strip()
         if not text:
             return None
@@ -106,10 +109,12 @@ class PromptForm(OptionsForm):
             raise forms.ValidationError(str(error)) from error
 
     def prompting(self) -> Prompting:
+        """Return how each row becomes a request."""
         data = self.cleaned_data
         return Prompting(data["endpoint"], data["model"], data["template"], data["system"], data["max_tokens"])
 
     def options(self) -> dict[str, Any]:
+        """Return the choices to keep with the batch."""
         return {**super().options(), "schema": self.cleaned_data["schema"], "endpoint": self.cleaned_data["endpoint"]}
 
 
@@ -134,6 +139,7 @@ class LinesForm(PromptForm):
         self.fields["template"].required = False
 
     def clean_template(self) -> str:
+        """Return the template, by default the line itself."""
         return self.cleaned_data["template"] or f"{{{{ {LINE} }}}}"
 
 

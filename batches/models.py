@@ -43,6 +43,7 @@ class File(models.Model):
 
     @property
     def api_id(self) -> str:
+        """Return the id that the API shows: `file-` and 32 hex digits."""
         return f"file-{self.id.hex}"
 
 
@@ -151,6 +152,7 @@ class Batch(Leased):
 
     @property
     def api_id(self) -> str:
+        """Return the id that the API shows: `batch_` and 32 hex digits."""
         return f"batch_{self.id.hex}"
 
     @property
@@ -160,6 +162,7 @@ class Batch(Leased):
 
     @property
     def is_active(self) -> bool:
+        """Return whether the batch can still change."""
         return self.status in self.ACTIVE
 
     @property
@@ -174,6 +177,7 @@ class Batch(Leased):
 
     @property
     def done(self) -> int:
+        """Return the number of rows that completed or failed."""
         return self.completed + self.failed
 
     def step_at(self, step: str) -> datetime | None:

@@ -76,10 +76,12 @@ class Progress:
 
     @property
     def percent(self) -> float:
+        """Return the finished share of the rows, 0 to 100."""
         return 100 * self.done / self.total if self.total else 0.0
 
 
 def progress(batch: Batch) -> Progress:
+    """Return the progress of a batch with its rate in rows a second and the time left in milliseconds."""
     rate = _rate(batch) if batch.is_active else 0.0
     left = (batch.total - batch.done) / rate * 1000 if rate and batch.status == Batch.Status.IN_PROGRESS else None
     return Progress(batch.done, batch.total, rate, left, pause_reasons.reason(batch))
@@ -162,6 +164,8 @@ def failures(batch: Batch) -> list[Failure]:
 
 @dataclass(frozen=True, slots=True)
 class RowPage:
+    """Hold one page of rows and the number of the row that the next page starts at."""
+
     rows: list[BatchRow]
     next: int | None
 

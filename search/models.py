@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
+from django.utils import timezone
 
 from search.index.analysis import index_words
 
@@ -28,6 +30,14 @@ class Collection(models.Model):
     )
     serving = models.OneToOneField("Index", null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    api_name = models.CharField(  # noqa: DJ001 - a client may give an empty name
+        max_length=512, null=True, blank=True, editable=False, help_text="The name in /v1/vector_stores, where it differs from `name`."
+    )
+    metadata = models.JSONField(default=dict, blank=True, help_text="Key-value pairs of /v1/vector_stores.")
+    expires_after_days = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Days without use until its documents are deleted."
+    )
+    last_active_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["name"]
@@ -35,6 +45,18 @@ class Collection(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """Return the time at which the collection expires; None if it does not."""
+        if self.expires_after_days is None:
+            return None
+        return (self.last_active_at or self.created_at) + timedelta(days=self.expires_after_days)
+
+    @property
+    def is_expired(self) -> bool:
+        """Return whether the collection has expired."""
+        return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
 class Index(models.Model):
@@ -74,6 +96,26 @@ class Index(models.Model):
         return f"{self.model} ({self.state})"
 
 
+class FileBatch(models.Model):
+    """Files that a client of `/v1/vector_stores` added to a collection together."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="file_batches")
+    is_cancelled = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "file batches"
+
+    def __str__(self) -> str:
+        return self.api_id
+
+    @property
+    def api_id(self) -> str:
+        """Return its id in the API."""
+        return f"vsfb_{self.pk.hex}"
+
+
 class Document(models.Model):
     """A file or a pasted text."""
 
@@ -83,8 +125,17 @@ class Document(models.Model):
         EMBEDDING = "embedding", "Embedding"
         READY = "ready", "Ready"
         FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    class Failure(models.TextChoices):
+        """The kinds of failures that `/v1/vector_stores` tells apart."""
+
+        SERVER = "server_error", "server error"
+        UNSUPPORTED = "unsupported_file", "unsupported file"
+        INVALID = "invalid_file", "invalid file"
 
     UNDER_WAY = (State.QUEUED, State.PARSING, State.EMBEDDING)
+    UNUSABLE = (State.FAILED, State.CANCELLED)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="documents")
@@ -105,6 +156,12 @@ class Document(models.Model):
     tags = models.JSONField(default=list, blank=True)
     confidence = models.FloatField(null=True, blank=True, help_text="Of the summary and tags, as the model judged it: 0 to 1.")
     to_describe = models.BooleanField(null=True, editable=False, help_text="Its summary is to be written, when it is ready.")
+    failure = models.CharField(max_length=20, choices=Failure.choices, blank=True)
+    file_id = models.UUIDField(null=True, blank=True, db_index=True, help_text="The file of /v1/files that it was made from.")
+    attributes = models.JSONField(default=dict, blank=True, help_text="Key-value pairs of /v1/vector_stores, for filters.")
+    passage_tokens = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Longest passage in tokens; empty for the default.")
+    overlap_tokens = models.PositiveSmallIntegerField(default=0, help_text="Tokens that neighboring passages share.")
+    batch = models.ForeignKey(FileBatch, null=True, blank=True, on_delete=models.SET_NULL, related_name="documents")
     replaces = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     leased_until = models.DateTimeField(null=True, blank=True)
     tries = models.PositiveSmallIntegerField(default=0)
@@ -118,13 +175,20 @@ class Document(models.Model):
             models.Index(fields=["state", "leased_until"]),
             models.Index(fields=["to_describe"], condition=models.Q(to_describe=True), name="documents_to_describe"),
         ]
+        constraints = [models.UniqueConstraint(fields=["collection", "file_id"], name="one_document_a_file")]
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def under_way(self) -> bool:
+        """Return whether the document is being read or waits for it."""
         return self.state in self.UNDER_WAY
+
+    @property
+    def api_id(self) -> str:
+        """Return its id in the API: the file's that it was made from, or its own."""
+        return f"file-{(self.file_id or self.pk).hex}"
 
 
 class Chunk(models.Model):

@@ -87,7 +87,10 @@ def change_collection(
     """
     name = clean_name(name)[:100]
     with _unique(name):
-        Collection.objects.filter(pk=collection.pk).update(name=name, description=description, describe_with=describe_with)
+        changed = Collection.objects.filter(pk=collection.pk)
+        if name != collection.name:
+            changed.update(name=name, api_name=None)
+        changed.update(description=description, describe_with=describe_with)
         collection.groups.set(groups)
     if describe_existing and describe_with:
         describe_documents(documents=collection.documents.filter(summary=""))
@@ -119,17 +122,17 @@ def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Adde
     path = file_path(document.pk)
     namesakes = Document.objects.filter(collection=document.collection, name=document.name)
     try:
-        document.size, document.digest = _store(path, content)
+        document.size, document.digest = store_content(path, content)
         if existing := _same(document):
             path.unlink()
             return Added(existing, existed=True)
         if replace:
-            document.replaces = namesakes.exclude(state=Document.State.FAILED).first()
+            document.replaces = namesakes.exclude(state__in=Document.UNUSABLE).first()
         document.save(force_insert=True)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    for failed in namesakes.filter(state=Document.State.FAILED) if replace else ():
+    for failed in namesakes.filter(state__in=Document.UNUSABLE) if replace else ():
         delete_document(document=failed)
     worker_events.wake()
     return Added(document, existed=False)
@@ -137,13 +140,17 @@ def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Adde
 
 def _same(document: Document) -> Document | None:
     """Return a lasting document of the collection with the same content."""
-    alive = Document.objects.filter(collection_id=document.collection_id).exclude(state=Document.State.FAILED)
+    alive = Document.objects.filter(collection_id=document.collection_id).exclude(state__in=Document.UNUSABLE)
     replaced = alive.exclude(replaces=None).values("replaces")
     return alive.filter(digest=document.digest).exclude(pk__in=replaced).first()
 
 
-def _store(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
-    """Write the content; return its size and SHA-256."""
+def store_content(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
+    """Write the content; return its size and SHA-256.
+
+    Raises:
+        InputError: the content is too large.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     size, digest = 0, hashlib.sha256()
     with path.open("xb") as file:
@@ -205,9 +212,9 @@ def unlink(paths: Iterable[Path]) -> None:
 
 
 def retry_document(*, document: Document) -> None:
-    """Queue a failed document again."""
-    changed = Document.objects.filter(pk=document.pk, state=Document.State.FAILED)
-    changed.update(state=Document.State.QUEUED, why="", tries=0, leased_until=None)
+    """Queue a failed or cancelled document again."""
+    changed = Document.objects.filter(pk=document.pk, state__in=Document.UNUSABLE)
+    changed.update(state=Document.State.QUEUED, why="", failure="", tries=0, leased_until=None)
     worker_events.wake()
 
 
@@ -216,9 +223,16 @@ def recognize_document(*, document: Document) -> None:
     ended = Document.objects.filter(pk=document.pk, state__in=(Document.State.READY, Document.State.FAILED), scanned__gt=0)
     with transaction.atomic():
         ids = list(Chunk.objects.filter(document=document.pk).values_list("pk", flat=True))
-        if ended.update(state=Document.State.QUEUED, recognize=True, why="", tries=0, leased_until=None):
+        if ended.update(state=Document.State.QUEUED, recognize=True, why="", failure="", tries=0, leased_until=None):
             transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
     worker_events.wake()
+
+
+def remove_passages(*, document: Document) -> None:
+    """Delete the passages and vectors of a document, in the caller's transaction."""
+    ids = list(Chunk.objects.filter(document=document.pk).values_list("pk", flat=True))
+    Chunk.objects.filter(document=document.pk).delete()
+    transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
 
 
 def describe_documents(*, documents: QuerySet[Document]) -> None:

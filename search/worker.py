@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
 from search import enrichment, ingestion, worker_events
 from search.index import embed_index, rebuild
+from search.vector_stores.services import delete_expired
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
 
 WORKERS = 2
 """While one document is embedded, the next is parsed."""
+EXPIRY_SECONDS = 600.0
 
 
 @asynccontextmanager
@@ -20,8 +23,16 @@ async def service() -> AsyncGenerator[None, None]:
     """Run the workers as a background service. Unfinished work is released and continues at the next start."""
     workers = {f"documents {number}": partial(_forever, _next_document) for number in range(WORKERS)}
     indexes, descriptions = partial(_forever, _next_index), partial(_forever, _next_description)
-    async with run_tasks(**workers, indexes=indexes, descriptions=descriptions, comparing=partial(in_database, embed_index.reconcile)):
+    comparing = partial(in_database, embed_index.reconcile)
+    async with run_tasks(**workers, indexes=indexes, descriptions=descriptions, comparing=comparing, expiry=_expire):
         yield
+
+
+async def _expire() -> None:
+    """Delete the documents of expired collections, again and again."""
+    while True:
+        await in_database(delete_expired)
+        await asyncio.sleep(EXPIRY_SECONDS)
 
 
 async def _forever(step: Callable[[], Awaitable[bool]]) -> None:

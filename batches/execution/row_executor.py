@@ -72,6 +72,7 @@ class RowExecutor:
         self._request_ids = uuid.uuid4().int >> 32 << 32  # not secret: a random id per row would cost ten times a sum
 
     def close(self) -> None:
+        """Close the input file."""
         os.close(self._source)
 
     async def __call__(self, job: RowTask) -> Response:

@@ -40,6 +40,7 @@ class Estimate:
     time_ms: float | None = None
 
     def as_json(self) -> Json:
+        """Return the estimate as a JSON object."""
         return asdict(self)
 
 

@@ -63,7 +63,7 @@ def monitor(batch: Batch) -> Json:
         "badge": BADGES[Status(batch.status)],
         "steps": steps(batch),
         "progress": selectors.progress(batch),
-        "charts": charts.charts(selectors.timeline(batch)),
+        "charts": charts.batch_charts(selectors.timeline(batch)),
         "failures": selectors.failures(batch),
         "elapsed_ms": selectors.elapsed_ms(batch),
         "ended_rate": selectors.ended_rate(batch),

@@ -21,7 +21,10 @@ BLOCK_SECONDS = 0.00008
 
 
 class Reader(Protocol):
-    def wake(self) -> None: ...
+    """Read the events of a generation as they arrive."""
+
+    def wake(self) -> None:
+        """Learn that there are new events."""
 
 
 class GenerationState:
@@ -59,6 +62,7 @@ class GenerationState:
 
     @property
     def finished(self) -> bool:
+        """Return whether the generation has ended."""
         return self.finished_article is not None
 
     def apply(self, event: Event) -> None:

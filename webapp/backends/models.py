@@ -79,6 +79,7 @@ class Backend(models.Model):
         return self.name
 
     def clean(self) -> None:
+        """Store missing headers as an empty object."""
         self.headers = self.headers or {}  # "blank" lets an empty list pass
 
 
@@ -327,6 +328,7 @@ class UsageDay(models.Model):
 
 
 def default_scopes() -> list[str]:
+    """Return the scopes of a new token."""
     return ["chat", "embeddings", "models", "files", "batches", "search"]
 
 
@@ -455,6 +457,7 @@ class BenchmarkRun(models.Model):
 
     @property
     def total(self) -> int:
+        """Return the number of requests."""
         return self.concurrency * self.rounds
 
     @property

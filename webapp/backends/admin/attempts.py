@@ -28,10 +28,12 @@ class ErrorFilter(admin.SimpleListFilter):
     parameter_name = "error"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
+        """Offer the error classes that occurred."""
         found = UsageDay.objects.exclude(errors={}).order_by("-day").values_list("errors", flat=True)[:2000]
         return [(name, name) for name in sorted({error for errors in found for error in errors if error})]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
+        """Return the attempts that failed with the chosen error."""
         return queryset.filter(error=self.value()) if self.value() else queryset
 
 
@@ -105,6 +107,8 @@ class SourceFilter(FixedFilter):
 
 @admin.register(Attempt)
 class AttemptAdmin(admin.ModelAdmin):
+    """List the attempts: every request that went to a backend."""
+
     list_display = ["when", "result", "asked", "tried", "first_token", "duration", "tokens", "cost"]
     list_filter = [OutcomeFilter, BackendFilter, RouteFilter, SourceFilter, ErrorFilter, ("user", admin.RelatedFieldListFilter)]
     paginator = BoundedPaginator
@@ -115,37 +119,46 @@ class AttemptAdmin(admin.ModelAdmin):
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
+        """Refuse: only the product writes attempts."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Attempt | None = None) -> bool:  # noqa: ARG002 - Django's signature
+        """Refuse: attempts are a log."""
         return False
 
     @admin.display(ordering="created_at")
     def when(self, attempt: Attempt) -> str:
+        """Return the local time of the attempt."""
         return date_format(timezone.localtime(attempt.created_at), "M j, Y H:i:s")
 
     @admin.display(description="asked for", ordering="route")
     def asked(self, attempt: Attempt) -> SafeString:
+        """Return the route or model that was asked for, the user and the source."""
         who = attempt.user.get_username() if attempt.user else "–"
         return format_html('{}<div class="small muted">{} · {}</div>', attempt.route or "–", who, attempt.source)
 
     @admin.display(ordering="backend")
     def tried(self, attempt: Attempt) -> SafeString:
+        """Return the backend and the model that were tried."""
         return format_html('{}<div class="mono small">{}</div>', attempt.backend, attempt.model)
 
     @admin.display(ordering="outcome")
     def result(self, attempt: Attempt) -> SafeString:
+        """Return the outcome with the error and its reason."""
         badge = format_html('<span class="badge" data-state="{}">{}</span>', BADGES.get(attempt.outcome, "bad"), attempt.outcome)
         return format_html('{} <span class="small">{}</span><div class="small muted">{}</div>', badge, attempt.error, attempt.why)
 
     @admin.display(description="first token", ordering="first_token_ms")
     def first_token(self, attempt: Attempt) -> str:
+        """Return the time to the first token."""
         return milliseconds(attempt.first_token_ms)
 
     @admin.display(ordering="duration_ms")
     def duration(self, attempt: Attempt) -> str:
+        """Return the time to the end of the answer."""
         return milliseconds(attempt.duration_ms)
 
     @admin.display(description="tokens in/out")
     def tokens(self, attempt: Attempt) -> str:
+        """Return the prompt and completion tokens, marked when they are estimated."""
         return f"{'≈ ' if attempt.estimated else ''}{attempt.prompt_tokens}/{attempt.completion_tokens}"

@@ -24,6 +24,8 @@ from webapp.backends.runtime import cooldowns
 
 
 class StepForm(forms.ModelForm):
+    """Edit one step of a route."""
+
     class Meta:
         model = RouteStep
         fields = ["position", "backend", "model", "group", "weight", "first_token_timeout", "idle_timeout", "context_window"]
@@ -54,10 +56,13 @@ class StepInline(admin.TabularInline):
     verbose_name_plural = "Steps, tried in this order; steps of one group share the load"
 
     def get_extra(self, request: HttpRequest, obj: Route | None = None, **kwargs: Any) -> int:  # noqa: ARG002 - Django's signature
+        """Offer an empty step only for a new route."""
         return 0 if obj else 1
 
 
 class RouteForm(forms.ModelForm):
+    """Edit a route."""
+
     class Meta:
         model = Route
         fields = [
@@ -87,6 +92,8 @@ class RouteForm(forms.ModelForm):
 
 @admin.register(Route)
 class RouteAdmin(admin.ModelAdmin):
+    """Configure routes: their steps, load sharing, access and fire drills."""
+
     form = RouteForm
     inlines = [StepInline]
     list_display = ["name", "description", "steps_in_words", "access", "mid_stream", "position", "enabled"]
@@ -103,30 +110,36 @@ class RouteAdmin(admin.ModelAdmin):
         js = [Script("js/route-steps.js", type="module")]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
+        """Load the steps with each route."""
         rows: QuerySet[Route] = super().get_queryset(request)
         return rows.prefetch_related("steps__backend")
 
     @admin.display(description="steps")
     def steps_in_words(self, route: Route) -> str:
+        """Return the steps, joined by arrows."""
         return " → ".join(str(step) for step in route.steps.all()) or "none yet"
 
     @admin.display(description="access")
     def access(self, route: Route) -> str:
+        """Return who may use the route."""
         return "restricted" if route.restricted else "everybody"
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Show checkboxes without Django's help text."""
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         if field:
             field.help_text = ""  # Django's help text explains holding Control, which checkboxes do not need
         return field
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the address of the fire drill."""
         view = self.admin_site.admin_view(require_POST(self.drill))
         return [path("<int:pk>/drill/", view, name="backends_route_drill"), *super().get_urls()]
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:
+        """Show the route with the known models."""
         context = {**(extra_context or {}), "known_models": _known_models()}
         route = self.get_object(request, object_id) if object_id else None
         if route:

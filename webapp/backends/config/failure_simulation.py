@@ -51,6 +51,7 @@ class Pretender:
     async def stream(
         self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None
     ) -> AsyncGenerator[StreamChunk, None]:
+        """Fail as the chosen condition fails."""
         failure = CONDITIONS[self.condition][1]
         with Recorder(Attempt(self.name, str(request.body.get("model", ""))), trail, None) as record:
             if failure and self.condition != "cut":
@@ -62,15 +63,17 @@ class Pretender:
             yield END
 
     async def send(self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None) -> Response:
+        """Fail as the chosen condition fails."""
         async for _packet in self.stream(request, trail=trail, timeouts=timeouts):
             pass
         return Response(b"{}", {})
 
     async def models(self) -> list[ModelInfo]:
+        """Return no models."""
         return []
 
     async def aclose(self) -> None:
-        return None
+        """Do nothing: there is no connection."""
 
 
 @dataclass(frozen=True, slots=True)

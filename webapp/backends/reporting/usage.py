@@ -38,6 +38,7 @@ class Filters:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Filters:
+        """Return the filters from the query of an address. Unknown values are ignored."""
         period = query.get("period", "7d")
         return cls(period if period in PERIODS else "7d", {name: query[name][:300] for name in GROUPS if query.get(name)})
 
@@ -48,6 +49,7 @@ class Filters:
 
     @property
     def hourly(self) -> bool:
+        """Return whether the charts show hours rather than days."""
         return self.period in HOURLY
 
 
@@ -70,6 +72,8 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
+    """Hold the sums of a period."""
+
     requests: int
     attempts: int
     failed: int
@@ -146,6 +150,7 @@ def _plus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def totals(rows: Rows) -> Totals:
+    """Return the sums over the rows."""
     kept = rows.kept.aggregate(
         requests=Count("request_id", distinct=True), estimated=Sum(TOKENS, filter=Q(estimated=True), default=0), **SUMS
     )

@@ -130,6 +130,7 @@ class Registry:
         return chain
 
     async def backend(self, key: int | str) -> OpenAIBackend:
+        """Return the client of a backend by id or name, or raise `ModelNotFound`."""
         current = await self.snapshot()
         row = current.backends.get(key) if isinstance(key, int) else current.named(key)
         if row is None:
@@ -176,6 +177,7 @@ class Registry:
             self._serviced = False  # afterwards requests compare by themselves
 
     async def aclose(self) -> None:
+        """Finish the pending writes and close all clients."""
         await asyncio.gather(*self._learning, return_exceptions=True)
         for check in list(self._account_checks.values()):
             check.cancel()

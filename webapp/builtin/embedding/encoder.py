@@ -55,6 +55,7 @@ class Dense:
     bias: Floats
 
     def __call__(self, x: Floats) -> Floats:
+        """Return (n, out) for rows (n, in)."""
         out = x @ self.weight
         out += self.bias
         return out

@@ -47,6 +47,6 @@ def mapped(path: Path, digest: str, package: str) -> NDArray[np.uint8]:
     import numpy as np
 
     raw = np.asarray(np.memmap(path, np.uint8, mode="r"))
-    if hashlib.sha256(raw).hexdigest() != digest:
+    if hashlib.sha256(raw.data).hexdigest() != digest:
         raise ModelUnavailable(f"{path} is not the published file: install {package} again")
     return raw

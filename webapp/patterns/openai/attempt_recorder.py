@@ -67,6 +67,7 @@ class Recorder:
         self.spoke = True
 
     def first_token(self) -> None:
+        """Record the time to the first token."""
         self.spoke = True
         self.attempt.first_token_ms = self._elapsed()
         self._trail.changed(self.attempt)

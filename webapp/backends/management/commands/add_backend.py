@@ -14,9 +14,12 @@ from webapp.backends.runtime import registry
 
 
 class Command(BaseCommand):
+    """Add or change a backend."""
+
     help = "Adds a backend, or changes the one of that name; discovers its models where it answers; prints its id."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
         parser.add_argument("--name", required=True)
         parser.add_argument("--base-url", required=True, help="up to and including /v1, e.g. http://localhost:11434/v1")
         key = parser.add_mutually_exclusive_group()
@@ -24,6 +27,7 @@ class Command(BaseCommand):
         key.add_argument("--api-key-env", help="name of the environment variable that holds the key")
 
     def handle(self, **options: Any) -> None:
+        """Run the command."""
         try:
             backend = services.add_backend(
                 name=options["name"], base_url=options["base_url"], api_key=options["api_key"], api_key_env=options["api_key_env"]

@@ -15,7 +15,7 @@ def pin(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("search", "0006_search_words")]
+    dependencies = [("search", "0007_vector_stores")]
     operations = [
         migrations.AddField(
             "index",
