@@ -97,7 +97,7 @@ def vectors(count: int) -> None:
 
 def embedding() -> None:
     """Measure tokens per second of passages of about 200 tokens, and the time of one query."""
-    from webapp.builtin import EMBEDDING_MODELS, MINILM
+    from webapp.builtin import EMBEDDING_MODELS
     from webapp.builtin.embedding import minilm
     from webapp.builtin.embedding import model as load
 
