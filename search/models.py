@@ -96,6 +96,26 @@ class Index(models.Model):
         return f"{self.model} ({self.state})"
 
 
+class Upload(models.Model):
+    """Files that a user added at once. The collection's page shows the progress of reading them, also after a reload."""
+
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="uploads")
+    announced = models.PositiveIntegerField(help_text="The number of files that the browser was about to send.")
+    existed = models.PositiveIntegerField(default=0, help_text="Files whose content the collection already held.")
+    existing = models.JSONField(default=list, blank=True, help_text="The names of the first few of them.")
+    refused = models.JSONField(default=list, blank=True, help_text='Files that were not stored: [{"name", "why"}].')
+    received = models.PositiveIntegerField(default=0, help_text="Files that arrived, stored or not.")
+    dismissed = models.BooleanField(default=False)
+    active_at = models.DateTimeField(auto_now_add=True, help_text="The time at which the last files arrived.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.received} of {self.announced} files"
+
+
 class FileBatch(models.Model):
     """Files that a client of `/v1/vector_stores` added to a collection together."""
 
@@ -117,7 +137,7 @@ class FileBatch(models.Model):
 
 
 class Document(models.Model):
-    """A file or a pasted text."""
+    """A file or a pasted text. A document that is being deleted is not shown anywhere; a worker removes it."""
 
     class State(models.TextChoices):
         QUEUED = "queued", "Queued"
@@ -126,6 +146,7 @@ class Document(models.Model):
         READY = "ready", "Ready"
         FAILED = "failed", "Failed"
         CANCELLED = "cancelled", "Cancelled"
+        DELETING = "deleting", "Deleting"
 
     class Failure(models.TextChoices):
         """The kinds of failures that `/v1/vector_stores` tells apart."""
@@ -135,7 +156,8 @@ class Document(models.Model):
         INVALID = "invalid_file", "invalid file"
 
     UNDER_WAY = (State.QUEUED, State.PARSING, State.EMBEDDING)
-    UNUSABLE = (State.FAILED, State.CANCELLED)
+    UNUSABLE = (State.FAILED, State.CANCELLED, State.DELETING)
+    RETRIABLE = (State.FAILED, State.CANCELLED)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="documents")
@@ -156,6 +178,8 @@ class Document(models.Model):
     tags = models.JSONField(default=list, blank=True)
     confidence = models.FloatField(null=True, blank=True, help_text="Of the summary and tags, as the model judged it: 0 to 1.")
     to_describe = models.BooleanField(null=True, editable=False, help_text="Its summary is to be written, when it is ready.")
+    pages = models.JSONField(default=list, blank=True, help_text="Of a PDF: the offset in the text at which each page begins.")
+    upload = models.ForeignKey(Upload, null=True, blank=True, on_delete=models.SET_NULL, related_name="documents")
     failure = models.CharField(max_length=20, choices=Failure.choices, blank=True)
     file_id = models.UUIDField(null=True, blank=True, db_index=True, help_text="The file of /v1/files that it was made from.")
     attributes = models.JSONField(default=dict, blank=True, help_text="Key-value pairs of /v1/vector_stores, for filters.")
@@ -173,6 +197,8 @@ class Document(models.Model):
         indexes = [
             models.Index(fields=["collection", "digest"]),
             models.Index(fields=["state", "leased_until"]),
+            models.Index(fields=["collection", "-created_at", "id"], name="documents_newest_first"),
+            models.Index(fields=["collection", "state"], name="documents_by_state"),
             models.Index(fields=["to_describe"], condition=models.Q(to_describe=True), name="documents_to_describe"),
         ]
         constraints = [models.UniqueConstraint(fields=["collection", "file_id"], name="one_document_a_file")]
@@ -230,6 +256,34 @@ class Chunk(models.Model):
     def embedded_text(self) -> str:
         """Return the text to embed, with the heading path, because a passage often does not repeat its subject."""
         return f"{self.heading}\n{self.text}" if self.heading else self.text
+
+
+class SavedSearch(models.Model):
+    """A search that a user named, to open it again."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_searches")
+    name = models.CharField(max_length=100)
+    address = models.CharField(max_length=3000, help_text="The query string of the search page, with its question mark.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "saved searches"
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="one_saved_search_a_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AnswerPreference(models.Model):
+    """Whether a language model answers above a user's results, and which one."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="answer_preference")
+    enabled = models.BooleanField(default=False)
+    model = models.CharField(max_length=300, blank=True, help_text="A route, backend/model, or a model.")
+
+    def __str__(self) -> str:
+        return self.model if self.enabled else "off"
 
 
 def scope(collection_id: int) -> str:

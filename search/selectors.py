@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet, Sum
 
 from search.index import engine
+from search.lookups import has_tag
 from search.models import Chunk, Collection, Document, Index
 from webapp.accounts.models import User
 from webapp.builtin import EMBEDDING_MODELS, default_embedding_model
@@ -58,12 +59,18 @@ def collections(user: User) -> QuerySet[Collection]:
 def collections_with_counts(user: User) -> QuerySet[Collection]:
     """Return them with `document_count`, `passage_count`, and `byte_count`."""
     mine = Collection.objects.filter(pk__in=collections(user).values("pk")).select_related("owner", "serving")
-    return mine.annotate(document_count=Count("documents"), passage_count=Sum("documents__passages"), byte_count=Sum("documents__size"))
+    present = ~Q(documents__state=Document.State.DELETING)
+    return mine.annotate(
+        document_count=Count("documents", filter=present),
+        passage_count=Sum("documents__passages", filter=present),
+        byte_count=Sum("documents__size", filter=present),
+    )
 
 
 def documents(user: User) -> QuerySet[Document]:
     """Return all documents that the user may read, without their texts."""
-    return Document.objects.filter(collection__in=collections(user)).select_related("collection").defer("text")
+    present = Document.objects.exclude(state=Document.State.DELETING)
+    return present.filter(collection__in=collections(user)).select_related("collection").defer("text")
 
 
 def recent(user: User) -> list[Document]:
@@ -78,7 +85,8 @@ def kinds(user: User) -> list[str]:
 
 def tags(user: User) -> list[str]:
     """Return the existing tags, for the filter."""
-    return sorted({tag for found in documents(user).exclude(tags=[]).values_list("tags", flat=True) for tag in found})
+    lists = documents(user).exclude(tags=[]).order_by().values_list("tags", flat=True).distinct()
+    return sorted({tag for its in lists for tag in its})
 
 
 def builtin_models(user: User) -> list[str]:
@@ -108,8 +116,8 @@ def allowed(user: User, filters: Filters) -> list[int]:
         found = found.filter(kind=filters.kind)
     if filters.since:
         found = found.filter(created_at__date__gte=filters.since)
-    if filters.tag:  # SQLite cannot query for an element of a JSON list
-        found = found.filter(pk__in=[pk for pk, its in found.exclude(tags=[]).values_list("pk", "tags") if filters.tag in its])
+    if filters.tag:
+        found = found.filter(has_tag(filters.tag))
     if filters.attributes is None:
         return list(Chunk.objects.filter(document__in=found.values("pk")).order_by().values_list("pk", flat=True))
     matching = {pk for pk, its in found.values_list("pk", "attributes") if filters.attributes(its)}

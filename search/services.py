@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -19,14 +21,21 @@ from django.db.models import QuerySet
 
 from search import worker_events
 from search.index import engine
-from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index
+from search.lookups import has_tag
+from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index, Upload
 from webapp.accounts.models import User
+from webapp.patterns import sanitize
 from webapp.patterns.errors import InputError
 
 DEFAULT_COLLECTION = "Documents"
 MAX_FILE_BYTES = 200 * 1024 * 1024
 MAX_NAME_CHARS = 200
+MAX_TAG_CHARS = 40
 PIECE = 1024 * 1024
+BATCH = 500
+"""Documents that a change of many locks at once."""
+ENDED = (Document.State.READY, *Document.RETRIABLE)
+QUEUED_AGAIN: dict[str, Any] = {"state": Document.State.QUEUED, "why": "", "failure": "", "tries": 0, "leased_until": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +112,13 @@ def delete_collection(*, collection: Collection) -> None:
         collection.delete()
 
 
-def add_file(*, collection: Collection, name: str, content: Iterable[bytes]) -> Added:
+def add_file(*, collection: Collection, name: str, content: Iterable[bytes], upload: Upload | None = None) -> Added:
     """Store a file and queue it. The same content is added once. A file of the same name replaces the older one when it is ready.
 
     Raises:
         InputError: the file is too large.
     """
-    return _add(Document(id=uuid.uuid4(), collection=collection, name=clean_name(name)), content, replace=True)
+    return _add(Document(id=uuid.uuid4(), collection=collection, name=clean_name(name), upload=upload), content, replace=True)
 
 
 def add_text(*, collection: Collection, name: str, text: str) -> Added:
@@ -211,11 +220,68 @@ def unlink(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
+def delete_documents(*, documents: QuerySet[Document]) -> int:
+    """Hide these documents at once, and let a worker delete them (`search.deletion`); return their number."""
+    present = documents.exclude(state=Document.State.DELETING)
+    hidden = present.update(state=Document.State.DELETING, leased_until=None, file_id=None, batch=None)
+    worker_events.wake()
+    return hidden
+
+
 def retry_document(*, document: Document) -> None:
     """Queue a failed or cancelled document again."""
-    changed = Document.objects.filter(pk=document.pk, state__in=Document.UNUSABLE)
-    changed.update(state=Document.State.QUEUED, why="", failure="", tries=0, leased_until=None)
+    retry_documents(documents=Document.objects.filter(pk=document.pk))
+
+
+def retry_documents(*, documents: QuerySet[Document]) -> int:
+    """Queue the failed and the cancelled ones among these documents again; return their number."""
+    queued = documents.filter(state__in=Document.RETRIABLE).update(**QUEUED_AGAIN)
     worker_events.wake()
+    return queued
+
+
+def reread_documents(*, documents: QuerySet[Document]) -> int:
+    """Queue the ready and the failed ones among these documents again; return their number. Until they are read, no search finds them."""
+    ended = documents.filter(state__in=ENDED)
+    pks = list(ended.values_list("pk", flat=True))
+    queued = 0
+    for start in range(0, len(pks), BATCH):
+        batch = Document.objects.filter(pk__in=pks[start : start + BATCH])
+        with transaction.atomic():
+            chunks = list(Chunk.objects.filter(document__in=batch, document__state__in=ENDED).values_list("collection_id", "pk"))
+            queued += batch.filter(state__in=ENDED).update(**QUEUED_AGAIN)
+            for collection in {collection for collection, _ in chunks}:
+                ids = [pk for owner, pk in chunks if owner == collection]
+                transaction.on_commit(partial(_remove_vectors, collection, ids))
+    worker_events.wake()
+    return queued
+
+
+def tag_documents(*, documents: QuerySet[Document], tag: str, remove: bool = False) -> int:
+    """Add a tag to these documents, or remove it; return the number of documents that change."""
+    tag = clean_tag(tag)
+    without = documents.filter(has_tag(tag)) if remove else documents.exclude(has_tag(tag))
+    pks = list(without.values_list("pk", flat=True))
+    for start in range(0, len(pks), BATCH):
+        with transaction.atomic():
+            batch = list(Document.objects.select_for_update().only("tags").filter(pk__in=pks[start : start + BATCH]))
+            for document in batch:
+                kept = [each for each in document.tags if each != tag]
+                document.tags = kept if remove else sorted([*kept, tag])
+            Document.objects.bulk_update(batch, ["tags"])
+    return len(pks)
+
+
+def clean_tag(tag: str) -> str:
+    """Return a tag as it is stored: one line, lower case.
+
+    Raises:
+        InputError: nothing is left of it.
+    """
+    cleaned = " ".join(sanitize.text(tag).split()).lower()[:MAX_TAG_CHARS].strip()
+    if not cleaned:
+        raise InputError("Enter a tag", param="tag")
+    return cleaned
 
 
 def recognize_document(*, document: Document) -> None:

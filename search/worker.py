@@ -1,4 +1,4 @@
-"""Run the ingestion workers of a server process: new documents, indexes that are being built, and summaries."""
+"""Run the ingestion workers of a server process: new documents, indexes that are being built, summaries, and deletions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from search import enrichment, ingestion, worker_events
+from search import deletion, enrichment, ingestion, worker_events
 from search.index import embed_index, rebuild
 from search.vector_stores.services import delete_expired
 from webapp.core.background import run_tasks
@@ -23,8 +23,10 @@ async def service() -> AsyncGenerator[None, None]:
     """Run the workers as a background service. Unfinished work is released and continues at the next start."""
     workers = {f"documents {number}": partial(_forever, _next_document) for number in range(WORKERS)}
     indexes, descriptions = partial(_forever, _next_index), partial(_forever, _next_description)
-    comparing = partial(in_database, embed_index.reconcile)
-    async with run_tasks(**workers, indexes=indexes, descriptions=descriptions, comparing=comparing, expiry=_expire):
+    deletions = partial(_forever, partial(in_database, deletion.delete_next))
+    work: dict[str, Callable[[], Awaitable[object]]] = {**workers, "indexes": indexes, "descriptions": descriptions}
+    work |= {"deletions": deletions, "expiry": _expire}
+    async with run_tasks(**work, comparing=partial(in_database, embed_index.reconcile)):
         yield
 
 

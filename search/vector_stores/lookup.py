@@ -77,7 +77,7 @@ def parse_uuid(text: str, prefix: str) -> UUID | None:
 
 def documents_of(store: Collection) -> QuerySet[Document]:
     """Return the documents of a store, without their texts."""
-    return store.documents.defer("text")
+    return store.documents.exclude(state=Document.State.DELETING).defer("text")
 
 
 def document_of(store: Collection, file_id: str) -> Document:

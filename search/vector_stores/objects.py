@@ -57,6 +57,8 @@ def count_stores(stores: Iterable[Collection]) -> dict[int, Counts]:
 def _counted(rows: Iterable[tuple[str, int, int]]) -> Counts:
     counts = Counts()
     for state, count, size in rows:
+        if state == Document.State.DELETING:
+            continue
         status = STATUS[Document.State(state)]
         setattr(counts, status, getattr(counts, status) + count)
         counts.bytes += size if state == Document.State.READY else 0

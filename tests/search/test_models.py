@@ -60,5 +60,5 @@ def test_a_collection_of_the_default_model_is_offered_nothing(multilingual: Coll
 
 def test_the_upgrade_pins_existing_indexes_to_the_model_of_their_vectors(collection: Collection, ingest: Ingest) -> None:
     ingest("cats.md", CATS)
-    import_module("search.migrations.0008_index_prompts").pin(apps, None)
+    import_module("search.migrations.0009_index_prompts").pin(apps, None)
     assert Index.objects.get().model == f"builtin/{MINILM.name}"

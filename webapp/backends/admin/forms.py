@@ -29,19 +29,6 @@ class KeyField(forms.CharField):
         return bool(data)
 
 
-class LabelledRows(forms.BaseInlineFormSet):
-    """Table rows whose fields carry the column's label for screen readers."""
-
-    def add_fields(self, form: Any, index: int | None) -> None:
-        """Give each field of a row an accessible label."""
-        super().add_fields(form, index)
-        for name, field in form.fields.items():
-            label = str(field.label or name.replace("_", " ").capitalize())
-            for widget in (field.widget, getattr(field.widget, "widget", None)):  # the admin wraps the widget of a foreign key
-                if widget:
-                    widget.attrs.setdefault("aria-label", label)
-
-
 CAPABILITIES = (("", "unknown"), ("yes", "yes"), ("no", "no"))
 
 

@@ -33,7 +33,7 @@ from webapp.patterns.errors import BackendError, Forbidden, ModelNotFound, Patte
 from webapp.patterns.types import AttemptLog
 
 if TYPE_CHECKING:
-    from webapp.patterns.fallback.chain import Chain
+    from webapp.patterns.fallback.chain import Chain, Step
     from webapp.patterns.openai.backend import OpenAIBackend
 
 logger = logging.getLogger("patchbay.backends")
@@ -128,6 +128,10 @@ class Registry:
                 self._chains.clear()
             self._chains[key] = chain
         return chain
+
+    async def steps(self, plan: RouteRow) -> list[Step]:
+        """Return the steps of a plan over the live backends."""
+        return self._pools.steps(plan, await self.refresh())
 
     async def backend(self, key: int | str) -> OpenAIBackend:
         """Return the client of a backend by id or name, or raise `ModelNotFound`."""
@@ -241,6 +245,15 @@ async def backend(key: int | str) -> OpenAIBackend:
         Unreachable: it is disabled, or its key is lost.
     """
     return await current().backend(key)
+
+
+async def steps(plan: RouteRow) -> list[Step]:
+    """Return the steps of a plan that need not be a stored route, over the live backends.
+
+    Raises:
+        KeyError: a step names a backend that does not exist.
+    """
+    return await current().steps(plan)
 
 
 async def offered(user: Person | None) -> list[Offered]:

@@ -75,7 +75,7 @@ def _multilingual_model() -> None:
     """Offer the multilingual embedding model in an installation that was made before there was one.
 
     The route takes it if its only step is the built-in model that new installations had. Search has pinned the existing indexes to that
-    model (search/migrations/0008).
+    model (search/migrations/0009).
     """
     backend = Backend.objects.filter(name=BUILTIN, base_url=BUILTIN_URL).first()
     if backend is None:

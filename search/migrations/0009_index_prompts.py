@@ -15,7 +15,7 @@ def pin(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("search", "0007_vector_stores")]
+    dependencies = [("search", "0008_documents_page")]
     operations = [
         migrations.AddField(
             "index",
