@@ -17,6 +17,7 @@ from django.urls import re_path
 from chat.routing import websocket_urlpatterns
 from webapp.gateway.asgi import application as gateway
 from webapp.gateway.mcp.asgi import application as mcp
+from webapp.server.anonymous_bodies import AnonymousBodyLimit
 from webapp.server.asgi import HttpRouter, with_own_thread
 from webapp.server.body_limits import BodyLimit
 from webapp.server.lifespan import lifespan
@@ -26,7 +27,7 @@ from webapp.server.websocket import guarded, nowhere
 _anywhere = re_path("", nowhere)  # type: ignore[arg-type]  # channels routes to ASGI applications, not to views
 
 # The gateway and the MCP server are ASGI applications of their own: no middleware and no session on their way.
-_pages_and_gateway = HttpRouter({"/v1": with_own_thread(gateway), "/mcp": with_own_thread(mcp)}, django_application)
+_pages_and_gateway = HttpRouter({"/v1": with_own_thread(gateway), "/mcp": with_own_thread(mcp)}, AnonymousBodyLimit(django_application))
 
 application = ProtocolTypeRouter(
     {

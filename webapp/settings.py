@@ -259,6 +259,9 @@ BODY_LIMITS = {
     "/csp-report/": 64 * 1024,
 }
 
+# Connections that one address may have open at once, sockets included; 0 for any number. A proxy counts as one address.
+CONNECTIONS_PER_ADDRESS = env.number("PATCHBAY_CONNECTIONS_PER_ADDRESS", 0 if env.flag("PATCHBAY_BEHIND_PROXY", default=False) else 512)
+
 # Every user can enter webhooks, so they may not call private networks unless this is set.
 PRIVATE_WEBHOOKS = env.flag("PATCHBAY_PRIVATE_WEBHOOKS", default=False)
 # Hosts whose tool servers users may add for themselves, and name by address in /v1/responses; "*" for any public one.

@@ -75,6 +75,7 @@ class Hub:
         self._unknown: SilenceWatch[UUID] = SilenceWatch(SILENCE_SECONDS, gap=2 * HEARTBEAT_SECONDS)
         self._ends, self._names = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._stopping = False
+        self._rights: dict[int, tuple[Any, ...]] = {}
         self.writer = make_writer(written=self._written, lost=self._lost, tick=self._tick)
 
     async def start(self) -> None:
@@ -421,7 +422,13 @@ class Hub:
 
     def _cut_ended_sessions(self) -> None:
         watched = {attachment.session for group in tuple(self.attachments.values()) for attachment in tuple(group)}
-        if watched and (ended := selectors.ended_sessions(watched)):
+        if not watched:
+            return
+        rights = selectors.rights(session.user_id for session in watched)
+        changed = {user for user, now in rights.items() if self._rights.get(user, now) != now}
+        self._rights = rights
+        ended = selectors.ended_sessions(watched) | {session for session in watched if session.user_id in changed}
+        if ended:
             self._loop.call_soon_threadsafe(self._cut, ended)
 
     def _cut(self, sessions: set[SocketSession]) -> None:

@@ -7,8 +7,10 @@ lines of a header at quadratic cost.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from enum import Enum, auto
+from ipaddress import ip_address
 from typing import Any
 
 from daphne.http_protocol import HTTPFactory
@@ -314,14 +316,17 @@ class Factory(HTTPFactory):
 
     Attributes:
         most: connections at once. Beyond that, the oldest idle connection is closed, or the new one if all are busy.
+        most_per_address: connections of one address at once, sockets included; 0 for any number. More are closed at once. This machine
+            itself has no limit: a proxy on it opens the connections of all clients.
     """
 
     protocol = Channel
 
-    def __init__(self, server: Any, *, request: Callable[..., Any], most: int) -> None:
+    def __init__(self, server: Any, *, request: Callable[..., Any], most: int, most_per_address: int = 0) -> None:
         super().__init__(server)
         self.timeOut = None  # the sweep replaces Twisted's timers
-        self.most = most
+        self.most, self.most_per_address = most, most_per_address
+        self._by_address: Counter[str] = Counter()
         self.channels: dict[Channel, None] = {}
         self.large: set[Channel] = set()
         self._request = request
@@ -331,11 +336,22 @@ class Factory(HTTPFactory):
 
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
         """Accept a connection, and close an idle one when there are too many."""
-        if len(self.channels) >= self.most and not self._make_room():
+        if self._is_crowded(addr.host) or (len(self.channels) >= self.most and not self._make_room()):
             return None
+        self._by_address[addr.host] += 1
         channel: Any = super().buildProtocol(addr)
         channel.requestFactory = self._request
         return channel
+
+    def _is_crowded(self, host: str) -> bool:
+        """Return whether an address has all the connections that it may have."""
+        return bool(self.most_per_address) and self._by_address[host] >= self.most_per_address and not ip_address(host).is_loopback
+
+    def left(self, host: str) -> None:
+        """Count one connection of an address less."""
+        self._by_address[host] -= 1
+        if self._by_address[host] <= 0:
+            del self._by_address[host]
 
     def _make_room(self) -> bool:
         idle = next((channel for channel in self.channels if channel.make_way()), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from twisted.internet.tcp import Server as Transport
 
@@ -42,6 +43,11 @@ class EagerTransport(Transport):
         if self._full:
             self._full = False
             super().stopWriting()  # type: ignore[no-untyped-call]  # Twisted ships without annotations
+
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        """Count one connection of this address less."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # as above
+        self.server.factory.left(self.client[0])
 
     def _flush(self) -> None:
         self._flushing = False

@@ -23,6 +23,7 @@ from daphne.http_protocol import WebRequest
 from daphne.server import Server
 from daphne.utils import HEADER_NAME_RE, INVALID_HEADER_VALUE_BYTES, parse_x_forwarded_for
 from daphne.ws_protocol import WebSocketProtocol
+from django.conf import settings
 from twisted.internet import defer, reactor
 from twisted.internet.tcp import Port
 from twisted.web import http
@@ -230,10 +231,11 @@ class WebSocket(WebSocketProtocol):
         super().onOpen()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: N802, N803, FBT001 - autobahn's signature
-        """Release a writer that waits."""
+        """Release a writer that waits. A handshake that autobahn refused, for its Origin for example, never reached the server."""
         if self.writable:
             self.writable.resumeProducing()
-        super().onClose(wasClean, code, reason)
+        if hasattr(self, "server"):
+            super().onClose(wasClean, code, reason)
 
     def handle_reply(self, message: dict[str, Any]) -> None:
         """Handle Daphne's replies, and ASGI's denial response, which refuses the handshake with a status."""
@@ -312,7 +314,7 @@ class PatchbayServer(Server):
         import daphne.server as module
 
         module.HTTPFactory = partial(
-            connection.Factory, request=Request, most=open_files() // 2
+            connection.Factory, request=Request, most=open_files() // 2, most_per_address=settings.CONNECTIONS_PER_ADDRESS
         )  # Daphne has no argument for its HTTP factory
         loop = reactor._asyncioEventloop  # noqa: SLF001 - Daphne uses the same attribute
         asyncio.set_event_loop(loop)
