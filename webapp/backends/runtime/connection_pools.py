@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
 from django.conf import settings
 
 from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
+from webapp.core.machine_places import MachinePlaces
 from webapp.patterns.errors import AllFailed, Unreachable
 from webapp.patterns.fallback.balancing import LoadBalancer, LoadTracker
 from webapp.patterns.fallback.breakers import Breakers, MemoryBreakers
@@ -158,7 +160,8 @@ def build(row: BackendRow, on_learned: OnLearned | None = None) -> OpenAIBackend
         api_key=row.key,
         headers=dict(row.headers),
         timeouts=Timeouts(connect=connect, first_token=first_token, idle=idle),
-        max_concurrency=_share_of(row.max_concurrency),
+        max_concurrency=row.max_concurrency,
+        slots=_shared_slots(row),
         prices=Prices(*row.prices) if row.prices else None,
         model_prices={name: Prices(*prices) for name, prices in row.model_prices},
         capabilities=dict(row.capabilities),
@@ -167,6 +170,8 @@ def build(row: BackendRow, on_learned: OnLearned | None = None) -> OpenAIBackend
     )
 
 
-def _share_of(places: int | None) -> int | None:
-    """Return this process's share of a backend's places: the workers of `up --workers N` divide them, with one each at least."""
-    return None if places is None else max(1, places // settings.WORKERS)
+def _shared_slots(row: BackendRow) -> MachinePlaces | None:
+    """Return the slots of a backend that the processes of `up --workers N` share; None for a single process."""
+    if row.max_concurrency is None or settings.WORKERS == 1:
+        return None
+    return MachinePlaces(Path(settings.PATCHBAY_HOME) / "workers" / "places" / str(row.id), row.max_concurrency)
