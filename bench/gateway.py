@@ -141,12 +141,13 @@ async def paced(target: Target) -> dict[str, float]:
 
 async def ready(target: Target) -> None:
     """Wait until the server answers a request."""
-    deadline = time.monotonic() + START_SECONDS
+    asked, deadline = [requests.request(target, content="hi")], time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, RuntimeError):
-            await ask(target, 1, 0)
-            return
-        await asyncio.sleep(0.2)
+        with contextlib.suppress(OSError):
+            load = await requests.run(target, asked, 1, 0.0)
+            if load.times:
+                return
+        await asyncio.sleep(0.5)
     raise RuntimeError(f"{target.name} does not answer")
 
 
