@@ -6,6 +6,7 @@ import sys
 
 
 def main() -> None:
+    """Run a management command, and explain a bad setting or an unreachable database in one line."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line

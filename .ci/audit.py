@@ -23,6 +23,7 @@ Dependency = dict[str, Any]
 
 
 def main() -> int:
+    """Audit the locked packages with pip-audit, and return the exit status: 1 when a known vulnerability affects one."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         try:

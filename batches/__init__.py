@@ -1,0 +1,1 @@
+"""Batch jobs: input files, execution, remote batches and results."""

@@ -92,6 +92,7 @@ class Files:
     """Handle `/v1/files`."""
 
     async def create(self, caller: Caller, upload: Upload, *, purpose: str, fields: Mapping[str, str]) -> Json:
+        """Store an upload and return its file object. Raise `ApiError` 507 when the disk is full."""
         expires_after = _expires_after(fields)
         try:
             return await in_database(self._create, caller, upload, purpose, expires_after)
@@ -107,6 +108,7 @@ class Files:
         return created
 
     async def list(self, caller: Caller, page: Page) -> Json:
+        """Return one page of the caller's files."""
         found: Json = await in_database(self._list, caller, page)
         return found
 
@@ -119,15 +121,18 @@ class Files:
         return listing([file_object(file) for file in rows], has_more=more)
 
     async def retrieve(self, caller: Caller, file_id: str) -> Json:
+        """Return the file object, or raise `ApiError` 404."""
         return file_object(await in_database(_file, caller, file_id))
 
     async def content(self, caller: Caller, file_id: str) -> Content:
+        """Return the bytes of a file as a stream, or raise `ApiError` 404."""
         file = await in_database(_file, caller, file_id)
         if file.content == File.Content.STORED and not file.path.exists():
             raise not_found("file", file_id)
         return Content(in_thread(outputs.content(file)), file.filename, file.bytes, "application/jsonl")
 
     async def delete(self, caller: Caller, file_id: str) -> Json:
+        """Delete a file of the caller's, or raise `ApiError` 404."""
         file = await in_database(_file, caller, file_id)
         api_id = file.api_id
         await in_database(files.delete, file=file)
@@ -157,6 +162,7 @@ class Batches:
     """Handle `/v1/batches`."""
 
     async def create(self, caller: Caller, body: Json) -> Json:
+        """Create a batch and wake the runner."""
         created = await in_database(self._create, caller, body)
         runner.wake()
         return created
@@ -179,6 +185,7 @@ class Batches:
         return created
 
     async def list(self, caller: Caller, page: Page) -> Json:
+        """Return one page of the caller's batches."""
         found: Json = await in_database(self._list, caller, page)
         return found
 
@@ -188,9 +195,11 @@ class Batches:
         return listing([batch_object(batch) for batch in rows], has_more=more)
 
     async def retrieve(self, caller: Caller, batch_id: str) -> Json:
+        """Return the batch object, or raise `ApiError` 404."""
         return batch_object(await in_database(_batch, caller, batch_id))
 
     async def cancel(self, caller: Caller, batch_id: str) -> Json:
+        """Cancel a batch and wake the runner."""
         batch = await in_database(_batch, caller, batch_id)
         cancelled = await in_database(services.cancel_batch, batch=batch)
         runner.wake()

@@ -1,11 +1,16 @@
+"""The batches app."""
+
 from django.apps import AppConfig
 
 
 class BatchesConfig(AppConfig):
+    """Configure the batches app."""
+
     name = "batches"
     label = "batches"
 
     def ready(self) -> None:
+        """Register the batch API, the tools, the runner and the deletion of files."""
         from django.db.models.signals import post_delete
 
         from batches import api, tool

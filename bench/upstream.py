@@ -1,4 +1,4 @@
-"""Serve bare streams over asyncio for benchmarks: chat completions, Responses, and Messages. Too cheap to be the bottleneck.
+"""Serve whole answers and streams of chat completions, Responses, and Messages for benchmarks. Too cheap to be the bottleneck.
 
 The request's `max_tokens` (`max_output_tokens` of Responses) is the number of tokens, and `user` the seconds between them ("0" for no
 delay). Each token is its write time, in nanoseconds of the machine's monotonic clock.
@@ -7,9 +7,10 @@ delay). Each token is its write time, in nanoseconds of the machine's monotonic 
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 import sys
 import time
+from typing import cast
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 MODELS = b'{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"bench"}]}'
@@ -19,6 +20,15 @@ EVENT = (
 )
 FIRST = EVENT % ('"role":"assistant","content":""', "null")
 LAST = EVENT % ("", '"stop"') + "data: [DONE]\n\n"
+ANSWER = (
+    b'{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"m","choices":[{"index":0,"message":{"role":"assistant",'
+    b'"content":"An instant answer.","refusal":null},"logprobs":null,"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13}}'
+)
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+STREAM = re.compile(rb'"stream": ?true')
+TOKENS = re.compile(rb'"max_(?:output_|completion_)?tokens": ?(\d+)')
+PACE = re.compile(rb'"user": ?"([\d.]+)"')
 
 
 RESPONSE = '{"id":"resp_1","object":"response","created_at":1700000000,"status":"%s","model":"m","output":[%s]}'
@@ -87,27 +97,76 @@ class MessageStream:
         return f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":0,{delta}}}\n\n'
 
 
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer the requests of one connection."""
-    try:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            if head.startswith(b"GET"):
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(MODELS), MODELS))
-                continue
-            length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-            body = json.loads(await reader.readexactly(length))
-            pace = float(body.get("user") or 0)
-            if b"/responses" in head.split(b"\r\n", 1)[0]:
-                await speak(writer, ResponseStream(), int(body["max_output_tokens"]), pace)
-            elif b"/messages" in head.split(b"\r\n", 1)[0]:
-                await speak(writer, MessageStream(), int(body["max_tokens"]), pace)
-            else:
-                await speak(writer, ChatStream(), int(body["max_tokens"]), pace)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+Stream = ChatStream | ResponseStream | MessageStream
 
 
-async def speak(writer: asyncio.StreamWriter, stream: ChatStream | ResponseStream | MessageStream, tokens: int, pace: float) -> None:
+class Connection(asyncio.Protocol):
+    """One connection. Bodies are searched, not decoded: long prompts must not make the upstream the bottleneck."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._can_write = asyncio.Event()
+        self._can_write.set()
+        self._streams: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def pause_writing(self) -> None:
+        self._can_write.clear()
+
+    def resume_writing(self) -> None:
+        self._can_write.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._can_write.set()
+        for stream in self._streams:
+            stream.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self._buffer[:end])
+            length = int(found[1]) if (found := LENGTH.search(head)) else 0
+            if len(self._buffer) < end + 4 + length:
+                return
+            body = bytes(self._buffer[end + 4 : end + 4 + length])
+            del self._buffer[: end + 4 + length]
+            self._answer(head, body)
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        if head.startswith(b"GET"):
+            self.write(whole(MODELS))
+        elif not STREAM.search(body):
+            self.write(whole(ANSWER))
+        else:
+            pace = float(found[1]) if (found := PACE.search(body)) else 0.0
+            tokens = int(found[1]) if (found := TOKENS.search(body)) else 1
+            task = asyncio.ensure_future(speak(self, _stream_for(head), tokens, pace))
+            self._streams.add(task)
+            task.add_done_callback(self._streams.discard)
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client has read most of the data."""
+        await self._can_write.wait()
+
+
+def whole(body: bytes) -> bytes:
+    """Return a complete JSON response."""
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def _stream_for(head: bytes) -> Stream:
+    path = head.split(b"\r\n", 1)[0]
+    if b"/responses" in path:
+        return ResponseStream()
+    return MessageStream() if b"/messages" in path else ChatStream()
+
+
+async def speak(writer: Connection, stream: Stream, tokens: int, pace: float) -> None:
     """Write one stream."""
     writer.write(HEAD + framed(stream.first))
     began = time.monotonic()
@@ -123,8 +182,8 @@ async def speak(writer: asyncio.StreamWriter, stream: ChatStream | ResponseStrea
 
 
 async def main(port: int) -> None:
-    async with await asyncio.start_server(serve, "127.0.0.1", port, backlog=1024) as server:
-        await server.serve_forever()
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port, backlog=1024)
+    await server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from webapp.core import background
 
 
 class ChatConfig(AppConfig):
+    """Configure the chat app."""
+
     name = "chat"
     label = "chat"
 

@@ -47,6 +47,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await getattr(self, get_handler_name(message))(message)
 
     async def connect(self) -> None:
+        """Accept the socket of a signed-in user who may read the conversation; close it with a reason otherwise."""
         self.user = self.scope["user"]
         self.conversation_id = self.scope["url_route"]["kwargs"]["conversation_id"]
         if not self.user.is_authenticated or not self.user.is_active:
@@ -79,11 +80,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self.close(SERVER_ERROR)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:  # noqa: ARG002 - channels' signature
+        """Stop sending. A running generation goes on."""
         if self.pump:
             self.pump.cancel()
         raise StopConsumer
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:  # noqa: ARG002 - channels' signature
+        """Run the action that a message names, and answer bad input with a notice."""
         body = _body(text_data)
         action = _ACTIONS.get(str(body.get("action"))) if body else None
         if body is None or action is None:
@@ -97,13 +100,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.attachment.post(fragments.notice("That message no longer exists."))
 
     async def start(self, write: Callable[[], Started], text: str = "") -> None:
+        """Begin a generation, then empty the composer."""
         await hub().begin(write)
         self.attachment.post(fragments.sent(text))
 
     async def on_send(self, body: dict[str, Any]) -> None:
+        """Send a message, with its attachments, to one or more models."""
         text, model = _text(body, "text"), _text(body, "model")
-        attached = await in_database(selectors.attached, self.user, self.conversation_id, body.get("attachment"))
-        if attached:
+        attached: list[dict[str, Any]] = []
+        if body.get("attachment"):
+            attached = await in_database(selectors.attached, self.user, self.conversation_id, body["attachment"])
             await in_database(self._index, text, attached)
 
         if others := _names(body.get("compare")):
@@ -134,26 +140,32 @@ class ChatConsumer(AsyncWebsocketConsumer):
             raise Refused(error.message) from None
 
     async def on_edit(self, body: dict[str, Any]) -> None:
+        """Edit a message of the user's and ask again."""
         message, text = _message(body), _text(body, "text")
         await self.start(lambda: services.edit_message(owner=hub().id, message_id=message, user=self.user, text=text))
 
     async def on_regenerate(self, body: dict[str, Any]) -> None:
+        """Generate another answer to the same message."""
         message = await self._answer(body)
         if body.get("now"):
             await self._end_pauses(message)
         await self.start(lambda: services.regenerate_answer(owner=hub().id, message_id=message, user=self.user, model=_text(body, "model")))
 
     async def on_continue(self, body: dict[str, Any]) -> None:
+        """Go on with an answer that ended early."""
         message = await self._answer(body)
         await self.start(lambda: services.continue_answer(owner=hub().id, message_id=message, user=self.user))
 
     async def on_stop(self, _body: dict[str, Any]) -> None:
+        """Stop the generations of this conversation."""
         await hub().request_stop(self.conversation_id, self.user)
 
     async def on_approve(self, body: dict[str, Any]) -> None:
+        """Approve or decline a tool call that waits."""
         await hub().approve(self.conversation_id, self.user, call_id=_text(body, "call"), yes=bool(body.get("yes")))
 
     async def on_answer(self, body: dict[str, Any]) -> None:
+        """Answer the questions that a tool asked."""
         fields = {name: value for name, value in body.items() if name.startswith(FIELD_PREFIX)}
         await hub().answer(self.conversation_id, self.user, call_id=_text(body, "call"), action=_text(body, "answer"), fields=fields)
 

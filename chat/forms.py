@@ -78,6 +78,7 @@ class SettingsForm(forms.Form):
         self.fields["tools"].choices = _tool_choices(offers)  # type: ignore[attr-defined]  # of ChoiceField
 
     def clean_json_schema(self) -> dict[str, Any] | None:
+        """Return the JSON Schema as an object, or None when the field is empty."""
         text = self.cleaned_data["json_schema"].strip()
         if not text:
             return None
@@ -145,6 +146,7 @@ class PromptForm(forms.Form):
         self._others = others.exclude(id=prompt.id) if prompt else others
 
     def clean_name(self) -> str:
+        """Return a name that is neither a built-in command nor taken."""
         name = str(self.cleaned_data["name"])
         if name in COMMANDS:
             raise forms.ValidationError(f"/{name} is a built-in command.")

@@ -66,10 +66,12 @@ class Turn:
 
     @property
     def before(self) -> UUID | None:
+        """Return the id of the previous version, or None at the first."""
         return self.siblings[self.place - 2] if self.place > 1 else None
 
     @property
     def after(self) -> UUID | None:
+        """Return the id of the next version, or None at the last."""
         return self.siblings[self.place] if self.place < len(self.siblings) else None
 
 
@@ -87,6 +89,7 @@ def recent(user: User, limit: int = 20) -> list[Conversation]:
 
 
 def conversation(conversation_id: UUID, user: User) -> Conversation:
+    """Return a conversation of the user's, or raise `NotFound`."""
     found = Conversation.objects.filter(id=conversation_id, user=user).first()
     if found is None:
         raise NotFound(str(conversation_id))
@@ -110,6 +113,7 @@ def may_attach(conversation_id: UUID, user_id: int) -> bool:
 
 
 def message(message_id: UUID, user: User) -> Message:
+    """Return a message of the user's, or raise `NotFound`."""
     found = Message.objects.select_related("conversation").filter(id=message_id, conversation__user=user).first()
     if found is None:
         raise NotFound(str(message_id))
@@ -189,6 +193,7 @@ def branch(conversation: Conversation, *, html: bool = False) -> list[Message]:
 
 
 def running(conversation_id: UUID) -> list[Generation]:
+    """Return the generations of a conversation that still run."""
     return list(Generation.objects.filter(conversation=conversation_id, running=True).select_related("message"))
 
 

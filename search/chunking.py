@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ _SPLITTERS = (
 )
 HARD_CUT_CHARS = 200
 LONG_CHARS = 40
+PIECES_PER_OVERLAP = 4
+"""Passages overlap by whole pieces, so the pieces are a quarter of the overlap or smaller."""
 
 Count = Callable[[str], int]
 
@@ -53,15 +56,17 @@ class _Section:
     tokens: int
 
 
-def passages(parsed: Parsed, count: Count, *, target: int = TARGET_TOKENS) -> Iterator[Passage]:
+def passages(parsed: Parsed, count: Count, *, target: int = TARGET_TOKENS, overlap: int = 0) -> Iterator[Passage]:
     """Return the passages of a document in order. Together they hold all of its text except headings without text.
 
     Args:
         count: returns the tokens of a text.
         target: the largest number of tokens of a passage.
+        overlap: the largest number of tokens that a passage repeats from the end of the one before; at most half of `target`.
     """
+    piece = max(overlap // PIECES_PER_OVERLAP, 1) if overlap else target
     for section in _merged(_sections(parsed, count), target):
-        for span in _pack(_cut(parsed.text, section.start, section.end, count, target), target):
+        for span in _pack(_cut(parsed.text, section.start, section.end, count, piece), target, overlap):
             text = parsed.text[span.start : span.end]
             yield Passage(section.heading, text, span.start, span.end, span.tokens)
 
@@ -124,15 +129,16 @@ def _split(text: str, start: int, end: int, depth: int) -> Iterator[tuple[int, i
         position = separator.end() if separator else end
 
 
-def _pack(spans: Iterator[_Span], target: int) -> Iterator[_Span]:
-    """Join neighboring pieces while they fit."""
-    held: _Span | None = None
+def _pack(spans: Iterator[_Span], target: int, overlap: int = 0) -> Iterator[_Span]:
+    """Join neighboring pieces while they fit. Each result begins with the last pieces of the one before, up to `overlap` tokens."""
+    held: deque[_Span] = deque()
+    tokens = 0
     for span in spans:
-        if held and held.tokens + span.tokens <= target:
-            held = _Span(held.start, span.end, held.tokens + span.tokens)
-        else:
-            if held:
-                yield held
-            held = span
+        if held and tokens + span.tokens > target:
+            yield _Span(held[0].start, held[-1].end, tokens)
+            while held and (tokens > overlap or tokens + span.tokens > target):
+                tokens -= held.popleft().tokens
+        held.append(span)
+        tokens += span.tokens
     if held:
-        yield held
+        yield _Span(held[0].start, held[-1].end, tokens)

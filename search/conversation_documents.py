@@ -18,6 +18,7 @@ class Attached:
     """Implement `webapp.ports.conversation_documents`."""
 
     def add(self, *, user: User, conversation_id: UUID, title: str, name: str, path: Path) -> None:
+        """Index a file for one conversation, in a collection of its own."""
         collection = Collection.objects.filter(owner=user, conversation=conversation_id).first()
         if collection is None:
             unique = f"Chat: {title[:80]} ({conversation_id.hex[:6]})"
@@ -25,6 +26,7 @@ class Attached:
         services.add_file(collection=collection, name=name, content=services.pieces(path))
 
     def forget(self, *, user: User, conversation_id: UUID) -> None:
+        """Delete the conversation's collections."""
         for collection in Collection.objects.filter(owner=user, conversation=conversation_id):
             services.delete_collection(collection=collection)
 

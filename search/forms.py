@@ -40,6 +40,7 @@ class GroupsField(forms.ModelMultipleChoiceField):
     """Groups, looked up among the offered ones, so that a number beyond the database's range causes no query."""
 
     def clean(self, value: Any) -> Any:
+        """Accept only groups that the form offers."""
         offered = {str(pk) for pk in self.queryset.values_list("pk", flat=True)} if self.queryset is not None else set()
         for given in value or ():
             if str(given) not in offered:

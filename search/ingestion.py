@@ -15,11 +15,12 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from search import leases, services, worker_events
-from search.chunking import passages
+from search.chunking import TARGET_TOKENS, passages
 from search.index import embed_index, engine
 from search.models import Chunk, Collection, Document, Index, scope
 from search.parsing.bounded import parse
 from search.parsing.document import Parsed, Unreadable
+from search.vector_stores import source_files
 from webapp.core.database import DB_UNAVAILABLE, in_database
 from webapp.patterns.embeddings.embedding import content_key
 from webapp.patterns.errors import PatternError
@@ -46,19 +47,22 @@ async def ingest(pk: UUID) -> None:
     try:
         async with leases.renewed(Document.objects.filter(pk=pk)):
             await _run(pk)
-    except (Unreadable, PatternError) as error:
-        scanned = error.scanned if isinstance(error, Unreadable) else 0
-        await in_database(_fail, pk, error.message if isinstance(error, PatternError) else str(error), scanned)
+    except Unreadable as error:
+        failure = Document.Failure.UNSUPPORTED if error.unsupported else Document.Failure.INVALID
+        await in_database(_fail, pk, str(error), failure, error.scanned)
+    except PatternError as error:
+        await in_database(_fail, pk, error.message, Document.Failure.SERVER)
     except asyncio.CancelledError:
         await asyncio.shield(in_database(_give_back, pk))
         raise
     except Document.DoesNotExist:
-        logger.info("document %s was deleted while it was read", pk)
+        logger.info("document %s was deleted or cancelled while it was read", pk)
     except DB_UNAVAILABLE:
         raise  # the database failed, not the document: another worker continues when the lease is over
     except Exception as error:
         logger.exception("ingesting document %s broke", pk)
-        await in_database(_fail, pk, f"Patchbay had an internal error ({type(error).__name__}). The server's log has the details")
+        why = f"Patchbay had an internal error ({type(error).__name__}). The server's log has the details"
+        await in_database(_fail, pk, why, Document.Failure.SERVER)
 
 
 async def _run(pk: UUID) -> None:
@@ -67,6 +71,8 @@ async def _run(pk: UUID) -> None:
         raise Unreadable(f"Processing it was interrupted {MAX_TRIES} times")
     if document.state != State.EMBEDDING:
         await in_database(_set, pk, state=State.PARSING)
+        if document.file_id and not services.file_path(pk).exists():
+            await source_files.fetch(document)
         parsed = await parse(services.file_path(pk), document.name, recognize=document.recognize)
         await in_database(_store_passages, document, parsed)
     await _embed(document)
@@ -74,7 +80,12 @@ async def _run(pk: UUID) -> None:
 
 
 def _set(pk: UUID, **fields: object) -> None:
-    if not Document.objects.filter(pk=pk).update(**fields):
+    """Change a document that is being processed.
+
+    Raises:
+        Document.DoesNotExist: it was deleted or cancelled.
+    """
+    if not Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY).update(**fields):
         raise Document.DoesNotExist
 
 
@@ -91,14 +102,14 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
             end=passage.end,
             tokens=passage.tokens,
         )
-        for passage in passages(parsed, count_text)
+        for passage in passages(parsed, count_text, target=document.passage_tokens or TARGET_TOKENS, overlap=document.overlap_tokens)
     ]
     for chunk in chunks:
         chunk.digest = content_key(chunk.embedded_text, "")
         chunk.set_words()
     with transaction.atomic():
         Chunk.objects.filter(document_id=document.pk).delete()
-        changed = Document.objects.filter(pk=document.pk).update(
+        changed = Document.objects.filter(pk=document.pk, state__in=Document.UNDER_WAY).update(
             text=parsed.text,
             kind=parsed.kind,
             notes=parsed.notes,
@@ -153,9 +164,10 @@ def _missing(document: Document, index: Index) -> tuple[list[int], int]:
 def _finish(pk: UUID, *, describe: bool) -> None:
     """Mark the document as ready and delete the version it replaces, in one transaction."""
     with transaction.atomic():
-        changed = Document.objects.filter(pk=pk).update(
+        changed = Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY).update(
             state=State.READY,
             why="",
+            failure="",
             embedded=F("passages"),
             leased_until=None,
             ready_at=timezone.now(),
@@ -172,8 +184,10 @@ def _finish(pk: UUID, *, describe: bool) -> None:
         worker_events.wake()
 
 
-def _fail(pk: UUID, why: str, scanned: int = 0) -> None:
-    Document.objects.filter(pk=pk).update(state=State.FAILED, why=why[:500], scanned=scanned, recognize=False, leased_until=None)
+def _fail(pk: UUID, why: str, failure: Document.Failure, scanned: int = 0) -> None:
+    Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY).update(
+        state=State.FAILED, why=why[:500], failure=failure, scanned=scanned, recognize=False, leased_until=None
+    )
 
 
 def _give_back(pk: UUID) -> None:

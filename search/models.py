@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
+from django.utils import timezone
 
 from search.index.analysis import index_words
 
@@ -28,6 +30,14 @@ class Collection(models.Model):
     )
     serving = models.OneToOneField("Index", null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    api_name = models.CharField(  # noqa: DJ001 - a client may give an empty name
+        max_length=512, null=True, blank=True, editable=False, help_text="The name in /v1/vector_stores, where it differs from `name`."
+    )
+    metadata = models.JSONField(default=dict, blank=True, help_text="Key-value pairs of /v1/vector_stores.")
+    expires_after_days = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Days without use until its documents are deleted."
+    )
+    last_active_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["name"]
@@ -35,6 +45,18 @@ class Collection(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """Return the time at which the collection expires; None if it does not."""
+        if self.expires_after_days is None:
+            return None
+        return (self.last_active_at or self.created_at) + timedelta(days=self.expires_after_days)
+
+    @property
+    def is_expired(self) -> bool:
+        """Return whether the collection has expired."""
+        return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
 class Index(models.Model):
@@ -68,8 +90,48 @@ class Index(models.Model):
         return f"{self.model} ({self.state})"
 
 
+class Upload(models.Model):
+    """Files that a user added at once. The collection's page shows the progress of reading them, also after a reload."""
+
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="uploads")
+    announced = models.PositiveIntegerField(help_text="The number of files that the browser was about to send.")
+    existed = models.PositiveIntegerField(default=0, help_text="Files whose content the collection already held.")
+    existing = models.JSONField(default=list, blank=True, help_text="The names of the first few of them.")
+    refused = models.JSONField(default=list, blank=True, help_text='Files that were not stored: [{"name", "why"}].')
+    received = models.PositiveIntegerField(default=0, help_text="Files that arrived, stored or not.")
+    dismissed = models.BooleanField(default=False)
+    active_at = models.DateTimeField(auto_now_add=True, help_text="The time at which the last files arrived.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.received} of {self.announced} files"
+
+
+class FileBatch(models.Model):
+    """Files that a client of `/v1/vector_stores` added to a collection together."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="file_batches")
+    is_cancelled = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "file batches"
+
+    def __str__(self) -> str:
+        return self.api_id
+
+    @property
+    def api_id(self) -> str:
+        """Return its id in the API."""
+        return f"vsfb_{self.pk.hex}"
+
+
 class Document(models.Model):
-    """A file or a pasted text."""
+    """A file or a pasted text. A document that is being deleted is not shown anywhere; a worker removes it."""
 
     class State(models.TextChoices):
         QUEUED = "queued", "Queued"
@@ -77,8 +139,19 @@ class Document(models.Model):
         EMBEDDING = "embedding", "Embedding"
         READY = "ready", "Ready"
         FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+        DELETING = "deleting", "Deleting"
+
+    class Failure(models.TextChoices):
+        """The kinds of failures that `/v1/vector_stores` tells apart."""
+
+        SERVER = "server_error", "server error"
+        UNSUPPORTED = "unsupported_file", "unsupported file"
+        INVALID = "invalid_file", "invalid file"
 
     UNDER_WAY = (State.QUEUED, State.PARSING, State.EMBEDDING)
+    UNUSABLE = (State.FAILED, State.CANCELLED, State.DELETING)
+    RETRIABLE = (State.FAILED, State.CANCELLED)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="documents")
@@ -99,6 +172,14 @@ class Document(models.Model):
     tags = models.JSONField(default=list, blank=True)
     confidence = models.FloatField(null=True, blank=True, help_text="Of the summary and tags, as the model judged it: 0 to 1.")
     to_describe = models.BooleanField(null=True, editable=False, help_text="Its summary is to be written, when it is ready.")
+    pages = models.JSONField(default=list, blank=True, help_text="Of a PDF: the offset in the text at which each page begins.")
+    upload = models.ForeignKey(Upload, null=True, blank=True, on_delete=models.SET_NULL, related_name="documents")
+    failure = models.CharField(max_length=20, choices=Failure.choices, blank=True)
+    file_id = models.UUIDField(null=True, blank=True, db_index=True, help_text="The file of /v1/files that it was made from.")
+    attributes = models.JSONField(default=dict, blank=True, help_text="Key-value pairs of /v1/vector_stores, for filters.")
+    passage_tokens = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Longest passage in tokens; empty for the default.")
+    overlap_tokens = models.PositiveSmallIntegerField(default=0, help_text="Tokens that neighboring passages share.")
+    batch = models.ForeignKey(FileBatch, null=True, blank=True, on_delete=models.SET_NULL, related_name="documents")
     replaces = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     leased_until = models.DateTimeField(null=True, blank=True)
     tries = models.PositiveSmallIntegerField(default=0)
@@ -110,15 +191,24 @@ class Document(models.Model):
         indexes = [
             models.Index(fields=["collection", "digest"]),
             models.Index(fields=["state", "leased_until"]),
+            models.Index(fields=["collection", "-created_at", "id"], name="documents_newest_first"),
+            models.Index(fields=["collection", "state"], name="documents_by_state"),
             models.Index(fields=["to_describe"], condition=models.Q(to_describe=True), name="documents_to_describe"),
         ]
+        constraints = [models.UniqueConstraint(fields=["collection", "file_id"], name="one_document_a_file")]
 
     def __str__(self) -> str:
         return self.name
 
     @property
     def under_way(self) -> bool:
+        """Return whether the document is being read or waits for it."""
         return self.state in self.UNDER_WAY
+
+    @property
+    def api_id(self) -> str:
+        """Return its id in the API: the file's that it was made from, or its own."""
+        return f"file-{(self.file_id or self.pk).hex}"
 
 
 class Chunk(models.Model):
@@ -160,6 +250,34 @@ class Chunk(models.Model):
     def embedded_text(self) -> str:
         """Return the text to embed, with the heading path, because a passage often does not repeat its subject."""
         return f"{self.heading}\n{self.text}" if self.heading else self.text
+
+
+class SavedSearch(models.Model):
+    """A search that a user named, to open it again."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_searches")
+    name = models.CharField(max_length=100)
+    address = models.CharField(max_length=3000, help_text="The query string of the search page, with its question mark.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "saved searches"
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="one_saved_search_a_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AnswerPreference(models.Model):
+    """Whether a language model answers above a user's results, and which one."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="answer_preference")
+    enabled = models.BooleanField(default=False)
+    model = models.CharField(max_length=300, blank=True, help_text="A route, backend/model, or a model.")
+
+    def __str__(self) -> str:
+        return self.model if self.enabled else "off"
 
 
 def scope(collection_id: int) -> str:

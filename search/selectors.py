@@ -5,29 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
+from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
 
 from search.index import engine
+from search.lookups import has_tag
 from search.models import Chunk, Collection, Document, Index
 from webapp.accounts.models import User
 from webapp.builtin import EMBEDDING_MODEL
+from webapp.patterns.openai.attribute_filters import Matcher
 
 RECENT = 8
+MAX_PARAMETERS = 10_000
+"""Values that one query may list: SQLite allows 32,766 parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Limits of a search. Empty fields do not limit."""
+    """Limits of a search. Empty fields do not limit.
+
+    Attributes:
+        collection: the one collection to search.
+        collections: the collections to search.
+        attributes: tells by a document's attributes whether to search it.
+    """
 
     collection: int | None = None
     kind: str = ""
     tag: str = ""
     since: date | None = None
+    collections: tuple[int, ...] = ()
+    attributes: Matcher | None = None
 
     @property
     def by_document(self) -> bool:
-        return bool(self.kind or self.tag or self.since)
+        """Return whether a filter looks at documents rather than passages."""
+        return bool(self.kind or self.tag or self.since or self.attributes)
+
+    def limited(self, found: QuerySet[Any], field: str = "pk") -> QuerySet[Any]:
+        """Return the rows of the collections to search. `field` names a row's collection."""
+        if self.collection is not None:
+            found = found.filter(**{field: self.collection})
+        return found.filter(**{f"{field}__in": self.collections}) if self.collections else found
 
 
 def collections(user: User) -> QuerySet[Collection]:
@@ -38,15 +59,22 @@ def collections(user: User) -> QuerySet[Collection]:
 def collections_with_counts(user: User) -> QuerySet[Collection]:
     """Return them with `document_count`, `passage_count`, and `byte_count`."""
     mine = Collection.objects.filter(pk__in=collections(user).values("pk")).select_related("owner", "serving")
-    return mine.annotate(document_count=Count("documents"), passage_count=Sum("documents__passages"), byte_count=Sum("documents__size"))
+    present = ~Q(documents__state=Document.State.DELETING)
+    return mine.annotate(
+        document_count=Count("documents", filter=present),
+        passage_count=Sum("documents__passages", filter=present),
+        byte_count=Sum("documents__size", filter=present),
+    )
 
 
 def documents(user: User) -> QuerySet[Document]:
     """Return all documents that the user may read, without their texts."""
-    return Document.objects.filter(collection__in=collections(user)).select_related("collection").defer("text")
+    present = Document.objects.exclude(state=Document.State.DELETING)
+    return present.filter(collection__in=collections(user)).select_related("collection").defer("text")
 
 
 def recent(user: User) -> list[Document]:
+    """Return the documents that were added last."""
     return list(documents(user)[:RECENT])
 
 
@@ -57,7 +85,8 @@ def kinds(user: User) -> list[str]:
 
 def tags(user: User) -> list[str]:
     """Return the existing tags, for the filter."""
-    return sorted({tag for found in documents(user).exclude(tags=[]).values_list("tags", flat=True) for tag in found})
+    lists = documents(user).exclude(tags=[]).order_by().values_list("tags", flat=True).distinct()
+    return sorted({tag for its in lists for tag in its})
 
 
 def asks_builtin(user: User) -> bool:
@@ -73,14 +102,25 @@ def chunks(user: User, ids: Sequence[int]) -> dict[int, Chunk]:
 
 def allowed(user: User, filters: Filters) -> list[int]:
     """Return the passages of the documents that match the filters."""
-    found = documents(user).order_by()
+    found = filters.limited(documents(user).order_by(), "collection")
     if filters.kind:
         found = found.filter(kind=filters.kind)
     if filters.since:
         found = found.filter(created_at__date__gte=filters.since)
-    if filters.tag:  # SQLite cannot query for an element of a JSON list
-        found = found.filter(pk__in=[pk for pk, its in found.exclude(tags=[]).values_list("pk", "tags") if filters.tag in its])
-    return list(Chunk.objects.filter(document__in=found.values("pk")).order_by().values_list("pk", flat=True))
+    if filters.tag:
+        found = found.filter(has_tag(filters.tag))
+    if filters.attributes is None:
+        return list(Chunk.objects.filter(document__in=found.values("pk")).order_by().values_list("pk", flat=True))
+    matching = {pk for pk, its in found.values_list("pk", "attributes") if filters.attributes(its)}
+    return _passages_of(matching, found)
+
+
+def _passages_of(matching: set[UUID], found: QuerySet[Document]) -> list[int]:
+    """Return the passages of these documents, which are among `found`."""
+    if len(matching) <= MAX_PARAMETERS:
+        return list(Chunk.objects.filter(document__in=matching).order_by().values_list("pk", flat=True))
+    every = Chunk.objects.filter(document__in=found.values("pk")).order_by().values_list("pk", "document")
+    return [pk for pk, document in every if document in matching]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +134,7 @@ class IndexState:
 
     @property
     def percent(self) -> int:
+        """Return the share of passages that have a vector, 0 to 100."""
         return min(100, self.held * 100 // self.total) if self.total else 100
 
 

@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -19,14 +21,21 @@ from django.db.models import QuerySet
 
 from search import worker_events
 from search.index import engine
-from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index
+from search.lookups import has_tag
+from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index, Upload
 from webapp.accounts.models import User
+from webapp.patterns import sanitize
 from webapp.patterns.errors import InputError
 
 DEFAULT_COLLECTION = "Documents"
 MAX_FILE_BYTES = 200 * 1024 * 1024
 MAX_NAME_CHARS = 200
+MAX_TAG_CHARS = 40
 PIECE = 1024 * 1024
+BATCH = 500
+"""Documents that a change of many locks at once."""
+ENDED = (Document.State.READY, *Document.RETRIABLE)
+QUEUED_AGAIN: dict[str, Any] = {"state": Document.State.QUEUED, "why": "", "failure": "", "tries": 0, "leased_until": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,10 @@ def change_collection(
     """
     name = clean_name(name)[:100]
     with _unique(name):
-        Collection.objects.filter(pk=collection.pk).update(name=name, description=description, describe_with=describe_with)
+        changed = Collection.objects.filter(pk=collection.pk)
+        if name != collection.name:
+            changed.update(name=name, api_name=None)
+        changed.update(description=description, describe_with=describe_with)
         collection.groups.set(groups)
     if describe_existing and describe_with:
         describe_documents(documents=collection.documents.filter(summary=""))
@@ -100,13 +112,13 @@ def delete_collection(*, collection: Collection) -> None:
         collection.delete()
 
 
-def add_file(*, collection: Collection, name: str, content: Iterable[bytes]) -> Added:
+def add_file(*, collection: Collection, name: str, content: Iterable[bytes], upload: Upload | None = None) -> Added:
     """Store a file and queue it. The same content is added once. A file of the same name replaces the older one when it is ready.
 
     Raises:
         InputError: the file is too large.
     """
-    return _add(Document(id=uuid.uuid4(), collection=collection, name=clean_name(name)), content, replace=True)
+    return _add(Document(id=uuid.uuid4(), collection=collection, name=clean_name(name), upload=upload), content, replace=True)
 
 
 def add_text(*, collection: Collection, name: str, text: str) -> Added:
@@ -119,17 +131,17 @@ def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Adde
     path = file_path(document.pk)
     namesakes = Document.objects.filter(collection=document.collection, name=document.name)
     try:
-        document.size, document.digest = _store(path, content)
+        document.size, document.digest = store_content(path, content)
         if existing := _same(document):
             path.unlink()
             return Added(existing, existed=True)
         if replace:
-            document.replaces = namesakes.exclude(state=Document.State.FAILED).first()
+            document.replaces = namesakes.exclude(state__in=Document.UNUSABLE).first()
         document.save(force_insert=True)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    for failed in namesakes.filter(state=Document.State.FAILED) if replace else ():
+    for failed in namesakes.filter(state__in=Document.UNUSABLE) if replace else ():
         delete_document(document=failed)
     worker_events.wake()
     return Added(document, existed=False)
@@ -137,13 +149,17 @@ def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Adde
 
 def _same(document: Document) -> Document | None:
     """Return a lasting document of the collection with the same content."""
-    alive = Document.objects.filter(collection_id=document.collection_id).exclude(state=Document.State.FAILED)
+    alive = Document.objects.filter(collection_id=document.collection_id).exclude(state__in=Document.UNUSABLE)
     replaced = alive.exclude(replaces=None).values("replaces")
     return alive.filter(digest=document.digest).exclude(pk__in=replaced).first()
 
 
-def _store(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
-    """Write the content; return its size and SHA-256."""
+def store_content(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
+    """Write the content; return its size and SHA-256.
+
+    Raises:
+        InputError: the content is too large.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     size, digest = 0, hashlib.sha256()
     with path.open("xb") as file:
@@ -204,11 +220,68 @@ def unlink(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def retry_document(*, document: Document) -> None:
-    """Queue a failed document again."""
-    changed = Document.objects.filter(pk=document.pk, state=Document.State.FAILED)
-    changed.update(state=Document.State.QUEUED, why="", tries=0, leased_until=None)
+def delete_documents(*, documents: QuerySet[Document]) -> int:
+    """Hide these documents at once, and let a worker delete them (`search.deletion`); return their number."""
+    present = documents.exclude(state=Document.State.DELETING)
+    hidden = present.update(state=Document.State.DELETING, leased_until=None, file_id=None, batch=None)
     worker_events.wake()
+    return hidden
+
+
+def retry_document(*, document: Document) -> None:
+    """Queue a failed or cancelled document again."""
+    retry_documents(documents=Document.objects.filter(pk=document.pk))
+
+
+def retry_documents(*, documents: QuerySet[Document]) -> int:
+    """Queue the failed and the cancelled ones among these documents again; return their number."""
+    queued = documents.filter(state__in=Document.RETRIABLE).update(**QUEUED_AGAIN)
+    worker_events.wake()
+    return queued
+
+
+def reread_documents(*, documents: QuerySet[Document]) -> int:
+    """Queue the ready and the failed ones among these documents again; return their number. Until they are read, no search finds them."""
+    ended = documents.filter(state__in=ENDED)
+    pks = list(ended.values_list("pk", flat=True))
+    queued = 0
+    for start in range(0, len(pks), BATCH):
+        batch = Document.objects.filter(pk__in=pks[start : start + BATCH])
+        with transaction.atomic():
+            chunks = list(Chunk.objects.filter(document__in=batch, document__state__in=ENDED).values_list("collection_id", "pk"))
+            queued += batch.filter(state__in=ENDED).update(**QUEUED_AGAIN)
+            for collection in {collection for collection, _ in chunks}:
+                ids = [pk for owner, pk in chunks if owner == collection]
+                transaction.on_commit(partial(_remove_vectors, collection, ids))
+    worker_events.wake()
+    return queued
+
+
+def tag_documents(*, documents: QuerySet[Document], tag: str, remove: bool = False) -> int:
+    """Add a tag to these documents, or remove it; return the number of documents that change."""
+    tag = clean_tag(tag)
+    without = documents.filter(has_tag(tag)) if remove else documents.exclude(has_tag(tag))
+    pks = list(without.values_list("pk", flat=True))
+    for start in range(0, len(pks), BATCH):
+        with transaction.atomic():
+            batch = list(Document.objects.select_for_update().only("tags").filter(pk__in=pks[start : start + BATCH]))
+            for document in batch:
+                kept = [each for each in document.tags if each != tag]
+                document.tags = kept if remove else sorted([*kept, tag])
+            Document.objects.bulk_update(batch, ["tags"])
+    return len(pks)
+
+
+def clean_tag(tag: str) -> str:
+    """Return a tag as it is stored: one line, lower case.
+
+    Raises:
+        InputError: nothing is left of it.
+    """
+    cleaned = " ".join(sanitize.text(tag).split()).lower()[:MAX_TAG_CHARS].strip()
+    if not cleaned:
+        raise InputError("Enter a tag", param="tag")
+    return cleaned
 
 
 def recognize_document(*, document: Document) -> None:
@@ -216,9 +289,16 @@ def recognize_document(*, document: Document) -> None:
     ended = Document.objects.filter(pk=document.pk, state__in=(Document.State.READY, Document.State.FAILED), scanned__gt=0)
     with transaction.atomic():
         ids = list(Chunk.objects.filter(document=document.pk).values_list("pk", flat=True))
-        if ended.update(state=Document.State.QUEUED, recognize=True, why="", tries=0, leased_until=None):
+        if ended.update(state=Document.State.QUEUED, recognize=True, why="", failure="", tries=0, leased_until=None):
             transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
     worker_events.wake()
+
+
+def remove_passages(*, document: Document) -> None:
+    """Delete the passages and vectors of a document, in the caller's transaction."""
+    ids = list(Chunk.objects.filter(document=document.pk).values_list("pk", flat=True))
+    Chunk.objects.filter(document=document.pk).delete()
+    transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
 
 
 def describe_documents(*, documents: QuerySet[Document]) -> None:

@@ -14,6 +14,7 @@ from search.services import file_path, unlink
 
 
 def connect() -> None:
+    """Delete files and vectors together with their rows."""
     pre_delete.connect(_forget_files, sender=Collection, dispatch_uid="search.Collection")
     post_delete.connect(_forget_vectors, sender=Index, dispatch_uid="search.Index")
 

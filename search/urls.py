@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from search.views import library, pages
+from search.views import documents, library, pages
 
 app_name = "search"
 urlpatterns = [
@@ -11,15 +11,17 @@ urlpatterns = [
     path("ask/", pages.ask, name="ask"),
     path("collections/", library.collections, name="collections"),
     path("collections/<int:pk>/", library.collection, name="collection"),
-    path("collections/<int:pk>/documents/", library.documents, name="documents"),
-    path("collections/<int:pk>/upload/", library.upload, name="upload"),
-    path("collections/<int:pk>/paste/", library.paste, name="paste"),
+    path("collections/<int:pk>/documents/", documents.documents, name="documents"),
+    path("collections/<int:pk>/documents/change/", documents.change_documents, name="change-documents"),
+    path("collections/<int:pk>/uploads/<int:upload_id>/", documents.change_upload, name="change-upload"),
+    path("collections/<int:pk>/upload/", documents.upload, name="upload"),
+    path("collections/<int:pk>/paste/", documents.paste, name="paste"),
     path("collections/<int:pk>/delete/", library.delete_collection, name="delete-collection"),
     path("collections/<int:pk>/model/", library.change_model, name="change-model"),
     path("collections/<int:pk>/indexes/<int:index_id>/", library.change_index, name="change-index"),
     path("collections/<int:pk>/indexes/<int:index_id>/compare/", pages.compare, name="compare"),
     path("collections/<int:pk>/map/", library.collection_map, name="map"),
-    path("documents/<uuid:pk>/", library.document, name="document"),
-    path("documents/<uuid:pk>/original/", library.original, name="original"),
-    path("documents/<uuid:pk>/change/", library.change_document, name="change-document"),
+    path("documents/<uuid:pk>/", documents.document, name="document"),
+    path("documents/<uuid:pk>/original/", documents.original, name="original"),
+    path("documents/<uuid:pk>/change/", documents.change_document, name="change-document"),
 ]

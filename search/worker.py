@@ -1,18 +1,21 @@
-"""Run the ingestion workers of a server process: new documents, indexes that are being built, and summaries."""
+"""Run the ingestion workers of a server process: new documents, indexes that are being built, summaries, and deletions."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from search import enrichment, ingestion, worker_events
+from search import deletion, enrichment, ingestion, worker_events
 from search.index import embed_index, rebuild
+from search.vector_stores.services import delete_expired
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
 
 WORKERS = 2
 """While one document is embedded, the next is parsed."""
+EXPIRY_SECONDS = 600.0
 
 
 @asynccontextmanager
@@ -20,8 +23,18 @@ async def service() -> AsyncGenerator[None, None]:
     """Run the workers as a background service. Unfinished work is released and continues at the next start."""
     workers = {f"documents {number}": partial(_forever, _next_document) for number in range(WORKERS)}
     indexes, descriptions = partial(_forever, _next_index), partial(_forever, _next_description)
-    async with run_tasks(**workers, indexes=indexes, descriptions=descriptions, comparing=partial(in_database, embed_index.reconcile)):
+    deletions = partial(_forever, partial(in_database, deletion.delete_next))
+    work: dict[str, Callable[[], Awaitable[object]]] = {**workers, "indexes": indexes, "descriptions": descriptions}
+    work |= {"deletions": deletions, "expiry": _expire}
+    async with run_tasks(**work, comparing=partial(in_database, embed_index.reconcile)):
         yield
+
+
+async def _expire() -> None:
+    """Delete the documents of expired collections, again and again."""
+    while True:
+        await in_database(delete_expired)
+        await asyncio.sleep(EXPIRY_SECONDS)
 
 
 async def _forever(step: Callable[[], Awaitable[bool]]) -> None:

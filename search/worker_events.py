@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
+from webapp.core.wakeups import Wakeup
 
 LOOK_SECONDS = 2.0
 
-_waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+_waiting: set[Wakeup] = set()
 
 
 def wake() -> None:
     """Announce new work. Safe from any thread."""
-    for loop, event in list(_waiting):
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(event.set)
+    for wakeup in list(_waiting):
+        wakeup.set()
 
 
 async def wait(seconds: float = LOOK_SECONDS) -> None:
     """Wait for new work, at most `seconds`."""
-    entry = (asyncio.get_running_loop(), asyncio.Event())
-    _waiting.add(entry)
+    wakeup = Wakeup()
+    _waiting.add(wakeup)
     try:
-        async with asyncio.timeout(seconds):
-            await entry[1].wait()
-    except TimeoutError:
-        return
+        await wakeup.wait(seconds)
     finally:
-        _waiting.discard(entry)
+        _waiting.discard(wakeup)

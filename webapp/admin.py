@@ -24,6 +24,8 @@ TABS = (
 
 
 class PatchbayAdminSite(AdminSite):
+    """Show the admin site inside the product's own pages."""
+
     site_header = "Patchbay"
     site_title = "Patchbay"
     index_title = "Configuration"
@@ -31,6 +33,7 @@ class PatchbayAdminSite(AdminSite):
     enable_nav_sidebar = False
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Add the tabs of the configuration pages."""
         return {**super().each_context(request), "admin_tabs": list(self._tabs(request))}
 
     def _tabs(self, request: HttpRequest) -> list[dict[str, Any]]:
@@ -55,4 +58,6 @@ def _address(view: str) -> str:
 
 
 class PatchbayAdminConfig(AdminConfig):
+    """Use `PatchbayAdminSite` as the admin site."""
+
     default_site = "webapp.admin.PatchbayAdminSite"

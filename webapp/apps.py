@@ -8,10 +8,13 @@ from django.core.checks import Tags, register
 
 
 class WebappConfig(AppConfig):
+    """Configure the project-wide app."""
+
     name = "webapp"
     label = "webapp"
 
     def ready(self) -> None:
+        """Register the database checks and tune the garbage collector."""
         from webapp.core import background
         from webapp.server import database_checks, gc_tuning
 

@@ -28,6 +28,7 @@ from batches.remote import remote_batches
 from webapp.core import leases
 from webapp.core.background import run_tasks
 from webapp.core.database import DatabaseThread
+from webapp.core.wakeups import Wakeup
 
 logger = logging.getLogger("patchbay.batches")
 STEP_SECONDS = 1.0
@@ -44,24 +45,20 @@ class Runner:
         self.owner = leases.this_worker()
         self._tasks: dict[uuid.UUID, asyncio.Task[None]] = {}
         self._telling: asyncio.Task[None] | None = None
-        self._awake = asyncio.Event()
+        self._wakeup = Wakeup()
         self._swept = float("-inf")
-        self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
         """Look for due batches now. Safe from any thread."""
-        with suppress(RuntimeError):  # the loop is closed; the next process looks at its start
-            self._loop.call_soon_threadsafe(self._awake.set)
+        self._wakeup.set()
 
     async def run(self) -> None:
         """Run until cancelled."""
         await self._guarded(partial(self.database.run, _release_dead))
         while True:
-            self._awake.clear()
+            self._wakeup.clear()
             await self._guarded(self.step)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STEP_SECONDS):
-                    await self._awake.wait()
+            await self._wakeup.wait(STEP_SECONDS)
 
     async def _guarded(self, step: Callable[[], Awaitable[object]]) -> None:
         try:
@@ -109,7 +106,7 @@ class Runner:
         except Exception:
             logger.exception("batch %s could not go on; it is tried again", batch.api_id)
             await self._guarded(partial(self.database.run, later, batch, timedelta(seconds=30)))
-        self._awake.set()
+        self._wakeup.set()
 
     async def _steps(self, batch: Batch) -> None:
         if batch.status == Status.VALIDATING:

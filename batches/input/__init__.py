@@ -1,0 +1,1 @@
+"""Read the files, tables and templates that batches are made from."""

@@ -19,6 +19,7 @@ from django.utils import timezone
 from batches.models import Batch, BatchRow, File
 from webapp.accounts.models import User
 from webapp.patterns.errors import InputError, PatternError
+from webapp.ports.files_and_batches import announce_deletion
 
 PURPOSES = ("assistants", "batch", "fine-tune", "user_data", "vision")
 EXPIRES_SECONDS = range(3600, 2_592_001)
@@ -64,6 +65,7 @@ class Upload:
             self._draft.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> None:
+        """Append data. Raise `FileTooLarge` or `StorageFull`."""
         self.size += len(data)
         if self.size > MAX_FILE_BYTES:
             raise FileTooLarge(f"A file may have {MAX_FILE_BYTES} bytes.", param="file", code="file_too_large")
@@ -152,6 +154,7 @@ def delete(*, file: File) -> None:
 def forget_bytes(instance: File, **_: Any) -> None:
     """Delete the bytes with the row, however the row is deleted: by `delete`, or with its owner's account."""
     transaction.on_commit(partial(instance.path.unlink, missing_ok=True))
+    transaction.on_commit(partial(announce_deletion, instance.api_id))
 
 
 def _forget_answers(file: File) -> None:

@@ -1,0 +1,1 @@
+"""Follow batches that run on a backend's own Batch API."""

@@ -1,0 +1,1 @@
+"""Read and chart the results of batches."""

@@ -1,0 +1,1 @@
+"""Generate an answer: its context, tools and documents."""

@@ -68,6 +68,7 @@ class Meter:
 
     @property
     def over(self) -> bool:
+        """Return whether the conversation needs more tokens than the window has."""
         return self.window is not None and self.used > self.window
 
 

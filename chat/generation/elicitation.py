@@ -23,6 +23,7 @@ class PendingQuestion:
 
     @classmethod
     def of(cls, question: Question) -> PendingQuestion:
+        """Return the question with a future for its answer."""
         return cls(question, asyncio.get_running_loop().create_future())
 
     def take(self, action: str, fields: Fields) -> str:

@@ -109,5 +109,15 @@ def frames_of_new(conversation: Conversation) -> list[str]:
     return [frame(title, "#chat-head", "innerMorph"), frame(_entry(conversation), "#conversation-new", "afterbegin")]
 
 
+def frames_of_name(conversation: Conversation) -> list[str]:
+    """Return frames for a new title: the heading, the field that renames, and the entry in the list."""
+    context = {"conversation": conversation}
+    return [
+        frame(render_to_string("chat/_name.html", context), "#chat-title", "outerMorph"),
+        frame(render_to_string("chat/_rename_field.html", context), "#rename", "outerMorph"),
+        frame(_entry(conversation), f"#c-{conversation.id.hex}", "outerMorph"),
+    ]
+
+
 def _entry(conversation: Conversation) -> str:
     return render_to_string("chat/_conversation.html", {"conversation": conversation, "current": conversation.id})

@@ -1,0 +1,1 @@
+"""Keep the event log of answers and stream it to browsers."""

@@ -37,18 +37,22 @@ class Part:
 
     @property
     def text(self) -> str:
+        """Return the text received so far."""
         if len(self._pieces) > 1:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0] if self._pieces else ""
 
     def add(self, text: str) -> None:
+        """Append text."""
         self._pieces.append(text)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the part as it is stored."""
         return {"kind": self.kind, **self.fields, **({"text": self.text} if self.kind != "tool" else {})}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Part:
+        """Return a finished part from its stored form."""
         part = cls(data["kind"], **{name: value for name, value in data.items() if name not in {"kind", "text"}})
         part.add(data.get("text", ""))
         part.whole = True
@@ -66,9 +70,11 @@ class Answer:
 
     @property
     def text(self) -> str:
+        """Return the text of the answer without reasoning and tool calls, its parts separated by blank lines."""
         return "\n\n".join(part.text for part in self.parts if part.kind == "text" and part.text)
 
     def as_json(self) -> list[dict[str, Any]]:
+        """Return the parts as they are stored, empty ones left out."""
         return [part.as_json() for part in self.parts if part.kind == "tool" or part.text]
 
     def apply(self, event: Event) -> None:

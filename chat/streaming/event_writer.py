@@ -67,6 +67,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="chat-writer", daemon=True)
 
     def start(self) -> None:
+        """Start the thread that writes."""
         self._thread.start()
 
     async def stop(self) -> None:
@@ -83,9 +84,11 @@ class Writer:
         return await future
 
     def add(self, journal: Journal) -> None:
+        """Write the events of a generation from now on."""
         self._journals[journal.generation_id] = journal
 
     def remove(self, generation_id: UUID) -> None:
+        """Stop writing the events of a generation."""
         self._journals.pop(generation_id, None)
 
     def _run(self) -> None:

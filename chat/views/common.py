@@ -42,6 +42,7 @@ def owned(view: View[P]) -> View[P]:
 
 
 def who(request: HttpRequest) -> User:
+    """Return the signed-in user."""
     assert isinstance(request.user, User)
     return request.user
 

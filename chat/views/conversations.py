@@ -39,6 +39,7 @@ def send(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 @require_POST
 @owned
 def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Set the title of a conversation."""
     shown = selectors.conversation(conversation_id, who(request))
     if title := request.POST.get("title", "").strip():
         services.set_title(conversation_id=shown.id, title=title, by_user=True)

@@ -23,6 +23,7 @@ def move(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 @require_POST
 @owned
 def rename(request: HttpRequest) -> HttpResponse:
+    """Rename a folder."""
     services.rename_folder(user=who(request), name=request.POST.get("folder", ""), to=request.POST.get("name", ""))
     return changed(HttpResponse(status=204))
 

@@ -31,6 +31,7 @@ def new(request: HttpRequest) -> HttpResponse:
 @require_GET
 @owned
 def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Show a conversation."""
     return _page(request, selectors.conversation(conversation_id, who(request)))
 
 

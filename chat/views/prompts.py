@@ -31,6 +31,7 @@ def library(request: HttpRequest, prompt_id: UUID | None = None) -> HttpResponse
 @require_POST
 @owned
 def delete(request: HttpRequest, prompt_id: UUID) -> HttpResponse:
+    """Delete a saved prompt."""
     services.delete_prompt(prompt=selectors.own_prompt(prompt_id, who(request)))
     return redirect("chat:prompts")
 

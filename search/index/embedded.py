@@ -45,6 +45,7 @@ class EmbeddedEngine:
         self._lock = threading.Lock()
 
     def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:
+        """Append vectors of shape (n, dimension). Raise `EmbeddingError` when the dimension is not the index's."""
         with self._locked(index) as fresh:
             self._mend(fresh)
             dimension = fresh.dimension or vectors.shape[1]
@@ -57,6 +58,7 @@ class EmbeddedEngine:
         index.rows, index.dimension = fresh.rows, fresh.dimension
 
     def remove(self, index: Index, ids: Sequence[int]) -> None:
+        """Mark the vectors of these passages as deleted."""
         with self._locked(index) as fresh:
             self._mend(fresh)
             if not fresh.rows:
@@ -88,6 +90,7 @@ class EmbeddedEngine:
             yield Index.objects.select_for_update().get(pk=index.pk)
 
     def drop(self, index: Index) -> None:
+        """Delete the files of an index."""
         if index.dimension:
             self._of(index).delete()
         with self._lock:
@@ -109,6 +112,7 @@ class EmbeddedEngine:
             return files
 
     def check(self, index: Index) -> None:
+        """Repair the files of an index after a crash."""
         with self._locked(index) as fresh:
             self._mend(fresh)
         index.refresh_from_db(fields=["rows", "dead", "generation", "dimension", "state", "why"])
@@ -149,14 +153,17 @@ class EmbeddedEngine:
         return nothing
 
     def ids(self, index: Index) -> set[int]:
+        """Return the ids of the passages that have a vector."""
         return self._read(index, lambda files: set(files.ids(index.rows).tolist()) - {0}, set())
 
     def count(self, index: Index) -> int:
+        """Return the number of passages that have a vector."""
         import numpy as np
 
         return self._read(index, lambda files: int(np.count_nonzero(files.ids(index.rows))), 0)
 
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
+        """Return the vectors of these passages, each of shape (dimension,)."""
         import numpy as np
 
         def reading(files: VectorFiles) -> dict[int, Matrix]:
@@ -167,6 +174,7 @@ class EmbeddedEngine:
         return self._read(index, reading, {})
 
     def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:
+        """Return the k passages with the highest cosine similarity, best first."""
         import numpy as np
 
         def reading(files: VectorFiles) -> list[Hit]:
@@ -179,6 +187,7 @@ class EmbeddedEngine:
         return self._read(index, reading, [])
 
     def matching(self, words: Terms, k: int, *, scopes: Sequence[str], within: Sequence[int] | None = None) -> list[Hit]:
+        """Return the k passages that match the words best by BM25, best first."""
         if not words or not scopes:
             return []
         hits = self._ranked(_expression(words, scopes), k, within)

@@ -25,6 +25,7 @@ class PostgresEngine:
     """See `search.index.base.Engine`. Vectors of all indexes share a table; each index has an HNSW index over its own part."""
 
     def add(self, index: Index, ids: Sequence[int], vectors: Matrix) -> None:
+        """Insert vectors of shape (n, dimension). Raise `EmbeddingError` when the dimension is not the index's."""
         with transaction.atomic():
             fresh = Index.objects.select_for_update().get(pk=index.pk)
             dimension = fresh.dimension or int(vectors.shape[1])
@@ -49,29 +50,36 @@ class PostgresEngine:
             )
 
     def remove(self, index: Index, ids: Sequence[int]) -> None:
+        """Delete the vectors of these passages."""
         _run("DELETE FROM search_vector WHERE index_id = %s AND chunk_id = ANY(%s)", [index.pk, list(ids)])
 
     def drop(self, index: Index) -> None:
+        """Delete the vectors of an index, and its HNSW index."""
         _run(f"DROP INDEX IF EXISTS search_vector_hnsw_{index.pk:d}")
         _run("DELETE FROM search_vector WHERE index_id = %s", [index.pk])
 
     def check(self, index: Index) -> None:
+        """Create the HNSW index if it is missing."""
         if index.dimension:
             self._prepare(index.pk, index.dimension)
 
     def ids(self, index: Index) -> set[int]:
+        """Return the ids of the passages that have a vector."""
         return {row[0] for row in _rows("SELECT chunk_id FROM search_vector WHERE index_id = %s", [index.pk])}
 
     def count(self, index: Index) -> int:
+        """Return the number of passages that have a vector."""
         return int(_rows("SELECT count(*) FROM search_vector WHERE index_id = %s", [index.pk])[0][0])
 
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
+        """Return the vectors of these passages, each of shape (dimension,)."""
         import numpy as np
 
         sql = "SELECT chunk_id, embedding::text FROM search_vector WHERE index_id = %s AND chunk_id = ANY(%s)"
         return {number: np.array(text[1:-1].split(","), np.float32) for number, text in _rows(sql, [index.pk, list(ids)])}
 
     def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:
+        """Return the k passages with the highest cosine similarity, best first."""
         if not index.dimension:
             return []
         if len(query) != index.dimension:
@@ -89,6 +97,7 @@ class PostgresEngine:
         return sorted((Hit(*row) for row in found), key=lambda hit: -hit.score)
 
     def matching(self, words: Terms, k: int, *, scopes: Sequence[str], within: Sequence[int] | None = None) -> list[Hit]:
+        """Return the k passages that match the words best, best first."""
         if not words or not scopes:
             return []
         hits = self._ranked(_any_of(words), _any_of(words), k, scopes, within)

@@ -1,6 +1,6 @@
 """Read one file in a process of its own.
 
-`python -m search.parsing PATH NAME [--ocr]` prints JSON: `Parsed.as_json`, or {"error", "scanned"}.
+`python -m search.parsing PATH NAME [--ocr]` prints JSON: `Parsed.as_json`, or {"error", "scanned", "unsupported"}.
 
 It knows neither Django nor secrets, and limits itself before it looks at the file.
 """
@@ -41,7 +41,7 @@ def main() -> int:
         with Path(sys.argv[1]).open("rb") as file:
             answer = parse(file, sys.argv[2], recognize=recognize).as_json()
     except Unreadable as error:
-        answer = {"error": str(error), "scanned": error.scanned}
+        answer = {"error": str(error), "scanned": error.scanned, "unsupported": error.unsupported}
     except MemoryError:
         answer = {"error": f"Reading it takes more than {memory // 1024 // 1024} MB of memory"}
     sys.stdout.write(json.dumps(answer, ensure_ascii=False))

@@ -76,5 +76,5 @@ def _result(output: bytes, complaint: bytes, status: int) -> Parsed:
         last = lines[-1][:200] if lines else f"status {status}"
         raise Unreadable("Reading it takes more than 512 MB of memory" if "MemoryError" in last else f"Its reader failed: {last}") from None
     if "error" in answer:
-        raise Unreadable(answer["error"], scanned=answer.get("scanned", 0))
+        raise Unreadable(answer["error"], scanned=answer.get("scanned", 0), unsupported=answer.get("unsupported", False))
     return Parsed.from_json(answer)

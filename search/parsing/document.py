@@ -22,11 +22,13 @@ class Unreadable(Exception):
 
     Attributes:
         scanned: how many pages or pictures text recognition (OCR) may read.
+        unsupported: whether Patchbay reads no files of this kind.
     """
 
-    def __init__(self, message: str, *, scanned: int = 0) -> None:
+    def __init__(self, message: str, *, scanned: int = 0, unsupported: bool = False) -> None:
         super().__init__(message)
         self.scanned = scanned
+        self.unsupported = unsupported
 
 
 @dataclass(frozen=True, slots=True)

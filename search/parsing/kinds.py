@@ -88,10 +88,10 @@ def _old_office(file: BinaryIO) -> str:
     file.seek(0)
     for stream, reason in OLE_KINDS.items():
         if stream.encode("utf-16-le") in content:
-            raise Unreadable(reason)
+            raise Unreadable(reason, unsupported=True)
     if any(stream.encode("utf-16-le") + b"\0\0" in content for stream in OLE_BOOKS):
         return "xls"
-    raise Unreadable("It is an older Office file: save it as DOCX, XLSX or PPTX")
+    raise Unreadable("It is an older Office file: save it as DOCX, XLSX or PPTX", unsupported=True)
 
 
 def find_package_kind(package: Package) -> tuple[str, str]:
@@ -111,7 +111,7 @@ def find_package_kind(package: Package) -> tuple[str, str]:
         return _office_kind(package, main), main
     if "[Content_Types].xml" in package or any(name.split("/")[0] in OFFICE_FOLDERS for name in package.names):
         raise zipfile.BadZipFile("it has no main part")
-    raise Unreadable("It is a ZIP archive: add the files that it holds")
+    raise Unreadable("It is a ZIP archive: add the files that it holds", unsupported=True)
 
 
 def _office_kind(package: Package, main: str) -> str:
@@ -129,5 +129,5 @@ def _office_kind(package: Package, main: str) -> str:
                 return "pptx"
     folder = main.partition("/")[0]
     if folder not in OFFICE_FOLDERS:
-        raise Unreadable("It is an Office package of a kind that Patchbay cannot read")
+        raise Unreadable("It is an Office package of a kind that Patchbay cannot read", unsupported=True)
     return OFFICE_FOLDERS[folder]

@@ -68,7 +68,7 @@ def _picture(file: BinaryIO, *, recognize: bool) -> Parsed:
     from search.parsing import ocr
 
     if not recognize:
-        raise Unreadable("It is a picture: its text needs text recognition (OCR) first", scanned=1)
+        raise Unreadable("It is a picture: its text needs text recognition (OCR) first", scanned=1, unsupported=True)
     return Parsed(
         "picture", searchable(ocr.read_picture(file.read())), notes=["It was read by text recognition (OCR), which makes mistakes."]
     )

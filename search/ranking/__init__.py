@@ -1,0 +1,1 @@
+"""Rank passages for a query."""

@@ -37,6 +37,8 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Map:
+    """Hold the points and labels of a drawn map, in pixels."""
+
     points: list[Point]
     labels: list[Label]
     total: int

@@ -126,9 +126,7 @@ async def _nothing() -> list[Hit]:
 
 def _places(user: User, filters: Filters, index: Index | None) -> tuple[list[Index], list[int] | None]:
     """Return the indexes to search, and the passages to stay within."""
-    collections = selectors.collections(user).select_related("serving")
-    if filters.collection is not None:
-        collections = collections.filter(pk=filters.collection)
+    collections = filters.limited(selectors.collections(user).select_related("serving"))
     within = selectors.allowed(user, filters) if filters.by_document else None
     places = []
     for each in collections:

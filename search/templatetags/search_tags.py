@@ -12,7 +12,7 @@ from search.ranking import citations, highlight
 
 register = template.Library()
 
-BADGES = {"ready": "ok", "failed": "bad", "queued": "", "parsing": "run", "embedding": "run", "building": "run"}
+BADGES = {"ready": "ok", "failed": "bad", "cancelled": "", "queued": "", "parsing": "run", "embedding": "run", "building": "run"}
 
 
 @register.simple_tag
@@ -48,6 +48,7 @@ def bar(share: float, label: str) -> SafeString:
 
 @register.filter
 def passage_url(chunk: Chunk) -> str:
+    """Return the address of a passage in its document."""
     return citations.url(chunk)
 
 
@@ -59,6 +60,7 @@ def badge(state: str) -> str:
 
 @register.filter
 def percent(document: Document) -> int:
+    """Return the share of a document's passages that have a vector, 0 to 100."""
     return document.embedded * 100 // document.passages if document.passages else 0
 
 

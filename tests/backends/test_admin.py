@@ -18,7 +18,7 @@ from django.utils import timezone
 from tests.upstream import Upstream, closed_port, says
 from tests.users import Users
 from webapp.backends import services
-from webapp.backends.models import Attempt, Backend, BenchmarkRun, Cooldown, ProbeRun, Route
+from webapp.backends.models import Backend, BenchmarkRun, Cooldown, ProbeRun, Route
 
 MakeUpstream = Callable[..., Upstream]
 KEY = "sk-test-abcdefghijklmnop-7f3d"
@@ -142,40 +142,6 @@ def test_the_test_button_runs_a_probe_and_shows_its_evidence(make_upstream: Make
     assert ProbeRun.objects.count() == 2
 
 
-@pytest.mark.django_db
-def test_a_route_is_made_with_ordered_steps_and_reordered(as_administrator: Client) -> None:
-    one = services.add_backend(name="one", base_url="http://localhost/1")
-    two = services.add_backend(name="two", base_url="http://localhost/2")
-    first = {"steps-0-backend": one.pk, "steps-0-model": "m1", "steps-0-position": 0}
-    second = {"steps-1-backend": two.pk, "steps-1-model": "m2", "steps-1-position": 1}
-    assert (
-        save(as_administrator, "/admin/backends/route/add/", **{"steps-TOTAL_FORMS": 2}, name="fast", **first, **second).status_code == 302
-    )
-    route = Route.objects.get()
-    assert [str(step) for step in route.steps.all()] == ["one/m1", "two/m2"]
-    path = f"/admin/backends/route/{route.pk}/change/"
-    assert save(as_administrator, path, **{"steps-0-position": 1, "steps-1-position": 0}).status_code == 302
-    assert [str(step) for step in route.steps.all()] == ["two/m2", "one/m1"]
-
-
-@pytest.mark.django_db
-def test_the_fire_drill_says_who_would_answer_and_touches_nothing(as_administrator: Client) -> None:
-    services.seed()
-    backend = services.add_backend(name="a", base_url="http://127.0.0.1:9/v1")
-    builtin = Backend.objects.get(name="builtin")
-    route = services.set_route(name="default", steps=[(backend, "m"), (builtin, "patchbay-builtin")])
-    path = f"/admin/backends/route/{route.pk}/drill/"
-    assert "<strong>a/m</strong> would answer" in as_administrator.post(path).content.decode()
-    down = as_administrator.post(path, {f"condition-{backend.pk}": "down"}).content.decode()
-    assert "<strong>builtin/patchbay-builtin</strong> would answer" in down
-    assert "Connection refused" in down
-    both = as_administrator.post(path, {f"condition-{backend.pk}": "429", f"condition-{builtin.pk}": "slow"}).content.decode()
-    assert "No step would answer" in both
-    cut = as_administrator.post(path, {f"condition-{backend.pk}": "cut"}).content.decode()
-    assert "would fail after a partial answer" in cut
-    assert not Attempt.objects.exists()
-
-
 @pytest.mark.django_db(transaction=True)
 def test_a_benchmark_is_started_from_its_form_and_its_page_shows_it(make_upstream: MakeUpstream, as_administrator: Client) -> None:
     services.add_backend(name="a", base_url=make_upstream().base_url)
@@ -202,7 +168,6 @@ def test_a_benchmark_is_started_from_its_form_and_its_page_shows_it(make_upstrea
         ADD,
         "/admin/backends/backend/paste/",
         "/admin/backends/route/",
-        "/admin/backends/route/add/",
         "/admin/backends/attempt/",
         "/admin/backends/benchmarkrun/",
         "/admin/backends/benchmarkrun/add/",

@@ -17,8 +17,9 @@ def count(text: str) -> int:
     return len(re.findall(r"\w+|[^\w\s]", text))
 
 
-def cut(text: str, target: int = 50) -> list[tuple[str, str]]:
-    return [(passage.heading, passage.text) for passage in passages(markdown(text.encode()), count, target=target)]
+def cut(text: str, target: int = 50, overlap: int = 0) -> list[tuple[str, str]]:
+    parts = passages(markdown(text.encode()), count, target=target, overlap=overlap)
+    return [(passage.heading, passage.text) for passage in parts]
 
 
 def test_the_heading_path_goes_with_each_passage() -> None:
@@ -61,3 +62,21 @@ def test_every_passage_is_its_stretch_of_the_text_and_nothing_is_lost(text: str,
     assert all(first.end <= second.start for first, second in pairwise(found))
     letters = re.sub(r"[\s#=\-~]", "", text)
     assert re.sub(r"[\s#=\-~]", "", "".join(passage.text for passage in found)) == letters
+
+
+def test_neighbors_share_whole_sentences_up_to_the_overlap() -> None:
+    sentences = [f"Sentence {number} ends." for number in range(30)]
+    found = [text for _, text in cut(" ".join(sentences), target=40, overlap=20)]
+    assert len(found) >= 5
+    for earlier, later in pairwise(found):
+        shared = next(size for size in range(len(later), -1, -1) if earlier.endswith(later[:size]))
+        assert 0 < count(later[:shared]) <= 20
+    assert all(any(sentence in text for text in found) for sentence in sentences)
+
+
+@given(st.text(alphabet="ab .\n", max_size=400), st.integers(0, 10))
+@settings(deadline=None, max_examples=60)
+def test_with_any_overlap_every_word_is_in_a_passage(text: str, overlap: int) -> None:
+    parsed = Parsed(text=text, kind="text", headings=[])
+    covered = {at for passage in passages(parsed, count, target=20, overlap=overlap) for at in range(passage.start, passage.end)}
+    assert all(at in covered or text[at].isspace() for at in range(len(text)))

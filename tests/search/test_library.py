@@ -25,7 +25,7 @@ def test_many_files_are_queued_and_shown_with_their_state(as_owner: Client, coll
     files = [file("a.md", b"# a\n\none"), file("b.md", b"# b\n\ntwo")]
     page = as_owner.post(f"/search/collections/{collection.pk}/upload/", {"files": files}, headers=PARTIAL).content.decode()
     assert page.count('data-testid="document-row" data-status="queued"') == 2
-    assert 'hx-trigger="every 1s"' in page
+    assert 'hx-trigger="every 2s"' in page
 
 
 def test_files_of_a_folder_keep_their_paths_and_those_of_one_name_stay_apart(as_owner: Client, collection: Collection) -> None:
@@ -51,7 +51,7 @@ def test_the_state_of_the_indexes_comes_with_the_list_while_one_is_built(as_owne
     ingest("a.md", CATS)
     services.change_model(collection=collection, model="builtin/all-MiniLM-L6-v2")
     page = as_owner.get(f"/search/collections/{collection.pk}/documents/", headers=PARTIAL).content.decode()
-    assert 'hx-trigger="every 1s"' in page
+    assert 'hx-trigger="every 2s"' in page
     assert '<section id="indexes" hx-swap-oob="true">' in page
     assert "<progress" in page
 

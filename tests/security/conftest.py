@@ -21,6 +21,7 @@ import chat.services
 import chat.streaming.hub
 import chat.uploads
 import search.services
+import search.uploads
 from chat.models import Conversation, Prompt, SentRequest
 from tests.chat.conftest import serve
 from tests.users import Users
@@ -131,10 +132,11 @@ def _batches(owner: User) -> Things:
 
 def _search(owner: User) -> Things:
     collection = search.services.create_collection(owner=owner, name=WORD)
+    upload = search.uploads.start_upload(collection=collection, announced=1)
     document = search.services.add_file(collection=collection, name=f"{WORD}.txt", content=[WORD.encode()]).document
     other_index = collection.indexes.create(model="embed")
     return {
-        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk},
+        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "upload_id": upload.pk},
         "/search/documents/": {"pk": document.pk},
     }
 
@@ -163,6 +165,7 @@ def _backends(owner: User) -> Things:
     return {
         "/backends/": {"pk": backend.pk},
         "/backends/offers/": {"pk": offer.pk},
+        "/routes/": {"pk": 1},
         "/accounts/tokens/": {"pk": token.pk},
         "/admin/": {"pk": 1, "run": 1, "object_id": 1, "id": owner.pk, "content_type_id": 1},
     }

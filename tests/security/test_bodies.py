@@ -20,6 +20,7 @@ PARAMETERS = (
     *("q", "text", "mode", "collection", "kind", "tag", "since", "more", "format", "page", "after", "before", "number", "state"),
     *("status", "seen", "period", "backend", "model", "route", "source", "user", "passage", "from", "next", "token", "theme", "title"),
     *("preset", "target", "o", "p", "e", "all", "_popup", "command", "do", "answer", "name", "list_filter", "enabled__exact"),
+    "words",
 )
 VALUES = {
     "nul": "a\0b",
@@ -33,7 +34,8 @@ FORM_FIELDS = (
     *("groups", "describe_with", "label", "scopes", "lifetime", "requests_per_minute", "monthly_budget", "username", "password", "next"),
     *("token", "email", "first_name", "old_password", "theme", "do", "answer", "lines", "template", "system", "endpoint", "webhook_url"),
     *("executor", "concurrency", "file_id", "command", "q", "passage", "passages", "chunk", "collection", "base_url", "headers", "api_key"),
-    *("target", "rounds", "action", "_selected_action", "password1", "position", "condition-1", "cooling", "limit", "period", "user"),
+    *("target", "rounds", "action", "_selected_action", "password1", "position", "condition", "cooling", "limit", "period", "user"),
+    *("step", "backend", "then", "weight", "first_token_timeout", "context_window", "question", "balance", "hedge_ms", "seen"),
 )
 NOT_TEXT = (
     b"\xff\xfe\x00",

@@ -1,0 +1,1 @@
+"""Users, roles, budgets and sign-in."""

@@ -29,14 +29,17 @@ class UserAdmin(DjangoUserAdmin):
 
     @admin.action(description="Make ordinary users", permissions=["change"])
     def make_user(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Give the selected accounts the role of a user."""
         self._set_role(request, queryset, "user")
 
     @admin.action(description="Make managers (backends, routes, budgets)", permissions=["change"])
     def make_manager(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Give the selected accounts the role of a manager."""
         self._set_role(request, queryset, "manager")
 
     @admin.action(description="Make administrators", permissions=["change"])
     def make_administrator(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Give the selected accounts the role of an administrator."""
         self._set_role(request, queryset, "administrator")
 
     def _set_role(self, request: HttpRequest, queryset: QuerySet[User], role: str) -> None:
@@ -52,6 +55,7 @@ class UserAdmin(DjangoUserAdmin):
                 self.log_change(request, user, f"Role set to {role}.")
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Keep the last administrator."""
         return super().has_delete_permission(request, obj) and not (obj and services.is_last_administrator(obj))
 
 
@@ -64,6 +68,7 @@ class BudgetAdmin(admin.ModelAdmin):
     search_fields = ("user__username", "group__name")
 
     def log_addition(self, request: HttpRequest, obj: Budget, message: Any) -> LogEntry:  # noqa: ARG002 - Django's signature
+        """Write the limits into the log entry."""
         return super().log_addition(request, obj, f"Set to {obj}.")
 
     def log_change(self, request: HttpRequest, obj: Budget, message: Any) -> LogEntry:  # noqa: ARG002 - Django's signature

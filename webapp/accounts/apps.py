@@ -4,6 +4,8 @@ from django.apps import AppConfig
 
 
 class AccountsConfig(AppConfig):
+    """Configure the accounts app."""
+
     name = "webapp.accounts"
     label = "accounts"
 

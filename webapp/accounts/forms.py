@@ -50,6 +50,7 @@ class UserForm(UserChangeForm):
     """User form of the admin. It keeps the last administrator."""
 
     def clean(self) -> dict[str, Any]:
+        """Keep the last administrator active and an administrator."""
         cleaned = super().clean() or {}
         keeps = cleaned.get("is_active", True) and cleaned.get("is_superuser", True)
         if not keeps and services.is_last_administrator(self.instance):

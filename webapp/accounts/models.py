@@ -76,6 +76,7 @@ class Budget(models.Model):
         return f"{self.owner}: {self.terms}"
 
     def clean(self) -> None:
+        """Require at least one limit."""
         if not self.terms:
             raise ValidationError("Set a budget, requests per minute or tokens per minute.")
 

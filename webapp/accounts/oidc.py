@@ -24,6 +24,7 @@ class Adapter(DefaultSocialAccountAdapter):
     """Connect a person to the account with the same verified email address; otherwise sign them up, if that is allowed."""
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
+        """Connect a first sign-in to the account that has the same verified address."""
         if sociallogin.is_existing:
             return
         user = services.account_of(address.email for address in sociallogin.email_addresses if address.verified)
@@ -31,6 +32,7 @@ class Adapter(DefaultSocialAccountAdapter):
             sociallogin.connect(request, user)
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:  # noqa: ARG002 - allauth's signature
+        """Return whether a first sign-in creates an account."""
         return bool(settings.OIDC_SIGN_UP)
 
     def on_authentication_error(

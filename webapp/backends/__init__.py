@@ -1,0 +1,1 @@
+"""Backends, routes, tokens, attempts and usage."""

@@ -1,3 +1,5 @@
+"""The backends app."""
+
 from collections.abc import Iterator
 
 from django.apps import AppConfig
@@ -6,11 +8,14 @@ from webapp.core.findings import Finding
 
 
 class BackendsConfig(AppConfig):
+    """Configure the backends app."""
+
     name = "webapp.backends"
     label = "backends"
     verbose_name = "Configuration"
 
     def ready(self) -> None:
+        """Register the signals, the tools and the background tasks."""
         from webapp.backends import signals
         from webapp.backends.reporting import retention
         from webapp.backends.runtime import polling, registry, tools

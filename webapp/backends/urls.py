@@ -3,6 +3,7 @@
 from django.urls import path
 
 from webapp.backends import views
+from webapp.backends.editor import views as editor
 
 app_name = "backends"
 urlpatterns = [
@@ -10,5 +11,10 @@ urlpatterns = [
     path("backends/<int:pk>/check/", views.check, name="check"),
     path("backends/offers/<int:pk>/", views.offer, name="offer"),
     path("backends/look/", views.look, name="look"),
+    path("routes/new/", editor.new, name="new_route"),
+    path("routes/<int:pk>/", editor.edit, name="route"),
+    path("routes/models/", editor.models, name="route_models"),
+    path("routes/preview/", editor.preview, name="route_preview"),
+    path("routes/question/", editor.question, name="route_question"),
     path("usage/", views.usage_page, name="usage"),
 ]

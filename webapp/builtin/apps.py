@@ -1,6 +1,10 @@
+"""The app of the built-in backend."""
+
 from django.apps import AppConfig
 
 
 class BuiltinConfig(AppConfig):
+    """Configure the built-in backend."""
+
     name = "webapp.builtin"
     label = "builtin"

@@ -89,6 +89,7 @@ class BuiltinBackend:
         self.handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         try:
             answer = await self._answer(scope, receive)
         except ApiError as error:

@@ -29,6 +29,7 @@ class InProcess(httpx2.AsyncBaseTransport):
         self.app = app
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answer a request by the application in this process."""
         exchange = _Exchange(await request.aread())
         exchange.start(self.app, _scope(request))
         start = await exchange.next()

@@ -9,7 +9,17 @@ from django.db import Error
 from webapp.core.disk import is_disk_full
 from webapp.gateway import cors
 from webapp.gateway.auth import authenticate
-from webapp.gateway.endpoints import completions, conversations, embeddings, files_and_batches, messages, model_list, relays, responses
+from webapp.gateway.endpoints import (
+    completions,
+    conversations,
+    embeddings,
+    files_and_batches,
+    messages,
+    model_list,
+    relays,
+    responses,
+    vector_stores,
+)
 from webapp.gateway.errors import api_error, unavailable
 from webapp.gateway.http import Call, ClientGone
 from webapp.gateway.routing import Endpoint, Routes
@@ -61,6 +71,22 @@ ROUTES = Routes(
         ("GET", "batches", Endpoint("batches", files_and_batches.list_batches)),
         ("GET", "batches/{id}", Endpoint("batches", files_and_batches.retrieve_batch)),
         ("POST", "batches/{id}/cancel", Endpoint("batches", files_and_batches.cancel_batch)),
+        ("POST", "vector_stores", Endpoint("files", vector_stores.create_store)),
+        ("GET", "vector_stores", Endpoint("search", vector_stores.list_stores)),
+        ("GET", "vector_stores/{id}", Endpoint("search", vector_stores.retrieve_store)),
+        ("POST", "vector_stores/{id}", Endpoint("files", vector_stores.update_store)),
+        ("DELETE", "vector_stores/{id}", Endpoint("files", vector_stores.delete_store)),
+        ("POST", "vector_stores/{id}/search", Endpoint("search", vector_stores.search_store)),
+        ("POST", "vector_stores/{id}/files", Endpoint("files", vector_stores.create_file)),
+        ("GET", "vector_stores/{id}/files", Endpoint("search", vector_stores.list_files)),
+        ("GET", "vector_stores/{id}/files/{item}", Endpoint("search", vector_stores.retrieve_file)),
+        ("POST", "vector_stores/{id}/files/{item}", Endpoint("files", vector_stores.update_file)),
+        ("DELETE", "vector_stores/{id}/files/{item}", Endpoint("files", vector_stores.delete_file)),
+        ("GET", "vector_stores/{id}/files/{item}/content", Endpoint("search", vector_stores.file_content)),
+        ("POST", "vector_stores/{id}/file_batches", Endpoint("files", vector_stores.create_batch)),
+        ("GET", "vector_stores/{id}/file_batches/{item}", Endpoint("search", vector_stores.retrieve_batch)),
+        ("POST", "vector_stores/{id}/file_batches/{item}/cancel", Endpoint("files", vector_stores.cancel_batch)),
+        ("GET", "vector_stores/{id}/file_batches/{item}/files", Endpoint("search", vector_stores.list_batch_files)),
     ]
 )
 

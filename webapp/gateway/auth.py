@@ -36,6 +36,7 @@ class Principal:
 
     @classmethod
     def of(cls, token: ApiToken) -> Principal:
+        """Return the principal that a token stands for."""
         return cls(
             user=token.user,
             token_id=token.pk,
@@ -46,6 +47,7 @@ class Principal:
 
     @property
     def caller(self) -> Caller:
+        """Return the user and the token."""
         return Caller(self.user, self.token_id)
 
     def demand(self, scope: str) -> None:
@@ -118,4 +120,5 @@ def _token(call: Call) -> str:
 
 
 def unauthorized(message: str) -> ApiError:
+    """Return an `ApiError` 401."""
     return ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": 'Bearer realm="Patchbay"'})

@@ -14,9 +14,9 @@ SCOPES = {
     "chat": "Chat, completions, messages, moderation, audio and images",
     "embeddings": "Embeddings and reranking",
     "models": "List models",
-    "files": "Files",
+    "files": "Files; create and change vector stores",
     "batches": "Batches",
-    "search": "Search documents (at /mcp)",
+    "search": "Search documents: in vector stores and at /mcp",
 }
 LIFETIMES = {"": "Never", "7": "In 7 days", "30": "In 30 days", "90": "In 90 days", "365": "In a year"}
 

@@ -5,21 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from webapp.patterns.messages.errors import error_body
 from webapp.ports.files_and_batches import ApiError
 from webapp.server.asgi import Receive, Scope, Send
+from webapp.server.request_id import new_id
 
 ROOT = "/v1"
 JSON_TYPE = "application/json"
 ERROR_EVENT = b"event: error\n"
 EVENT_END = b"\n\n"
-SESSION_HEADERS = ("x-session-id", "session-id", "session_id", "x-claude-code-session-id", "x-session-affinity", "x-conversation-id")
+SESSION_HEADERS = (
+    b"x-session-id",
+    b"session-id",
+    b"session_id",
+    b"x-claude-code-session-id",
+    b"x-session-affinity",
+    b"x-conversation-id",
+)
 """Headers by which clients name a session; Codex sends `session_id`, Claude Code its own."""
+WATCH_AFTER_SECONDS: Final = 0.25
+"""Most short answers are complete by then. A task that watches each of their connections would cost a tenth of the request."""
 
 
 class ClientGone(Exception):
@@ -61,8 +71,8 @@ class Call:
         self.path: str = scope["path"].removeprefix(ROOT).strip("/")
         self.query_string: bytes = scope.get("query_string", b"")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.id = uuid.uuid4()
-        self.anthropic = self.path.split("/")[0] == "messages" or b"anthropic-version" in self.headers
+        self.id: uuid.UUID = scope.get("request_uuid") or new_id()
+        self.anthropic = self.path.startswith("messages") or b"anthropic-version" in self.headers
         self.started = False
         self.cut_on_failure = False
         self.extra_headers: dict[str, str] = {"request-id": str(self.id)} if self.anthropic else {}
@@ -76,7 +86,10 @@ class Call:
     @property
     def session(self) -> str:
         """Return the session that connects the call to earlier ones, from the headers of clients; empty without one."""
-        return next((f"{name}:{value[:200]}" for name in SESSION_HEADERS if (value := self.header(name))), "")
+        for name in SESSION_HEADERS:
+            if name in self.headers and (value := self.header(name.decode())):
+                return f"{name.decode()}:{value[:200]}"
+        return ""
 
     def query(self) -> dict[str, str]:
         """Return the query's parameters; of several with one name, the last counts."""
@@ -105,32 +118,15 @@ class Call:
 
     async def body(self, limit: int) -> bytes:
         """Return the whole body of at most `limit` bytes."""
-        chunks = [chunk async for chunk in self.body_chunks(limit)]
+        chunks = [chunk async for chunk in self.body_chunks(limit) if chunk]
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    @asynccontextmanager
-    async def abandoned_when_gone(self) -> AsyncGenerator[None, None]:
-        """Cancel the block as soon as the client disconnects, and raise `ClientGone`. The unread body is dropped."""
-        task, inside = asyncio.current_task(), True
-        assert task is not None
+    def abandoned_when_gone(self) -> AbandonedWhenGone:
+        """Return a context that is canceled when the client disconnects, and then raises `ClientGone`. The unread body is dropped."""
+        return AbandonedWhenGone(self)
 
-        def leave(_watcher: asyncio.Future[None]) -> None:
-            if inside:  # after this a disconnect must not stop the accounting
-                task.cancel()
-
-        watcher = asyncio.ensure_future(self._gone())
-        watcher.add_done_callback(leave)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if watcher.done() and task.uncancel() == 0:
-                raise ClientGone from None
-            raise
-        finally:
-            inside = False
-            watcher.cancel()
-
-    async def _gone(self) -> None:
+    async def gone(self) -> None:
+        """Wait until the client disconnects."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
@@ -174,6 +170,44 @@ class Call:
         return error.as_json()
 
 
+class AbandonedWhenGone:
+    """Cancel the task inside the block when the client disconnects.
+
+    Looking begins `WATCH_AFTER_SECONDS` after the start, because until then most answers are complete.
+    """
+
+    __slots__ = ("_call", "_inside", "_task", "_timer", "_watcher")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._inside = task, True
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._watch)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._inside = False
+        self._timer.cancel()
+        watcher = self._watcher
+        if watcher is None:
+            return
+        left = watcher.done()
+        watcher.cancel()
+        if left and isinstance(error, asyncio.CancelledError) and self._task.uncancel() == 0:
+            raise ClientGone from None
+
+    def _watch(self) -> None:
+        self._watcher = asyncio.ensure_future(self._call.gone())
+        self._watcher.add_done_callback(self._leave)
+
+    def _leave(self, _watcher: asyncio.Future[None]) -> None:
+        if self._inside:  # after this a disconnect must not stop the accounting
+            self._task.cancel()
+
+
 def dump(body: Any) -> bytes:
     """Return compact JSON."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
@@ -187,5 +221,6 @@ def header_value(text: str) -> bytes:
 
 
 def too_large(limit: int) -> ApiError:
+    """Return an `ApiError` 413 for a body over the limit, given in bytes."""
     megabytes = limit // (1024 * 1024)
     return ApiError(413, f"The request body is larger than {megabytes} MB.", code="request_too_large")

@@ -24,6 +24,7 @@ class Endpoint:
     handler: Handler
 
     async def __call__(self, call: Call, principal: Principal, ids: tuple[str, ...]) -> None:
+        """Answer a call."""
         await self.handler(call, principal, *ids)
 
 

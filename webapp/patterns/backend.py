@@ -65,9 +65,11 @@ class Server(Backend, Protocol):
 
     def stream(
         self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None
-    ) -> AsyncGenerator[StreamChunk, None]: ...
+    ) -> AsyncGenerator[StreamChunk, None]:
+        """Yield the chunks of an answer. Raise `BackendError` before the first one when the backend fails."""
 
-    async def send(self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None) -> Response: ...
+    async def send(self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None) -> Response:
+        """Return a whole answer. Raise `BackendError` when the backend fails."""
 
 
 @runtime_checkable

@@ -82,6 +82,7 @@ class Report:
 
     @property
     def requests_per_second(self) -> float:
+        """Return the answered requests a second."""
         return self.answered / self.seconds if self.seconds else 0.0
 
 

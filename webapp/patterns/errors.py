@@ -69,6 +69,7 @@ class PatternError(Exception):
 
     @property
     def message(self) -> str:
+        """Return the text for the user."""
         return str(self.args[0]) if self.args else type(self).__name__
 
 
@@ -117,25 +118,35 @@ class BackendError(PatternError):
 
 
 class Unreachable(BackendError):
+    """Report that no connection to the backend could be made, or that it broke."""
+
     scope = Scope.BACKEND
     counts = True
 
 
 class TimedOut(BackendError):
+    """Report that the backend did not answer in time."""
+
     scope = Scope.MODEL
     counts = True
 
 
 class ConnectTimedOut(TimedOut):
+    """Report that the backend did not accept the connection in time."""
+
     scope = Scope.BACKEND
 
 
 class ServerFailed(BackendError):
+    """Report a status of 500 or above."""
+
     scope = Scope.MODEL
     counts = True
 
 
 class BadAnswer(BackendError):
+    """Report an answer that breaks the protocol."""
+
     scope = Scope.MODEL
     counts = True
 
@@ -148,6 +159,8 @@ class Loading(BackendError):
 
 
 class RateLimited(BackendError):
+    """Report that the backend takes no more requests at the moment."""
+
     scope = Scope.MOMENT
     pause = 5.0
 
@@ -160,6 +173,8 @@ class RequestOverRate(RateLimited):
 
 
 class QuotaExhausted(BackendError):
+    """Report that the account has no credit left."""
+
     scope = Scope.ACCOUNT
     flag = True
     pause = 1800.0
@@ -171,6 +186,8 @@ class QuotaExhausted(BackendError):
 
 
 class AuthenticationFailed(BackendError):
+    """Report that the backend refuses the key."""
+
     scope = Scope.ACCOUNT
     flag = True
     pause = 300.0
@@ -190,6 +207,8 @@ class Forbidden(BackendError):
 
 
 class ModelMissing(BackendError):
+    """Report that the backend does not have the model."""
+
     scope = Scope.MODEL
     pause = 300.0
 
@@ -224,10 +243,14 @@ class ParameterRefused(CapabilityMissing):
 
 
 class Conflict(BackendError):
+    """Report a status of 409: another attempt may succeed."""
+
     scope = Scope.MOMENT
 
 
 class RequestRejected(BackendError):
+    """Report that the request itself is wrong, so that no other step is tried."""
+
     try_next = False
 
 
@@ -255,16 +278,22 @@ class ChainError(PatternError):
 
 
 class ModelNotFound(ChainError):
+    """Report that no route and no backend has the model."""
+
     status = 404
     code = "model_not_found"
 
 
 class ModelForbidden(ChainError):
+    """Report that the user may not use the model."""
+
     status = 403
     code = "model_forbidden"
 
 
 class BudgetSpent(ChainError):
+    """Report that the user has no budget left."""
+
     status = 429
     code = "insufficient_quota"
 
@@ -309,19 +338,19 @@ class OutputError(PatternError):
 
 
 class OutputInvalid(OutputError):
-    pass
+    """Report that no attempt produced output that fits the schema."""
 
 
 class OutputRefused(OutputError):
-    pass
+    """Report that the model refused to answer."""
 
 
 class OutputTruncated(OutputError):
-    pass
+    """Report that the output ended at the token limit."""
 
 
 class OutputFiltered(OutputError):
-    pass
+    """Report that a content filter stopped the output."""
 
 
 class InputError(PatternError):
@@ -335,4 +364,4 @@ class InputError(PatternError):
 
 
 class EmbeddingError(PatternError):
-    pass
+    """Report vectors that cannot be used, such as those of another dimension."""

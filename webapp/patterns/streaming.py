@@ -64,14 +64,17 @@ class Accumulator:
 
     @property
     def text(self) -> str:
+        """Return the text so far."""
         return _joined(self._text)
 
     @property
     def reasoning(self) -> str:
+        """Return the reasoning so far."""
         return _joined(self._reasoning)
 
     @property
     def refusal(self) -> str:
+        """Return the refusal so far."""
         return _joined(self._refusal)
 
     @property

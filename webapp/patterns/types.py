@@ -9,9 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from webapp.patterns.openai.thinking import split_parts, split_whole
+
+if TYPE_CHECKING:
+    from webapp.patterns.openai.raw_body import RawBody
 
 Json = dict[str, Any]
 Message = dict[str, Any]
@@ -74,6 +77,8 @@ class Request:
     """Whether a conversation that overflows every window may be cut; otherwise the caller is told."""
     session: str = ""
     """What ties the request to earlier ones, e.g. a conversation: a sticky chain keeps it on one server. It is not sent."""
+    raw: RawBody | None = field(default=None, compare=False, repr=False)
+    """The bytes that `body` was decoded from, which are sent again where only the model differs."""
 
     @classmethod
     def chat(cls, messages: Sequence[Message], *, tools: Sequence[Json] = (), **options: Any) -> Request:
@@ -96,7 +101,7 @@ class Request:
 
     def with_messages(self, messages: Sequence[Message]) -> Request:
         """Return a copy with another conversation."""
-        return replace(self, body={**self.body, "messages": list(messages)}, native=None, form=None)
+        return replace(self, body={**self.body, "messages": list(messages)}, native=None, form=None, raw=None)
 
     def with_options(self, **options: Any) -> Request:
         """Return a copy with fields of the body set, or removed if None."""
@@ -144,6 +149,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
+        """Return the sum of prompt and completion tokens."""
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: Usage) -> Usage:
@@ -227,6 +233,7 @@ class Response:
 
     @property
     def finish_reason(self) -> str:
+        """Return the finish reason of the first choice."""
         return str(self.body["choices"][0].get("finish_reason") or "")
 
 
@@ -283,11 +290,13 @@ class AttemptLog:
         self._on_change = on_change
 
     def add(self, attempt: Attempt) -> Attempt:
+        """Add an attempt and report it."""
         self.attempts.append(attempt)
         self.changed(attempt)
         return attempt
 
     def changed(self, attempt: Attempt) -> None:
+        """Report a changed attempt to the listener."""
         if self._on_change:
             self._on_change(attempt)
 
@@ -304,9 +313,11 @@ class AttemptLog:
 
     @property
     def usage(self) -> Usage:
+        """Return the tokens of all attempts."""
         return sum((a.usage for a in self.attempts), Usage())
 
     @property
     def cost(self) -> float | None:
+        """Return the cost of all attempts, or None when no price is known."""
         costs = [a.cost for a in self.attempts if a.cost is not None]
         return sum(costs) if costs else None

@@ -1,0 +1,1 @@
+"""Interfaces that one app offers to the others."""

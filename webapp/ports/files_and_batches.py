@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from webapp.accounts.models import User
 from webapp.patterns.types import Json
@@ -86,13 +86,17 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list: at most `limit` entries after the one with id `after`, newest first if `order` is "desc"."""
+    """One page of a list: at most `limit` entries after the one with id `after`, newest first if `order` is "desc".
+
+    Vector stores also have `before`: the entries before the one with this id.
+    """
 
     limit: int
     after: str | None = None
     order: Order = "desc"
     filters: Mapping[str, str] = field(default_factory=dict)
-    """Further filters: `purpose` for files."""
+    """Further filters: `purpose` for files, `filter` (a status) for files of vector stores."""
+    before: str | None = None
 
 
 def listing(data: list[Json], *, has_more: bool) -> Json:
@@ -139,12 +143,24 @@ class BatchesApi(Protocol):
 class _Registered:
     files: FilesApi | None = None
     batches: BatchesApi | None = None
+    deletion_listeners: ClassVar[list[Callable[[str], None]]] = []
 
 
 def register(*, files: FilesApi | None = None, batches: BatchesApi | None = None) -> None:
     """Register the handlers of `/v1/files` and `/v1/batches`. An omitted one stays as it was."""
     _Registered.files = files or _Registered.files
     _Registered.batches = batches or _Registered.batches
+
+
+def on_file_deletion(listener: Callable[[str], None]) -> None:
+    """Have `listener` called with the id of each file that is deleted or expires. It is synchronous and uses the ORM."""
+    _Registered.deletion_listeners.append(listener)
+
+
+def announce_deletion(file_id: str) -> None:
+    """Tell the listeners that a file was deleted."""
+    for listener in _Registered.deletion_listeners:
+        listener(file_id)
 
 
 def files() -> FilesApi:

@@ -1,0 +1,1 @@
+"""The ASGI server, middleware, logs and workers."""

@@ -25,6 +25,7 @@ class HttpRouter:
         self.default = default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request to the application that serves its path."""
         if not scope["path"].startswith("/"):  # the host and port of CONNECT, the * of OPTIONS: Django cannot handle them
             await send_json(send, HTTPStatus.BAD_REQUEST, invalid_request("The address of the request is invalid."))
             return

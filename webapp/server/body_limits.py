@@ -27,6 +27,7 @@ class BodyLimit:
         self.app, self.default, self.below = app, default, below
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and answer 413 when its body is too large."""
         limit = next((size for prefix, size in self.below.items() if scope["path"].startswith(prefix)), self.default)
         if _declared_length(scope) > limit:
             await _refuse(scope, send, limit)

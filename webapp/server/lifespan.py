@@ -36,11 +36,13 @@ class Lifespan:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        """Start the application and wait until it is ready."""
         scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
         self._task = asyncio.ensure_future(self._application(scope, self._incoming.get, self._outgoing.put))
         await self._tell("lifespan.startup")
 
     async def stop(self) -> None:
+        """Ask the application to stop, and wait for it."""
         patience = settings.STOP_GRACE + STOP_SECONDS
         try:
             await asyncio.wait_for(self._tell("lifespan.shutdown"), patience)

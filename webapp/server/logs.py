@@ -27,6 +27,7 @@ class SecretFilter(logging.Filter):
     """Put the record on one line and mask secrets in its message and its traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Mask secrets, join lines and add the request id."""
         record.msg, record.args = LINE_BREAKS.sub(" ", redact_log(record.getMessage())), None
         if record.exc_info and not record.exc_text:
             record.exc_text = redact_log(logging.Formatter().formatException(record.exc_info))
@@ -44,6 +45,7 @@ class RateLimitFilter(logging.Filter):
         """(time, lines left out since) by logger and message."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Drop a record that repeats outside of a request."""
         if request_id.get() != "-":
             return True
         key, now = (record.name, record.getMessage()), self._clock()
@@ -63,6 +65,7 @@ class NoTraceback(logging.Filter):
     """Keep the message and drop the traceback, for errors that any stranger can cause."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Drop the traceback."""
         record.exc_info = record.exc_text = None
         return True
 
@@ -71,6 +74,7 @@ class DropDatabaseTracebacks(NoTraceback):
     """Drop the traceback of a page that failed because the database was down or the disk is full: the cause is logged once elsewhere."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Drop the traceback when the database is unreachable or the disk is full."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, OperationalError | InterfaceError) or is_disk_full(error):
             return super().filter(record)
@@ -81,6 +85,7 @@ class JsonFormatter(logging.Formatter):
     """Format a record as one JSON object: time, level, logger, message, request id, and the exception."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import uuid
 from collections.abc import Mapping
@@ -14,12 +15,21 @@ HEADER = b"x-request-id"
 SANE = re.compile(rb"[A-Za-z0-9._-]{1,100}")
 
 
+def new_id() -> uuid.UUID:
+    """Return an id that is no secret. `uuid.uuid4` asks the kernel for each one, which takes longer than to check a token."""
+    return uuid.UUID(int=random.getrandbits(128), version=4)
+
+
 def with_request_id(app: Application) -> Application:
     """Return `app` with `scope["request_id"]` set, and with `x-request-id` on each response that lacks it."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         sent = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        own = sent.decode() if SANE.fullmatch(sent) else uuid.uuid4().hex
+        if SANE.fullmatch(sent):
+            own = sent.decode()
+        else:
+            scope["request_uuid"] = made = new_id()
+            own = made.hex
         scope["request_id"] = own
         token = logs.request_id.set(own)
 

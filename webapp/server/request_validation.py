@@ -18,6 +18,7 @@ class HostCheck(CommonMiddleware):
     """Refuse hosts that are not allowed, except for probes: container checks and Prometheus use the address, not the name."""
 
     def process_request(self, request: HttpRequest) -> Any:
+        """Check the host, except for health probes."""
         return None if request.path_info in PROBES else super().process_request(request)
 
 

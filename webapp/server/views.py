@@ -94,18 +94,22 @@ def _error_page(request: HttpRequest, status: int, title: str, advice: str) -> H
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    """Show the page for a status of 400."""
     return _error_page(request, 400, "Patchbay could not read this request", "Go back, reload the page and try again.")
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    """Show the page for a status of 403."""
     return _error_page(request, 403, "You do not have access", "Ask an administrator for access, or sign in as a different user.")
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's signature
+    """Show the page for an expired form."""
     return _error_page(request, 403, "This form has expired", "Reload the page and submit it again. Your browser must allow cookies.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
+    """Show the page for a status of 404."""
     return _error_page(
         request,
         404,

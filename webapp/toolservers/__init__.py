@@ -1,0 +1,1 @@
+"""MCP servers whose tools the chat and `/v1/responses` may use."""

@@ -1,12 +1,17 @@
+"""The tool servers app."""
+
 from django.apps import AppConfig
 
 
 class ToolServersConfig(AppConfig):
+    """Configure the tool servers app."""
+
     name = "webapp.toolservers"
     label = "toolservers"
     verbose_name = "Tool servers"
 
     def ready(self) -> None:
+        """Register the ports and the health checks."""
         from webapp.core import background
         from webapp.ports import tool_servers, toolbox
         from webapp.toolservers import health, toolset

@@ -49,12 +49,15 @@ class ServerForm(forms.Form):
             self.fields["name"].disabled = True
 
     def clean_headers(self) -> dict[str, str] | None:
+        """Return the headers by name."""
         return _lines(self.cleaned_data["headers"], ":")
 
     def clean_environment(self) -> dict[str, str] | None:
+        """Return the variables by name."""
         return _lines(self.cleaned_data["environment"], "=")
 
     def clean_command(self) -> list[str]:
+        """Return the command as a list of arguments."""
         try:
             return shlex.split(self.cleaned_data["command"])
         except ValueError as error:

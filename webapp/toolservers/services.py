@@ -85,6 +85,7 @@ def _check_address(url: str, owner: User | None) -> None:
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers, or raise `ValidationError` for one that cannot be sent."""
     for name, value in headers.items():
         if not HEADER_NAME.match(name) or name.lower() in RESERVED_HEADERS:
             raise ValidationError(f"{name!r} cannot be set as a header.")

@@ -15,9 +15,12 @@ from search.ranking.query import Mode
 
 
 class Command(BaseCommand):
+    """Measure the search of a collection."""
+
     help = "Measure keyword, semantic and hybrid search by known-item queries made from a collection's own headings."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
         parser.add_argument("--collection", required=True, metavar="NAME")
         parser.add_argument("--user", metavar="NAME", help="its owner, where several people have a collection of that name")
         parser.add_argument("--queries", type=int, default=300, metavar="N")
@@ -26,6 +29,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, collection: str, user: str | None, queries: int, half: Half, **_options: Any) -> None:
+        """Run the command."""
         found = Collection.objects.filter(name=collection).select_related("owner")
         chosen = list(found.filter(owner__username=user) if user else found)
         if len(chosen) != 1:

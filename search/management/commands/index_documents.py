@@ -19,14 +19,18 @@ BAR = 30
 
 
 class Command(BaseCommand):
+    """Add files and folders to a collection."""
+
     help = "Add files and folders to a collection. Exits with 1 if any file failed."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
         parser.add_argument("paths", nargs="+", metavar="PATH", type=Path)
         parser.add_argument("--collection", default=services.DEFAULT_COLLECTION, metavar="NAME")
         parser.add_argument("--user", metavar="NAME", help="whose collection; the first administrator's by default")
 
     def handle(self, *_args: Any, paths: list[Path], collection: str, user: str | None, **_options: Any) -> None:
+        """Run the command."""
         missing = [str(path) for path in paths if not path.exists()]
         if missing:
             raise CommandError(f"There is no {', '.join(missing)}")

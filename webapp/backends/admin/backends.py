@@ -33,6 +33,7 @@ class BackendList(ChangeList):
     """The list, where each backend has its cool-downs as `coolings`."""
 
     def get_results(self, request: HttpRequest) -> None:
+        """Give each backend its active cooldowns."""
         super().get_results(request)
         coolings = status.coolings()
         for backend in self.result_list:
@@ -41,6 +42,8 @@ class BackendList(ChangeList):
 
 @admin.register(Backend)
 class BackendAdmin(admin.ModelAdmin):
+    """Configure backends: address, key, limits, models and their state."""
+
     form = BackendForm
     list_display = ["name", "address", "state", "models", "key", "position", "enabled"]
     list_filter = ["enabled", "preset"]
@@ -48,6 +51,7 @@ class BackendAdmin(admin.ModelAdmin):
     actions = ["discover", "enable", "disable"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Backend | None = None) -> Any:  # noqa: ARG002 - Django's signature
+        """Group the fields, and offer to delete the key only where there is one."""
         key = ["api_key", *(["forget_key"] if obj and obj.api_key else []), "api_key_env"]
         return [
             (None, {"fields": [("name", "preset"), "base_url", *key, *([] if obj else ["first_in_default"]), ("enabled", "position")]}),
@@ -57,10 +61,12 @@ class BackendAdmin(admin.ModelAdmin):
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Backend]:
+        """Load the health and the number of models with each backend."""
         rows: QuerySet[Backend] = super().get_queryset(request)
         return rows.select_related("health").annotate(model_count=Count("offered"))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Fill the form from the chosen preset."""
         preset = PRESETS.get(request.GET.get("preset", ""), PRESETS["custom"])
         return {
             "preset": preset.name,
@@ -74,35 +80,43 @@ class BackendAdmin(admin.ModelAdmin):
 
     @admin.display(description="address")
     def address(self, backend: Backend) -> SafeString:
+        """Return the base URL."""
         return format_html('<span class="mono">{}</span>', backend.base_url)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BackendList]:  # noqa: ARG002 - Django's signature
+        """Use the list that knows the cooldowns."""
         return BackendList
 
     @admin.display(description="state")
     def state(self, backend: Backend) -> SafeString:
+        """Return the state as a badge with its reason."""
         state, why = status.state_of(backend, getattr(backend, "coolings", ()))
         return format_html('<span class="badge" data-state="{}" title="{}">{}</span>', status.BADGES[state], why, status.WORDS[state])
 
     @admin.display(ordering="model_count")
     def models(self, backend: Backend) -> int:
+        """Return the number of models."""
         return int(getattr(backend, "model_count", 0))
 
     @admin.display(description="key")
     def key(self, backend: Backend) -> str:
+        """Return the variable that holds the key, or the key's last characters."""
         return f"${backend.api_key_env}" if backend.api_key_env else backend.api_key.hint() or "–"
 
     @admin.action(description="Refresh models", permissions=["change"])
     def discover(self, request: HttpRequest, backends: QuerySet[Backend]) -> None:
+        """Ask the selected backends for their models."""
         for backend in backends:
             self._discover(request, backend)
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, backends: QuerySet[Backend]) -> None:
+        """Enable the selected backends."""
         self._set_enabled(request, backends, enabled=True)
 
     @admin.action(description="Disable", permissions=["change"])
     def disable(self, request: HttpRequest, backends: QuerySet[Backend]) -> None:
+        """Disable the selected backends."""
         self._set_enabled(request, backends, enabled=False)
 
     def _set_enabled(self, request: HttpRequest, backends: QuerySet[Backend], *, enabled: bool) -> None:
@@ -130,6 +144,7 @@ class BackendAdmin(admin.ModelAdmin):
             messages.info(request, f"{step} comes first in the route default.")
 
     def response_add(self, request: HttpRequest, obj: Backend, post_url_continue: str | None = None) -> HttpResponse:
+        """Continue to the order of the default route where the form asks for it."""
         if request.POST.get("first_in_default"):
             return redirect("admin:backends_backend_default", obj.pk)  # its models are known by then, so the order may change
         return super().response_add(request, obj, post_url_continue)
@@ -147,6 +162,7 @@ class BackendAdmin(admin.ModelAdmin):
     # --- further pages
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the pages for pasting, refreshing, testing and trying again."""
         own = [
             path("paste/", self.admin_site.admin_view(self.paste), name="backends_backend_paste"),
             path("<int:pk>/refresh/", self.admin_site.admin_view(require_POST(self.refresh)), name="backends_backend_refresh"),
@@ -159,12 +175,14 @@ class BackendAdmin(admin.ModelAdmin):
         return own + super().get_urls()
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Offer the local servers that were found."""
         offers = selectors.open_offers() if self.has_add_permission(request) else ()
         return super().changelist_view(request, {**(extra_context or {}), "offers": offers})
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:
+        """Offer the presets on the form for a new backend."""
         context = {**(extra_context or {}), "presets": [preset for preset in PRESETS.values() if preset.name != "builtin"]}
         context["preset"] = PRESETS.get(request.GET.get("preset", ""))
         backend = self.get_object(request, object_id) if object_id else None
@@ -205,6 +223,7 @@ class BackendAdmin(admin.ModelAdmin):
         return render(request, "admin/backends/backend/paste.html", context, status=400 if problem else 200)
 
     def refresh(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ask the backend for its models."""
         self._discover(request, self._backend(request, pk))
         return redirect("admin:backends_backend_change", pk)
 
@@ -253,6 +272,7 @@ class BackendAdmin(admin.ModelAdmin):
         return self._test_page(request, backend, newest)
 
     def test_run(self, request: HttpRequest, pk: int, run: int) -> HttpResponse:
+        """Show the result of an earlier test."""
         backend = self._backend(request, pk)
         return self._test_page(request, backend, get_object_or_404(ProbeRun, pk=run, backend=backend))
 

@@ -25,6 +25,8 @@ COMPARED = 8
 
 
 class BenchmarkForm(forms.ModelForm):
+    """Choose a target and the size of a benchmark."""
+
     concurrency = forms.IntegerField(min_value=1, max_value=256, initial=4, help_text="Number of parallel workers.")
     max_tokens = forms.IntegerField(min_value=1, max_value=4096, initial=64, help_text="Max tokens per answer.")
     rounds = forms.IntegerField(min_value=1, max_value=500, initial=5, help_text="Requests that each worker sends, one after the other.")
@@ -35,6 +37,7 @@ class BenchmarkForm(forms.ModelForm):
         widgets = {"target": forms.TextInput(attrs={"list": "targets", "autocomplete": "off", "spellcheck": "false"})}
 
     def clean(self) -> dict[str, Any]:
+        """Limit the number of requests."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         if data.get("concurrency", 0) * data.get("rounds", 0) > MAX_REQUESTS:
             raise ValidationError(f"That makes more than {MAX_REQUESTS} requests. Lower the concurrency or the rounds.")
@@ -43,6 +46,8 @@ class BenchmarkForm(forms.ModelForm):
 
 @admin.register(BenchmarkRun)
 class BenchmarkRunAdmin(admin.ModelAdmin):
+    """Start benchmarks and show their results."""
+
     form = BenchmarkForm
     list_display = ["target", "created_at", "status", "concurrency", "max_tokens", "requests", "first_token", "pace", "user"]
     list_filter = ["status", "target"]
@@ -51,33 +56,41 @@ class BenchmarkRunAdmin(admin.ModelAdmin):
     fields = ["target", ("concurrency", "max_tokens", "rounds")]
 
     def has_change_permission(self, request: HttpRequest, obj: BenchmarkRun | None = None) -> bool:  # noqa: ARG002 - Django's signature
+        """Refuse: a run cannot be edited."""
         return False
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Take the target from the address."""
         return {"target": request.GET.get("target", "")}
 
     @admin.display
     def requests(self, run: BenchmarkRun) -> int:
+        """Return the number of requests."""
         return run.total
 
     @admin.display(description="first token, p50")
     def first_token(self, run: BenchmarkRun) -> str:
+        """Return the median time to the first token."""
         return milliseconds(_p50(run))
 
     @admin.display(description="tokens/s")
     def pace(self, run: BenchmarkRun) -> str:
+        """Return the tokens a second."""
         rate = run.results.get("tokens_per_second")
         return f"{rate:.1f}" if rate else "–"
 
     def save_model(self, request: HttpRequest, obj: BenchmarkRun, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
+        """Save the run and start it after the commit."""
         obj.user = request.user if isinstance(request.user, User) else None
         super().save_model(request, obj, form, change)
         transaction.on_commit(lambda: services.launch_benchmark(run=obj))
 
     def response_add(self, request: HttpRequest, obj: BenchmarkRun, post_url_continue: str | None = None) -> HttpResponse:  # noqa: ARG002 - Django's signature
+        """Continue to the page of the new run."""
         return redirect("admin:backends_benchmarkrun_change", obj.pk)
 
     def get_urls(self) -> list[URLPattern]:
+        """Add the addresses for progress and cancellation."""
         own = [
             path("<int:pk>/progress/", self.admin_site.admin_view(self.progress), name="backends_benchmarkrun_progress"),
             path("<int:pk>/cancel/", self.admin_site.admin_view(require_POST(self.cancel)), name="backends_benchmarkrun_cancel"),
@@ -87,6 +100,7 @@ class BenchmarkRunAdmin(admin.ModelAdmin):
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:
+        """Show the run, or the form with the possible targets."""
         run = self.get_object(request, object_id) if object_id else None
         context = {**(extra_context or {}), **(_shown(run) if run else {"targets": _targets()})}
         return super().changeform_view(request, object_id, form_url, context)
@@ -99,6 +113,7 @@ class BenchmarkRunAdmin(admin.ModelAdmin):
         return render(request, "admin/backends/benchmarkrun/_run.html", {"original": run, **_shown(run)})
 
     def cancel(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Cancel a run."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         services.cancel_benchmark(run=get_object_or_404(BenchmarkRun, pk=pk))

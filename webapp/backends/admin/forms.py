@@ -21,22 +21,12 @@ class KeyField(forms.CharField):
         super().__init__(required=False, widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}), **options)
 
     def prepare_value(self, value: Any) -> str:  # noqa: ARG002 - Django's signature
+        """Return an empty value: the page never shows a stored key."""
         return ""
 
     def has_changed(self, initial: Any, data: Any) -> bool:  # noqa: ARG002 - Django's signature
+        """Return whether a key was typed."""
         return bool(data)
-
-
-class LabelledRows(forms.BaseInlineFormSet):
-    """Table rows whose fields carry the column's label for screen readers."""
-
-    def add_fields(self, form: Any, index: int | None) -> None:
-        super().add_fields(form, index)
-        for name, field in form.fields.items():
-            label = str(field.label or name.replace("_", " ").capitalize())
-            for widget in (field.widget, getattr(field.widget, "widget", None)):  # the admin wraps the widget of a foreign key
-                if widget:
-                    widget.attrs.setdefault("aria-label", label)
 
 
 CAPABILITIES = (("", "unknown"), ("yes", "yes"), ("no", "no"))
@@ -61,6 +51,7 @@ class ModelForm(forms.ModelForm):
             self.initial[name] = {True: "yes", False: "no"}.get(self.instance.capabilities.get(name), "")
 
     def save(self, commit: bool = True) -> Any:  # noqa: FBT001, FBT002 - Django's signature
+        """Store the chosen capabilities and keep the discovered ones."""
         chosen = {name: self.cleaned_data[name] for name in self.STEERING}
         kept = {name: value for name, value in self.instance.capabilities.items() if name not in chosen}
         self.instance.capabilities = kept | {name: value == "yes" for name, value in chosen.items() if value}
@@ -108,13 +99,16 @@ class BackendForm(forms.ModelForm):
             self.fields["preset"].choices = [("builtin", "Built-in")]  # type: ignore[attr-defined] # a ChoiceField, declared above
 
     def clean_base_url(self) -> str:
+        """Return the corrected base URL."""
         return clean_base_url(self.cleaned_data["base_url"])
 
     def clean_api_key(self) -> Secret:
+        """Return the typed key, or the stored one when the field is empty."""
         typed = self.cleaned_data["api_key"].strip()
         return Secret.of(typed) if typed else self._stored
 
     def clean(self) -> dict[str, Any]:
+        """Check that key, variable and deletion of the key do not contradict each other."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         typed = bool(self.data.get(self.add_prefix("api_key")))
         if data.get("forget_key") and not typed:

@@ -35,9 +35,11 @@ class CapabilityFilter(admin.SimpleListFilter):
     parameter_name = "can"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
+        """Offer the capabilities."""
         return list(CAPABILITIES.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[BackendModel]) -> QuerySet[BackendModel]:  # noqa: ARG002 - Django's signature
+        """Return the models that have the chosen capability."""
         return queryset.filter(**{f"capabilities__{self.value()}": True}) if self.value() in CAPABILITIES else queryset
 
 
@@ -52,6 +54,8 @@ def _capability_action(name: str, label: str, answer: str) -> Callable[..., None
 
 @admin.register(BackendModel)
 class BackendModelAdmin(admin.ModelAdmin):
+    """List the models of all backends, and edit their windows, prices and capabilities."""
+
     form = ModelForm
     fields = ["backend", "name", "context_window", ("input_price", "output_price"), ("tools", "json_schema", "embeddings")]
     list_display = ["name", "backend", "context_window", "abilities", "input_price", "output_price", "discovered"]
@@ -69,6 +73,7 @@ class BackendModelAdmin(admin.ModelAdmin):
 
     @admin.display(description="can")
     def abilities(self, row: BackendModel) -> SafeString:
+        """Return the known capabilities in words."""
         known = [
             label if row.capabilities[name] else f"no {label.lower()}" for name, label in CAPABILITIES.items() if name in row.capabilities
         ]
@@ -83,6 +88,7 @@ class BackendModelAdmin(admin.ModelAdmin):
 
     @admin.action(description="Set the context window to the value (tokens)", permissions=["change"])
     def set_window(self, request: HttpRequest, rows: QuerySet[BackendModel]) -> None:
+        """Set the context window of the selected models, in tokens."""
         text = request.POST.get("value", "").replace(",", "").strip()
         if text and not (text.isdecimal() and 0 < int(text) < 2**31):
             messages.error(request, "Write the context window as a number of tokens, or leave the value empty for unknown.")
@@ -91,10 +97,12 @@ class BackendModelAdmin(admin.ModelAdmin):
 
     @admin.action(description="Set the input price to the value (per million tokens)", permissions=["change"])
     def set_input_price(self, request: HttpRequest, rows: QuerySet[BackendModel]) -> None:
+        """Set the input price of the selected models."""
         self._set_price(request, rows, "input_price")
 
     @admin.action(description="Set the output price to the value (per million tokens)", permissions=["change"])
     def set_output_price(self, request: HttpRequest, rows: QuerySet[BackendModel]) -> None:
+        """Set the output price of the selected models."""
         self._set_price(request, rows, "output_price")
 
     def _set_price(self, request: HttpRequest, rows: QuerySet[BackendModel], name: str) -> None:

@@ -12,6 +12,8 @@ from webapp.backends.models import ApiToken
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(admin.ModelAdmin):
+    """List API tokens and revoke them."""
+
     list_display = ["__str__", "user", "created_at", "last_used_at", "expires_at", "revoked_at"]
     list_filter = ["user"]
     search_fields = ["label", "user__username"]
@@ -27,10 +29,12 @@ class ApiTokenAdmin(admin.ModelAdmin):
     actions = ["revoke"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
+        """Refuse: users create their tokens on their own page."""
         return False
 
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
+        """Revoke the selected tokens."""
         for token in tokens:
             services.revoke_token(token=token)
         self.message_user(request, f"{len(tokens)} revoked.")

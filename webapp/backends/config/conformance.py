@@ -84,17 +84,21 @@ class Finding:
     answer: str = ""
 
     def as_json(self) -> Json:
+        """Return the finding as it is stored."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """Hold the reply to one probe."""
+
     status: int
     text: str
     ms: float
 
     @property
     def ok(self) -> bool:
+        """Return whether the status is 200."""
         return self.status == httpx2.codes.OK
 
     @property
@@ -163,9 +167,11 @@ class Prober:
         return refused(reply.status, reply.text.encode(), {}, self.redactor, sent=json.dumps(body).encode())
 
     def chat(self, content: Any, **options: Any) -> Json:
+        """Return the body of a chat request with one message."""
         return {"model": self.model, "messages": [{"role": "user", "content": content}], **options}
 
     def finding(self, probe: Probe, outcome: Outcome, detail: str, path: str, body: Json | None, reply: Reply | None) -> Finding:
+        """Return a finding with the request that led to it."""
         return Finding(
             name=probe.name,
             title=probe.title,

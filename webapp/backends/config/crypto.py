@@ -138,17 +138,21 @@ class SecretField(models.TextField):
     """
 
     def from_db_value(self, value: str | None, _expression: Any, _connection: Any) -> Secret:
+        """Return the stored secret, still encrypted."""
         return Secret((value or "").removeprefix(PREFIX))
 
     def to_python(self, value: Any) -> Secret:
+        """Return a `Secret` from a secret, stored text or plain text."""
         if isinstance(value, Secret):
             return value
         text = str(value or "")
         return Secret(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else Secret.of(text)
 
     def get_prep_value(self, value: Any) -> str:
+        """Return the encrypted text to store."""
         token = self.to_python(value).token
         return PREFIX + token if token else ""
 
     def value_to_string(self, obj: models.Model) -> str:
+        """Return the encrypted text for a dump."""
         return self.get_prep_value(self.value_from_object(obj))

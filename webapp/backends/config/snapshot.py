@@ -36,6 +36,8 @@ class Person(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
+    """Hold the configuration of one model."""
+
     name: str
     window: int | None
     capabilities: Mapping[str, bool]
@@ -80,6 +82,8 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
+    """Hold the configuration of one step."""
+
     backend: int
     model: str
     first_token_timeout: float | None = None
@@ -149,6 +153,7 @@ class Snapshot:
         return tuple(StepRow(row.id, model) for row in self.backends.values() if model in row.models and not row.unusable)
 
     def named(self, name: str) -> BackendRow | None:
+        """Return the backend of that name, or None."""
         return next((row for row in self.backends.values() if row.name == name), None)
 
     def _usable(self, user: Person | None, backend: int) -> Callable[[str], bool]:

@@ -1,0 +1,1 @@
+"""Status, usage and retention."""

@@ -42,6 +42,8 @@ Coolings = Mapping[str, Sequence[Cooling]]
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
+    """Hold the state of a backend with its reason."""
+
     id: int
     name: str
     state: State
@@ -54,15 +56,19 @@ class BackendStatus:
 
     @property
     def badge(self) -> str:
+        """Return the color of the badge."""
         return BADGES[self.state]
 
     @property
     def word(self) -> str:
+        """Return the state in words."""
         return WORDS[self.state]
 
 
 @dataclass(frozen=True, slots=True)
 class StepStatus:
+    """Hold the state of a step with its reason."""
+
     backend: str
     model: str
     state: State
@@ -70,10 +76,12 @@ class StepStatus:
 
     @property
     def badge(self) -> str:
+        """Return the color of the badge."""
         return BADGES[self.state]
 
     @property
     def word(self) -> str:
+        """Return the state in words."""
         return WORDS[self.state]
 
 
@@ -98,6 +106,7 @@ class RouteStatus:
 
     @property
     def serving(self) -> int | None:
+        """Return the number of the step that serves now, or None."""
         return next((number for number, step in enumerate(self.steps) if step.state in {"up", "unknown"}), None)
 
 
@@ -154,6 +163,7 @@ def routes(snapshot: Snapshot, coolings: Coolings, *, viewer: Person) -> list[Ro
 
 
 def route_status(route: Route, rows: Mapping[int, Backend], coolings: Coolings) -> RouteStatus:
+    """Return the state of a route and of its steps."""
     steps = tuple(_step(rows[step.backend_id], step.model, coolings) for step in route.steps.all() if step.backend_id in rows)
     return RouteStatus(route.pk, route.name, route.description, steps, _embeds(route, rows))
 

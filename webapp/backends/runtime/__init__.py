@@ -1,0 +1,1 @@
+"""The clients, breakers and limits of the running process."""

@@ -81,7 +81,7 @@ class Pools:
             raise AllFailed(f"The route {plan.name!r} has no steps yet: an administrator adds them in the configuration.")
         return Chain(
             plan.name,
-            [self._step(step, snapshot.backends[step.backend]) for step in plan.steps],
+            self.steps(plan, snapshot),
             mid_stream=plan.mid_stream,
             hedge_ms=plan.hedge_ms,
             breakers=self.breakers,
@@ -89,6 +89,10 @@ class Pools:
             caller=caller,
             balancer=self._balancer(plan),
         )
+
+    def steps(self, plan: RouteRow, snapshot: Snapshot) -> list[Step]:
+        """Return the steps of a plan over the live backends."""
+        return [self._step(step, snapshot.backends[step.backend]) for step in plan.steps]
 
     def _balancer(self, plan: RouteRow) -> LoadBalancer:
         """Return the balancer of a route. It outlives its chains, since each caller has a chain and all share the load."""

@@ -22,6 +22,8 @@ MAX_KEY = 300
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """Hold one cooldown as the database stores it."""
+
     key: str
     until: datetime
     why: str

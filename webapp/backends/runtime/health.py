@@ -21,17 +21,28 @@ class RecordedAttempt(Protocol):
     """Name the columns of an attempt that health is learned from."""
 
     @property
-    def backend(self) -> str: ...
+    def backend(self) -> str:
+        """Return the name of the backend."""
+
     @property
-    def outcome(self) -> str: ...
+    def outcome(self) -> str:
+        """Return `ok`, `failed` or another outcome of `Attempt`."""
+
     @property
-    def error(self) -> str: ...
+    def error(self) -> str:
+        """Return the class of the error, or an empty text."""
+
     @property
-    def why(self) -> str: ...
+    def why(self) -> str:
+        """Return the reason of the failure."""
+
     @property
-    def first_token_ms(self) -> float | None: ...
+    def first_token_ms(self) -> float | None:
+        """Return the time to the first token in milliseconds."""
+
     @property
-    def created_at(self) -> datetime: ...
+    def created_at(self) -> datetime:
+        """Return when the attempt began."""
 
 
 def learn(attempts: Iterable[RecordedAttempt]) -> None:

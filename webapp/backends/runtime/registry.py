@@ -33,7 +33,7 @@ from webapp.patterns.errors import BackendError, Forbidden, ModelNotFound, Patte
 from webapp.patterns.types import AttemptLog
 
 if TYPE_CHECKING:
-    from webapp.patterns.fallback.chain import Chain
+    from webapp.patterns.fallback.chain import Chain, Step
     from webapp.patterns.openai.backend import OpenAIBackend
 
 logger = logging.getLogger("patchbay.backends")
@@ -129,7 +129,12 @@ class Registry:
             self._chains[key] = chain
         return chain
 
+    async def steps(self, plan: RouteRow) -> list[Step]:
+        """Return the steps of a plan over the live backends."""
+        return self._pools.steps(plan, await self.refresh())
+
     async def backend(self, key: int | str) -> OpenAIBackend:
+        """Return the client of a backend by id or name, or raise `ModelNotFound`."""
         current = await self.snapshot()
         row = current.backends.get(key) if isinstance(key, int) else current.named(key)
         if row is None:
@@ -176,6 +181,7 @@ class Registry:
             self._serviced = False  # afterwards requests compare by themselves
 
     async def aclose(self) -> None:
+        """Finish the pending writes and close all clients."""
         await asyncio.gather(*self._learning, return_exceptions=True)
         for check in list(self._account_checks.values()):
             check.cancel()
@@ -239,6 +245,15 @@ async def backend(key: int | str) -> OpenAIBackend:
         Unreachable: it is disabled, or its key is lost.
     """
     return await current().backend(key)
+
+
+async def steps(plan: RouteRow) -> list[Step]:
+    """Return the steps of a plan that need not be a stored route, over the live backends.
+
+    Raises:
+        KeyError: a step names a backend that does not exist.
+    """
+    return await current().steps(plan)
 
 
 async def offered(user: Person | None) -> list[Offered]:

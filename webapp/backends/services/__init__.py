@@ -3,6 +3,7 @@
 from webapp.backends.services.configuration import Rotation, add_backend, add_model, free_name, rotate_keys, same_server, set_route
 from webapp.backends.services.discovery import Discovery, discover
 from webapp.backends.services.probing import cancel_benchmark, launch_benchmark, start_benchmark, start_probe
+from webapp.backends.services.routes import RouteChanged, save_route, version_of
 from webapp.backends.services.seeding import (
     accept_offer,
     add_to_default,
@@ -17,6 +18,7 @@ from webapp.backends.services.tokens import create_token, revoke_token, touch_to
 __all__ = [
     "Discovery",
     "Rotation",
+    "RouteChanged",
     "accept_offer",
     "add_backend",
     "add_model",
@@ -33,9 +35,11 @@ __all__ = [
     "revoke_token",
     "rotate_keys",
     "same_server",
+    "save_route",
     "seed",
     "set_route",
     "start_benchmark",
     "start_probe",
     "touch_tokens",
+    "version_of",
 ]

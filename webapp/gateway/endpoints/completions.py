@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from webapp.backends.runtime import registry
 from webapp.gateway import limits
 from webapp.gateway.auth import Principal
-from webapp.gateway.bodies import read_json
+from webapp.gateway.bodies import read_request
 from webapp.gateway.errors import api_error
 from webapp.gateway.http import Call
 from webapp.gateway.repair import StreamMender, mend_answer
@@ -24,8 +24,8 @@ SWITCHED = b": another backend goes on (%b)\n\n"
 
 async def completions(call: Call, principal: Principal) -> None:
     """Answer POST chat/completions and POST completions."""
-    body = await read_json(call)
-    request = Request(body, call.path, session=call.session)
+    body, own_bytes = await read_request(call)
+    request = Request(body, call.path, session=call.session, raw=own_bytes)
     async with chain_for(call, principal, body) as (chain, trail):
         if body.get("stream"):
             await _stream(call, chain, request, trail)

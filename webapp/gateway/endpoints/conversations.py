@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from webapp.core.database import in_database
 from webapp.gateway.auth import Principal
-from webapp.gateway.endpoints.responses import item_page, read_body
+from webapp.gateway.bodies import read_object
+from webapp.gateway.endpoints.responses import item_page
 from webapp.gateway.http import Call
 from webapp.gateway.models import ConversationItem, StoredConversation
 from webapp.gateway.responses import lookup, records
@@ -16,7 +17,7 @@ from webapp.ports.files_and_batches import ApiError, listing
 
 async def create_conversation(call: Call, principal: Principal) -> None:
     """POST conversations."""
-    body = await read_body(call, schema.NEW_CONVERSATION)
+    body = await read_object(call, schema.NEW_CONVERSATION)
     items = records.with_new_ids(normalize_input(body.get("items")))
     row = await in_database(records.create_conversation, user_id=principal.user.pk, metadata=body.get("metadata") or {}, items=items)
     await call.respond_json(_object(row))
@@ -29,7 +30,7 @@ async def retrieve_conversation(call: Call, principal: Principal, name: str) -> 
 
 async def update_conversation(call: Call, principal: Principal, name: str) -> None:
     """POST conversations/{id}."""
-    body = await read_body(call, schema.CONVERSATION_UPDATE)
+    body = await read_object(call, schema.CONVERSATION_UPDATE)
     row = await in_database(lookup.conversation, principal.user.pk, name)
     await in_database(records.update_conversation, row, body.get("metadata") or {})
     await call.respond_json(_object(row))
@@ -44,7 +45,7 @@ async def delete_conversation(call: Call, principal: Principal, name: str) -> No
 
 async def create_items(call: Call, principal: Principal, name: str) -> None:
     """POST conversations/{id}/items."""
-    body = await read_body(call, schema.NEW_ITEMS)
+    body = await read_object(call, schema.NEW_ITEMS)
     items = records.with_new_ids(normalize_input(body["items"]))
     row = await in_database(lookup.conversation, principal.user.pk, name)
     await in_database(records.add_items, row.pk, items)

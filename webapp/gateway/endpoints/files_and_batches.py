@@ -114,7 +114,9 @@ def page_of(call: Call, *, most: int, default: int, least: int = 1, filters: tup
         raise InputError(f"Invalid 'limit': expected an integer from {least} to {most}.", param="limit", code="invalid_value")
     order = query.get("order", "desc")
     Choice(("asc", "desc")).check(order, "order")
-    after = query.get("after") or None
+    after, before = query.get("after") or None, query.get("before") or None
     String(most=200).check(after or "", "after")
+    String(most=200).check(before or "", "before")
     wanted: Literal["asc", "desc"] = "asc" if order == "asc" else "desc"
-    return Page(limit=int(limit), after=after, order=wanted, filters={name: query[name] for name in filters if query.get(name)})
+    chosen = {name: query[name] for name in filters if query.get(name)}
+    return Page(limit=int(limit), after=after, before=before, order=wanted, filters=chosen)

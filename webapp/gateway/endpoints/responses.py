@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final
-
-from django.conf import settings
+from typing import Final
 
 from webapp.backends.runtime import registry
 from webapp.core.database import in_database
 from webapp.gateway import limits
 from webapp.gateway.auth import Principal
-from webapp.gateway.bodies import parse
+from webapp.gateway.bodies import read_object
 from webapp.gateway.endpoints.completions import EVENT_STREAM, chain_for, served_by
 from webapp.gateway.endpoints.files_and_batches import page_of
 from webapp.gateway.http import Call
@@ -24,8 +22,6 @@ from webapp.gateway.responses.preparation import DEFAULT_MODEL, prepare
 from webapp.gateway.responses.running import RunningResponse, running
 from webapp.gateway.responses.tools import UserTools
 from webapp.patterns.errors import InputError
-from webapp.patterns.openai.json_rules import Rule
-from webapp.patterns.openai.request_schema import check_object
 from webapp.patterns.responses import schema
 from webapp.patterns.responses.compaction import compact
 from webapp.patterns.responses.encoder import EventEncoder
@@ -49,7 +45,7 @@ DEFAULT_LISTED: Final = 20
 
 async def create_response(call: Call, principal: Principal) -> None:
     """POST responses."""
-    body = await read_body(call, schema.RESPONSE)
+    body = await read_object(call, schema.RESPONSE)
     asked = await prepare(principal, body)
     if body.get("background"):
         await _create_in_background(call, principal, asked)
@@ -57,14 +53,6 @@ async def create_response(call: Call, principal: Principal) -> None:
         await _stream(call, principal, asked)
     else:
         await _create_whole(call, principal, asked)
-
-
-async def read_body(call: Call, rule: Rule) -> Json:
-    """Return the decoded body of a POST, checked; an empty one counts as `{}`."""
-    raw = await call.body(settings.MAX_BODY_BYTES)
-    body: Any = parse(raw) if raw.strip() else {}
-    check_object(body, rule)
-    return dict(body)
 
 
 async def _create_whole(call: Call, principal: Principal, asked: ResponsesRequest) -> None:
@@ -272,7 +260,7 @@ async def count_input_tokens(call: Call, principal: Principal) -> None:
     """POST responses/input_tokens: an estimate, by the tokenizer of the route's first model where it is known."""
     from webapp.patterns.tokens.counting import acount_messages
 
-    body = await read_body(call, schema.INPUT_TOKENS)
+    body = await read_object(call, schema.INPUT_TOKENS)
     asked = await prepare(principal, {**body, "model": body.get("model") or DEFAULT_MODEL})
     chain = await registry.resolve(asked.body["model"], user=principal.user)
     chat = to_chat(asked, ToolSet.of(body.get("tools")))
@@ -282,7 +270,7 @@ async def count_input_tokens(call: Call, principal: Principal) -> None:
 
 async def compact_response(call: Call, principal: Principal) -> None:
     """POST responses/compact: the conversation with all but the user's messages summarized."""
-    body = await read_body(call, schema.COMPACT)
+    body = await read_object(call, schema.COMPACT)
     asked = await prepare(principal, body)
     async with chain_for(call, principal, asked.body) as (chain, trail):
         compacted = await compact(chain, asked, trail=trail)

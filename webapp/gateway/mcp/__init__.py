@@ -1,0 +1,1 @@
+"""Patchbay as an MCP server at `/mcp`."""

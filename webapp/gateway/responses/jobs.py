@@ -26,6 +26,7 @@ from webapp.core import leases, threads
 from webapp.core.background import run_tasks
 from webapp.core.database import DatabaseThread, in_database
 from webapp.core.leases import LeaseLost
+from webapp.core.wakeups import Wakeup
 from webapp.gateway import limits
 from webapp.gateway.models import ResponseEvents, StoredResponse
 from webapp.gateway.responses import preparation, records
@@ -77,26 +78,22 @@ class JobRunner:
         self.database = DatabaseThread("responses-jobs")
         self.owner = this_process()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._awake = asyncio.Event()
+        self._wakeup = Wakeup()
         self._steps = 0
-        self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
-        """Look for work at once; safe from any thread."""
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._awake.set)
+        """Look for work now. Safe from any thread."""
+        self._wakeup.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
-            self._awake.clear()
+            self._wakeup.clear()
             try:
                 await self.step()
             except Error as error:
                 logger.error("background responses wait for the database: %s", error)  # noqa: TRY400 - every second
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STEP_SECONDS):
-                    await self._awake.wait()
+            await self._wakeup.wait(STEP_SECONDS)
 
     async def step(self) -> None:
         """Renew leases, cancel what users cancelled, and start what is waiting."""
@@ -119,7 +116,7 @@ class JobRunner:
 
     def _done(self, response_id: str) -> None:
         self._tasks.pop(response_id, None)
-        self._awake.set()
+        self._wakeup.set()
 
     async def idle(self) -> None:
         """Wait until nothing runs: for tests and workers."""

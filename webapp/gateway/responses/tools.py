@@ -24,11 +24,13 @@ class UserTools(ServerTools):
         self._context = ToolContext(user_id=user.pk)
 
     async def list_tools(self, server: Json) -> Sequence[Json]:
+        """Return the tools of an MCP server, or the product's own."""
         if _is_own(server):
             return [_described(entry["function"]) for entry in toolbox.schemas()]
         return await tool_servers.registered().list_tools(self._user, server)
 
     async def call_tool(self, server: Json, name: str, arguments: Json) -> ToolResult:
+        """Call a tool for the user."""
         if _is_own(server):
             return await toolbox.call(name, json.dumps(arguments), self._context)
         try:
@@ -37,6 +39,7 @@ class UserTools(ServerTools):
             return ToolResult(error.message, "failed")
 
     async def search_files(self, tool: Json, queries: Sequence[str]) -> Sequence[Json]:
+        """Search the collections of a `file_search` tool."""
         return await file_search.registered().search(self._user, tool, queries)
 
 

@@ -11,12 +11,16 @@ from webapp.server import backups
 
 
 class Command(BaseCommand):
+    """Write a backup."""
+
     help = "Write all state (database, files, secrets) to one .tar.gz. Keep it safe: it holds the keys."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
         parser.add_argument("file", type=Path)
 
     def handle(self, *_args: Any, file: Path, **_options: Any) -> None:
+        """Run the command."""
         try:
             count = backups.backup(file.resolve())
         except backups.ArchiveProblem as error:

@@ -16,12 +16,16 @@ TARGET = "copy_target"
 
 
 class Command(BaseCommand):
+    """Copy the database into another one."""
+
     help = "Copy everything into another, empty database, and verify it. Stop the servers first; then set DATABASE_URL to the new one."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
         parser.add_argument("--to", required=True, metavar="URL", help="postgres://user:password@host:5432/name or sqlite:////path")
 
     def handle(self, *_args: Any, to: str, **_options: Any) -> None:
+        """Run the command."""
         if not to.startswith(("postgres://", "postgresql://", "sqlite:///")):
             raise CommandError("Nothing was copied: --to accepts only postgres:// and sqlite:/// addresses.")
         try:

@@ -16,10 +16,13 @@ MARKS = {"ok": "ok     ", "warning": "warning", "error": "error  "}
 
 
 class Command(BaseCommand):
+    """Check the installation."""
+
     help = "Check database, layers, tokenizer, embeddings, backends, disk and settings. Exit 1 on an error."
     requires_migrations_checks = False
 
     def handle(self, *_args: Any, **_options: Any) -> None:
+        """Run the command."""
         errors = 0
         for finding in _findings():
             errors += finding.level == "error"

@@ -19,9 +19,12 @@ PORT_IN_USE: Final = "Is another Patchbay running? Choose another port: make run
 
 
 class Command(BaseCommand):
+    """Prepare the installation and serve it."""
+
     help = "Prepare the database and files, then serve in the foreground."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
         parser.add_argument("--host", default=env.text("HOST", "127.0.0.1"))
         parser.add_argument("--port", type=int, default=env.number("PORT", 8000))
         parser.add_argument("--server", choices=["daphne", "uvicorn"], default="daphne")
@@ -29,6 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
 
     def handle(self, *_args: Any, host: str, port: int, server: str, workers: int, worker: bool, **_options: Any) -> None:
+        """Run the command."""
         from webapp.server import startup
 
         if not 1 <= workers <= MAX_WORKERS:

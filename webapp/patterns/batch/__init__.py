@@ -1,0 +1,1 @@
+"""The Batch API: input, parallel execution, results and remote batches."""

@@ -56,6 +56,7 @@ class LineError:
     param: str | None = None
 
     def as_json(self) -> Json:
+        """Return the error as OpenAI's batch object lists it."""
         return {"code": self.code, "message": self.message, "line": self.line, "param": self.param}
 
 
@@ -86,6 +87,7 @@ class Validated:
 
     @property
     def ok(self) -> bool:
+        """Return whether the file has no errors."""
         return self.error_count == 0
 
     @property

@@ -37,6 +37,7 @@ class ParallelResult(Generic[T, R]):
 
     @property
     def ok(self) -> bool:
+        """Return whether the request succeeded."""
         return self.error is None
 
     def unwrap(self) -> R:

@@ -28,13 +28,17 @@ class BatchServer(Protocol):
 
     async def create_batch(
         self, input_file_id: str, endpoint: str, *, window: str = "24h", metadata: Mapping[str, str] | None = None
-    ) -> Json: ...
+    ) -> Json:
+        """Create a batch and return its object."""
 
-    async def retrieve_batch(self, batch_id: str) -> Json: ...
+    async def retrieve_batch(self, batch_id: str) -> Json:
+        """Return the object of a batch."""
 
-    async def list_batches(self, *, limit: int = 20, after: str = "") -> list[Json]: ...
+    async def list_batches(self, *, limit: int = 20, after: str = "") -> list[Json]:
+        """Return the newest batches, at most `limit`, that come after the batch `after`."""
 
-    def file_content(self, file_id: str) -> AsyncGenerator[bytes, None]: ...
+    def file_content(self, file_id: str) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a file."""
 
 
 async def submit(

@@ -29,6 +29,7 @@ class BatchResult:
 
     @property
     def ok(self) -> bool:
+        """Return whether the row has a status from 200 to 299 and no error."""
         return not self.code and self.status is not None and 200 <= self.status < 300
 
     @property

@@ -1,0 +1,1 @@
+"""Fit conversations into context windows."""

@@ -105,6 +105,7 @@ class Parsed:
 
     @property
     def model(self) -> str:
+        """Return the model that the body names, or an empty text."""
         return str((self.body or {}).get("model") or "")
 
 

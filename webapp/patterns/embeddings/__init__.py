@@ -1,0 +1,1 @@
+"""Embed texts and find the nearest."""

@@ -48,11 +48,13 @@ class MemoryCache:
         self._vectors: dict[str, bytes] = {}
 
     async def get_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """Return the vectors that the cache has, by key."""
         found = {key: self._vectors.pop(key) for key in dict.fromkeys(keys) if key in self._vectors}
         self._vectors.update(found)
         return found
 
     async def set_many(self, vectors: Mapping[str, bytes]) -> None:
+        """Store vectors, and drop the least recently used ones."""
         self._vectors.update(vectors)
         for key in list(self._vectors)[: max(0, len(self._vectors) - self._size)]:
             del self._vectors[key]

@@ -1,0 +1,1 @@
+"""Chains of backends: fallback, breakers and load sharing."""

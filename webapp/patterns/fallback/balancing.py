@@ -38,13 +38,20 @@ class Step(Protocol):
     """Name what the balancer needs of a step (`fallback.execution.Step`)."""
 
     @property
-    def backend(self) -> Server: ...
+    def backend(self) -> Server:
+        """Return the backend."""
+
     @property
-    def keys(self) -> tuple[str, str]: ...
+    def keys(self) -> tuple[str, str]:
+        """Return the breaker keys of the backend and of the model."""
+
     @property
-    def group(self) -> int: ...
+    def group(self) -> int:
+        """Return the number of the group that shares load."""
+
     @property
-    def weight(self) -> int: ...
+    def weight(self) -> int:
+        """Return the share among its group."""
 
 
 S = TypeVar("S", bound=Step)

@@ -80,7 +80,8 @@ class Breakers(Protocol):
         """Return None where the call may be made; else the reason and the wait."""
         ...
 
-    def succeeded(self, key: str) -> None: ...
+    def succeeded(self, key: str) -> None:
+        """Record a success."""
 
     def failed(self, key: str, why: str = "", origin: Origin = ANYONE) -> None:
         """Note a failure that counts."""
@@ -102,7 +103,8 @@ class Breakers(Protocol):
         """Forget a key and, for a backend, its models."""
         ...
 
-    def health(self, key: str) -> Health: ...
+    def health(self, key: str) -> Health:
+        """Return the state of the breaker."""
 
     def snapshot(self) -> Mapping[str, Health]:
         """Return the health of every key that is not closed."""
@@ -136,6 +138,7 @@ class MemoryBreakers:
         self._circuits: dict[str, _Circuit] = {}
 
     def acquire(self, key: str, origin: Origin = ANYONE) -> Health | None:
+        """Return None when a request may go, else the state that forbids it."""
         circuit = self._circuits.get(key)
         if circuit is None:
             return None
@@ -150,6 +153,7 @@ class MemoryBreakers:
         return health
 
     def succeeded(self, key: str) -> None:
+        """Record a success."""
         circuit = self._circuits.get(key)
         if circuit is None:
             circuit = self._circuits[key] = _Circuit()
@@ -159,6 +163,7 @@ class MemoryBreakers:
         circuit.results.append((self._clock(), True, ANYONE))
 
     def failed(self, key: str, why: str = "", origin: Origin = ANYONE) -> None:
+        """Record a failure, and open the breaker when enough have come together."""
         now = self._clock()
         circuit = self._circuits.setdefault(key, _Circuit())
         circuit.in_a_row += 1
@@ -172,10 +177,12 @@ class MemoryBreakers:
         circuit.probe_since = None
 
     def released(self, key: str) -> None:
+        """Give back a probe that ended without a result."""
         if circuit := self._circuits.get(key):
             circuit.probe_since = None
 
     def cool(self, key: str, seconds: float, why: str = "", *, only: Origin = ANYONE, limited: bool = False) -> None:
+        """Pause the key for this many seconds."""
         circuit = self._circuits.setdefault(key, _Circuit())
         until = self._clock() + seconds
         if until > circuit.cool_until:
@@ -183,6 +190,7 @@ class MemoryBreakers:
             circuit.account = False
 
     def close_account(self, backend: str, model: str, seconds: float, why: str = "") -> None:
+        """Pause a model of an account that was refused, and the whole backend once several models were."""
         self.cool(model, seconds, why)
         self._circuits[model].account = True
         now = self._clock()
@@ -193,15 +201,18 @@ class MemoryBreakers:
             self.cool(backend, seconds, why)
 
     def reset(self, key: str) -> None:
+        """Forget all that is known about a key and the keys below it."""
         for known in list(self._circuits):
             if known == key or known.startswith(f"{key}/"):
                 del self._circuits[known]
 
     def health(self, key: str) -> Health:
+        """Return the state of the breaker."""
         circuit = self._circuits.get(key)
         return self._health(circuit) if circuit else Health()
 
     def snapshot(self) -> dict[str, Health]:
+        """Return the state of each breaker that is not closed."""
         found = {key: self._health(circuit) for key, circuit in self._circuits.items()}
         return {key: health for key, health in found.items() if health.state != "closed"}
 

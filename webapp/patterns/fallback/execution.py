@@ -69,6 +69,7 @@ class Step:
         return sorted([name for name in needed if self.capabilities.get(name, backends.get(name)) is False])
 
     def timeouts(self) -> Timeouts | None:
+        """Return the step's own timeouts, or None to use the backend's."""
         if self.first_token_timeout is None and self.idle_timeout is None:
             return None
         return self.backend.timeouts.override(self.first_token_timeout, self.idle_timeout)

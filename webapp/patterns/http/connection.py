@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
+        """Return whether the connection can take a request."""
         return self._error is None and self._transport is not None and not self._transport.is_closing()
 
     # --- what the pool calls
@@ -164,9 +165,11 @@ class Connection(asyncio.Protocol):
     # --- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
 
     def data_received(self, data: bytes) -> None:
+        """Parse received bytes."""
         self.answered = True
         if not self._has_head:
             self._head_size += len(data)
@@ -186,6 +189,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def eof_received(self) -> None:
+        """End a body whose length is given by the end of the connection."""
         if self._has_head and not self._complete and not self._is_framed():
             self._complete = True  # a body that ends with its connection
             self._wake()
@@ -194,28 +198,34 @@ class Connection(asyncio.Protocol):
         return any(name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in self.headers)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Fail the running exchange."""
         reason = f": {exc}" if exc else ""
         self._fail(httpx2.RemoteProtocolError(f"The server closed the connection before the answer was complete{reason}."))
         self._transport = None
         self._on_lost(self)
 
     def pause_writing(self) -> None:
+        """Hold back writes."""
         self._can_write.clear()
 
     def resume_writing(self) -> None:
+        """Allow writes again."""
         self._can_write.set()
 
     # --- what the parser calls
 
     def on_message_begin(self) -> None:
+        """Refuse a second response."""
         if self._has_head:  # a second response without a request
             self._fail(httpx2.RemoteProtocolError("The server sent more than it was asked for."))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
         if not self._has_head:  # else a trailer
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        """Keep the status and wake the reader."""
         if self._has_head:
             return
         self.status = self._parser.get_status_code()
@@ -224,6 +234,7 @@ class Connection(asyncio.Protocol):
             self._wake()
 
     def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, and pause reading when there is much of it."""
         if self._complete:
             return
         self._parts.append(body)
@@ -234,6 +245,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def on_message_complete(self) -> None:
+        """End the body."""
         if self.status < 200:  # an interim response: the real one follows
             self.headers.clear()
             return

@@ -51,6 +51,7 @@ class HotPathClient:
         self._heads: dict[str, tuple[Origin, bytes]] = {}
 
     async def post(self, path: str, content: bytes, until: float, headers: Headers = NO_HEADERS) -> HttpResponse:
+        """Post a body and return the response once its head has come."""
         origin, head = self._head_with(path, headers) if headers else self._heads.get(path) or self._head(path)
         request = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(content), content)
         reply = await self._pool.post(origin, request, connect=self._connect, until=until)
@@ -82,6 +83,7 @@ class Httpx2Poster:
         self._templates: dict[str, tuple[httpx2.URL, RawHeaders]] = {}
 
     async def post(self, path: str, content: bytes, until: float, headers: Headers = NO_HEADERS) -> HttpResponse:
+        """Post a body and return the response once its head has come."""
         if path not in self._templates:
             self._templates[path] = _template(self._make(path))
         url, own = self._templates[path]

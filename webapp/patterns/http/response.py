@@ -17,10 +17,12 @@ class HttpResponse(Protocol):
     """The head of a response. `headers` are unchanged."""
 
     @property
-    def status(self) -> int: ...
+    def status(self) -> int:
+        """Return the status."""
 
     @property
-    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """Return the headers in order."""
 
     async def read(self, until: float | None = None) -> bytes:
         """Return the next bytes of the body, decompressed; empty at its end.
@@ -53,10 +55,12 @@ class Httpx2Reply:
             self._body = gunzipped(stream) if encoding else plain
 
     async def read(self, until: float | None = None) -> bytes:
+        """Return the next piece of the body, or nothing at its end."""
         async with asyncio.timeout_at(until):
             return await anext(self._body, b"")
 
     async def aclose(self) -> None:
+        """Close the response."""
         await self._response.aclose()
 
 

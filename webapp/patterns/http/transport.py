@@ -48,6 +48,7 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         self._closed = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request over a pooled connection."""
         connect = (request.extensions.get("timeout") or {}).get("connect")
         again = isinstance(request.stream, httpx2.ByteStream)
         reply = await self._answered(origin_of(request.url), lambda connection: connection.exchange(request), connect, again=again)
@@ -89,6 +90,7 @@ class PoolTransport(httpx2.AsyncBaseTransport):
         return await self._exchange(connection, origin, send)
 
     async def aclose(self) -> None:
+        """Close all connections."""
         self._closed = True
         for connection in [*self._busy, *(kept for idle in self._idle.values() for kept in idle)]:
             connection.abort()
@@ -186,6 +188,7 @@ class PooledReply(httpx2.AsyncByteStream):
         self._closed = False
 
     async def read(self, until: float | None = None) -> bytes:
+        """Return the next piece of the body, or nothing at its end."""
         if self._left is None:
             return await self._connection.read(until)
         data = (await self._connection.read(until))[: self._left] if self._left else b""
@@ -197,6 +200,7 @@ class PooledReply(httpx2.AsyncByteStream):
             yield data
 
     async def aclose(self) -> None:
+        """Give the connection back to the pool."""
         if not self._closed:
             self._closed = True
             self._pool.release(self._connection, self._origin)

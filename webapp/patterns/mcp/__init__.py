@@ -1,0 +1,1 @@
+"""Connect to MCP servers."""

@@ -15,6 +15,7 @@ STOP_REASONS: Final = {"stop": "end_turn", "length": "max_tokens", "tool_calls":
 
 
 def new_message_id() -> str:
+    """Return a new id: `msg_` and 24 hex digits."""
     return f"msg_{uuid.uuid4().hex[:24]}"
 
 

@@ -36,16 +36,20 @@ class PassedMessages:
             self.body.pop("stream", None)
 
     def content(self) -> bytes:
+        """Return the encoded body."""
         return encoded(self.body)
 
     def decoder(self) -> EventDecoder:
+        """Return a decoder that passes the events on."""
         return EventDecoder()
 
     def as_events(self, body: Json) -> bytes:
+        """Return a whole message as the events of a stream."""
         check_message(body)
         return message_events(body)
 
     def read(self, response: Response) -> Response:
+        """Return the checked response with its usage."""
         check_message(response.body)
         return Response(response.raw, response.body, response.headers, "messages", read_usage(response.body))
 
@@ -83,16 +87,20 @@ class MessagesExchange:
         self._include_usage = bool((request.body.get("stream_options") or {}).get("include_usage"))
 
     def content(self) -> bytes:
+        """Return the encoded body."""
         return encoded(self.body)
 
     def decoder(self) -> EventDecoder:
+        """Return a decoder that turns message events into chat chunks."""
         return EventDecoder(ChunkWriter(str(self.body.get("model") or ""), include_usage=self._include_usage))
 
     def as_events(self, body: Json) -> bytes:
+        """Return a whole message as the events of a stream."""
         check_message(body)
         return message_events(body)
 
     def read(self, response: Response) -> Response:
+        """Return the message as a chat completion."""
         check_message(response.body)
         body = to_completion(response.body)
         return Response(encoded(body), body, response.headers, "", read_usage(response.body))

@@ -59,6 +59,7 @@ class StreamDecoder:
 
     @property
     def finished(self) -> bool:
+        """Return whether every choice has a finish reason."""
         return bool(self._open) and not any(self._open.values())
 
     def feed(self, data: bytes) -> StreamChunk | None:

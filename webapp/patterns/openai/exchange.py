@@ -75,20 +75,25 @@ class ChatExchange:
     def __init__(self, request: Request, *, stream: bool, capabilities: Mapping[str, bool]) -> None:
         self.path = request.path
         self.body = normalize.normalize_request(request.body, stream=stream, capabilities=capabilities)
+        self._raw = request.raw
         self._legacy = "functions" in request.body
         self._hide_usage = not (request.body.get("stream_options") or {}).get("include_usage")
 
     def content(self) -> bytes:
-        return normalize.encoded(self.body)
+        """Return the caller's own bytes where only the model differs, else the body as JSON. A repair may have changed the body."""
+        return (self._raw and self._raw.encoded(self.body)) or normalize.encoded(self.body)
 
     def decoder(self) -> StreamDecoder:
+        """Return a decoder for chat chunks."""
         return StreamDecoder(hide_usage=self._hide_usage, legacy=self._legacy)
 
     def as_events(self, body: Json) -> bytes:
+        """Return a whole completion as the events of a stream."""
         check_choices(body)
         return normalize.as_stream(body)
 
     def read(self, response: Response) -> Response:
+        """Return the response as it is."""
         return response
 
 

@@ -76,9 +76,11 @@ class Boolean:
     expected: str = "a boolean"
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return isinstance(value, bool)
 
     def check(self, value: Any, path: str) -> None:
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
         _demand(isinstance(value, bool), self, value, path)
 
 
@@ -92,12 +94,15 @@ class Number:
 
     @property
     def expected(self) -> str:
+        """Return the expected type in words."""
         return "an integer" if self.whole else "a number"
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return _is_number(value) and (not self.whole or isinstance(value, int) or (math.isfinite(value) and value.is_integer()))
 
     def check(self, value: Any, path: str) -> None:
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
         _demand(self.fits(value), self, value, path)
         kind = "integer" if self.whole else "decimal"
         if value < self.least:
@@ -122,9 +127,11 @@ class String:
     expected: str = "a string"
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return isinstance(value, str)
 
     def check(self, value: Any, path: str) -> None:
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
         _demand(isinstance(value, str), self, value, path)
         if len(value) < self.least:
             _refuse(path, "empty_string", f"Invalid '{path}': empty string. Expected a string with minimum length {self.least}.")
@@ -139,12 +146,15 @@ class Choice:
 
     @property
     def expected(self) -> str:
+        """Return the expected type in words."""
         return "one of " + ", ".join(f"'{value}'" for value in self.values)
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return isinstance(value, str)
 
     def check(self, value: Any, path: str) -> None:
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
         _demand(isinstance(value, str), self, value, path)
         if value not in self.values:
             _wrong_choice(value, self.values, path)
@@ -165,12 +175,15 @@ class Array:
 
     @property
     def expected(self) -> str:
+        """Return the expected type in words."""
         return "an array of " + re.sub(r"^an? (\w+)", r"\1s", self.item.expected)
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return isinstance(value, list) and (not value or self.item.fits(value[0]))
 
     def check(self, value: Any, path: str) -> None:
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
         _demand(isinstance(value, list), self, value, path)
         if len(value) < self.least:
             _refuse(path, "empty_array", f"Invalid '{path}': empty array. Expected an array with minimum length {self.least}.")
@@ -191,17 +204,20 @@ class Object:
     expected: str = "an object"
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return isinstance(value, dict)
 
     def check(self, value: Any, path: str) -> None:
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
         _demand(isinstance(value, dict), self, value, path)
         for name in self.required:
             if name not in value:
                 missing = _below(path, name)
                 _refuse(missing, "missing_required_parameter", f"Missing required parameter: '{missing}'.")
-        for name, rule in self.fields.items():
-            if name in value and (value[name] is not None or name in self.required):
-                rule.check(value[name], _below(path, name))
+        fields = self.fields
+        for name, item in value.items():
+            if name in fields and (item is not None or name in self.required):
+                fields[name].check(item, f"{path}.{name}" if path else name)
 
 
 def _below(path: str, name: str) -> str:
@@ -218,9 +234,11 @@ class Map:
     expected: str = "an object"
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return isinstance(value, dict)
 
     def check(self, value: Any, path: str) -> None:
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
         _demand(isinstance(value, dict), self, value, path)
         _demand_at_most(self.most, len(value), "object", path)
         for name, entry in value.items():
@@ -238,10 +256,13 @@ class Discriminated:
     expected: str = "an object"
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return isinstance(value, dict)
 
     def check(self, value: Any, path: str) -> None:
-        Object({self.tag: String()}, required=(self.tag,)).check(value, path)
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
+        if value.__class__ is not dict or value.get(self.tag).__class__ is not str:
+            Object({self.tag: String()}, required=(self.tag,)).check(value, path)  # raises the error
         case = self.cases.get(value[self.tag])
         if case:
             case.check(value, path)
@@ -257,15 +278,21 @@ class OneOf:
 
     @property
     def expected(self) -> str:
+        """Return the expected type in words."""
         kinds = " or ".join(rule.expected for rule in self.rules)
         return kinds if kinds.startswith("one of ") else f"one of {kinds}"
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return any(rule.fits(value) for rule in self.rules)
 
     def check(self, value: Any, path: str) -> None:
-        _demand(self.fits(value), self, value, path)
-        next(rule for rule in self.rules if rule.fits(value)).check(value, path)
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
+        for rule in self.rules:
+            if rule.fits(value):
+                rule.check(value, path)
+                return
+        _demand(False, self, value, path)  # noqa: FBT003 - as in an assertion
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +303,14 @@ class Nullable:
 
     @property
     def expected(self) -> str:
+        """Return the expected type in words."""
         return self.rule.expected
 
     def fits(self, value: Any) -> bool:
+        """Return whether the value has the type of this rule."""
         return value is None or self.rule.fits(value)
 
     def check(self, value: Any, path: str) -> None:
+        """Raise `RequestRejected` with the path when the value breaks this rule."""
         if value is not None:
             self.rule.check(value, path)

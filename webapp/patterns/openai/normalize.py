@@ -25,7 +25,9 @@ def normalize_request(body: Mapping[str, Any], *, stream: bool, capabilities: Ma
     sent = {name: value for name, value in body.items() if value is not None}
     messages = sent.get("messages")
     if isinstance(messages, list):
-        sent["messages"] = [_message(message, capabilities) for message in messages]
+        adapted = [_message(message, capabilities) for message in messages]
+        if any(new is not old for new, old in zip(adapted, messages, strict=True)):
+            sent["messages"] = adapted
     if capabilities.get("parallel_tools") is False:
         sent.pop("parallel_tool_calls", None)
     if stream:

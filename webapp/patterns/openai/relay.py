@@ -50,6 +50,7 @@ class RelayExchange:
         return form_content(self._form, self._boundary, model=str(self.body.get("model") or ""))
 
     def decoder(self) -> RawDecoder:
+        """Return a decoder that passes bytes on."""
         return RawDecoder()
 
     def as_events(self, body: Json) -> bytes:

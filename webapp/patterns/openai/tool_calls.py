@@ -12,6 +12,7 @@ from webapp.patterns.types import Json, ToolCallDelta
 
 
 def new_call_id() -> str:
+    """Return a new id: `call_` and 24 hex digits."""
     return f"call_{uuid.uuid4().hex[:24]}"
 
 

@@ -34,6 +34,7 @@ class StreamUsageEstimator:
         self._pieces = 0
 
     def add(self, delta: Delta) -> None:
+        """Count the text of a delta."""
         text = delta.text or delta.reasoning or delta.refusal
         if text:
             self._pieces += 1

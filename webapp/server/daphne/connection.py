@@ -17,6 +17,8 @@ from twisted.protocols.basic import LineReceiver
 from twisted.web import http
 
 from webapp.server.asgi import refusal
+from webapp.server.daphne.fast_requests import FastRequest, read_head, scope_of
+from webapp.server.daphne.flow_control import Body, Writable
 
 logger = logging.getLogger("patchbay.server")
 
@@ -73,6 +75,9 @@ class Channel(http.HTTPChannel):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted ships without annotations, here and below
         self._refused = False
+        self._fast: FastRequest | None = None
+        self._writable = Writable()
+        self._ends: tuple[list[Any], list[Any]] | None = None
         self._stage: Stage | None = None
         self._sweeps = 0
         self._mark = 0
@@ -80,14 +85,19 @@ class Channel(http.HTTPChannel):
     # --- the connection's life
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """Register the connection."""
         super().connectionMade()  # type: ignore[no-untyped-call]
         self.factory.channels[self] = None
 
     def connectionLost(self, reason: Any = connectionDone) -> None:  # noqa: N802 - Twisted's name
+        """Forget the connection."""
         self.factory.forget(self)
+        if self._fast:
+            self._fast.leave()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def requestDone(self, request: Any) -> None:  # noqa: N802 - Twisted's name
+        """Get ready for the next request."""
         self._stage = None
         self.factory.large.discard(self)
         super().requestDone(request)  # type: ignore[no-untyped-call]
@@ -95,11 +105,67 @@ class Channel(http.HTTPChannel):
     # --- reading
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Parse received bytes, and refuse a head that is too large."""
         if self._refused:
+            return
+        if self._fast:
+            self._fast.feed(data)
+            return
+        if self._is_between_requests and self._begin_fast(data):
             return
         LineReceiver.dataReceived(self, data)  # type: ignore[no-untyped-call]
         if self._receivedHeaderSize + len(self._buffer) > USUAL_HEAD_BYTES and not self._refused:
             self._enlarge()
+
+    # --- usual requests (`fast_requests`)
+
+    @property
+    def _is_between_requests(self) -> bool:
+        return not (self._buffer or self.requests) and bool(self.line_mode)
+
+    def _begin_fast(self, data: bytes) -> bool:
+        """Begin a usual request; return False for any other one."""
+        server = self.factory.server
+        head = None if server.proxy_forwarded_address_header else read_head(data)
+        if head is None:
+            return False
+        client, own = self._addresses()
+        scheme = "https" if self.isSecure() else "http"  # type: ignore[no-untyped-call]
+        scope = scope_of(head, scheme=scheme, client=client, server=own, root_path=server.root_path)
+        self._stage = None
+        self._fast = FastRequest(head, self.transport, self._writable, self._fast_ended)
+        self._fast.feed(data[head.size :])
+        server.run_fast(self._fast, scope)
+        return True
+
+    def _addresses(self) -> tuple[list[Any], list[Any]]:
+        """Return the client's address and the server's, each as host and port."""
+        if self._ends is None:
+            client, own = self.transport.getPeer(), self.transport.getHost()
+            self._ends = [str(client.host), client.port], [str(own.host), own.port]
+        return self._ends
+
+    def _fast_ended(self, request: FastRequest) -> None:
+        self._fast, self._stage = None, None
+        if not request.complete:
+            return  # the request closes the connection
+        if not request.body.complete:
+            self._refused = True  # the client may go on sending for a while
+            self._say_goodbye()
+        elif request.waiting:
+            self.transport.resumeProducing()
+            self.dataReceived(request.waiting)
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Let writers wait: the client's buffer is full. A usual request goes on reading, so that a disconnect is noticed."""
+        self._writable.pauseProducing()
+        if not self._fast:
+            super().pauseProducing()  # type: ignore[no-untyped-call]
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Let writers go on."""
+        self._writable.resumeProducing()
+        super().resumeProducing()  # type: ignore[no-untyped-call]
 
     def _enlarge(self) -> None:
         large = self.factory.large
@@ -109,12 +175,14 @@ class Channel(http.HTTPChannel):
             self.refuse(431, "The headers are too large.")
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Refuse folded headers."""
         if line[:1] in {b" ", b"\t"} and self.requests:
             self.refuse(400, "A header line begins with a space: folded headers are not allowed.")
         else:
             super().lineReceived(line)  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802, ARG002 - Twisted's name and signature
+        """Refuse a line that is too long."""
         self.refuse(431 if self.requests else 414, f"A line of the request is longer than {HEAD_BYTES} bytes.")
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:  # noqa: N802 - Twisted's name
@@ -156,6 +224,9 @@ class Channel(http.HTTPChannel):
         self._refused, self._stage, self._buffer = True, None, b""
         logger.debug("A client was refused with %s: %s", status, why)  # debug level: a client cannot fill the log
         begun = False
+        if self._fast:
+            begun, fast, self._fast = self._fast.begun, self._fast, None
+            fast.leave()
         for request in self.requests:
             begun = bool(request.startedWriting)
             request.abandon()
@@ -166,8 +237,12 @@ class Channel(http.HTTPChannel):
 
     def _send_last(self, answer: bytes) -> None:
         """Send a final answer and keep reading without processing: closing at once could destroy the answer on its way."""
-        self._networkProducer.unregisterProducer()
         self.transport.write(answer)
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        """End the connection for writing, and read on."""
+        self._networkProducer.unregisterProducer()
         self.transport.loseWriteConnection()
         self.transport.resumeProducing()
 
@@ -175,10 +250,13 @@ class Channel(http.HTTPChannel):
 
     @property
     def stage(self) -> Stage:
+        """Return the stage that the connection waits in."""
         if self._refused:
             return Stage.GOODBYE
         if self.transport.disconnecting:
             return Stage.READER
+        if self._fast:
+            return Stage.ANSWER if self._fast.body.complete else Stage.BODY
         if not self.line_mode:
             return Stage.ANSWER if self._handlingRequest else Stage.BODY
         if self._buffer or self.requests:
@@ -200,13 +278,17 @@ class Channel(http.HTTPChannel):
     def _waits_for_server(self, stage: Stage) -> bool:
         if stage is not Stage.BODY:
             return stage is Stage.ANSWER
-        body = self.requests[-1].body
-        return bool(body.paused or body.invite)
+        return bool(self._body.paused or self._body.invite)
+
+    @property
+    def _body(self) -> Body:
+        body: Body = self._fast.body if self._fast else self.requests[-1].body
+        return body
 
     def _progress(self, stage: Stage) -> int:
         """Return a number that grows with the bytes that the client sends or reads."""
         if stage is Stage.BODY:
-            return int(self.requests[-1].body.received)
+            return self._body.received
         return -self.transport.unsent if stage is Stage.READER else 0
 
     def _disconnect(self, stage: Stage) -> None:
@@ -244,7 +326,11 @@ class Factory(HTTPFactory):
         self.large: set[Channel] = set()
         self._request = request
 
+    def log(self, request: Any) -> None:
+        """Do nothing: Twisted formats a line of an access log for each request and writes it nowhere."""
+
     def buildProtocol(self, addr: Any) -> Any:  # noqa: N802 - Twisted's name
+        """Accept a connection, and close an idle one when there are too many."""
         if len(self.channels) >= self.most and not self._make_room():
             return None
         channel: Any = super().buildProtocol(addr)
@@ -258,6 +344,7 @@ class Factory(HTTPFactory):
         return idle is not None
 
     def forget(self, channel: Channel) -> None:
+        """Forget a closed connection."""
         self.channels.pop(channel, None)
         self.large.discard(channel)
 

@@ -32,11 +32,13 @@ class EagerTransport(Transport):
         return int(self._tempDataLen + len(self.dataBuffer) - self.offset)
 
     def startWriting(self) -> None:  # noqa: N802 - Twisted's name
+        """Write at the end of this turn of the loop instead of waiting for the selector."""
         if not (self._flushing or self._full):
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
 
     def stopWriting(self) -> None:  # noqa: N802 - Twisted's name
+        """Stop waiting for the selector."""
         if self._full:
             self._full = False
             super().stopWriting()  # type: ignore[no-untyped-call]  # Twisted ships without annotations

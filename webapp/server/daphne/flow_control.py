@@ -21,9 +21,11 @@ class Writable:
         self.event.set()
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Hold back writes: the client reads slowly."""
         self.event.clear()
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Allow writes again."""
         self.event.set()
 
     stopProducing = resumeProducing  # noqa: N815 - Twisted's name
@@ -63,6 +65,7 @@ class Body:
         self._news = asyncio.Event()
 
     def add(self, data: bytes) -> None:
+        """Keep received bytes, and pause the connection when there are many."""
         if self._discarding:
             return
         self.received += len(data)
@@ -75,10 +78,12 @@ class Body:
         self._news.set()
 
     def end(self) -> None:
+        """Mark the body as complete."""
         self.complete = True
         self._news.set()
 
     def disconnect(self) -> None:
+        """Mark the client as gone."""
         self._gone = True
         self._news.set()
 

@@ -31,6 +31,7 @@ from webapp.core import background
 from webapp.server.asgi import Application, Scope
 from webapp.server.body_limits import open_files
 from webapp.server.daphne import connection
+from webapp.server.daphne.fast_requests import FastRequest
 from webapp.server.daphne.fast_writes import EagerTransport, text_frame
 from webapp.server.daphne.flow_control import UNREAD_SECONDS, Body, Writable
 from webapp.server.lifespan import Lifespan
@@ -50,6 +51,7 @@ class Request(WebRequest):
     body: Body | None = None
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+        """Prepare to pass the body on as it arrives."""
         self.content = BytesIO()  # stays empty: the body goes to the application
         if length == 0 and self.requestHeaders.getRawHeaders(b"Upgrade", [b""])[0].lower() == b"websocket":
             return
@@ -62,10 +64,12 @@ class Request(WebRequest):
         self._begin()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Pass a piece of the body on."""
         if self.body:
             self.body.add(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 - Twisted's name
+        """End the body, or start the application when there is none."""
         if not self.body:
             super().requestReceived(command, path, version)
             return
@@ -167,6 +171,7 @@ class Request(WebRequest):
             self.channel.loseConnection()
 
     def finish(self) -> None:
+        """End the response."""
         if self.producer:
             self.unregisterProducer()
         super().finish()
@@ -174,15 +179,18 @@ class Request(WebRequest):
             self.body.disconnect()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
+        """Tell the application that the client is gone."""
         if self.body:
             self.body.disconnect()
             self.writable.resumeProducing()
         super().connectionLost(reason)
 
     async def ready_to_write(self) -> bool:
+        """Wait until the client reads, and return whether it is still there."""
         return await self.writable.wait() if self.body else True
 
     def cut(self) -> None:
+        """Close the connection at once."""
         if self.channel is not None:
             self.channel.forceAbortClient()
 
@@ -215,12 +223,14 @@ class WebSocket(WebSocketProtocol):
     writable: Writable | None = None
 
     def onOpen(self) -> None:  # noqa: N802 - autobahn's name
+        """Follow how fast the client reads."""
         self.writable = Writable()
         self.transport.unregisterProducer()
         self.transport.registerProducer(self.writable, True)  # noqa: FBT003 - Twisted's signature
         super().onOpen()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:  # noqa: N802, N803, FBT001 - autobahn's signature
+        """Release a writer that waits."""
         if self.writable:
             self.writable.resumeProducing()
         super().onClose(wasClean, code, reason)
@@ -252,15 +262,18 @@ class WebSocket(WebSocketProtocol):
             super().sendClose(code, reason)
 
     async def ready_to_write(self) -> bool:
+        """Wait until the client reads, and return whether it is still there."""
         return await self.writable.wait() if self.writable else True
 
     def go_away(self) -> None:
+        """Close with the code for a server that stops."""
         if self.state == self.STATE_OPEN:
             self.sendClose(GOING_AWAY)
         else:
             self.cut()
 
     def cut(self) -> None:
+        """Close the connection at once."""
         self.transport.abortConnection()
 
 
@@ -290,10 +303,12 @@ class PatchbayServer(Server):
         sizes = {"websocket_max_message_size": MAX_MESSAGE_BYTES, "websocket_max_frame_size": MAX_MESSAGE_BYTES}
         super().__init__(application, endpoints=[endpoint], server_name="", **sizes, **options)
         self.on_listening = on_listening
+        self._fast_requests: set[asyncio.Task[None]] = set()
         self.failed: str = ""
         self._lifespan: Lifespan | None = None
 
     def run(self) -> None:
+        """Serve until stopped, with Patchbay's own connections."""
         import daphne.server as module
 
         module.HTTPFactory = partial(
@@ -306,6 +321,7 @@ class PatchbayServer(Server):
         super().run()
 
     def listen_success(self, port: Any) -> None:
+        """Use Patchbay's transport and websocket."""
         super().listen_success(port)
         port.transport = EagerTransport
         self.ws_factory.protocol = WebSocket
@@ -319,6 +335,7 @@ class PatchbayServer(Server):
         self.http_factory.sweep()
 
     def listen_error(self, failure: Any) -> None:
+        """Keep the reason and stop."""
         self.failed = failure.getErrorMessage()
         reactor.callWhenRunning(self.stop)
 
@@ -329,6 +346,12 @@ class PatchbayServer(Server):
         coroutine = self.application(scope, request.body.receive, partial(self.handle_reply, request))
         application = self.connections[request]["application_instance"] = asyncio.ensure_future(coroutine)
         background.track_pending(application)
+
+    def run_fast(self, request: FastRequest, scope: Scope) -> None:
+        """Run the application for a usual request (`fast_requests`)."""
+        task = request.run(self.application, scope)
+        self._fast_requests.add(task)
+        task.add_done_callback(self._fast_requests.discard)
 
     async def handle_reply(self, protocol: Any, message: Any) -> None:
         """Send when the client's buffer has room. Disconnect a client that leaves it full."""
@@ -352,6 +375,7 @@ class PatchbayServer(Server):
         if self._lifespan:
             await self._lifespan.stop()
         running = [task for details in self.connections.values() if (task := details.get("application_instance")) and not task.done()]
+        running += self._fast_requests
         for task in running:
             task.cancel()
         if running:

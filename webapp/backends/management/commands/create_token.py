@@ -11,13 +11,17 @@ from webapp.backends import services
 
 
 class Command(BaseCommand):
+    """Create an API token."""
+
     help = "Prints a new gateway token, alone on stdout: it is kept as a hash and cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
         parser.add_argument("--user", required=True, metavar="NAME")
         parser.add_argument("--label", default="", metavar="L")
 
     def handle(self, **options: Any) -> None:
+        """Run the command."""
         user = User.objects.filter(username=options["user"]).first()
         if user is None:
             raise CommandError(f"There is no user {options['user']!r}.")

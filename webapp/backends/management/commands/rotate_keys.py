@@ -12,13 +12,17 @@ from webapp.backends.config import crypto
 
 
 class Command(BaseCommand):
+    """Encrypt the stored keys again."""
+
     help = "Re-encrypts stored API keys with the newest encryption key. Exit code 1 if one cannot be read."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
         parser.add_argument("--new-key", action="store_true", help="first put a new key into the key file")
         parser.add_argument("--drop-old", action="store_true", help="afterwards take the older keys out of the key file")
 
     def handle(self, **options: Any) -> None:
+        """Run the command."""
         try:
             if options["new_key"]:
                 self.stdout.write(f"New key in {crypto.add_key()}")

@@ -15,12 +15,15 @@ from webapp.toolservers.models import ToolServer
 
 
 class Command(BaseCommand):
+    """Add or change an MCP server."""
+
     help = (
         "Adds an MCP server whose tools the chat and /v1/responses may use, or changes the one of that name. Lists its tools where it "
         "answers; prints its id. A server that is started by a command: add_tool_server --name N -- COMMAND ARG…"
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
         parser.add_argument("--name", required=True)
         parser.add_argument("--url", default="", help="of its streamable HTTP endpoint, e.g. https://example.com/mcp")
         parser.add_argument("--header", action="append", metavar='"Name: value"', help="sent with each request; stored encrypted")
@@ -28,6 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("command_line", nargs="*", metavar="COMMAND ARG", help="after --")
 
     def handle(self, **options: Any) -> None:
+        """Run the command."""
         headers, environment = options["header"], options["env"]
         try:
             server = services.add_server(

@@ -1,0 +1,1 @@
+"""The route editor: drafts, their picture, and test questions."""
