@@ -54,9 +54,7 @@ class Conversation(models.Model):
         # SQLite cannot search an index by `NOT archived`, so the lists have partial indexes.
         indexes = [
             models.Index(fields=["user", "-updated_at", "-id"], name="chat_latest"),
-            models.Index(
-                fields=["user", "folder", "-updated_at", "-id"], condition=Q(archived=False, pinned=False), name="chat_listed"
-            ),
+            models.Index(fields=["user", "folder", "-updated_at", "-id"], condition=Q(archived=False, pinned=False), name="chat_listed"),
             models.Index(fields=["user", "-updated_at", "-id"], condition=Q(archived=False, pinned=True), name="chat_pinned"),
             models.Index(fields=["user", "-updated_at", "-id"], condition=Q(archived=True), name="chat_archived"),
         ]

@@ -146,7 +146,7 @@ def _matches(user: User, words: list[str], before: int) -> list[tuple[Any, ...]]
             return [_row(row) for row in cursor.fetchall()]
         expression = " & ".join(words) + ":*"
         cursor.execute(_POSTGRESQL, [expression, *_MARKS, expression, before, user.pk, PAGE])
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def _expression(user: User, words: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
@@ -16,7 +16,7 @@ MAX_QUERY = 400
 
 @require_GET
 @owned
-def conversations(request: HttpRequest) -> HttpResponse:
+def conversations(request: HttpRequest) -> HttpResponseBase:
     """Return the sidebar as long as the page has loaded it, or its next part (`?after=`, `?folder=`)."""
     user, after = who(request), request.GET.get("after")
     if after and (folder := request.GET.get("folder")):
