@@ -75,6 +75,7 @@ class Outcome:
         self.finish_reason = error.code if isinstance(error, BudgetSpent | LimitReached) else ""
 
 
+@transaction.atomic(savepoint=False)
 def send_message(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Sequence[dict[str, Any]] = ()
 ) -> Started:
@@ -82,20 +83,30 @@ def send_message(
     text = _checked(text, attachments)
     if text.startswith("/") and selectors.is_command(text[1:], user):  # sent before the menu had loaded
         raise Refused(f"{text} is a command. Choose it from the list that opens when you type /.")
-    conversation, created = Conversation.objects.get_or_create(
-        id=conversation_id,
-        defaults={"user": user, "updated_at": timezone.now(), "system_prompt": user.system_prompt, "title": first_words(text)},
-    )
+    question, answer = Message(role=Role.USER, text=text, attachments=list(attachments)), _unwritten()
+    new: dict[str, Any] = {
+        "user": user,
+        "updated_at": timezone.now(),
+        "system_prompt": user.system_prompt,
+        "title": first_words(text),
+        "leaf": answer,
+    }
+    if model:
+        new["model"] = _model(model)
+    # The conversation points at its last message before that is stored: foreign keys are checked at the end of the transaction.
+    conversation, created = Conversation.objects.get_or_create(id=conversation_id, defaults=new)
     if conversation.user_id != user.pk:
         raise selectors.NotFound(str(conversation_id))
-    if model:
-        conversation.model = _model(model)
-    conversation.title = conversation.title or first_words(text)
-    question = Message.objects.create(
-        conversation=conversation, parent_id=conversation.leaf_id, role=Role.USER, text=text, attachments=list(attachments)
-    )
-    Upload.objects.filter(id__in=[item["id"] for item in attachments]).update(conversation=conversation)
-    return _begin(owner, conversation, question, question=question, created=created)
+    if not created:
+        conversation.model = new.get("model", conversation.model)
+        conversation.title = conversation.title or first_words(text)
+        question.parent_id = conversation.leaf_id
+    question.conversation = answer.conversation = conversation
+    answer.parent, answer.model, conversation.leaf = question, conversation.model, answer
+    Message.objects.bulk_create([question, answer])
+    if attachments:
+        Upload.objects.filter(id__in=[item["id"] for item in attachments]).update(conversation=conversation)
+    return _run(owner, conversation, answer, question=question, created=created)
 
 
 def compare_models(
@@ -182,29 +193,37 @@ def _checked(text: str, attachments: Sequence[dict[str, Any]]) -> str:
     return text
 
 
+def _unwritten() -> Message:
+    """Return an answer that is about to be written."""
+    return Message(role=Role.ASSISTANT, status=Status.STREAMING)
+
+
 def _begin(owner: UUID, conversation: Conversation, parent: Message, **details: Any) -> Started:
-    answer = Message.objects.create(
-        conversation=conversation, parent=parent, role=Role.ASSISTANT, status=Status.STREAMING, model=conversation.model
-    )
+    answer = _unwritten()
+    answer.conversation, answer.parent, answer.model = conversation, parent, conversation.model
+    answer.save(force_insert=True)
     conversation.leaf = answer
     return _run(owner, conversation, answer, **details)
 
 
-def _run(owner: UUID, conversation: Conversation, answer: Message, **details: Any) -> Started:
+def _run(owner: UUID, conversation: Conversation, answer: Message, *, created: bool = False, **details: Any) -> Started:
+    """Store the generation of an answer. A conversation that was just created needs no more than that."""
     busy = Refused("Still answering. Stop it, or wait until it has finished.")
-    if Generation.objects.filter(conversation=conversation, running=True).exists():
-        raise busy
-    _end_comparison(conversation.id)
+    if not created:
+        if Generation.objects.filter(conversation=conversation, running=True).exists():
+            raise busy
+        _end_comparison(conversation.id)
     answer.compare = None
     try:
         with transaction.atomic():
             generation = Generation.objects.create(conversation=conversation, message=answer, owner=owner)
     except IntegrityError:
         raise busy from None
-    conversation.updated_at = timezone.now()
-    conversation.archived = False
-    conversation.save()
-    return Started(generation, conversation, answer, **details)
+    if not created:
+        conversation.updated_at = timezone.now()
+        conversation.archived = False
+        conversation.save(update_fields=["leaf", "model", "title", "updated_at", "archived"])
+    return Started(generation, conversation, answer, created=created, **details)
 
 
 def finish_generation(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome, html: str) -> Message | None:
@@ -216,12 +235,12 @@ def finish_generation(*, generation_id: UUID, parts: list[dict[str, Any]], outco
         SentRequest(message=message, number=len(message.trail) + place, base_url=base_url, body=sanitize.clean(body))
         for place, (base_url, body) in outcome.requests.items()
     ]
-    SentRequest.objects.bulk_create(sent)
+    if sent:
+        SentRequest.objects.bulk_create(sent)
     _fill(message, parts, outcome, html)
     LogRow.objects.filter(generation=generation_id).delete()
-    Conversation.objects.filter(id=message.conversation_id).update(updated_at=timezone.now())
-    if outcome.summary:
-        Conversation.objects.filter(id=message.conversation_id).update(summary=outcome.summary)
+    changed: dict[str, Any] = {"summary": outcome.summary} if outcome.summary else {}
+    Conversation.objects.filter(id=message.conversation_id).update(updated_at=timezone.now(), **changed)
     return message
 
 
@@ -235,7 +254,8 @@ def _fill(message: Message, parts: list[dict[str, Any]], outcome: Outcome, html:
     message.trail = [*message.trail, *sanitize.clean(outcome.trail)]
     message.report = sanitize.clean(outcome.report) or message.report
     message.finished_at = timezone.now()
-    message.save()
+    written = ["parts", "text", "html", "status", "error", "finish_reason", "trail", "report", "finished_at"]
+    message.save(update_fields=written)
 
 
 def request_stop(*, conversation_id: UUID, user: User) -> list[UUID]:

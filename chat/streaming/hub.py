@@ -12,7 +12,7 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -142,14 +142,17 @@ class Hub:
             outcome.status, outcome.error = Status.FAILED, "Patchbay had an internal error. Try again. The server's log has the details."
         live.ending = True
         async with self._ends:
-            await self._finish(live)
+            await self._finish(live, started)
 
-    async def _finish(self, live: GenerationState) -> None:
+    async def _finish(self, live: GenerationState, started: Started) -> None:
         live.apply({"k": "end", "at": time.time()})
         self.writer.remove(live.id)
         message = await keep(self.writer, live, await live.closing_html(), stopping=lambda: self._stopping)
         if message:
-            live.finish(fragments.article(await in_database(selectors.turn, message)))
+            # The answer to a question that was just asked has no siblings yet, unless it is compared with others.
+            first = started.question is not None and message.compare is None
+            turn = selectors.Turn(message, [message.id]) if first else await in_database(selectors.turn, message)
+            live.finish(fragments.article(turn))
             if message.report.get("left_out"):  # the page marks omitted messages
                 self._refresh(live.conversation_id)
         self.lives.pop(live.id, None)
@@ -161,7 +164,7 @@ class Hub:
         async with self._names:
             changed = self.on_finished is not None and await self.on_finished(message)
         if changed:
-            await self._show_title(message.conversation_id)
+            await self._show_name(message.conversation_id)
             await self._tell("changed", conversation=str(message.conversation_id))
 
     def _cancel(self, live: GenerationState, why: str) -> None:
@@ -223,12 +226,12 @@ class Hub:
         if not watching:
             del self.attachments[attachment.conversation_id]
 
-    async def lives_of(self, conversation_id: UUID) -> list[GenerationState]:
-        """Return the running generations of a conversation, here or (from the log) in another process."""
+    async def lives_of(self, conversation_id: UUID, running: Sequence[Generation]) -> list[GenerationState]:
+        """Return the running generations of a conversation, here or (from the log) in another process. `running` are its rows."""
         mine = [live for live in self.known(conversation_id) if live.mine]
         if mine:
             return mine
-        found = [await self._follow(generation) for generation in await in_database(selectors.running, conversation_id)]
+        found = [await self._follow(generation) for generation in running]
         return [live for live in found if not live.finished]
 
     async def _follow(self, generation: Generation) -> GenerationState:
@@ -246,18 +249,18 @@ class Hub:
 
     def show(self, started: Started, live: GenerationState) -> None:
         """Tell the readers here, and the other processes, that an answer begins."""
-        turns = [selectors.Turn(message, [message.id]) for message in (started.question, started.answer) if message]
+        watching = self._watching(started.conversation.id, started.conversation.user_id)
+        turns = [selectors.Turn(message, [message.id]) for message in (started.question, started.answer) if message and watching]
         html = "".join(fragments.article(turn, body="" if turn.message is started.answer else None) for turn in turns)
-        for attachment in self._watching(started.conversation.id, started.conversation.user_id):
+        for attachment in watching:
             if started.moved:
                 attachment.refresh()
             else:
                 attachment.begin(html, live)
         self.spawn(self._tell("changed", conversation=str(started.conversation.id)))
-        if started.created:
-            for attachment in self._watching(started.conversation.id, started.conversation.user_id):
-                for text in fragments.frames_of_new(started.conversation):
-                    attachment.post(text)
+        for text in fragments.frames_of_new(started.conversation) if started.created and watching else ():
+            for attachment in watching:
+                attachment.post(text)
 
     async def changed(self, conversation_id: UUID) -> None:
         """Refresh the conversation for all readers, here and in other processes."""
@@ -272,6 +275,17 @@ class Hub:
         owner, frames = await in_database(_title_frames, conversation_id)
         for attachment in self._watching(conversation_id, owner) if owner else ():
             for text in frames:
+                attachment.post(text)
+
+    async def _show_name(self, conversation_id: UUID) -> None:
+        """Update the name of a conversation that a model has titled. Its place in the list stays, so the list is not sent again."""
+        if not self.attachments.get(conversation_id):
+            return
+        conversation = await in_database(Conversation.objects.filter(id=conversation_id).first)
+        if conversation is None:
+            return
+        for text in fragments.frames_of_name(conversation):
+            for attachment in self._watching(conversation_id, conversation.user_id):
                 attachment.post(text)
 
     def _refresh(self, conversation_id: UUID) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import openai
 import pytest
 from django.db import connection
 
 from search import embedder, ingestion, services
 from search.models import Collection, Document
+from tests.gateway.api import Api
 from tests.users import Users
 from webapp.backends.runtime import registry
 from webapp.backends.services import seeding
+from webapp.gateway import auth
 
 Ingest = Callable[..., Document]
 
@@ -69,3 +72,19 @@ def ingest(collection: Collection) -> Ingest:
         return run_ingestion(services.add_file(collection=into or collection, name=name, content=[raw]).document)
 
     return add
+
+
+@pytest.fixture
+async def api(cast: Users) -> AsyncIterator[Api]:
+    """The API with a token of the owner."""
+    auth.tokens.forget()
+    api = Api(cast)
+    await api.use_token(cast.owner)
+    yield api
+    await api.aclose()
+    await registry.aclose()
+
+
+@pytest.fixture
+def client(api: Api) -> openai.AsyncOpenAI:
+    return api.sdk()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,62 +13,19 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.utils import timezone
-from openai.types import VectorStore
 from openai.types.vector_stores import VectorStoreFile
 
-from search import ingestion, services
+from search import services
 from search.models import Chunk, Collection, Document
 from search.vector_stores.services import delete_expired
 from tests.gateway.api import Api
 from tests.search.conftest import CATS, ENGINES
+from tests.search.stores import client_of, filled, ingest_all, upload
 from tests.users import Users
-from webapp.backends.runtime import registry
 from webapp.backends.services import create_token
-from webapp.gateway import auth
 
 ORM = sync_to_async
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
-
-
-@pytest.fixture
-async def api(cast: Users) -> AsyncIterator[Api]:
-    """The API with a token of the owner."""
-    auth.tokens.forget()
-    api = Api(cast)
-    await api.use_token(cast.owner)
-    yield api
-    await api.aclose()
-    await registry.aclose()
-
-
-@pytest.fixture
-def client(api: Api) -> openai.AsyncOpenAI:
-    return api.sdk()
-
-
-def client_of(api: Api, token: str) -> openai.AsyncOpenAI:
-    return api.sdk().with_options(api_key=token, default_headers={"authorization": f"Bearer {token}"})
-
-
-async def upload(client: openai.AsyncOpenAI, name: str, content: str | bytes) -> str:
-    raw = content.encode() if isinstance(content, str) else content
-    return (await client.files.create(file=(name, raw), purpose="assistants")).id
-
-
-async def ingest_all() -> None:
-    """Do the work of the ingestion workers until there is none."""
-    while (key := await ORM(ingestion.claim)()) is not None:
-        await ingestion.ingest(key)
-
-
-async def filled(client: openai.AsyncOpenAI) -> tuple[VectorStore, str, str]:
-    """A store with two files: about cats, and about engines."""
-    store = await client.vector_stores.create(name="Handbook")
-    cats, engines = await upload(client, "cats.md", CATS), await upload(client, "engines.md", ENGINES)
-    await client.vector_stores.files.create(store.id, file_id=cats, attributes={"topic": "animals", "year": 2024})
-    await client.vector_stores.files.create(store.id, file_id=engines, attributes={"topic": "machines", "year": 2026, "old": True})
-    await ingest_all()
-    return store, cats, engines
 
 
 async def test_a_store_is_a_collection_and_the_other_way_round(cast: Users, client: openai.AsyncOpenAI) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
 
-from chat import services
+from chat import selectors, services
 from chat.models import Conversation, Generation, LogRow, Message, Owner
 from chat.services import Started
 from chat.streaming.generation_state import GenerationState
@@ -20,6 +21,7 @@ from chat.streaming.hub import Hub
 from chat.streaming.subscription import Attachment
 from tests.chat.conftest import Socket, saying
 from tests.users import Users
+from webapp.core.database import in_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -201,7 +203,7 @@ async def test_a_continued_answer_is_not_taken_for_the_run_that_died(people: Use
     async with serve(saying("new")) as hub:
         socket = Socket(people.owner, fresh)
         await socket.connect()
-        stale = next(iter(await hub.lives_of(fresh)), None)
+        stale = next(iter(await hub.lives_of(fresh, await in_database(selectors.running, fresh))), None)
         await socket.until(lambda page: page.last_status == "interrupted")
         if stale:
             stale.finished_article = None
@@ -236,7 +238,7 @@ async def test_another_process_follows_and_stops_through_the_database(people: Us
         await socket.say("stop")
         await asyncio.wait_for(stopped.wait(), 2)
         live.outcome.status = "stopped"
-        await theirs._finish(live)
+        await theirs._finish(live, started)
         assert (await socket.until_ended()).last_status == "stopped"
         await theirs.stop()
 
@@ -258,8 +260,8 @@ async def test_an_answer_that_begins_while_the_log_is_read_is_shown_once(
     async with serve(saying("Hello", pace=0.2)) as hub:
         lives_of = hub.lives_of
 
-        async def slowly(conversation_id: UUID) -> list[GenerationState]:
-            found: list[GenerationState] = await lives_of(conversation_id)
+        async def slowly(conversation_id: UUID, running: Sequence[Generation]) -> list[GenerationState]:
+            found: list[GenerationState] = await lives_of(conversation_id, running)
             await gate.wait()
             return found
 

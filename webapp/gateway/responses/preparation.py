@@ -13,6 +13,7 @@ from webapp.patterns.responses.content import file_ids, with_files
 from webapp.patterns.responses.items import normalize_input
 from webapp.patterns.responses.objects import conversation_id
 from webapp.patterns.responses.request import ResponsesRequest, check_tool_choice
+from webapp.patterns.responses.tools import FILE_SEARCH
 from webapp.patterns.types import Json
 from webapp.ports import files_and_batches
 from webapp.ports.files_and_batches import ApiError, Caller
@@ -27,9 +28,11 @@ async def prepare(principal: Principal, body: Json) -> ResponsesRequest:
 
     Raises:
         InputError: the body contradicts itself, or asks for what Patchbay does not have.
-        ApiError: it names a response, conversation, item or file that the user does not have.
+        ApiError: it names a response, conversation, item or file that the user does not have, or searches files without the scope.
     """
     _check(body)
+    if any(tool.get("type") == FILE_SEARCH for tool in body.get("tools") or ()):
+        principal.demand("search")
     items = normalize_input(body.get("input"))
     before = await in_database(history, principal.user.pk, body)
     items = await _with_references(principal.user.pk, before, items)

@@ -36,7 +36,11 @@ PricesByModel = Mapping[str, Prices]
 
 
 class Recorder:
-    """A context around one call that records first token, usage, cost, and outcome."""
+    """A context around one call that records first token, usage, cost, and outcome.
+
+    Attributes:
+        complete: whether the server has sent its whole answer. A client that leaves afterwards cancels nothing.
+    """
 
     def __init__(self, attempt: Attempt, trail: AttemptLog | None, prices: Prices | None) -> None:
         self.attempt = attempt
@@ -45,6 +49,7 @@ class Recorder:
         self._began = time.perf_counter()
         self._said = usage_estimate.StreamUsageEstimator()
         self.spoke = False
+        self.complete = False
 
     def __enter__(self) -> Self:
         self._trail.add(self.attempt)
@@ -75,9 +80,10 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         attempt = self.attempt
         attempt.duration_ms = self._elapsed()
-        if error is None:
+        left = isinstance(error, GeneratorExit | asyncio.CancelledError)
+        if error is None or (left and self.complete):
             attempt.outcome = "ok"
-        elif isinstance(error, GeneratorExit | asyncio.CancelledError):
+        elif left:
             attempt.outcome = "cancelled"
         else:
             attempt.outcome = "partial" if self.spoke else "failed"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from webapp.patterns.agent.tools import parse_arguments
+from webapp.patterns.responses.citations import Citations
 from webapp.patterns.responses.objects import Status, item_id, set_status, usage_json
 from webapp.patterns.responses.tools import CalledTool, ToolSet
 from webapp.patterns.types import Delta, Json, ToolCall, ToolCallDelta, Usage
@@ -39,6 +40,7 @@ class EventEncoder:
         usage: tokens of all turns.
         finish_reason: of the last turn.
         server_calls: the calls of this turn that the server must run.
+        citations: the results of file searches, which the text may cite.
     """
 
     def __init__(self, response: Json, tools: ToolSet, *, summaries: bool = False, sequence: int = 0, items: int = 0) -> None:
@@ -46,6 +48,7 @@ class EventEncoder:
         self.usage = Usage()
         self.finish_reason = ""
         self.server_calls: list[ToolCall] = []
+        self.citations = Citations()
         self.sequence = sequence
         self._tools = tools
         self._summaries = summaries
@@ -223,7 +226,18 @@ class EventEncoder:
             if message is None:
                 message = self._message = _Message(self)
             message.begin(kind)
-        self._out.append(message.delta(text))
+        if kind == "text" and self.citations:
+            self._add_cited(message, text)
+        else:
+            self._out.append(message.delta(text))
+
+    def _add_cited(self, message: _Message, text: str) -> None:
+        """Add text that may hold markers of citations."""
+        for piece in self.citations.read(text):
+            if isinstance(piece, str):
+                self._out.append(message.delta(piece))
+            else:
+                message.cite(piece)
 
     def _add_call(self, fragment: ToolCallDelta) -> None:
         call = self._calls.get(fragment.index)
@@ -260,6 +274,10 @@ class EventEncoder:
         self._out.append(sse({"type": event, "sequence_number": self.sequence, **fields}))
         self.sequence += 1
 
+    def emit_raw(self, event: bytes) -> None:
+        """Emit an event that is encoded already."""
+        self._out.append(event)
+
     def taken(self) -> bytes:
         """Return the events since the last call of any method that returns them."""
         out, self._out = self._out, []
@@ -277,6 +295,7 @@ class _Message:
         self._index = encoder.open_item(self._item)
         self._text: list[str] = []
         self._head = ""
+        self._annotations: list[Json] = []
         self.kind = ""
         self.logprobs: list[Json] = []
 
@@ -304,15 +323,25 @@ class _Message:
         encoder.sequence += 1
         return event.encode(errors="replace")
 
+    def cite(self, source: Json) -> None:
+        """Emit a citation of a file at the end of the text so far; `index` counts its characters."""
+        annotation: Json = {"type": "file_citation", "index": sum(map(len, self._text)), **source}
+        place = {"annotation_index": len(self._annotations), "annotation": annotation}
+        self._event("response.output_text.annotation.added", len(self._item["content"]), **place)
+        self._annotations.append(annotation)
+
     def _close_part(self) -> None:
         if not self.kind:
             return
+        if self.kind == "text" and (held := self._encoder.citations.finish()):
+            self._encoder.emit_raw(self.delta(held))
         text, self._text = "".join(self._text), []
         number = len(self._item["content"])
         part: Json
         if self.kind == "text":
             logprobs, self.logprobs = self.logprobs, []
-            part = {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+            annotations, self._annotations = self._annotations, []
+            part = {"type": "output_text", "text": text, "annotations": annotations, "logprobs": logprobs}
             self._event("response.output_text.done", number, text=text, logprobs=logprobs)
         else:
             part = {"type": "refusal", "refusal": text}

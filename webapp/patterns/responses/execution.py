@@ -16,7 +16,7 @@ from webapp.patterns.responses.objects import Status, error_json
 from webapp.patterns.responses.request import PROTOCOL, ResponsesRequest, to_request
 from webapp.patterns.responses.server_tools import ServerTools
 from webapp.patterns.responses.snapshot import events_in
-from webapp.patterns.responses.tools import CalledTool, ToolSet
+from webapp.patterns.responses.tools import ToolSet
 from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import AttemptLog, Delta, Json, Message, Request, Response, StreamChunk, ToolCall, ToolCallDelta
 
@@ -114,10 +114,13 @@ class Execution:
             self.encoder.add(deltas)
             self.encoder.add_logprobs(logprobs_in(answer.body))
             self.encoder.end_turn()
-            replies, _ = await self._run_calls(last=turn == MAX_TURNS - 1)
+            replies: list[Message] = []
+            async with aclosing(self._run_calls(replies, last=turn == MAX_TURNS - 1)) as calls:
+                async for _ in calls:
+                    pass
             if not _goes_on(said, replies):
                 break
-            request = request.with_messages([*request.messages, said.message(), *replies])
+            request = _next_request(request, said, replies)
         self.encoder.finish()
         return self.response
 
@@ -147,11 +150,13 @@ class Execution:
                 yield self._relay.close()
                 return
             yield self.encoder.end_turn()
-            replies, events = await self._run_calls(last=turn == MAX_TURNS - 1)
-            yield events
+            replies: list[Message] = []
+            async with aclosing(self._run_calls(replies, last=turn == MAX_TURNS - 1)) as calls:
+                async for events in calls:
+                    yield events
             if not _goes_on(said, replies):
                 break
-            request = request.with_messages([*request.messages, said.message(), *replies])
+            request = _next_request(request, said, replies)
         yield self.encoder.finish()
 
     def _take(self, packet: StreamChunk) -> bytes:
@@ -192,10 +197,8 @@ class Execution:
 
     # --- tools that the server runs
 
-    async def _run_calls(self, *, last: bool) -> tuple[list[Message], bytes]:
-        """Run the calls of the turn that are the server's; the messages for the model, and the events."""
-        replies: list[Message] = []
-        events: list[bytes] = []
+    async def _run_calls(self, replies: list[Message], *, last: bool) -> AsyncGenerator[bytes, None]:
+        """Run the calls of the turn that are the server's. Yield the events, and add the messages for the model to `replies`."""
         for call in self.encoder.take_server_calls():
             tool = self.tools.called(call.name)
             if self._server is None or last or self._calls_left == 0:
@@ -203,20 +206,19 @@ class Execution:
                 continue
             entry = server_tools.entry_for(self.tools, tool.server)
             if tool.kind == "mcp" and entry is not None and server_tools.needs_approval(entry, tool.name):
-                events.append(server_tools.ask_approval(self.encoder, tool, call.arguments))
+                yield server_tools.ask_approval(self.encoder, tool, call.arguments)
                 continue
             if self._calls_left is not None:
                 self._calls_left -= 1
-            outcome = await self._run(call, tool, self._server)
+            if tool.kind == "mcp":
+                outcome = await server_tools.run_mcp(self.encoder, self.tools, self._server, call)
+            else:
+                shows = "file_search_call.results" in self._asked.includes
+                search = server_tools.FileSearchCall(self.encoder, self.tools.file_search or {}, call, show_results=shows)
+                yield search.begin()
+                outcome = await search.run(self._server)
             replies.append(outcome.reply)
-            events.append(outcome.events)
-        return replies, b"".join(events)
-
-    async def _run(self, call: ToolCall, tool: CalledTool, server: ServerTools) -> server_tools.Outcome:
-        if tool.kind == "mcp":
-            return await server_tools.run_mcp(self.encoder, self.tools, server, call)
-        shows = "file_search_call.results" in self._asked.includes
-        return await server_tools.run_file_search(self.encoder, self.tools, server, call, show_results=shows)
+            yield outcome.events
 
     @property
     def _approved(self) -> list[Json]:
@@ -241,6 +243,13 @@ class Execution:
 def _goes_on(said: Accumulator, replies: Sequence[Message]) -> bool:
     """Return whether the model is to be asked again: where the server answered all its calls. The caller answers its own."""
     return bool(replies) and len(replies) == len(said.tool_calls)
+
+
+def _next_request(request: Request, said: Accumulator, replies: Sequence[Message]) -> Request:
+    """Return the request of the next turn. A forced tool has been called, so the model may now answer."""
+    if isinstance(request.body.get("tool_choice"), dict) or request.body.get("tool_choice") == "required":
+        request = request.with_options(tool_choice=None)
+    return request.with_messages([*request.messages, said.message(), *replies])
 
 
 def logprobs_in(body: Json) -> list[Json]:

@@ -50,7 +50,10 @@ def _replay_part(emit: Any, part: Json, place: Json) -> None:
             kind, name, further = "reasoning_text", "text", {}
         case _:
             return
-    emit("response.content_part.added", **place, part={**part, name: ""})
+    annotations = part.get("annotations") or ()
+    emit("response.content_part.added", **place, part={**part, name: "", **({"annotations": []} if annotations else {})})
     emit(f"response.{kind}.delta", **place, delta=part.get(name) or "", **further)
+    for number, annotation in enumerate(annotations):
+        emit("response.output_text.annotation.added", **place, annotation_index=number, annotation=annotation)
     emit(f"response.{kind}.done", **place, **{name: part.get(name) or ""}, **further)
     emit("response.content_part.done", **place, part=part)

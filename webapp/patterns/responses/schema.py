@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from webapp.patterns.openai.attribute_filters import FilterRule
 from webapp.patterns.openai.json_rules import Array, Boolean, Choice, Discriminated, Integer, Nullable, Number, Object, OneOf, String
 from webapp.patterns.openai.request_schema import METADATA
+from webapp.patterns.openai.vector_store_schema import MAX_RESULTS, RANKING
 
 ITEM: Final = Object({"type": Nullable(String()), "id": Nullable(String())})
 INPUT: Final = Nullable(OneOf((String(), Array(ITEM))))
@@ -19,7 +21,14 @@ TOOL: Final = Discriminated(
         ),
         "custom": Object({"name": String(least=1), "format": Nullable(Object())}, required=("name",)),
         "namespace": Object({"name": String(least=1), "tools": Array(Object())}, required=("name", "tools")),
-        "file_search": Object({"vector_store_ids": Array(String()), "max_num_results": Nullable(Integer(1, 50))}),
+        "file_search": Object(
+            {
+                "vector_store_ids": Array(String()),
+                "max_num_results": Nullable(Integer(1, MAX_RESULTS)),
+                "filters": Nullable(FilterRule()),
+                "ranking_options": RANKING,
+            }
+        ),
         "mcp": Object({"server_label": String(least=1), "server_url": Nullable(String())}, required=("server_label",)),
     },
     open=True,

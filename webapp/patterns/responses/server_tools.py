@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from webapp.patterns.agent.tools import ToolError, ToolResult, parse_arguments
+from webapp.patterns.responses.citations import HOW_TO_CITE
 from webapp.patterns.responses.encoder import EventEncoder
 from webapp.patterns.responses.tools import CalledTool, ToolSet
 from webapp.patterns.types import Json, Message, ToolCall
@@ -155,54 +156,74 @@ def _show_mcp_call(encoder: EventEncoder, item: Json, result: ToolResult) -> byt
     return encoder.taken()
 
 
-async def run_file_search(encoder: EventEncoder, tools: ToolSet, server: ServerTools, call: ToolCall, *, show_results: bool) -> Outcome:
-    """Run one call of `file_search`, and make its `file_search_call` item.
+class FileSearchCall:
+    """One call of `file_search`, as a `file_search_call` item.
 
     Args:
         encoder: emits the events.
-        tools: the request's tools.
-        server: runs the search.
+        tool: the request's `file_search` tool.
         call: as the model made it.
         show_results: put the results into the item that the client sees.
     """
+
+    def __init__(self, encoder: EventEncoder, tool: Json, call: ToolCall, *, show_results: bool) -> None:
+        self._encoder = encoder
+        self._tool = tool
+        self._call = call
+        self._show_results = show_results
+        self._item: Json = {"id": encoder.new_item_id("fs_"), "type": "file_search_call", "status": "in_progress"}
+        self._item.update(queries=_queries(call), results=None)
+        self._index = -1
+
+    def begin(self) -> bytes:
+        """Return the events that come before the search."""
+        self._index = self._encoder.open_item(self._item)
+        self._encoder.item_event("response.file_search_call.in_progress", self._item, self._index)
+        self._encoder.item_event("response.file_search_call.searching", self._item, self._index)
+        return self._encoder.taken()
+
+    async def run(self, server: ServerTools) -> Outcome:
+        """Search; return the message for the model, and the last events of the item."""
+        text = await self._search(server)
+        self._encoder.item_event("response.file_search_call.completed", self._item, self._index)
+        if not self._show_results:
+            self._item["results"] = None
+        self._encoder.close_item(self._item, self._index)
+        return Outcome(_reply(self._call, text), self._encoder.taken())
+
+    async def _search(self, server: ServerTools) -> str:
+        """Put the results into the item, and return the text for the model."""
+        self._item["status"] = "completed"
+        if not self._item["queries"]:
+            return "Give at least one query."
+        try:
+            self._item["results"] = list(await server.search_files(self._tool, self._item["queries"]))
+        except ToolError as error:
+            self._item["status"] = "failed"
+            return f"The search failed: {error.message}"
+        return self._passages()
+
+    def _passages(self) -> str:
+        """Return the results as the model reads them, each with the marker to cite it by, up to `MAX_RESULT_CHARS` of text."""
+        passages: list[Json] = []
+        left = MAX_RESULT_CHARS
+        for result in self._item["results"]:
+            text = str(result.get("text") or "")[:left]
+            left -= len(text)
+            marker = self._encoder.citations.add(result)
+            passages.append({"marker": marker, "file_id": result.get("file_id"), "filename": result.get("filename"), "text": text})
+            if left <= 0:
+                break
+        return json.dumps({"results": passages, "how_to_cite": HOW_TO_CITE}, ensure_ascii=False)
+
+
+def _queries(call: ToolCall) -> list[str]:
+    """Return the queries that the model wrote, at most `MAX_QUERIES`."""
     parsed = parse_arguments(call.arguments)
-    queries = [str(query) for query in (parsed.get("queries") or [parsed.get("query")] if isinstance(parsed, dict) else ()) if query]
-    item: Json = {"id": encoder.new_item_id("fs_"), "type": "file_search_call", "queries": queries[:MAX_QUERIES], "results": None}
-    item["status"] = "in_progress"
-    index = encoder.open_item(item)
-    encoder.item_event("response.file_search_call.in_progress", item, index)
-    encoder.item_event("response.file_search_call.searching", item, index)
-    text = await _searched(item, tools, server)
-    encoder.item_event("response.file_search_call.completed", item, index)
-    if not show_results:
-        item["results"] = None
-    encoder.close_item(item, index)
-    return Outcome(_reply(call, text), encoder.taken())
-
-
-async def _searched(item: Json, tools: ToolSet, server: ServerTools) -> str:
-    """Search, put the results into the item, and return the text for the model."""
-    item["status"] = "completed"
-    if not item["queries"]:
-        return "Give at least one query."
-    try:
-        item["results"] = list(await server.search_files(tools.file_search or {}, item["queries"]))
-    except ToolError as error:
-        item["status"] = "failed"
-        return f"The search failed: {error.message}"
-    return _passages(item["results"])
-
-
-def _passages(results: Sequence[Json]) -> str:
-    passages: list[Json] = []
-    left = MAX_RESULT_CHARS
-    for result in results:
-        text = str(result.get("text") or "")[:left]
-        left -= len(text)
-        passages.append({"file_id": result.get("file_id"), "filename": result.get("filename"), "text": text})
-        if left <= 0:
-            break
-    return json.dumps({"results": passages}, ensure_ascii=False)
+    if not isinstance(parsed, dict):
+        return []
+    written = parsed.get("queries") or [parsed.get("query")]
+    return [str(query) for query in (written if isinstance(written, list) else [written]) if query][:MAX_QUERIES]
 
 
 def _reply(call: ToolCall, text: str) -> Message:

@@ -108,6 +108,9 @@ class Snapshot:
                 _put(item.setdefault("summary", []), event["summary_index"], dict(event["part"]))
             case "response.output_text.delta" | "response.reasoning_text.delta":
                 _grow(_at(item.get("content"), event["content_index"]), "text", event["delta"])
+            case "response.output_text.annotation.added":
+                if part := _at(item.get("content"), event["content_index"]):
+                    _put(part.setdefault("annotations", []), event["annotation_index"], dict(event["annotation"]))
             case "response.refusal.delta":
                 _grow(_at(item.get("content"), event["content_index"]), "refusal", event["delta"])
             case "response.reasoning_summary_text.delta":
