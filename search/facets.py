@@ -44,8 +44,8 @@ def count_facets(candidates: Sequence[int], filters: Filters) -> list[Facet]:
     documents = _documents(candidates)
     found = [
         Facet("Collection", list(_collections(documents, filters))),
-        Facet("Kind", list(_values(Counter(row["document__kind"] for row in documents), filters, "kind"))),
-        Facet("Tag", list(_values(Counter(tag for row in documents for tag in row["document__tags"]), filters, "tag"))),
+        Facet("Kind", list(_kinds(documents, filters))),
+        Facet("Tag", list(_tags(documents, filters))),
         Facet("Added", list(_periods(documents, filters, timezone.now().date()))),
     ]
     return [facet for facet in found if len(facet.values) > 1 or any(value.chosen for value in facet.values)]
@@ -65,14 +65,21 @@ def _collections(documents: Sequence[dict[str, Any]], filters: Filters) -> Itera
         yield Value(names[key], number, replace(filters, collection=None if chosen else key), chosen)
 
 
-def _values(numbers: Counter[str], filters: Filters, field: str) -> Iterator[Value]:
-    chosen = getattr(filters, field)
-    if chosen:
-        yield Value(chosen, numbers[chosen], replace(filters, **{field: ""}), chosen=True)
+def _kinds(documents: Sequence[dict[str, Any]], filters: Filters) -> Iterator[Value]:
+    numbers = Counter(row["document__kind"] for row in documents if row["document__kind"])
+    for kind, number in numbers.most_common(MAX_VALUES):
+        chosen = kind == filters.kind
+        yield Value(kind, number, replace(filters, kind="" if chosen else kind), chosen)
+
+
+def _tags(documents: Sequence[dict[str, Any]], filters: Filters) -> Iterator[Value]:
+    """Yield the chosen tag alone, or the most frequent tags: documents with the chosen tag have others, too."""
+    numbers = Counter(tag for row in documents for tag in row["document__tags"])
+    if filters.tag:
+        yield Value(filters.tag, numbers[filters.tag], replace(filters, tag=""), chosen=True)
         return
-    for value, number in numbers.most_common(MAX_VALUES):
-        if value:
-            yield Value(value, number, replace(filters, **{field: value}))
+    for tag, number in numbers.most_common(MAX_VALUES):
+        yield Value(tag, number, replace(filters, tag=tag))
 
 
 def _periods(documents: Sequence[dict[str, Any]], filters: Filters, today: date) -> Iterator[Value]:

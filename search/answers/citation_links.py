@@ -10,6 +10,8 @@ from django.utils.html import format_html
 TAG = re.compile(r"(<[^>]*>)")
 CITATION = re.compile(r"\s?[\[【]\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*[\]】]")
 """One or more numbers in brackets: [1], [2, 3], 【4】."""
+BEGUN = re.compile(r"\s?[\[【][\s\d,;]*(?=(?:</\w+>\s*)*\Z)")
+"""A citation at the end of a text whose last bracket is not written yet."""
 VERBATIM = frozenset({"code", "pre", "a", "math"})
 """Elements in which numbers in brackets are not citations."""
 
@@ -29,6 +31,11 @@ def link_citations(html: str, names: Sequence[str]) -> str:
             piece = CITATION.sub(lambda found: _links(found[1], names), piece)
         pieces.append(piece)
     return "".join(pieces)
+
+
+def without_begun_citation(html: str) -> str:
+    """Return the HTML of a growing block without a citation that is still being written."""
+    return BEGUN.sub("", html)
 
 
 def _depth(tag: str) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.template.loader import render_to_string
 
-from search.answers.citation_links import link_citations
+from search.answers.citation_links import link_citations, without_begun_citation
 from search.models import Chunk
 from webapp.accounts.models import User
 from webapp.core.database import in_database
@@ -151,7 +151,8 @@ class _Answer:
             self._redraws, self._sent = self._markdown.redraws, {}
         changed = [(number, block) for number, block in enumerate(self._markdown.blocks) if self._sent.get(number) != block.version]
         self._sent.update((number, block.version) for number, block in changed)
-        return [(number, link_citations(block.html, self._names)) for number, block in changed]
+        draw = (lambda html: html) if final else without_begun_citation
+        return [(number, link_citations(draw(block.html), self._names)) for number, block in changed]
 
 
 def _end(trail: AttemptLog) -> str:

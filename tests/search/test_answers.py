@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.test import AsyncClient, Client
 
-from search.answers.citation_links import link_citations
+from search.answers.citation_links import link_citations, without_begun_citation
 from search.answers.preferences import set_answer_preference
 from search.models import AnswerPreference, Chunk
 from tests.search.conftest import CATS, Ingest
@@ -19,14 +19,15 @@ from tests.upstream import Upstream, closed_port, error, says
 from tests.users import Users
 from webapp.backends.models import Attempt, Backend, BackendModel
 from webapp.backends.runtime import registry
-from webapp.backends.services.configuration import add_backend, add_route
+from webapp.backends.services.configuration import add_backend, set_route
 from webapp.patterns.errors import InputError
 
 
-def add_model(name: str, base_url: str) -> None:
+def add_model(name: str, base_url: str) -> Backend:
     backend = add_backend(name=name, base_url=base_url)
     Backend.objects.filter(pk=backend.pk).update(enabled=True)
     BackendModel.objects.create(backend=backend, name="llm", capabilities={"chat": True, "embeddings": False})
+    return backend
 
 
 @pytest.fixture
@@ -95,8 +96,8 @@ def test_a_failed_backend_is_replaced_and_a_failed_route_says_why(cast: Users, i
     assert status == 200
     assert list(frames[-1]) == ["error"]
     assert "on fire" in frames[-1]["error"]
-    add_model("dead", f"http://127.0.0.1:{closed_port()}/v1")
-    add_route(name="writers", steps=[("dead", "llm"), ("up", "llm")])
+    dead = add_model("dead", f"http://127.0.0.1:{closed_port()}/v1")
+    set_route(name="writers", steps=[(dead, "llm"), (Backend.objects.get(name="up"), "llm")])
     set_answer_preference(user=cast.owner, enabled=True, model="writers")
     upstream.script(says("Wool [1]."))
     frames = ask(cast.owner, q="wool?", passage=passages())[1]
@@ -164,3 +165,9 @@ def test_citations_outside_code_become_links(html: str, linked: list[int]) -> No
     drawn_html = link_citations(html, ["one.md", 'two"<b>.md'])
     assert [int(part.split('"')[0]) for part in drawn_html.split('href="#result-')[1:]] == linked
     assert "<b>" not in drawn_html
+
+
+def test_a_citation_is_shown_once_it_is_whole() -> None:
+    assert without_begun_citation("<p>wool [1</p>\n") == "<p>wool</p>\n"
+    assert without_begun_citation("<ul><li>wool 【2, </li></ul>") == "<ul><li>wool</li></ul>"
+    assert without_begun_citation("<p>wool [1]</p>") == "<p>wool [1]</p>"
