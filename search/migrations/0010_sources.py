@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('search', '0008_documents_page'),
+        ('search', '0009_index_prompts'),
     ]
 
     operations = [
