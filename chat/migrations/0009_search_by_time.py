@@ -32,7 +32,7 @@ def forwards(_apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0007_render_again")]
+    dependencies = [("chat", "0008_owner_process")]
     operations = [
         migrations.RunPython(forwards, migrations.RunPython.noop),
         migrations.RemoveIndex(model_name="conversation", name="chat_conver_user_id_24194e_idx"),
