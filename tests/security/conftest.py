@@ -20,6 +20,7 @@ import batches.services
 import chat.services
 import chat.streaming.hub
 import chat.uploads
+import search.saved_searches
 import search.services
 import search.uploads
 from chat.models import Conversation, Prompt, SentRequest
@@ -132,12 +133,14 @@ def _batches(owner: User) -> Things:
 
 def _search(owner: User) -> Things:
     collection = search.services.create_collection(owner=owner, name=WORD)
+    saved = search.saved_searches.save_search(user=owner, name=WORD, address=f"?q={WORD}")
     upload = search.uploads.start_upload(collection=collection, announced=1)
     document = search.services.add_file(collection=collection, name=f"{WORD}.txt", content=[WORD.encode()]).document
     other_index = collection.indexes.create(model="embed")
     return {
         "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "upload_id": upload.pk},
         "/search/documents/": {"pk": document.pk},
+        "/search/saved/": {"pk": saved.pk},
     }
 
 

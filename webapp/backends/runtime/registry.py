@@ -43,11 +43,17 @@ CHECK_ACCOUNT_SECONDS = 5.0
 REFUSED_SECONDS = 300.0
 """Pause of a backend that refuses its model list for a reason of its own."""
 MAX_CHAINS = 1000
+BUILTIN = "builtin"
+"""The preset of the built-in backend."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A model name that a user may pick. `window` is in tokens if known. `up` is the known health of its backends."""
+    """A model name that a user may pick. `window` is in tokens if known. `up` is the known health of its backends.
+
+    Attributes:
+        builtin: only the built-in backend serves it, which is not a language model.
+    """
 
     name: str
     kind: Literal["route", "model"]
@@ -56,6 +62,7 @@ class Offered:
     up: bool = True
     chat: bool = True
     embeddings: bool = False
+    builtin: bool = False
 
 
 class Registry:
@@ -285,6 +292,7 @@ async def offered(user: Person | None) -> list[Offered]:
             up=_up(registry, row.id),
             chat=model.capabilities.get("chat", True),
             embeddings=model.capabilities.get("embeddings", False),
+            builtin=row.preset == BUILTIN,
         )
         for row, model in known.direct(user)
     ]
@@ -303,6 +311,7 @@ def _offered_route(registry: Registry, known: Snapshot, route: RouteRow) -> Offe
         up=any(not row.unusable and _up(registry, row.id) for _, row in steps),
         chat=any(model is None or model.capabilities.get("chat", True) for model in models),
         embeddings=any(model is not None and model.capabilities.get("embeddings", False) for model in models),
+        builtin=all(row.preset == BUILTIN for _, row in steps),
     )
 
 
