@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 
 from batches.input.tables import LINE, Prompting
-from batches.models import Batch
+from batches.models import Batch, File
 from batches.services import MAX_CONCURRENCY
 from webapp.patterns.batch.input_file import ENDPOINTS
 from webapp.patterns.sanitize import parse_object
@@ -55,13 +55,15 @@ class JsonlForm(OptionsForm):
 
     file = forms.FileField(required=False, label="JSONL file", help_text="One request per line, in the format of OpenAI's Batch API.")
     file_id = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    stored: File | None = None
+    """The file once it is stored: a temporary upload is moved, so it can be stored only once."""
     field_order = ("file", "file_id", "name", "executor", "concurrency", "webhook_url")
 
     def clean(self) -> dict[str, Any]:
         """Require a file, uploaded or stored."""
         data: dict[str, Any] = super().clean() or {}
         if not data.get("file") and not data.get("file_id") and "file" not in self.errors:
-            self.add_error("file", "Choose a file.")
+            self.add_error("file", forms.ValidationError("Choose a file.", code="required"))
         return data
 
 
@@ -108,6 +110,25 @@ class PromptForm(OptionsForm):
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
 
+    def sent_body(self, body: Json) -> Json:
+        """Return a request's body as it is sent first: with the schema as its response format.
+
+        Raises:
+            InputError: the schema is not valid.
+        """
+        from webapp.patterns.agent.structured import response_format
+
+        schema = self.cleaned_data["schema"]
+        return body if schema is None else {**body, "response_format": response_format(schema)}
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the fields that are filled in, as sentences. Empty fields are no problem yet."""
+        found = []
+        for name, errors in self.errors.as_data().items():
+            label = self.fields[name].label if name in self.fields else ""
+            found += [" ".join(filter(None, [f"{label}:", *error.messages])) for error in errors if error.code != "required"]
+        return found
+
     def prompting(self) -> Prompting:
         """Return how each row becomes a request."""
         data = self.cleaned_data
@@ -119,10 +140,19 @@ class PromptForm(OptionsForm):
 
 
 class TableForm(PromptForm):
-    """A CSV or JSONL table."""
+    """A CSV or JSONL table, or one that was kept from an attempt with errors (`file_id`)."""
 
-    file = forms.FileField(label="Table", help_text="CSV with a header line, or JSONL with one object per line.")
-    field_order = ("file", "model", "endpoint", "template", "system", "max_tokens", "schema")
+    file = forms.FileField(required=False, label="Table", help_text="CSV with a header line, or JSONL with one object per line.")
+    file_id = forms.UUIDField(required=False, widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        """Require a table, uploaded or kept."""
+        data: dict[str, Any] = super().clean() or {}
+        if not data.get("file") and not data.get("file_id") and "file" not in self.errors:
+            self.add_error("file", forms.ValidationError("Choose a file.", code="required"))
+        return data
+
+    field_order = ("file", "file_id", "model", "endpoint", "template", "system", "max_tokens", "schema")
 
 
 class LinesForm(PromptForm):

@@ -116,6 +116,7 @@ class Batch(Leased):
     total = models.PositiveIntegerField(default=0)
     completed = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
+    unsent = models.PositiveIntegerField(default=0, help_text="Of the failed: rows that were never sent, because the batch ended first.")
     prompt_tokens = models.BigIntegerField(default=0)
     completion_tokens = models.BigIntegerField(default=0)
     cached_tokens = models.BigIntegerField(default=0)
@@ -177,8 +178,23 @@ class Batch(Leased):
 
     @property
     def done(self) -> int:
-        """Return the number of rows that completed or failed."""
+        """Return the number of rows that completed or failed, including those that were never sent."""
         return self.completed + self.failed
+
+    @property
+    def refused(self) -> int:
+        """Return the number of rows that were sent and failed."""
+        return max(0, self.failed - self.unsent)
+
+    @property
+    def answered(self) -> int:
+        """Return the number of rows that were sent and have a result."""
+        return self.completed + self.refused
+
+    @property
+    def all_failed(self) -> bool:
+        """Return whether the batch ran to its end and no row succeeded."""
+        return self.status == self.Status.COMPLETED and self.total > 0 and self.completed == 0
 
     def step_at(self, step: str) -> datetime | None:
         """Return the time of a step (`"created_at"`, `"in_progress_at"`, …), or None. A followed job uses the times of its backend."""
@@ -216,8 +232,8 @@ class BatchRow(models.Model):
         PENDING = 0, "Pending"
         OK = 1, "Succeeded"
         FAILED = 2, "Failed"
-        CANCELLED = 3, "Cancelled"
-        EXPIRED = 4, "Expired"
+        CANCELLED = 3, "Not sent"
+        EXPIRED = 4, "Not sent in time"
 
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="rows")
     number = models.PositiveIntegerField(help_text="From 1, in the order of the input.")

@@ -36,6 +36,30 @@ def parts(batch: Batch) -> list[Batch]:
     return list(Batch.objects.filter(Q(pk=first) | Q(first_part=first), user=batch.user_id).order_by("created_at", "name"))
 
 
+def has_retries(batch: Batch) -> bool:
+    """Return whether the batch is a retry or was retried, so that its results can be merged."""
+    return batch.parent_id is not None or batch.retries.exists()
+
+
+def first_run(batch: Batch) -> Batch:
+    """Return the batch that this one retries, directly or through other retries; the batch itself if it is no retry."""
+    seen = {batch.pk}
+    while batch.parent is not None and batch.parent.pk not in seen:
+        batch = batch.parent
+        seen.add(batch.pk)
+    return batch
+
+
+def retries_of(batch: Batch) -> list[Batch]:
+    """Return the retries of a batch and the retries of those, oldest first."""
+    found: list[Batch] = []
+    generation = [batch]
+    while generation:
+        generation = list(Batch.objects.filter(parent__in=generation, user=batch.user_id).exclude(pk__in=[one.pk for one in found]))
+        found += generation
+    return sorted(found, key=lambda one: one.created_at)
+
+
 def files_of(user: User) -> QuerySet[File]:
     """Return the user's files that have not expired, newest first."""
     return File.objects.filter(user=user).exclude(expires_at__lt=timezone.now())
@@ -98,11 +122,11 @@ def _rate(batch: Batch) -> float:
 
 
 def ended_rate(batch: Batch) -> float | None:
-    """Return rows per second over the whole run."""
+    """Return answered rows per second over the whole run. Rows that were never sent do not count."""
     if not batch.in_progress_at or not batch.ended_at:
         return None
     seconds = (batch.ended_at - batch.in_progress_at).total_seconds()
-    return float(batch.done / seconds) if seconds > 0 else None
+    return float(batch.answered / seconds) if seconds > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +176,11 @@ class Failure:
 
 
 def failures(batch: Batch) -> list[Failure]:
-    """Return failures by code and backend, most frequent first."""
+    """Return failures of rows that were sent, by code and backend, most frequent first."""
     if not batch.failed:
         return []
     found = (
-        batch.rows.filter(state__gt=State.OK).order_by().values("error_code", "backend").annotate(rows=Count("id")).order_by("-rows")[:12]
+        batch.rows.filter(state=State.FAILED).order_by().values("error_code", "backend").annotate(rows=Count("id")).order_by("-rows")[:12]
     )
     most = max((row["rows"] for row in found), default=1)
     return [Failure(row["error_code"] or "unknown", row["backend"], row["rows"], 100 * row["rows"] / most) for row in found]
@@ -173,7 +197,7 @@ class RowPage:
 def rows(batch: Batch, *, state: str = "", text: str = "", after: int = 0) -> RowPage:
     """Return a page of rows by state name and by custom_id, answer, or error."""
     found = batch.rows.filter(number__gt=after)
-    states = {"pending": [State.PENDING], "ok": [State.OK], "failed": [State.FAILED, State.CANCELLED, State.EXPIRED]}
+    states = {"pending": [State.PENDING], "ok": [State.OK], "failed": [State.FAILED], "unsent": [State.CANCELLED, State.EXPIRED]}
     if state in states:
         found = found.filter(state__in=states[state])
     if text:

@@ -149,7 +149,7 @@ def retry_failed(*, batch: Batch) -> Batch:
         raise InputError("The batch is still running. Cancel it first, or wait until it ends.", code="invalid_status")
     rows = batch.rows.exclude(state=BatchRow.State.OK)
     if not rows.exists():
-        raise InputError("No row of this batch failed.", code="nothing_to_retry")
+        raise InputError("Every row of this batch has a good answer.", code="nothing_to_retry")
     source = _source(batch)
     file = files.store(user=batch.user, filename=f"retry of {source.filename}", purpose="batch", data=_lines(source, batch))
     return _again(batch, file, name=f"Retry of {batch}", parent=batch)

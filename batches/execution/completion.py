@@ -35,10 +35,12 @@ def finish(*, batch: Batch, status: Batch.Status) -> None:
         renew(batch)
         now = timezone.now()
         output, errors = (_file(batch, good=good, size=sizes[good], now=now) for good in (True, False))
+        unsent = batch.rows.filter(state__in=outputs.UNSENT).count() if status != Status.COMPLETED else 0
         Batch.objects.filter(pk=batch.pk).update(
             status=status,
             output_file=output,
             error_file=errors,
+            unsent=unsent,
             paused="",
             webhook_due_at=now if batch.webhook_url else None,
             owner="",

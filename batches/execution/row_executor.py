@@ -8,12 +8,12 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from json.encoder import encode_basestring
 
 import jiter
 from django.db import Error
+from django.utils import timezone
 
 from batches.execution.results import RowResult
 from batches.models import Batch, BatchRow
@@ -133,7 +133,7 @@ class RowExecutor:
             duration_ms=(time.monotonic() - job.began) * 1000,
             attempts=_attempts(job.trail),
             response=on_one_line(answer.raw).decode(errors="replace"),
-            finished_at=datetime.now(UTC),
+            finished_at=timezone.now(),
         )
 
 
@@ -142,16 +142,20 @@ async def _structured(chain: Backend, request: Request, schema: Json, trail: Att
     from webapp.patterns.agent import structured
 
     parsed = await structured.parse(chain, request, schema, trail=trail)
-    message = {"role": "assistant", "content": parsed.raw}
-    body: Json = {
+    body = _completion(request.body["model"], parsed.raw, parsed.usage)
+    return Response(json.dumps(body, ensure_ascii=False).encode(), body)
+
+
+def _completion(model: str, text: str, usage: Usage) -> Json:
+    """Return an answer as a chat completion."""
+    return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": request.body["model"],
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": _usage_json(parsed.usage),
+        "model": model,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": _usage_json(usage),
     }
-    return Response(json.dumps(body, ensure_ascii=False).encode(), body)
 
 
 def _usage_json(usage: Usage) -> Json:
@@ -165,6 +169,8 @@ def _usage_json(usage: Usage) -> Json:
 def _failed(job: RowTask, error: Exception, tries: int) -> RowResult:
     last = job.trail.attempts[-1] if job.trail.attempts else None
     code, status, body = _reason(error)
+    if isinstance(error, OutputError) and error.raw:  # the answer that does not match the schema: people fix their prompt with it
+        status, body = 200, _completion(last.model if last else "", error.raw, error.usage)
     return RowResult(
         number=job.number,
         state=BatchRow.State.FAILED,
@@ -179,7 +185,7 @@ def _failed(job: RowTask, error: Exception, tries: int) -> RowResult:
         duration_ms=(time.monotonic() - job.began) * 1000,
         attempts=_attempts(job.trail),
         response=json.dumps(body, ensure_ascii=False) if body else "",
-        finished_at=datetime.now(UTC),
+        finished_at=timezone.now(),
     )
 
 

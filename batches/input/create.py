@@ -41,6 +41,14 @@ def store_upload(*, user: User, upload: UploadedFile[Any]) -> File:
     return files.store(user=user, filename=name, purpose="batch", data=upload.chunks())
 
 
+def keep_upload(*, user: User, upload: UploadedFile[Any]) -> File:
+    """Store an uploaded file for a day, until a batch uses it."""
+    file = store_upload(user=user, upload=upload)
+    file.expires_at = file.created_at + timedelta(seconds=DRAFT_SECONDS)
+    file.save(update_fields=["expires_at"])
+    return file
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """An upload and the result of its validation."""
@@ -51,9 +59,7 @@ class Checked:
 
 def check(*, user: User, upload: UploadedFile[Any]) -> Checked:
     """Store and validate a file before it becomes a batch. An unused file is deleted after a day."""
-    file = store_upload(user=user, upload=upload)
-    file.expires_at = file.created_at + timedelta(seconds=DRAFT_SECONDS)
-    file.save(update_fields=["expires_at"])
+    file = keep_upload(user=user, upload=upload)
     return Checked(file, validation.validate(file))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import jiter
 from django.db.models import QuerySet
 
+from batches import selectors
 from batches.models import Batch, BatchRow, File
 from webapp.patterns.batch.results import output_line
 from webapp.patterns.responses.objects import output_text
@@ -23,6 +24,8 @@ UNSENT = {
     State.CANCELLED: ("batch_cancelled", "This request was not executed: the batch was cancelled."),
     State.EXPIRED: ("batch_expired", "This request could not be executed before the completion window expired."),
 }
+UNUSABLE = "output_"
+"""The prefix of error codes of answers that do not match their schema. Such rows have a response and an error."""
 FIELDS = ("number", "custom_id", "state", "status_code", "error_code", "error_message", "response")
 
 
@@ -39,6 +42,26 @@ def lines(batch: Batch, *, good: bool) -> Iterator[bytes]:
         yield line_of(row)
 
 
+def merged_lines(batch: Batch) -> Iterator[bytes]:
+    """Yield one line for each row of the first run, in input order: its own result, or the newest successful one of its retries."""
+    for row in merged_rows(batch):
+        if row.state != State.PENDING:
+            yield line_of(row)
+
+
+def merged_rows(batch: Batch) -> Iterator[BatchRow]:
+    """Yield the rows of the first run of `batch`. A row that a retry answered has the result of that retry, under its own number."""
+    first = selectors.first_run(batch)
+    retries = selectors.retries_of(first)
+    last = 0
+    while page := list(first.rows.filter(number__gt=last).order_by("number")[:PAGE_ROWS]):
+        last = page[-1].number
+        missing = [row.custom_id for row in page if row.state != State.OK]
+        answers = BatchRow.objects.filter(batch__in=retries, custom_id__in=missing, state=State.OK) if missing and retries else ()
+        found = {row.custom_id: row for row in answers}
+        yield from (found.get(row.custom_id, row) if row.state != State.OK else row for row in page)
+
+
 def by_pages(rows: QuerySet[BatchRow]) -> Iterator[BatchRow]:
     """Yield all rows in input order, page by page. No cursor stays open between pages, so any thread may fetch the next."""
     last = 0
@@ -53,7 +76,7 @@ def line_of(row: BatchRow) -> bytes:
     if row.state in UNSENT:
         code, message = UNSENT[State(row.state)]
         error = {"code": code, "message": message}
-    elif row.state != State.OK and not row.response:
+    elif row.state != State.OK and (not row.response or row.error_code.startswith(UNUSABLE)):
         error = {"code": row.error_code, "message": row.error_message}
     return output_line(row.request_id, row.custom_id, status=row.status_code, raw=row.response.encode(), error=error)
 
@@ -88,13 +111,23 @@ def content(file: File) -> Iterator[bytes]:
 
 def joined_csv(batch: Batch) -> Iterator[bytes]:
     """Yield one line per row: request, result, and cost. Waiting rows are included without an answer."""
+    yield from _csv_lines(batch, by_pages(batch.rows.all()))
+
+
+def merged_csv(batch: Batch) -> Iterator[bytes]:
+    """Yield the same for the first run of a batch, with the answers of its retries."""
+    first = selectors.first_run(batch)
+    yield from _csv_lines(first, merged_rows(batch))
+
+
+def _csv_lines(batch: Batch, rows: Iterator[BatchRow]) -> Iterator[bytes]:
     yield "\ufeff".encode() + _csv(
         ["custom_id", "status", "prompt", "answer", "error", "backend", "model", "prompt_tokens", "completion_tokens"]
     )
     source = batch.input_file.path.open("rb") if batch.input_file and batch.input_file.path.exists() else None
     try:
-        for row in by_pages(batch.rows.all()):
-            request = read_request(source, row)
+        for row in rows:
+            request = read_request(source, row) if row.batch_id == batch.pk else _retried_request(row)
             yield _csv(
                 [
                     row.custom_id,
@@ -122,6 +155,15 @@ def read_request(source: io.BufferedReader | None, row: BatchRow) -> Json | None
     return line
 
 
+def _retried_request(row: BatchRow) -> Json | None:
+    """Return the request of a row of a retry, whose input file is another one."""
+    file = row.batch.input_file
+    if file is None or not file.path.exists():
+        return None
+    with file.path.open("rb") as source:
+        return read_request(source, row)
+
+
 def prompt_of(request: Json | None) -> str:
     """Return the request as text: the last user message, the prompt, or the input."""
     body = _object(_object(request).get("body"))
@@ -133,8 +175,8 @@ def prompt_of(request: Json | None) -> str:
 
 
 def answer_of(row: BatchRow) -> str:
-    """Return the answer as text; for embeddings, their number and dimension."""
-    if row.state != State.OK or not row.response:
+    """Return the answer as text, also one that does not match its schema; for embeddings, their number and dimension."""
+    if not row.response or not (row.state == State.OK or row.error_code.startswith(UNUSABLE)):
         return ""
     body = _object(jiter.from_json(row.response.encode()))
     if choices := _list(body.get("choices")):

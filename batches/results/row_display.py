@@ -46,8 +46,9 @@ def steps(batch: Batch) -> list[Step]:
     shown = [Step(label, _state(began, ended, batch), began) for label, began, ended in way]
     if batch.ended_at is None:
         return [*shown, Step("Completed", "next")]
-    good = batch.status == Status.COMPLETED
-    return [*shown, Step(batch.get_status_display(), "done" if good else "bad", batch.step_at(f"{Status(batch.status).value}_at"))]
+    good = batch.status == Status.COMPLETED and not batch.all_failed
+    label = "All rows failed" if batch.all_failed else batch.get_status_display()
+    return [*shown, Step(label, "done" if good else "bad", batch.step_at(f"{Status(batch.status).value}_at"))]
 
 
 def _state(began: Any, ended: Any, batch: Batch) -> str:
@@ -73,6 +74,7 @@ def monitor(batch: Batch) -> Json:
         "parts": selectors.parts(batch),
         "can_be_searched": text_collection.can_be_searched(batch),
         "can_retry": not batch.is_active and batch.failed > 0,
+        "merges": selectors.has_retries(batch),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 from asgiref.sync import async_to_sync
@@ -15,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from batches import selectors, webhooks
 from batches.forms import JsonlForm, LinesForm, PromptForm, TableForm, pretty
 from batches.input import create, execution_plan, files, tables
-from batches.models import Batch
+from batches.models import Batch, File
 from batches.views.monitor import user_of
 from webapp.accounts.models import User
 from webapp.backends.runtime import registry
@@ -24,6 +26,10 @@ from webapp.patterns.errors import InputError, PatternError
 SOURCES = [("jsonl", "JSONL file"), ("table", "Table and template"), ("lines", "Pasted lines")]
 SHOWN_ERRORS = 100
 SHOWN_REQUESTS = 3
+EXAMPLE_LINE = (
+    '{"custom_id": "row-1", "method": "POST", "url": "/v1/chat/completions", '
+    '"body": {"model": "default", "messages": [{"role": "user", "content": "Hello"}]}}'
+)
 Form = JsonlForm | TableForm | LinesForm
 
 
@@ -31,7 +37,8 @@ def _models(user: User) -> list[tuple[str, str]]:
     return [(offer.name, offer.name) for offer in async_to_sync(registry.offered)(user)]
 
 
-def _form(source: str, user: User, *bound: Any) -> Form:
+def form_of(source: str, user: User, *bound: Any) -> Form:
+    """Return the form of a kind of input."""
     if source == "table":
         return TableForm(*bound, models=_models(user))
     return LinesForm(*bound, models=_models(user)) if source == "lines" else JsonlForm(*bound)
@@ -45,39 +52,86 @@ def new(request: HttpRequest) -> HttpResponse:
     source = request.GET.get("source", "jsonl")
     source = source if source in dict(SOURCES) else "jsonl"
     user = user_of(request)
-    form = _form(source, user, request.POST, request.FILES) if request.method == "POST" else _form(source, user)
-    if form.is_bound and form.is_valid():
+    form = form_of(source, user, request.POST, request.FILES) if request.method == "POST" else form_of(source, user)
+    valid = form.is_bound and form.is_valid()
+    upload = form.cleaned_data.get("file") if form.is_bound else None  # an error of the field removes it
+    if valid:
         try:
             return redirect("batches:detail", batch_id=_create(user, form).pk)
         except InputError as error:
             form.add_error(error.param if error.param in form.fields else None, error.message)
         except PatternError as error:
             form.add_error(None, error.message)
-    context = {"form": form, "source": source, "sources": SOURCES, "webhook_secret": webhooks.secret(user)}
+    context: dict[str, Any] = {
+        "form": form,
+        "source": source,
+        "sources": SOURCES,
+        "webhook_secret": webhooks.secret(user),
+        "example_line": EXAMPLE_LINE,
+    }
+    if form.is_bound:
+        context["kept"] = _kept_file(user, form, upload)
     return render(request, "batches/new.html", context, status=400 if form.is_bound else 200)
+
+
+def _kept_file(user: User, form: Form, upload: UploadedFile[Any] | None) -> File | None:
+    """Keep the chosen file of a form with errors, so that it need not be chosen again; return it."""
+    if isinstance(form, LinesForm):
+        return None
+    if isinstance(form, JsonlForm) and form.stored is not None:
+        return form.stored
+    if not upload:
+        return _stored(user, form)
+    upload.seek(0)
+    return create.keep_upload(user=user, upload=upload)
+
+
+def _stored(user: User, form: JsonlForm | TableForm) -> File | None:
+    """Return the file that an earlier request kept; None without one."""
+    file_id = form.cleaned_data.get("file_id")
+    return selectors.files_of(user).filter(pk=file_id).first() if file_id else None
 
 
 def _create(user: User, form: Form) -> Batch:
     if isinstance(form, JsonlForm):
         return _from_jsonl(user, form)
-    rows, name = _rows(form)
-    return create.from_rows(user=user, rows=rows, name=name, prompting=form.prompting(), options=form.options())
+    with opened_rows(user, form) as (rows, name):
+        batch = create.from_rows(user=user, rows=rows, name=name, prompting=form.prompting(), options=form.options())
+    kept = _stored(user, form) if isinstance(form, TableForm) else None
+    if kept is not None:
+        files.delete(file=kept)
+    return batch
 
 
 def _from_jsonl(user: User, form: JsonlForm) -> Batch:
-    upload, file_id = form.cleaned_data["file"], form.cleaned_data["file_id"]
-    file = create.store_upload(user=user, upload=upload) if upload else selectors.files_of(user).filter(pk=file_id).first()
+    upload = form.cleaned_data["file"]
+    file = create.keep_upload(user=user, upload=upload) if upload else _stored(user, form)
     if file is None:
         raise InputError("The uploaded file is no longer available. Choose it again.", param="file")
+    form.stored = file
     return create.from_file(user=user, file=file, options=form.options())
 
 
-def _rows(form: TableForm | LinesForm) -> tuple[Any, str]:
+@contextmanager
+def opened_rows(user: User, form: TableForm | LinesForm) -> Iterator[tuple[Iterator[tables.Row], str]]:
+    """Yield the rows of a form and the name of their file, which is open until the end of the block.
+
+    Raises:
+        InputError: the kept file is gone.
+    """
     if isinstance(form, LinesForm):
-        return tables.lines(form.cleaned_data["lines"]), "pasted lines.jsonl"
-    upload: UploadedFile[Any] = form.cleaned_data["file"]
-    name = files.clean_name(upload.name or "table")
-    return tables.read(cast("BinaryIO", upload.file), name), f"{name}.jsonl"
+        yield tables.lines(form.cleaned_data["lines"]), "pasted lines.jsonl"
+        return
+    upload: UploadedFile[Any] | None = form.cleaned_data["file"]
+    if upload:
+        name = files.clean_name(upload.name or "table")
+        yield tables.read(cast("BinaryIO", upload.file), name), f"{name}.jsonl"
+        return
+    kept = _stored(user, form)
+    if kept is None:
+        raise InputError("The uploaded file is no longer available. Choose it again.", param="file")
+    with kept.path.open("rb") as source:
+        yield tables.read(source, kept.filename), f"{kept.filename}.jsonl"
 
 
 @login_required
@@ -112,18 +166,19 @@ def check(request: HttpRequest) -> HttpResponse:
 def preview(request: HttpRequest) -> HttpResponse:
     """Show the first requests of a table or lines."""
     source = "lines" if request.GET.get("source") == "lines" else "table"
-    form = _form(source, user_of(request), request.POST, request.FILES)
-    assert isinstance(form, PromptForm)
+    form = form_of(source, user_of(request), request.POST, request.FILES)
+    assert isinstance(form, TableForm | LinesForm)
     if not form.is_valid():
-        return render(request, "batches/_preview.html", {"waiting": True})
+        return render(request, "batches/_preview.html", {"waiting": True, "problems": form.problems()})
     try:
-        rows, _ = _rows(form)
-        found = tables.survey(rows, form.prompting())
+        with opened_rows(user_of(request), form) as (rows, _name):
+            found = tables.survey(rows, form.prompting())
         plan = _forecast(found, form, user_of(request)) if found.rows else None
+        made = [(custom_id, pretty(form.sent_body(body))) for custom_id, body in found.sample[:SHOWN_REQUESTS]]
     except PatternError as error:
-        return render(request, "batches/_preview.html", {"problem": error.message})
-    made = [(custom_id, pretty(body)) for custom_id, body in found.sample[:SHOWN_REQUESTS]]
+        return render(request, "batches/_preview.html", {"problems": [error.message]})
     context = {"made": made, "plan": plan, "model": form.cleaned_data["model"], "endpoint": form.cleaned_data["endpoint"]}
+    context["structured"] = form.cleaned_data["schema"] is not None
     return render(request, "batches/_preview.html", context)
 
 

@@ -158,7 +158,9 @@ def _resume(batch: Batch) -> tuple[str, Batch | None]:
 
 
 def _retry(batch: Batch) -> tuple[str, Batch | None]:
-    return "This new batch retries the failed rows.", services.retry_failed(batch=batch)
+    return "This new batch sends the rows without a good answer. Merged downloads the answers of both in one file.", services.retry_failed(
+        batch=batch
+    )
 
 
 def _clone(batch: Batch) -> tuple[str, Batch | None]:
@@ -207,6 +209,12 @@ def _lines(*, good: bool) -> Callable[[Batch], Iterator[bytes]]:
 
 output = _download("output.jsonl", "application/jsonl", _lines(good=True), is_there=attrgetter("has_output"))
 errors = _download("errors.jsonl", "application/jsonl", _lines(good=False), is_there=attrgetter("has_errors"))
+merged = _download(
+    "merged.jsonl", "application/jsonl", lambda batch: outputs.pieces(outputs.merged_lines(batch)), is_there=attrgetter("total")
+)
+merged_table = _download(
+    "merged.csv", "text/csv; charset=utf-8", lambda batch: outputs.pieces(outputs.merged_csv(batch)), is_there=attrgetter("total")
+)
 joined = _download(
     "joined.csv", "text/csv; charset=utf-8", lambda batch: outputs.pieces(outputs.joined_csv(batch)), is_there=attrgetter("total")
 )

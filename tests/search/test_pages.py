@@ -63,17 +63,17 @@ def test_the_page_has_the_built_in_model_loaded_only_where_a_search_would_ask_it
 ) -> None:
     """An idle process does without its memory; the first query of somebody who has documents does not wait for it."""
     warmed: list[str] = []
-    monkeypatch.setattr(embeddings, "warm", lambda: warmed.append("built-in"))
+    monkeypatch.setattr(embeddings, "warm", warmed.append)
     as_owner.get("/search/")
     assert warmed == []
     ingest("cats.md", CATS)
     as_other.get("/search/")
     assert warmed == []
     as_owner.get("/search/")
-    assert warmed == ["built-in"]
+    assert warmed == ["all-MiniLM-L6-v2"]
     Index.objects.update(answered_by="text-embedding-3-small")
     as_owner.get("/search/")
-    assert warmed == ["built-in"]
+    assert warmed == ["all-MiniLM-L6-v2"]
 
 
 HOSTILE_QUERIES = [
@@ -220,5 +220,5 @@ def test_another_user_finds_and_opens_nothing(as_other: Client, cast: Users) -> 
     assert chunk.text[:10] not in asked["Location"]
 
 
-def test_signed_out_people_are_sent_to_sign_in(client: Client, db: None) -> None:
-    assert "/accounts/" in client.get("/search/")["Location"]
+def test_signed_out_people_are_sent_to_sign_in(db: None) -> None:
+    assert "/accounts/" in Client().get("/search/")["Location"]

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import Group
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -259,17 +259,103 @@ class RouteStep(models.Model):
         return f"{self.backend.name}/{self.model}"
 
 
+class Rollout(models.Model):
+    """A trial of a candidate for a route, with real requests.
+
+    A mirror sends the candidate a copy of a share of the answered requests, and its answers reach no user. A canary lets the candidate
+    answer a share of the requests, and ends by itself when the candidate fails more often or answers more slowly than the route's steps.
+    """
+
+    class Kind(models.TextChoices):
+        """How the candidate takes part."""
+
+        MIRROR = "mirror", "Mirror: copies of requests, whose answers are only compared"
+        CANARY = "canary", "Canary: real requests, with a return by itself"
+
+    class State(models.TextChoices):
+        """How far a rollout has come."""
+
+        RUNNING = "running", "Running"
+        STOPPED = "stopped", "Stopped"
+        ROLLED_BACK = "rolled-back", "Rolled back"
+
+    route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="rollouts")
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="rollouts")
+    model = models.CharField(max_length=200)
+    percent = models.FloatField(
+        default=10, validators=[MinValueValidator(0.1), MaxValueValidator(100)], help_text="The share of the route's requests."
+    )
+    min_samples = models.PositiveIntegerField(
+        "minimum sample", default=30, validators=[MinValueValidator(1)], help_text="Requests to the candidate before a canary is judged."
+    )
+    max_error_rise = models.FloatField(
+        "more errors",
+        default=5,
+        validators=[MinValueValidator(0)],
+        help_text="Roll back when the candidate fails this many percentage points more often than the route's own steps.",
+    )
+    max_latency_ratio = models.FloatField(
+        "slower",
+        default=2,
+        validators=[MinValueValidator(1)],
+        help_text="Roll back when the candidate's median latency is this many times that of the route's own steps.",
+    )
+    state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
+    note = models.CharField(max_length=500, blank=True)
+    dropped = models.PositiveIntegerField(default=0, help_text="Copies that were not sent because the candidate was busy.")
+    started_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-started_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["route", "kind"], condition=Q(state="running"), name="one_running_rollout_of_a_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.route.name} to {self.candidate}"
+
+    @property
+    def candidate(self) -> str:
+        """Return the candidate as `backend/model`."""
+        return f"{self.backend.name}/{self.model}"
+
+
+class MirrorSample(models.Model):
+    """One answer of a route beside the candidate's answer to a copy of the request. Times in ms; the texts are not kept."""
+
+    rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="samples")
+    created_at = models.DateTimeField(default=timezone.now)
+    stable = models.CharField(max_length=265, help_text="The step that answered, as backend/model.")
+    stable_ms = models.FloatField(null=True)
+    candidate_ms = models.FloatField(null=True)
+    stable_first_ms = models.FloatField(null=True)
+    candidate_first_ms = models.FloatField(null=True)
+    stable_tokens = models.PositiveIntegerField(default=0)
+    candidate_tokens = models.PositiveIntegerField(default=0)
+    similarity = models.FloatField(null=True, help_text="From 0 (no common words) to 1 (the same words in the same order).")
+    error = models.CharField(max_length=40, blank=True)
+    why = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.rollout_id}: {self.similarity}"
+
+
 class Attempt(models.Model):
     """A stored attempt: one step that was called for one request (`patterns.types.Attempt`)."""
 
     request_id = models.UUIDField(default=uuid.uuid4, db_index=True)
     created_at = models.DateTimeField(db_index=True)
-    source = models.CharField(max_length=16, help_text="chat, gateway, batch, search or test.")
+    source = models.CharField(max_length=16, help_text="chat, gateway, batch, search, mirror or test.")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     token = models.ForeignKey("ApiToken", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     route = models.CharField(max_length=300, blank=True, help_text="The model name that was asked for.")
     endpoint = models.CharField(max_length=64, default="chat/completions")
-    backend = models.CharField(max_length=64, db_index=True)
+    backend = models.CharField(max_length=64)
     model = models.CharField(max_length=200)
     outcome = models.CharField(max_length=12)
     error = models.CharField(max_length=40, blank=True)
@@ -281,13 +367,14 @@ class Attempt(models.Model):
     completion_tokens = models.PositiveIntegerField(default=0)
     estimated = models.BooleanField("tokens estimated", default=False, help_text="The server did not say how many, or was cut off before.")
     cost = models.DecimalField(max_digits=14, decimal_places=8, null=True, blank=True)
-    summed = models.BooleanField(null=True, editable=False, help_text="It is part of the usage sums (`reporting.retention`).")
+    summed = models.BooleanField(null=True, editable=False, help_text="It is part of the usage sums (`reporting.usage_sums`).")
 
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
             models.Index(fields=["user", "created_at"]),
             models.Index(fields=["token", "created_at"]),
+            models.Index(fields=["backend", "created_at"], name="attempts_by_backend"),
             models.Index(fields=["created_at"], condition=Q(summed=None), name="attempts_not_summed"),
         ]
 
@@ -295,19 +382,33 @@ class Attempt(models.Model):
         return f"{self.backend}/{self.model}: {self.outcome}"
 
 
-class UsageDay(models.Model):
-    """The sums of attempts of one hour or day (UTC), backend, model, route, source and user (`reporting.retention`).
+class UsageSum(models.Model):
+    """The sums of the attempts of one hour or one day (UTC) that share some dimensions (`reporting.usage_sums`).
 
-    An attempt is part of one row, or not summed yet. Rows of hours are merged into rows of days after two days. Several rows may stand for
-    one combination: readers add them up.
+    Each attempt is part of one row for each grouping, so that a page reads few rows. Dimensions that are not part of a row's grouping are
+    empty. Rows of hours exist for the last two days, in addition to those of days.
     """
 
-    day = models.DateField(db_index=True)
-    hour = models.PositiveSmallIntegerField(null=True, blank=True, help_text="0 to 23; empty for the whole day.")
-    backend = models.CharField(max_length=64)
-    model = models.CharField(max_length=200)
+    class Grouping(models.IntegerChoices):
+        """The dimensions that a row tells apart."""
+
+        BACKEND = 1
+        COMBINATION = 2, "backend, model, route, source"
+        USER = 3
+        USER_BACKEND = 4
+        USER_MODEL = 5
+        USER_ROUTE = 6
+        USER_SOURCE = 7
+        USER_COMBINATION = 8, "user, backend, model, route, source"
+
+    key = models.CharField(max_length=32, unique=True, help_text="A hash of the grouping and the dimensions.")
+    grouping = models.PositiveSmallIntegerField(choices=Grouping.choices)
+    hourly = models.BooleanField()
+    start = models.DateTimeField(help_text="Of the hour or the day.")
+    backend = models.CharField(max_length=64, blank=True)
+    model = models.CharField(max_length=200, blank=True)
     route = models.CharField(max_length=300, blank=True)
-    source = models.CharField(max_length=16)
+    source = models.CharField(max_length=16, blank=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     requests = models.PositiveBigIntegerField(default=0, help_text="Those whose last attempt is among these.")
     attempts = models.PositiveBigIntegerField(default=0)
@@ -316,15 +417,30 @@ class UsageDay(models.Model):
     completion_tokens = models.PositiveBigIntegerField(default=0)
     estimated_tokens = models.PositiveBigIntegerField(default=0)
     cost = models.DecimalField(max_digits=18, decimal_places=8, null=True, blank=True)
-    first_tokens = models.JSONField(default=dict, help_text="Times to first token as a histogram (retention.bin_of): bin to count.")
+    first_tokens = models.BinaryField(default=bytes, help_text="Times to first token as a histogram (`usage_table.ENTRY`).")
     errors = models.JSONField(default=dict, help_text="Error class to count.")
 
     class Meta:
-        ordering = ["-day", "id"]
-        indexes = [models.Index(fields=["user", "day"])]
+        ordering = ["-start", "id"]
+        indexes = [
+            models.Index(fields=["grouping", "hourly", "start"], name="usage_by_grouping"),
+            models.Index(fields=["user", "grouping", "hourly", "start"], name="usage_by_user"),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.day}: {self.backend}/{self.model}"
+        return f"{self.start:%Y-%m-%d %H}: {self.get_grouping_display()}"
+
+
+class UsageRound(models.Model):
+    """A single row that counts the changes of `UsageSum`.
+
+    Summing up locks it, so that one process does it at a time. A reader of sums and attempts compares it before and after.
+    """
+
+    number = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"round {self.number}"
 
 
 def default_scopes() -> list[str]:

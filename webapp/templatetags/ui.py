@@ -118,7 +118,7 @@ STATUS_BADGES = {
     **dict.fromkeys(("ok", "yes", "done", "completed", "succeeded"), "ok"),
     **dict.fromkeys(("no", "failed", "expired", "interrupted"), "bad"),
     **dict.fromkeys(("unclear", "cancelled", "cancelling", "incomplete"), "warn"),
-    **dict.fromkeys(("pending", "skipped"), ""),
+    **dict.fromkeys(("pending", "skipped", "not sent", "not sent in time"), ""),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from tests.backends.conftest import add
-from tests.upstream import Upstream, closed_port
+from tests.upstream import Upstream, closed_port, status
 from webapp.backends import services
 from webapp.backends.config.addresses import alternatives, clean_base_url, deployment_in
 from webapp.backends.models import Backend
@@ -64,6 +64,15 @@ async def test_a_backend_that_was_away_finds_its_models_when_it_comes_back(make_
     await backend.asave()
     await polling.poll(quiet=timedelta(0))
     assert [row.name async for row in (await Backend.objects.aget(pk=pk)).offered.all()] == ["m"]
+
+
+async def test_v1_is_preferred_where_the_root_lists_models_too(upstream: Upstream) -> None:
+    """llama.cpp lists its models at `/models` and `/v1/models`, and answers `/completions` in a format of its own."""
+    upstream.models = [{"id": "m"}]
+    upstream.paths["/models"] = status(200, {"object": "list", "data": [{"id": "m"}]})
+    pk = await add("b", upstream.base_url.removesuffix("/v1"))
+    found = await discovered(pk)
+    assert (found.corrected, found.added) == (upstream.base_url, ("m",))
 
 
 @pytest.mark.parametrize(

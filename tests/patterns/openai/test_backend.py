@@ -527,6 +527,17 @@ async def test_closing_the_generator_closes_the_upstream(upstream: Upstream, bac
     assert await asyncio.to_thread(upstream.requests[0].gone.wait, 1)
 
 
+async def test_a_client_that_leaves_after_the_last_chunk_cancels_nothing(upstream: Upstream, backend: OpenAIBackend) -> None:
+    """The openai package closes its connection as soon as it has read `[DONE]`."""
+    trail = AttemptLog()
+    packets = backend.stream(HELLO, trail=trail)
+    async for packet in packets:
+        if b"[DONE]" in packet.raw:
+            break
+    await packets.aclose()
+    assert trail.attempts[0].outcome == "ok"
+
+
 # --- secrets (FAULTS 15)
 
 KEY = "gw-Very/Secret+Key=1234567890"

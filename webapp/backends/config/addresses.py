@@ -57,6 +57,11 @@ def alternatives(base_url: str) -> list[str]:
     return [url + (mark + query if "/v1" not in url else "") for url in dict.fromkeys(found) if url != address]
 
 
+def has_no_path(base_url: str) -> bool:
+    """Return whether an address names only a server, such as http://localhost:8080."""
+    return urlsplit(base_url).path.strip("/") == ""
+
+
 def deployment_in(base_url: str) -> str:
     """Return the deployment that an Azure address names, which is its only model; empty for other addresses."""
     found = re.search(r"/deployments/([^/?]+)", base_url)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from webapp.backends.config.addresses import alternatives, deployment_in, validate_base_url
+from webapp.backends.config.addresses import alternatives, deployment_in, has_no_path, validate_base_url
 from webapp.backends.config.presets import preset_for
 from webapp.backends.models import Backend
 from webapp.backends.runtime import connection_pools, registry
@@ -43,13 +43,18 @@ async def discover(backend: Backend) -> Discovery:
     """
     try:
         async with asyncio.timeout(DISCOVERY_SECONDS):
-            return await in_database(_keep_models, backend, await (await registry.backend(backend.pk)).models())
+            infos = await (await registry.backend(backend.pk)).models()
+        # llama.cpp lists its models at /models, too, but its /completions and /embeddings have formats of their own: /v1 is meant.
+        if has_no_path(backend.base_url) and (moved := await _corrected(backend)):
+            return moved
+        found: Discovery = await in_database(_keep_models, backend, infos)
     except TimeoutError:
         return Discovery(problem=f"no answer within {DISCOVERY_SECONDS:.0f} s")
     except PatternError as error:
         if isinstance(error, PathMissing | ModelMissing | BadAnswer):
             return await _corrected(backend) or await _deployment(backend) or Discovery(problem=_advice(error, backend))
         return Discovery(problem=error.message)
+    return found
 
 
 def _advice(error: PatternError, backend: Backend) -> str:

@@ -259,6 +259,17 @@ class _SchemaShape(_Shape):
         return value
 
 
+def response_format(schema: Json) -> Json:
+    """Return the `response_format` that `parse` sends first. A backend that refuses it is asked in other ways.
+
+    Raises:
+        InputError: the schema is not valid.
+    """
+    wanted = _shape(schema).response_format("json_schema")
+    assert wanted is not None
+    return wanted
+
+
 def found_json(text: str) -> Iterator[Any]:
     """Yield the JSON values in a model's text, likeliest first: the whole text, code fences, JSON inside prose. Thinking is excluded."""
     text = _without_thinking(text).strip()

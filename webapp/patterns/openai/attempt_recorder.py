@@ -36,7 +36,11 @@ PricesByModel = Mapping[str, Prices]
 
 
 class Recorder:
-    """A context around one call that records first token, usage, cost, and outcome."""
+    """A context around one call that records first token, usage, cost, and outcome.
+
+    Attributes:
+        complete: whether the server has sent its whole answer. A client that leaves afterwards cancels nothing.
+    """
 
     def __init__(self, attempt: Attempt, trail: AttemptLog | None, prices: Prices | None) -> None:
         self.attempt = attempt
@@ -45,9 +49,12 @@ class Recorder:
         self._began = time.perf_counter()
         self._said = usage_estimate.StreamUsageEstimator()
         self.spoke = False
+        self.complete = False
 
     def __enter__(self) -> Self:
         self._trail.add(self.attempt)
+        if self._trail.answer:
+            self._trail.answer.clear()  # the text of an attempt that failed
         return self
 
     def saw(self, packet: StreamChunk) -> None:
@@ -58,6 +65,8 @@ class Recorder:
             if delta.usage:
                 self.attempt.usage = delta.usage
             self._said.add(delta)
+            if self._trail.answer is not None and delta.text and not delta.choice:
+                self._trail.answer.append(delta.text)
             if not self.spoke and delta.has_content:
                 self.first_token()
 
@@ -65,6 +74,8 @@ class Recorder:
         """Record an answer that arrived at once. The time of its first token is unknown."""
         self.attempt.usage = answer.usage or read_usage(answer.body) or usage_estimate.whole(self.attempt.request or {}, answer)
         self.spoke = True
+        if self._trail.answer is not None:
+            self._trail.answer.append(answer.text if not answer.content_type and answer.body.get("choices") else "")
 
     def first_token(self) -> None:
         """Record the time to the first token."""
@@ -75,9 +86,10 @@ class Recorder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         attempt = self.attempt
         attempt.duration_ms = self._elapsed()
-        if error is None:
+        left = isinstance(error, GeneratorExit | asyncio.CancelledError)
+        if error is None or (left and self.complete):
             attempt.outcome = "ok"
-        elif isinstance(error, GeneratorExit | asyncio.CancelledError):
+        elif left:
             attempt.outcome = "cancelled"
         else:
             attempt.outcome = "partial" if self.spoke else "failed"

@@ -135,6 +135,7 @@ class OpenAIBackend:
                 reader = PacketReader(reply, limits, deadline, self.redactor, exchange)
                 async for packet in reader.packets():
                     record.saw(packet)
+                    record.complete = reader.done  # many clients leave as soon as they have read [DONE]
                     yield packet
 
     async def send(self, request: Request, *, trail: AttemptLog | None = None, timeouts: Timeouts | None = None) -> Response:

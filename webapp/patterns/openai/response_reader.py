@@ -66,6 +66,11 @@ class PacketReader:
         self._held_bytes = 0
         self._spoke = False
 
+    @property
+    def done(self) -> bool:
+        """Return whether the server has ended the stream."""
+        return self._decoder.done
+
     async def packets(self) -> AsyncGenerator[StreamChunk, None]:
         """Yield the chunks, the first with content. Ends when the server ended a finished answer."""
         try:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from webapp.backends import services
 from webapp.backends.models import Backend
 from webapp.backends.runtime import registry
+from webapp.patterns.units import count
 
 
 class Command(BaseCommand):
@@ -41,7 +42,9 @@ class Command(BaseCommand):
         if found.problem:
             self.stderr.write(f"Its models could not be listed: {found.problem}")
         else:
-            self.stderr.write(f"{found.total} models found")
+            if found.corrected:
+                self.stderr.write(f"The server answers at {found.corrected}, which is now its address.")
+            self.stderr.write(f"Found {count(found.total, 'model')}.")
 
 
 async def _discover(backend: Backend) -> services.Discovery:
