@@ -23,6 +23,7 @@ from django.db import Error
 
 from webapp.backends.config import snapshot
 from webapp.backends.config.snapshot import Person, RouteRow, Snapshot
+from webapp.backends.rollouts import mirroring
 from webapp.backends.runtime import connection_pools, cooldowns, learned
 from webapp.backends.runtime.attempt_recorder import Origin, Recorder
 from webapp.backends.runtime.budgets import spending
@@ -68,7 +69,8 @@ class Registry:
     """The live state of one event loop."""
 
     def __init__(self) -> None:
-        self.recorder = Recorder()
+        self.mirrors = mirroring.Mirrors(self._candidate, self._record_copy)
+        self.recorder = Recorder(self.mirrors)
         self.health: dict[int, tuple[str, str]] = {}
         self._snapshot: Snapshot | None = None
         self._checked = float("-inf")
@@ -148,6 +150,19 @@ class Registry:
             raise ModelNotFound(f"There is no backend {key!r}.")
         return self._pools.backend(row)
 
+    async def _candidate(self, route: str) -> tuple[int, Chain] | None:
+        """Return the rollout of a route's mirror and its candidate as a chain; None if it has ended or the candidate has no room."""
+        current = await self.snapshot()
+        plan = current.routes.get(route)
+        row = current.backends.get(plan.mirror.step.backend) if plan and plan.mirror else None
+        if plan is None or plan.mirror is None or row is None or row.unusable or self._pools.backend(row).is_full:
+            return None
+        return plan.mirror.id, self._pools.chain(RouteRow(name=f"mirror of {route}", steps=(plan.mirror.step,)), current)
+
+    def _record_copy(self, trail: AttemptLog, route: str) -> None:
+        """Store the attempts of a mirrored request: they belong to no user, so nobody is billed."""
+        self.recorder.put(Origin.clean("mirror", None, None, route, "chat/completions"), trail, uuid.uuid4())
+
     def _account_refused(self, name: str, _error: BackendError) -> None:
         """Ask the backend's model list whether its key or account is refused altogether; if so, pause all its models."""
         if name not in self._account_checks:
@@ -193,6 +208,7 @@ class Registry:
         for check in list(self._account_checks.values()):
             check.cancel()
         await asyncio.gather(*self._account_checks.values(), return_exceptions=True)
+        await self.mirrors.aclose()
         await self.recorder.flush()
         await self._pools.aclose()
 
