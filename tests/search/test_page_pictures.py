@@ -19,6 +19,7 @@ from search.parsing.document import Unreadable
 from tests.search.conftest import Ingest
 from tests.search.test_parsing import pdf
 from tests.users import Users
+from webapp.accounts.models import User
 
 
 def filled(words: str) -> str:
@@ -31,7 +32,7 @@ def document(ingest: Ingest) -> Document:
     return ingest("three.pdf", pdf([filled("Apples are red"), filled("Bananas are yellow"), filled("Cherries are dark")]))
 
 
-def fetch(user: object, *paths: str) -> list[tuple[int, bytes]]:
+def fetch(user: User, *paths: str) -> list[tuple[int, bytes]]:
     """Get addresses as a user; return each status and body."""
 
     async def run() -> list[tuple[int, bytes]]:
@@ -50,12 +51,12 @@ def text_of(page: str) -> str:
 def test_a_passage_opens_on_its_page(as_owner: Client, document: Document) -> None:
     assert len(document.pages) == 3
     chunk = Chunk.objects.get(document=document, text__contains="Bananas")
-    page = as_owner.get(f"/search/documents/{document.pk}/", {"passage": chunk.pk}).content.decode()
+    page = as_owner.get(f"/search/documents/{document.pk}/", {"passage": str(chunk.pk)}).content.decode()
     assert f"/search/documents/{document.pk}/pages/2.png" in page
     assert '<mark id="passage"' in page
     assert "Bananas are yellow" in text_of(page)
     assert "Apples" not in text_of(page)
-    before = as_owner.get(f"/search/documents/{document.pk}/", {"passage": chunk.pk, "page": "1"}).content.decode()
+    before = as_owner.get(f"/search/documents/{document.pk}/", {"passage": str(chunk.pk), "page": "1"}).content.decode()
     assert "Apples" in text_of(before)
     assert '<mark id="passage"' not in before
 
