@@ -26,6 +26,7 @@ urlpatterns = [
     path("collections/<int:pk>/indexes/<int:index_id>/compare/", pages.compare, name="compare"),
     path("collections/<int:pk>/map/", library.collection_map, name="map"),
     path("documents/<uuid:pk>/", documents.document, name="document"),
+    path("documents/<uuid:pk>/pages/<int:number>.png", documents.page_picture, name="page-picture"),
     path("documents/<uuid:pk>/original/", documents.original, name="original"),
     path("documents/<uuid:pk>/change/", documents.change_document, name="change-document"),
 ]

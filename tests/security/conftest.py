@@ -139,7 +139,7 @@ def _search(owner: User) -> Things:
     other_index = collection.indexes.create(model="embed")
     return {
         "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "upload_id": upload.pk},
-        "/search/documents/": {"pk": document.pk},
+        "/search/documents/": {"pk": document.pk, "number": 1},
         "/search/saved/": {"pk": saved.pk},
     }
 
