@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from search.views import documents, library, pages
+from search.views import documents, library, pages, sources
 
 app_name = "search"
 urlpatterns = [
@@ -20,6 +20,8 @@ urlpatterns = [
     path("collections/<int:pk>/model/", library.change_model, name="change-model"),
     path("collections/<int:pk>/indexes/<int:index_id>/", library.change_index, name="change-index"),
     path("collections/<int:pk>/indexes/<int:index_id>/compare/", pages.compare, name="compare"),
+    path("collections/<int:pk>/sources/", sources.sources, name="sources"),
+    path("collections/<int:pk>/sources/<int:source_id>/", sources.change_source, name="change-source"),
     path("collections/<int:pk>/map/", library.collection_map, name="map"),
     path("documents/<uuid:pk>/", documents.document, name="document"),
     path("documents/<uuid:pk>/original/", documents.original, name="original"),

@@ -20,7 +20,9 @@ import batches.services
 import chat.services
 import chat.streaming.hub
 import chat.uploads
+import search.models
 import search.services
+import search.sources.items
 import search.uploads
 from chat.models import Conversation, Prompt, SentRequest
 from tests.chat.conftest import serve
@@ -134,9 +136,12 @@ def _search(owner: User) -> Things:
     collection = search.services.create_collection(owner=owner, name=WORD)
     upload = search.uploads.start_upload(collection=collection, announced=1)
     document = search.services.add_file(collection=collection, name=f"{WORD}.txt", content=[WORD.encode()]).document
+    source = search.sources.items.create_web_source(
+        collection=collection, kind=search.models.Source.Kind.PAGES, addresses=[f"https://example.com/{WORD}"]
+    )
     other_index = collection.indexes.create(model="embed")
     return {
-        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "upload_id": upload.pk},
+        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "source_id": source.pk, "upload_id": upload.pk},
         "/search/documents/": {"pk": document.pk},
     }
 
