@@ -142,6 +142,19 @@ class IndexState:
     total: int
 
     @property
+    def label(self) -> str:
+        """Return the state in words: "Serving", "Serving, building", "Ready"."""
+        state = self.index.get_state_display()
+        if not self.serving:
+            return state
+        return "Serving" if self.index.state == Index.State.READY else f"Serving, {state.lower()}"
+
+    @property
+    def badge(self) -> str:
+        """Return the state whose color the badge has; an index that does not serve has none when it is ready."""
+        return self.index.state if self.serving or self.index.state != Index.State.READY else ""
+
+    @property
     def percent(self) -> int:
         """Return the share of passages that have a vector, 0 to 100."""
         return min(100, self.held * 100 // self.total) if self.total else 100
