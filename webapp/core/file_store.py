@@ -45,7 +45,7 @@ def publish(path: Path) -> None:
         StoreUnavailableError: the store did not take it.
     """
     if is_on():
-        with _reachable(), path.open("rb") as file:
+        with reachable(), path.open("rb") as file:
             store().save(name_of(path), File(file))
 
 
@@ -62,7 +62,7 @@ def local(path: Path) -> Path:
 
 def fetch(path: Path) -> bool:
     """Copy a file from the store to `MEDIA_ROOT`; return False if the store has none. Readers never see a part of it."""
-    with _reachable():
+    with reachable():
         if not store().exists(name_of(path)):
             return False
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -87,7 +87,7 @@ def forget(path: Path) -> None:
     """
     path.unlink(missing_ok=True)
     if is_on():
-        with _reachable():
+        with reachable():
             store().delete(name_of(path))
 
 
@@ -125,7 +125,7 @@ def store() -> Storage:
 
 
 @contextmanager
-def _reachable() -> Iterator[None]:
+def reachable() -> Iterator[None]:
     """Turn the errors of the store's client into `StoreUnavailableError`."""
     try:
         yield

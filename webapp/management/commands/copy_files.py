@@ -23,7 +23,8 @@ class Command(BaseCommand):
         if not file_store.is_on():
             raise CommandError("No store is configured: set PATCHBAY_S3_BUCKET (docs/configuration.md).")
         try:
-            copied, present = self._to_store() if options["to"] == "store" else self._to_folder()
+            with file_store.reachable():
+                copied, present = self._to_store() if options["to"] == "store" else self._to_folder()
         except file_store.StoreUnavailableError as error:
             raise CommandError(f"{error}. Run the command again to continue.") from error
         self.stdout.write(f"{copied:,} files copied, {present:,} were there")
