@@ -91,8 +91,9 @@ def tags(user: User) -> list[str]:
 
 def builtin_models(user: User) -> list[str]:
     """Return the built-in models that embed a search of the user."""
-    asked = collections(user).filter(serving__answered_by__in=EMBEDDING_MODELS, serving__rows__gt=0)
-    return sorted(asked.order_by().values_list("serving__answered_by", flat=True).distinct())
+    asked = collections(user).filter(serving__rows__gt=0).order_by()
+    models = asked.values_list("serving__answered_by", "companion__answered_by").distinct()
+    return sorted({model for pair in models for model in pair if model in EMBEDDING_MODELS})
 
 
 def offers_better_model(collection: Collection) -> bool:
@@ -138,6 +139,7 @@ class IndexState:
 
     index: Index
     serving: bool
+    companion: bool
     held: int
     total: int
 
@@ -151,5 +153,6 @@ def index_states(collection: Collection) -> list[IndexState]:
     """Return the collection's indexes, newest first."""
     total = Chunk.objects.filter(collection=collection).count()
     return [
-        IndexState(index, index.pk == collection.serving_id, engine().count(index), total) for index in collection.indexes.order_by("-pk")
+        IndexState(index, index.pk == collection.serving_id, index.pk == collection.companion_id, engine().count(index), total)
+        for index in collection.indexes.order_by("-pk")
     ]
