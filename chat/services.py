@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,9 @@ from chat.html.answer_html import finished_html
 from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest, Upload
 from chat.streaming.answer import Answer
 from webapp.accounts.models import User
+from webapp.core import leases
 from webapp.core.database import DB_UNAVAILABLE
+from webapp.core.leases import SilenceWatch
 from webapp.patterns import sanitize
 from webapp.patterns.errors import BudgetSpent, LimitReached, PatternError
 from webapp.ports import conversation_documents
@@ -28,9 +29,6 @@ MAX_TEXT = 1_000_000
 REFUSED = "The database could not store this answer completely. Try again. The server's log has the details."
 MAX_MODEL = 300
 MAX_COMPARED = 3
-OWNER_SILENCE = timedelta(seconds=6)
-"""A process without a heartbeat for this long is dead, and its generations are interrupted."""
-
 Role, Status = Message.Role, Message.Status
 
 
@@ -75,7 +73,7 @@ class Outcome:
         self.finish_reason = error.code if isinstance(error, BudgetSpent | LimitReached) else ""
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def send_message(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Sequence[dict[str, Any]] = ()
 ) -> Started:
@@ -271,9 +269,9 @@ def stops_requested(owner: UUID) -> list[UUID]:
     return list(Generation.objects.filter(owner=owner, running=True, stop_requested=True).values_list("id", flat=True))
 
 
-def heartbeat(owner: UUID) -> None:
+def heartbeat(owner: UUID, process: str) -> None:
     """Record that this process is alive."""
-    Owner.objects.update_or_create(id=owner, defaults={"seen_at": timezone.now()})
+    Owner.objects.update_or_create(id=owner, defaults={"seen_at": timezone.now(), "process": process})
 
 
 def deregister(owner: UUID) -> None:
@@ -281,12 +279,30 @@ def deregister(owner: UUID) -> None:
     Owner.objects.filter(id=owner).delete()
 
 
-def interrupt_orphans(me: UUID) -> list[UUID]:
-    """Mark the generations of dead processes as interrupted, keep the text of their logs, and return their conversations."""
-    Owner.objects.filter(seen_at__lt=timezone.now() - OWNER_SILENCE).exclude(id=me).delete()
+def interrupt_orphans(me: UUID, watch: SilenceWatch[UUID]) -> list[UUID]:
+    """Mark the generations of dead processes as interrupted, keep the text of their logs, and return their conversations.
+
+    A process is dead if this machine knows that it has ended, or if `watch` saw no sign of life for too long.
+    """
+    others = {owner.id: owner for owner in Owner.objects.exclude(id=me)}
+    silent = watch.silent({id_: owner.seen_at for id_, owner in others.items()})
+    ended = [id_ for id_, owner in others.items() if leases.is_dead(owner.process)]
+    if silent or ended:
+        Owner.objects.filter(id__in={*silent, *ended}).delete()
     living = Owner.objects.values("id")
     orphans = list(Generation.objects.filter(running=True).exclude(owner=me).exclude(owner__in=living).select_related("message"))
     return [generation.conversation_id for generation in orphans if _ended(generation)]
+
+
+def interrupt_unknown(me: UUID, known: Collection[UUID], watch: SilenceWatch[UUID]) -> list[UUID]:
+    """Interrupt generations of this process that it does not run; return their conversations.
+
+    Such a row remains where the answer to a commit was lost: the row was stored, and this process learned of a failure. `watch` gives a
+    generation that is beginning right now the time to do so.
+    """
+    unknown = list(Generation.objects.filter(owner=me, running=True).exclude(id__in=known).select_related("message"))
+    lost = set(watch.silent({generation.id: "" for generation in unknown}))
+    return [generation.conversation_id for generation in unknown if generation.id in lost and _ended(generation)]
 
 
 def _ended(generation: Generation) -> bool:

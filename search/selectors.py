@@ -144,6 +144,25 @@ class IndexState:
     total: int
 
     @property
+    def used(self) -> bool:
+        """Return whether searches ask the index."""
+        return self.serving or self.companion
+
+    @property
+    def label(self) -> str:
+        """Return the state in words: "Serving", "Serving, building", "Companion for English", "Ready"."""
+        state = self.index.get_state_display()
+        if not self.used:
+            return state
+        role = "Serving" if self.serving else "Companion for English"
+        return role if self.index.state == Index.State.READY else f"{role}, {state.lower()}"
+
+    @property
+    def badge(self) -> str:
+        """Return the state whose color the badge has; an index that is not used has none when it is ready."""
+        return self.index.state if self.used or self.index.state != Index.State.READY else ""
+
+    @property
     def percent(self) -> int:
         """Return the share of passages that have a vector, 0 to 100."""
         return min(100, self.held * 100 // self.total) if self.total else 100

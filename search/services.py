@@ -131,6 +131,27 @@ def add_text(*, collection: Collection, name: str, text: str) -> Added:
     return _add(Document(id=uuid.uuid4(), collection=collection, name=name), [text.encode(errors="replace")], replace=False)
 
 
+def add_version(*, collection: Collection, name: str, content: Iterable[bytes], previous: Document | None) -> Document:
+    """Store a file of a source and queue it. It replaces `previous` when it is ready, and no other document.
+
+    Raises:
+        InputError: the file is too large.
+    """
+    is_usable = previous is not None and previous.state not in Document.UNUSABLE
+    document = Document(id=uuid.uuid4(), collection=collection, name=clean_name(name), replaces=previous if is_usable else None)
+    path = file_path(document.pk)
+    try:
+        document.size, document.digest = store_content(path, content)
+        document.save(force_insert=True)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    if previous is not None and not is_usable:
+        delete_document(document=previous)
+    worker_events.wake()
+    return document
+
+
 def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Added:
     path = file_path(document.pk)
     namesakes = Document.objects.filter(collection=document.collection, name=document.name)

@@ -2,13 +2,17 @@
 
 from django.urls import path
 
-from search.views import documents, library, pages
+from search.views import answers, documents, library, pages, saved
 
 app_name = "search"
 urlpatterns = [
     path("", pages.search, name="search"),
     path("export/", pages.export, name="export"),
     path("ask/", pages.ask, name="ask"),
+    path("answer/", answers.answer, name="answer"),
+    path("answer/settings/", answers.change_settings, name="answer-settings"),
+    path("saved/", saved.saved_searches, name="saved"),
+    path("saved/<int:pk>/", saved.change_saved, name="change-saved"),
     path("collections/", library.collections, name="collections"),
     path("collections/<int:pk>/", library.collection, name="collection"),
     path("collections/<int:pk>/documents/", documents.documents, name="documents"),

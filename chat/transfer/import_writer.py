@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat import uploads
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, search_number
 from chat.transfer.conversations import Imported, Turn, left_out
 from chat.transfer.export_attachments import BROKEN, Enclosed
 from webapp.accounts.models import User
@@ -114,5 +114,6 @@ def _message(conversation: Conversation, turn: Turn, parent: Message | None, at:
         parts=list(turn.parts),
         model=turn.model,
         created_at=at,
+        search_id=search_number(at),
         attachments=stored,
     )

@@ -51,11 +51,21 @@ class SearchResult:
 
 @dataclass(slots=True)
 class Results:
-    """The results of a search. `problems` are sentences for the user about indexes that could not be searched."""
+    """The results of a search.
+
+    Attributes:
+        candidates: the ids of all ranked passages, best first; `found` holds the first of them.
+        problems: sentences for the user about indexes that could not be searched.
+        weak: whether nothing found seems to answer the query.
+        suggestions: other spellings of the query that the documents hold.
+    """
 
     found: list[SearchResult] = field(default_factory=list)
+    candidates: list[int] = field(default_factory=list)
     terms: Terms = field(default_factory=Terms)
     problems: list[str] = field(default_factory=list)
+    weak: bool = False
+    suggestions: list[str] = field(default_factory=list)
     milliseconds: float = 0.0
 
 
@@ -119,6 +129,7 @@ async def _search(
             fused = await in_database(_fused, text, semantic, companion, keyword)
         else:
             fused = [*semantic.scored(), *keyword]
+        results.candidates = [hit.chunk_id for hit in fused]
         results.found = await in_database(_results, user, fused, semantic.hits, keyword, limit)
     if mode != "keyword":
         results.problems += [note for place in places if (note := _incomplete(place))]

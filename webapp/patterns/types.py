@@ -282,11 +282,15 @@ class AttemptLog:
 
     Args:
         on_change: called after each change, so that a page can show the backend that is being called.
+
+    Attributes:
+        answer: the parts of the answer's text, if its observers asked for it by setting an empty list; None keeps no text.
     """
 
     def __init__(self, on_change: Callable[[Attempt], None] | None = None) -> None:
         self.attempts: list[Attempt] = []
         self.waiting = ""
+        self.answer: list[str] | None = None
         self._on_change = on_change
 
     def add(self, attempt: Attempt) -> Attempt:

@@ -18,6 +18,7 @@ from django.contrib.auth import get_user_model
 from django.db import DataError, Error, IntegrityError, transaction
 
 from webapp.backends.models import ApiToken, Attempt
+from webapp.backends.rollouts.mirroring import Mirrors
 from webapp.backends.runtime import health
 from webapp.core import bulk, metrics, tracing
 from webapp.core.database import in_database
@@ -75,7 +76,8 @@ class Row(NamedTuple):
 class Recorder:
     """The queue of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, mirrors: Mirrors | None = None) -> None:
+        self._mirrors = mirrors
         self._queue: deque[Row] = deque()
         self._lock = asyncio.Lock()
         self._serviced = False
@@ -86,6 +88,8 @@ class Recorder:
         """Queue the attempts of a finished request."""
         self._queue.extend([_row(attempt, of, request_id) for attempt in trail.attempts])
         _tell_observers(trail, of, request_id)
+        if self._mirrors and trail.answer is not None:
+            self._mirrors.offer(trail, of.route)
         while len(self._queue) > MAX_QUEUED:
             self._queue.popleft()
             self._lost += 1

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx2
 from django.conf import settings
 
 from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
+from webapp.backends.rollouts import mirroring
 from webapp.patterns.errors import AllFailed, Unreachable
-from webapp.patterns.fallback.balancing import LoadBalancer, LoadTracker
+from webapp.patterns.fallback.balancing import CANARY, LoadBalancer, LoadTracker
 from webapp.patterns.fallback.breakers import Breakers, MemoryBreakers
 
 if TYPE_CHECKING:
@@ -79,15 +81,19 @@ class Pools:
 
         if not plan.steps:
             raise AllFailed(f"The route {plan.name!r} has no steps yet: an administrator adds them in the configuration.")
+        steps = self.steps(plan, snapshot)
+        if plan.canary:
+            steps.append(self._step(replace(plan.canary.step, group=CANARY), snapshot.backends[plan.canary.step.backend]))
         return Chain(
             plan.name,
-            self.steps(plan, snapshot),
+            steps,
             mid_stream=plan.mid_stream,
             hedge_ms=plan.hedge_ms,
             breakers=self.breakers,
             on_flag=self._on_flag,
             caller=caller,
             balancer=self._balancer(plan),
+            on_start=mirroring.sampler(plan.mirror.share) if plan.mirror else None,
         )
 
     def steps(self, plan: RouteRow, snapshot: Snapshot) -> list[Step]:
@@ -101,6 +107,7 @@ class Pools:
             found = LoadBalancer(plan.balance, sticky=plan.sticky, tracker=self._tracker)
             if plan.balance != "ordered" or plan.sticky:
                 self._balancers[plan.name] = found
+        found.canary_share = plan.canary.share if plan.canary else 0.0
         return found
 
     def _step(self, step: StepRow, row: BackendRow) -> Step:

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("search", "0009_index_prompts")]
+    dependencies = [("search", "0010_sources")]
     operations = [
         migrations.AddField(
             "collection",
