@@ -114,6 +114,7 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
             kind=parsed.kind,
             notes=parsed.notes,
             scanned=parsed.scanned,
+            pages=parsed.pages,
             state=State.EMBEDDING,
             passages=len(chunks),
             embedded=0,

@@ -19,7 +19,7 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from search import worker_events
+from search import page_pictures, worker_events
 from search.index import engine
 from search.index.companion import add_companion
 from search.lookups import has_tag
@@ -225,12 +225,12 @@ def delete_document(*, document: Document) -> None:
     """Delete a document with its file, passages, and vectors."""
     pk = document.pk
     with transaction.atomic():
-        Document.objects.select_for_update().only("pk").filter(
-            pk=pk
-        ).first()  # a worker that stores its passages has finished, or finds it deleted
+        # A worker that stores passages of this document has finished, or finds it deleted.
+        Document.objects.select_for_update().only("pk").filter(pk=pk).first()
         ids = list(Chunk.objects.filter(document=pk).values_list("pk", flat=True))
         document.delete()
         transaction.on_commit(lambda: unlink([file_path(pk)]))
+        transaction.on_commit(lambda: page_pictures.forget([pk]))
         transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
 
 

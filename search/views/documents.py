@@ -18,13 +18,16 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from search import document_list, selectors, services, uploads
+from search import document_list, page_pictures, selectors, services, uploads
 from search.document_list import Key, ListFilters
 from search.forms import PasteForm
 from search.models import DEFAULT_MODEL, Collection, Document, Index, Upload
 from search.parsing import ocr
+from search.parsing.document import Unreadable
 from search.ranking import passages
 from search.views.people import owned_collection, readable_collection, who
+from webapp.accounts.models import User
+from webapp.core.database import in_database
 from webapp.patterns.errors import InputError
 from webapp.patterns.units import count
 
@@ -214,12 +217,31 @@ def _after_change(request: HttpRequest, collection: Collection) -> HttpResponse:
 @login_required
 @require_GET
 def document(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Show a document, opened at a passage if the address names one."""
+    """Show a document, opened at a passage if the address names one: a PDF page by page beside its picture, any other as one text."""
     found = get_object_or_404(selectors.documents(who(request)).defer(None), pk=pk)
-    shown = passages.show(found, request.GET.get("passage", ""), request.GET.get("from", ""))
-    mine = found.collection.owner_id == who(request).pk
-    context = {"document": found, "shown": shown, "mine": mine, "ocr": ocr.is_installed()}
+    passage = request.GET.get("passage", "")
+    context: dict[str, Any] = {"document": found, "mine": found.collection.owner_id == who(request).pk, "ocr": ocr.is_installed()}
+    if found.pages and found.text and request.GET.get("view") != "text":
+        context["page"] = context["shown"] = passages.show_page(found, passage, request.GET.get("page", ""))
+    else:
+        context["shown"] = passages.show(found, passage, request.GET.get("from", ""))
     return render(request, "search/document.html", context)
+
+
+@login_required
+@require_GET
+async def page_picture(request: HttpRequest, pk: UUID, number: int) -> HttpResponse:
+    """Return a page of a PDF as a picture."""
+    user = await request.auser()
+    assert isinstance(user, User)
+    found = await in_database(selectors.documents(user).filter(pk=pk).first)
+    if found is None or not 0 < number <= len(found.pages):
+        raise Http404("no such page")
+    try:
+        content = await page_pictures.picture(found.pk, services.file_path(found.pk), number)
+    except Unreadable as error:
+        return HttpResponse(str(error), status=422, content_type="text/plain; charset=utf-8")
+    return HttpResponse(content, content_type="image/png")
 
 
 @login_required

@@ -84,6 +84,11 @@ class Registry:
         self._exchange = Exchange(self._pools.breakers)
         self._lock = asyncio.Lock()
 
+    def states(self) -> dict[str, str]:
+        """Return the known health of each backend by name."""
+        rows = self._snapshot.backends if self._snapshot else {}
+        return {rows[key].name: state for key, (state, _why) in self.health.items() if key in rows}
+
     def stale(self) -> None:
         """Compare versions before the next use."""
         self._changes += 1
@@ -235,11 +240,15 @@ def current() -> Registry:
     return found
 
 
+def registries() -> list[Registry]:
+    """Return the registries of all event loops of this process."""
+    with _registries_lock:
+        return list(_registries.values())
+
+
 def stale() -> None:
     """Report a change of the configuration, so that the next use compares again. Safe from any thread."""
-    with _registries_lock:
-        registries = list(_registries.values())
-    for registry in registries:
+    for registry in registries():
         registry.stale()
 
 
