@@ -21,9 +21,11 @@ from django.db.models import QuerySet
 
 from search import page_pictures, worker_events
 from search.index import engine
+from search.index.companion import add_companion
 from search.lookups import has_tag
 from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index, Upload
 from webapp.accounts.models import User
+from webapp.builtin import MINILM
 from webapp.core import file_store
 from webapp.patterns import sanitize
 from webapp.patterns.errors import InputError
@@ -60,6 +62,8 @@ def create_collection(
         collection = Collection.objects.create(owner=owner, name=name, description=description, conversation=conversation)
         collection.serving = Index.objects.create(collection=collection, model=model, state=Index.State.READY)
         collection.save(update_fields=["serving"])
+        if conversation is None:  # a chat waits for its documents, and has few
+            add_companion(collection, model, Index.State.READY)
     return collection
 
 
@@ -352,10 +356,17 @@ def change_model(*, collection: Collection, model: str) -> Index:
     """Start a new index with another model next to the serving one. It takes over when it holds all passages."""
     with transaction.atomic():
         locked = Collection.objects.select_for_update().get(pk=collection.pk)
-        locked.indexes.exclude(pk=locked.serving_id or 0).delete()
+        locked.indexes.exclude(pk__in=[locked.serving_id or 0, locked.companion_id or 0]).delete()
         index = Index.objects.create(collection=locked, model=model)
+        if not _can_be_companion(locked.serving):
+            add_companion(locked, model, Index.State.BUILDING)
     worker_events.wake()
     return index
+
+
+def _can_be_companion(serving: Index | None) -> bool:
+    """Return whether the index becomes the companion when the new one takes over (`search.index.companion`)."""
+    return serving is not None and serving.answered_by == MINILM.name
 
 
 def build_again(*, index: Index) -> None:
