@@ -20,8 +20,10 @@ import batches.services
 import chat.services
 import chat.streaming.hub
 import chat.uploads
+import search.models
 import search.saved_searches
 import search.services
+import search.sources.items
 import search.uploads
 from chat.models import Conversation, Prompt, SentRequest
 from tests.chat.conftest import serve
@@ -136,9 +138,12 @@ def _search(owner: User) -> Things:
     saved = search.saved_searches.save_search(user=owner, name=WORD, address=f"?q={WORD}")
     upload = search.uploads.start_upload(collection=collection, announced=1)
     document = search.services.add_file(collection=collection, name=f"{WORD}.txt", content=[WORD.encode()]).document
+    source = search.sources.items.create_web_source(
+        collection=collection, kind=search.models.Source.Kind.PAGES, addresses=[f"https://example.com/{WORD}"]
+    )
     other_index = collection.indexes.create(model="embed")
     return {
-        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "upload_id": upload.pk},
+        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "source_id": source.pk, "upload_id": upload.pk},
         "/search/documents/": {"pk": document.pk, "number": 1},
         "/search/saved/": {"pk": saved.pk},
     }
