@@ -62,4 +62,4 @@ def test_the_list_of_models_has_windows_prices_and_states() -> None:
     offers = [Offered("default", "route"), Offered("a/x", "model", window=8192, up=False, prices=(0.15, 0.6))]
     page = " ".join(render_to_string("chat/_model_list.html", {"groups": grouped(offers)}).split())
     assert "window unknown" in page
-    assert "down · 8\N{THIN SPACE}192 tokens · 0.15 / 0.6 a million" in page
+    assert "down · 8 192 tokens · 0.15 / 0.6 a million" in page
