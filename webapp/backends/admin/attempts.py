@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from webapp.backends.models import Attempt, UsageDay
+from webapp.patterns.fallback.explanations import explain
 from webapp.templatetags.ui import milliseconds
 
 BADGES = {"ok": "ok", "partial": "warn", "cancelled": "warn", "skipped": ""}
@@ -30,7 +31,8 @@ class ErrorFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         """Offer the error classes that occurred."""
         found = UsageDay.objects.exclude(errors={}).order_by("-day").values_list("errors", flat=True)[:2000]
-        return [(name, name) for name in sorted({error for errors in found for error in errors if error})]
+        names = {error for errors in found for error in errors if error}
+        return sorted(((name, explain(name).title) for name in names), key=lambda choice: choice[1])
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
         """Return the attempts that failed with the chosen error."""
@@ -146,7 +148,12 @@ class AttemptAdmin(admin.ModelAdmin):
     def result(self, attempt: Attempt) -> SafeString:
         """Return the outcome with the error and its reason."""
         badge = format_html('<span class="badge" data-state="{}">{}</span>', BADGES.get(attempt.outcome, "bad"), attempt.outcome)
-        return format_html('{} <span class="small">{}</span><div class="small muted">{}</div>', badge, attempt.error, attempt.why)
+        return format_html(
+            '{} <span class="small">{}</span><div class="small muted">{}</div>',
+            badge,
+            explain(attempt.error).title if attempt.error else "",
+            attempt.why,
+        )
 
     @admin.display(description="first token", ordering="first_token_ms")
     def first_token(self, attempt: Attempt) -> str:
