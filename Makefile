@@ -7,7 +7,7 @@ PORT ?= 8000
 # Without compiled files, every process would compile the code again: the server at each start, the tests a hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast coverage check bench soak audit lock format reference
+.PHONY: run test test-fast coverage check bench soak simulate audit lock format reference
 
 # Install once, and again when a lock changes. The stamp records the installed state.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
@@ -53,6 +53,11 @@ bench: $(VENV)/dev.stamp
 
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# Run whole installations in simulated time (tests/simulation): each seed is a run of about an hour. 10,000 nightly.
+SEEDS ?= 1000
+simulate: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 2
 
 # List known vulnerabilities of the locked packages, or say that no source of advisories is reachable.
 audit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -17,6 +18,7 @@ def benchmarks() -> list[str]:
 
 def run() -> int:
     """Run the named benchmark, or all of them, and return the exit status."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     known = benchmarks()
     chosen, arguments = (sys.argv[1:2], sys.argv[2:]) if len(sys.argv) > 1 else (known, [])
     if unknown := set(chosen) - set(known):

@@ -107,8 +107,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def on_send(self, body: dict[str, Any]) -> None:
         """Send a message, with its attachments, to one or more models."""
         text, model = _text(body, "text"), _text(body, "model")
-        attached = await in_database(selectors.attached, self.user, self.conversation_id, body.get("attachment"))
-        if attached:
+        attached: list[dict[str, Any]] = []
+        if body.get("attachment"):
+            attached = await in_database(selectors.attached, self.user, self.conversation_id, body["attachment"])
             await in_database(self._index, text, attached)
 
         if others := _names(body.get("compare")):

@@ -140,9 +140,10 @@ class Prompt(models.Model):
 
 
 class Owner(models.Model):
-    """A server process that runs generations, and the time of its last heartbeat."""
+    """A server process that runs generations. A new `seen_at` is its sign of life; other processes do not compare it with their clocks."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    process = models.CharField(max_length=100, default="", help_text="Its name (`webapp.core.leases.this_worker`).")
     seen_at = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,9 @@ from chat.html.answer_html import finished_html
 from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest, Upload
 from chat.streaming.answer import Answer
 from webapp.accounts.models import User
+from webapp.core import leases
 from webapp.core.database import DB_UNAVAILABLE
+from webapp.core.leases import SilenceWatch
 from webapp.patterns import sanitize
 from webapp.patterns.errors import BudgetSpent, LimitReached, PatternError
 from webapp.ports import conversation_documents
@@ -28,9 +29,6 @@ MAX_TEXT = 1_000_000
 REFUSED = "The database could not store this answer completely. Try again. The server's log has the details."
 MAX_MODEL = 300
 MAX_COMPARED = 3
-OWNER_SILENCE = timedelta(seconds=6)
-"""A process without a heartbeat for this long is dead, and its generations are interrupted."""
-
 Role, Status = Message.Role, Message.Status
 
 
@@ -75,6 +73,7 @@ class Outcome:
         self.finish_reason = error.code if isinstance(error, BudgetSpent | LimitReached) else ""
 
 
+@transaction.atomic(savepoint=False)
 def send_message(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Sequence[dict[str, Any]] = ()
 ) -> Started:
@@ -82,20 +81,30 @@ def send_message(
     text = _checked(text, attachments)
     if text.startswith("/") and selectors.is_command(text[1:], user):  # sent before the menu had loaded
         raise Refused(f"{text} is a command. Choose it from the list that opens when you type /.")
-    conversation, created = Conversation.objects.get_or_create(
-        id=conversation_id,
-        defaults={"user": user, "updated_at": timezone.now(), "system_prompt": user.system_prompt, "title": first_words(text)},
-    )
+    question, answer = Message(role=Role.USER, text=text, attachments=list(attachments)), _unwritten()
+    new: dict[str, Any] = {
+        "user": user,
+        "updated_at": timezone.now(),
+        "system_prompt": user.system_prompt,
+        "title": first_words(text),
+        "leaf": answer,
+    }
+    if model:
+        new["model"] = _model(model)
+    # The conversation points at its last message before that is stored: foreign keys are checked at the end of the transaction.
+    conversation, created = Conversation.objects.get_or_create(id=conversation_id, defaults=new)
     if conversation.user_id != user.pk:
         raise selectors.NotFound(str(conversation_id))
-    if model:
-        conversation.model = _model(model)
-    conversation.title = conversation.title or first_words(text)
-    question = Message.objects.create(
-        conversation=conversation, parent_id=conversation.leaf_id, role=Role.USER, text=text, attachments=list(attachments)
-    )
-    Upload.objects.filter(id__in=[item["id"] for item in attachments]).update(conversation=conversation)
-    return _begin(owner, conversation, question, question=question, created=created)
+    if not created:
+        conversation.model = new.get("model", conversation.model)
+        conversation.title = conversation.title or first_words(text)
+        question.parent_id = conversation.leaf_id
+    question.conversation = answer.conversation = conversation
+    answer.parent, answer.model, conversation.leaf = question, conversation.model, answer
+    Message.objects.bulk_create([question, answer])
+    if attachments:
+        Upload.objects.filter(id__in=[item["id"] for item in attachments]).update(conversation=conversation)
+    return _run(owner, conversation, answer, question=question, created=created)
 
 
 def compare_models(
@@ -182,29 +191,37 @@ def _checked(text: str, attachments: Sequence[dict[str, Any]]) -> str:
     return text
 
 
+def _unwritten() -> Message:
+    """Return an answer that is about to be written."""
+    return Message(role=Role.ASSISTANT, status=Status.STREAMING)
+
+
 def _begin(owner: UUID, conversation: Conversation, parent: Message, **details: Any) -> Started:
-    answer = Message.objects.create(
-        conversation=conversation, parent=parent, role=Role.ASSISTANT, status=Status.STREAMING, model=conversation.model
-    )
+    answer = _unwritten()
+    answer.conversation, answer.parent, answer.model = conversation, parent, conversation.model
+    answer.save(force_insert=True)
     conversation.leaf = answer
     return _run(owner, conversation, answer, **details)
 
 
-def _run(owner: UUID, conversation: Conversation, answer: Message, **details: Any) -> Started:
+def _run(owner: UUID, conversation: Conversation, answer: Message, *, created: bool = False, **details: Any) -> Started:
+    """Store the generation of an answer. A conversation that was just created needs no more than that."""
     busy = Refused("Still answering. Stop it, or wait until it has finished.")
-    if Generation.objects.filter(conversation=conversation, running=True).exists():
-        raise busy
-    _end_comparison(conversation.id)
+    if not created:
+        if Generation.objects.filter(conversation=conversation, running=True).exists():
+            raise busy
+        _end_comparison(conversation.id)
     answer.compare = None
     try:
         with transaction.atomic():
             generation = Generation.objects.create(conversation=conversation, message=answer, owner=owner)
     except IntegrityError:
         raise busy from None
-    conversation.updated_at = timezone.now()
-    conversation.archived = False
-    conversation.save()
-    return Started(generation, conversation, answer, **details)
+    if not created:
+        conversation.updated_at = timezone.now()
+        conversation.archived = False
+        conversation.save(update_fields=["leaf", "model", "title", "updated_at", "archived"])
+    return Started(generation, conversation, answer, created=created, **details)
 
 
 def finish_generation(*, generation_id: UUID, parts: list[dict[str, Any]], outcome: Outcome, html: str) -> Message | None:
@@ -216,12 +233,12 @@ def finish_generation(*, generation_id: UUID, parts: list[dict[str, Any]], outco
         SentRequest(message=message, number=len(message.trail) + place, base_url=base_url, body=sanitize.clean(body))
         for place, (base_url, body) in outcome.requests.items()
     ]
-    SentRequest.objects.bulk_create(sent)
+    if sent:
+        SentRequest.objects.bulk_create(sent)
     _fill(message, parts, outcome, html)
     LogRow.objects.filter(generation=generation_id).delete()
-    Conversation.objects.filter(id=message.conversation_id).update(updated_at=timezone.now())
-    if outcome.summary:
-        Conversation.objects.filter(id=message.conversation_id).update(summary=outcome.summary)
+    changed: dict[str, Any] = {"summary": outcome.summary} if outcome.summary else {}
+    Conversation.objects.filter(id=message.conversation_id).update(updated_at=timezone.now(), **changed)
     return message
 
 
@@ -235,7 +252,8 @@ def _fill(message: Message, parts: list[dict[str, Any]], outcome: Outcome, html:
     message.trail = [*message.trail, *sanitize.clean(outcome.trail)]
     message.report = sanitize.clean(outcome.report) or message.report
     message.finished_at = timezone.now()
-    message.save()
+    written = ["parts", "text", "html", "status", "error", "finish_reason", "trail", "report", "finished_at"]
+    message.save(update_fields=written)
 
 
 def request_stop(*, conversation_id: UUID, user: User) -> list[UUID]:
@@ -251,9 +269,9 @@ def stops_requested(owner: UUID) -> list[UUID]:
     return list(Generation.objects.filter(owner=owner, running=True, stop_requested=True).values_list("id", flat=True))
 
 
-def heartbeat(owner: UUID) -> None:
+def heartbeat(owner: UUID, process: str) -> None:
     """Record that this process is alive."""
-    Owner.objects.update_or_create(id=owner, defaults={"seen_at": timezone.now()})
+    Owner.objects.update_or_create(id=owner, defaults={"seen_at": timezone.now(), "process": process})
 
 
 def deregister(owner: UUID) -> None:
@@ -261,12 +279,30 @@ def deregister(owner: UUID) -> None:
     Owner.objects.filter(id=owner).delete()
 
 
-def interrupt_orphans(me: UUID) -> list[UUID]:
-    """Mark the generations of dead processes as interrupted, keep the text of their logs, and return their conversations."""
-    Owner.objects.filter(seen_at__lt=timezone.now() - OWNER_SILENCE).exclude(id=me).delete()
+def interrupt_orphans(me: UUID, watch: SilenceWatch[UUID]) -> list[UUID]:
+    """Mark the generations of dead processes as interrupted, keep the text of their logs, and return their conversations.
+
+    A process is dead if this machine knows that it has ended, or if `watch` saw no sign of life for too long.
+    """
+    others = {owner.id: owner for owner in Owner.objects.exclude(id=me)}
+    silent = watch.silent({id_: owner.seen_at for id_, owner in others.items()})
+    ended = [id_ for id_, owner in others.items() if leases.is_dead(owner.process)]
+    if silent or ended:
+        Owner.objects.filter(id__in={*silent, *ended}).delete()
     living = Owner.objects.values("id")
     orphans = list(Generation.objects.filter(running=True).exclude(owner=me).exclude(owner__in=living).select_related("message"))
     return [generation.conversation_id for generation in orphans if _ended(generation)]
+
+
+def interrupt_unknown(me: UUID, known: Collection[UUID], watch: SilenceWatch[UUID]) -> list[UUID]:
+    """Interrupt generations of this process that it does not run; return their conversations.
+
+    Such a row remains where the answer to a commit was lost: the row was stored, and this process learned of a failure. `watch` gives a
+    generation that is beginning right now the time to do so.
+    """
+    unknown = list(Generation.objects.filter(owner=me, running=True).exclude(id__in=known).select_related("message"))
+    lost = set(watch.silent({generation.id: "" for generation in unknown}))
+    return [generation.conversation_id for generation in unknown if generation.id in lost and _ended(generation)]
 
 
 def _ended(generation: Generation) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from webapp.accounts.models import User
 from webapp.patterns.embeddings import embedding
+from webapp.patterns.embeddings.prompts import prompts_of
 from webapp.patterns.errors import EmbeddingError
 from webapp.patterns.types import AttemptLog
 
@@ -63,16 +64,32 @@ def _only(models: set[str], wanted: str, asked: str) -> str:
     return wanted or (min(models) if models else asked)
 
 
+async def embed_passages(texts: Sequence[str], index: Index, *, user: User | None) -> Matrix:
+    """Return the vectors (n, d) of passages for an index. The first call sets the index's model and prompts; the caller saves them.
+
+    Raises:
+        As `embed`.
+    """
+    if not index.answered_by:
+        # One text tells which model answers, and so which prompts its passages need.
+        index.answered_by = (await embed(texts[:1], model=index.model, user=user)).answered_by
+        prompts = prompts_of(index.answered_by)
+        index.query_prompt, index.passage_prompt = prompts.query, prompts.passage
+    prompted = [index.passage_prompt + text for text in texts]
+    return (await embed(prompted, model=index.model, user=user, answered_by=index.answered_by)).matrix
+
+
 _queries: OrderedDict[tuple[str, str, str, int | None], Matrix] = OrderedDict()
 
 
 async def embed_query(text: str, index: Index, *, user: User | None) -> Matrix:
     """Return the vector (d,) of a query for an index, from a cache of the last few hundred queries if possible."""
-    key = (index.model, index.answered_by, text, user.pk if user else None)
+    prompted = index.query_prompt + text
+    key = (index.model, index.answered_by, prompted, user.pk if user else None)
     if key in _queries:
         _queries.move_to_end(key)
         return _queries[key]
-    vectors = await embed([text], model=index.model, user=user, answered_by=index.answered_by)
+    vectors = await embed([prompted], model=index.model, user=user, answered_by=index.answered_by)
     vector: Matrix = vectors.matrix[0]
     _queries[key] = vector
     while len(_queries) > KEPT_QUERIES:

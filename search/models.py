@@ -73,6 +73,12 @@ class Index(models.Model):
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="indexes")
     model = models.CharField(max_length=300, help_text="What is asked for: a route, backend/model, or a model.")
     answered_by = models.CharField(max_length=300, blank=True, help_text="The model that made the vectors; others are refused.")
+    query_prompt = models.CharField(
+        max_length=200, blank=True, default="", editable=False, help_text="Put in front of a query before it is embedded."
+    )
+    passage_prompt = models.CharField(
+        max_length=200, blank=True, default="", editable=False, help_text="Put in front of a passage before it is embedded."
+    )
     dimension = models.PositiveIntegerField(null=True, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.BUILDING)
     why = models.CharField(max_length=500, blank=True)

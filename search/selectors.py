@@ -14,7 +14,7 @@ from search.index import engine
 from search.lookups import has_tag
 from search.models import Chunk, Collection, Document, Index
 from webapp.accounts.models import User
-from webapp.builtin import EMBEDDING_MODEL
+from webapp.builtin import EMBEDDING_MODELS, default_embedding_model
 from webapp.patterns.openai.attribute_filters import Matcher
 
 RECENT = 8
@@ -89,9 +89,18 @@ def tags(user: User) -> list[str]:
     return sorted({tag for its in lists for tag in its})
 
 
-def asks_builtin(user: User) -> bool:
-    """Return whether the built-in model embeds a search of the user."""
-    return collections(user).filter(serving__answered_by=EMBEDDING_MODEL, serving__rows__gt=0).exists()
+def builtin_models(user: User) -> list[str]:
+    """Return the built-in models that embed a search of the user."""
+    asked = collections(user).filter(serving__answered_by__in=EMBEDDING_MODELS, serving__rows__gt=0)
+    return sorted(asked.order_by().values_list("serving__answered_by", flat=True).distinct())
+
+
+def offers_better_model(collection: Collection) -> bool:
+    """Return whether the collection uses a built-in model that is no longer the default, and no other index is being built."""
+    serving = collection.serving
+    if serving is None or serving.answered_by not in EMBEDDING_MODELS or serving.answered_by == default_embedding_model().name:
+        return False
+    return not collection.indexes.filter(state=Index.State.BUILDING).exists()
 
 
 def chunks(user: User, ids: Sequence[int]) -> dict[int, Chunk]:

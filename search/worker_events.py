@@ -6,7 +6,7 @@ from webapp.core.wakeups import Wakeup
 
 LOOK_SECONDS = 2.0
 
-_waiting: set[Wakeup] = set()
+_waiting: dict[Wakeup, None] = {}
 
 
 def wake() -> None:
@@ -18,8 +18,8 @@ def wake() -> None:
 async def wait(seconds: float = LOOK_SECONDS) -> None:
     """Wait for new work, at most `seconds`."""
     wakeup = Wakeup()
-    _waiting.add(wakeup)
+    _waiting[wakeup] = None
     try:
         await wakeup.wait(seconds)
     finally:
-        _waiting.discard(wakeup)
+        del _waiting[wakeup]

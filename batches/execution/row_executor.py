@@ -8,12 +8,12 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from json.encoder import encode_basestring
 
 import jiter
 from django.db import Error
+from django.utils import timezone
 
 from batches.execution.results import RowResult
 from batches.models import Batch, BatchRow
@@ -133,7 +133,7 @@ class RowExecutor:
             duration_ms=(time.monotonic() - job.began) * 1000,
             attempts=_attempts(job.trail),
             response=on_one_line(answer.raw).decode(errors="replace"),
-            finished_at=datetime.now(UTC),
+            finished_at=timezone.now(),
         )
 
 
@@ -185,7 +185,7 @@ def _failed(job: RowTask, error: Exception, tries: int) -> RowResult:
         duration_ms=(time.monotonic() - job.began) * 1000,
         attempts=_attempts(job.trail),
         response=json.dumps(body, ensure_ascii=False) if body else "",
-        finished_at=datetime.now(UTC),
+        finished_at=timezone.now(),
     )
 
 

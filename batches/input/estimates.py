@@ -19,6 +19,7 @@ from webapp.patterns.types import Json
 
 SAMPLE = 200
 USUAL_ANSWER_TOKENS = 256
+RECENT = 10_000
 PER_MILLION = 1_000_000
 
 
@@ -117,7 +118,8 @@ def _cost(backend: str, model: str, prompt: int, completion: int) -> float | Non
 
 
 def _time_ms(backend: str, model: str, rows: int, concurrency: int) -> float | None:
-    """Estimate the time from the model's last hundred answers."""
-    last = Attempt.objects.filter(backend=backend, model=model, outcome="ok").values("duration_ms")[:100]
+    """Estimate the time from the model's last hundred answers among the backend's newest attempts."""
+    newest = Attempt.objects.filter(backend=backend).values("pk")[:RECENT]
+    last = Attempt.objects.filter(pk__in=newest, model=model, outcome="ok").values("duration_ms")[:100]
     usual = last.aggregate(usual=Avg("duration_ms"))["usual"]
     return None if usual is None else max(1, rows / concurrency) * usual

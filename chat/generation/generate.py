@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from chat.generation import history, structured
 from chat.generation.context_window import ContextFitter, as_json
@@ -64,16 +65,15 @@ class _Job:
     trail: AttemptLog
     fitting: ContextFitter
     admission: Admission
-    user: User
+    tools: ToolRegistry
 
     @classmethod
     async def prepare(cls, live: GenerationState, started: Started) -> _Job:
         live.say("Preparing …")
-        user = await in_database(User.objects.get, pk=started.conversation.user_id)
+        user, (messages, origins), tools = await in_database(_read, started)
         chain = await registry.resolve(started.model, user=user)
-        messages, origins = await in_database(history.load, started.conversation, started.answer)
         fitting = ContextFitter(started.conversation, chain, origins, AttemptLog())
-        job = cls(live, started, chain, messages, AttemptLog(), fitting, await admit(user.pk), user)
+        job = cls(live, started, chain, messages, AttemptLog(), fitting, await admit(user.pk), tools)
         job.trail = job.fitting.trail = AttemptLog(job.show_attempt)
         return job
 
@@ -82,11 +82,10 @@ class _Job:
         if schema := structured.schema_of(options):
             await structured.answer(self.live, self.chain, await self._request(ToolRegistry()), schema, self.trail)
             return
-        tools = await in_database(toolbox.chosen, self.user, self.started.model, options.get("tools"))
         try:
-            await self._converse(tools)
+            await self._converse(self.tools)
         except CapabilityMissing:
-            if not len(tools) or self.live.answer.parts:
+            if not len(self.tools) or self.live.answer.parts:
                 raise
             await self._converse(ToolRegistry())  # no step of the chain supports tools: ask without them
 
@@ -167,6 +166,14 @@ class _Job:
             if kept and attempt.request is not None:
                 outcome.requests[place] = (attempt.base_url, dict(attempt.request))
             outcome.trail.append(_attempt(attempt, kept=kept))
+
+
+def _read(started: Started) -> tuple[User, tuple[list[Message], list[UUID | None]], ToolRegistry]:
+    """Return the user, the messages with their stored ones, and the tools of an answer, in one visit to the database thread."""
+    conversation = started.conversation
+    user = User.objects.get(pk=conversation.user_id)
+    told = history.load(conversation, started.answer, started.question)
+    return user, told, toolbox.chosen(user, started.model, conversation.options.get("tools"))
 
 
 def _attempt(attempt: Attempt, *, kept: bool) -> dict[str, Any]:

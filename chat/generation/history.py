@@ -15,10 +15,17 @@ from webapp.patterns.types import Message
 GO_ON = "Continue exactly where you stopped. Do not repeat anything you have written, and do not comment on this."
 
 
-def load(conversation: Conversation, answer: Stored) -> tuple[list[Message], list[UUID | None]]:
-    """Return the API messages up to an answer (with its existing parts, if it is continued), and the stored message of each."""
-    ids = selectors.path_ids(conversation.id, answer.parent_id)
-    found = {message.id: message for message in Stored.objects.filter(id__in=ids).defer("html", "trail")}
+def load(conversation: Conversation, answer: Stored, question: Stored | None = None) -> tuple[list[Message], list[UUID | None]]:
+    """Return the API messages up to an answer (with its existing parts, if it is continued), and the stored message of each.
+
+    Args:
+        question: the question of the answer if it was just stored. Nothing is read where it is the conversation's first.
+    """
+    if question is not None and question.parent_id is None:
+        ids, found = [question.id], {question.id: question}
+    else:
+        ids = selectors.path_ids(conversation.id, answer.parent_id)
+        found = {message.id: message for message in Stored.objects.filter(id__in=ids).defer("html", "trail")}
     messages: list[Message] = []
     origins: list[UUID | None] = []
     if conversation.system_prompt.strip():

@@ -30,6 +30,8 @@ class Title(BaseModel):
 
 async def generate_title(message: Message) -> bool:
     """Title the conversation of a complete answer if it has no title yet; return whether it changed."""
+    if not _may_be_titled(message):
+        return False
     asked = await in_database(_first_turn, message)
     if asked is None:
         return False
@@ -43,18 +45,20 @@ async def generate_title(message: Message) -> bool:
     return await in_database(services.set_title, conversation_id=conversation.id, title=title, by_user=False)
 
 
-def _first_turn(answer: Message) -> tuple[Conversation, str, str] | None:
-    """Return the conversation, its first question, and answer; None if it has a title, or only the built-in backend could make one."""
-    conversation = Conversation.objects.select_related("user").filter(id=answer.conversation_id, titled=False).first()
-    question = answer.parent
-    if conversation is not None and answer.compare and conversation.leaf_id != answer.id:
-        return None
-    if conversation is None or question is None or question.parent_id or answer.status != Message.Status.DONE:
-        return None
+def _may_be_titled(answer: Message) -> bool:
+    """Return whether the answer is whole, its conversation had no title when it began, and a model other than the built-in one wrote it."""
+    if answer.conversation.titled or answer.parent_id is None or answer.status != Message.Status.DONE:
+        return False
     served = [attempt for attempt in answer.trail if attempt["outcome"] == "ok"]
-    if not served or served[-1]["backend"] == BUILTIN:
+    return bool(served) and served[-1]["backend"] != BUILTIN
+
+
+def _first_turn(answer: Message) -> tuple[Conversation, str, str] | None:
+    """Return the conversation, its first question, and answer; None if it has a title by now, or this is not the first answer."""
+    question = Message.objects.select_related("conversation__user").filter(children=answer, parent=None).first()
+    if question is None or question.conversation.titled or (answer.compare and question.conversation.leaf_id != answer.id):
         return None
-    return conversation, question.text[:EXCERPT], answer.text[:EXCERPT]
+    return question.conversation, question.text[:EXCERPT], answer.text[:EXCERPT]
 
 
 async def _ask(model: str, user: User, question: str, answer: str) -> str:

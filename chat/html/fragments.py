@@ -113,6 +113,16 @@ def frames_of_new(conversation: Conversation) -> list[str]:
     return [frame(title, "#chat-head", "innerMorph"), frame(item, "#conversation-new", "afterbegin")]
 
 
+def frames_of_name(conversation: Conversation) -> list[str]:
+    """Return frames for a new title: the heading, the field that renames, and the entry in the list."""
+    context = {"conversation": conversation, "current": conversation.id}
+    return [
+        frame(render_to_string("chat/_name.html", context), "#chat-title", "outerMorph"),
+        frame(render_to_string("chat/_rename_field.html", context), "#rename", "outerMorph"),
+        frame(render_to_string("chat/_conversation.html", context), f"#c-{conversation.id.hex}", "outerMorph"),
+    ]
+
+
 def folders(conversations: list[Conversation]) -> list[str]:
     """Return the names of the folders of these conversations, sorted."""
     return sorted({conversation.folder for conversation in conversations} - {""})

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db import connections, transaction
 
-from chat.models import LogRow
+from chat.models import Generation, LogRow
 from chat.streaming.answer import Event, merged
 from webapp.core.database import DB_UNAVAILABLE
 
@@ -54,16 +54,25 @@ class Writer:
 
     Args:
         written: called on the event loop with the ids of the generations whose rows were committed.
+        lost: called on the event loop with the ids of the generations that another process has ended.
         tick: called on the thread once per interval, after the rows; its errors are logged.
     """
 
-    def __init__(self, *, written: Callable[[list[UUID]], None], tick: Callable[[], None], interval: float = INTERVAL) -> None:
-        self._written, self._tick, self._interval = written, tick, interval
+    def __init__(
+        self,
+        *,
+        written: Callable[[list[UUID]], None],
+        lost: Callable[[list[UUID]], None],
+        tick: Callable[[], None],
+        interval: float = INTERVAL,
+    ) -> None:
+        self._written, self._lost, self._tick, self._interval = written, lost, tick, interval
         self._loop = asyncio.get_running_loop()
         self._jobs: deque[_Job] = deque()
         self._journals: dict[UUID, Journal] = {}
         self._wake = threading.Event()
         self._stopping = False
+        self._due = time.monotonic() + interval
         self._thread = threading.Thread(target=self._run, name="chat-writer", daemon=True)
 
     def start(self) -> None:
@@ -92,16 +101,22 @@ class Writer:
         self._journals.pop(generation_id, None)
 
     def _run(self) -> None:
-        due = time.monotonic() + self._interval
         while not self._stopping or self._jobs:
-            self._wake.wait(max(0.0, due - time.monotonic()))
+            self._wake.wait(max(0.0, self._due - time.monotonic()))
             self._wake.clear()
-            while self._jobs:
-                self._do(self._jobs.popleft())
-            if time.monotonic() >= due:
-                due = time.monotonic() + self._interval
-                self._guarded(self._write, list(self._journals.values()))
-                self._guarded(self._tick)
+            self._turn()
+        self._finish()
+
+    def _turn(self) -> None:
+        """Run the waiting jobs, and write the journals if the interval is over."""
+        while self._jobs:
+            self._do(self._jobs.popleft())
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._interval
+            self._guarded(self._write, list(self._journals.values()))
+            self._guarded(self._tick)
+
+    def _finish(self) -> None:
         self._guarded(self._write, list(self._journals.values()))
         connections.close_all()
 
@@ -153,7 +168,17 @@ class Writer:
         if not dirty:
             return
         with transaction.atomic():
-            LogRow.objects.bulk_create([row for journal in dirty for row in journal.unsaved], ignore_conflicts=True)
+            running = self._still_running(dirty)
+            rows = [row for journal in dirty if journal.generation_id in running for row in journal.unsaved]
+            LogRow.objects.bulk_create(rows, ignore_conflicts=True)
         for journal in dirty:
             journal.unsaved = []
-        self._loop.call_soon_threadsafe(self._written, [journal.generation_id for journal in dirty])
+        self._loop.call_soon_threadsafe(self._written, [*running])
+        if lost := [journal.generation_id for journal in dirty if journal.generation_id not in running]:
+            self._loop.call_soon_threadsafe(self._lost, lost)
+
+    def _still_running(self, journals: list[Journal]) -> dict[UUID, bool]:
+        """Return those that no other process has ended, and lock them: after a long sleep of this process, others took it for dead."""
+        ids = [journal.generation_id for journal in journals]
+        rows = Generation.objects.select_for_update(no_key=True).filter(id__in=ids, running=True).order_by("id")
+        return dict(rows.values_list("id", "running"))

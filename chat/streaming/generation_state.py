@@ -19,6 +19,9 @@ FRAME_SECONDS = 0.016
 BLOCK_SECONDS = 0.00008
 """Added to this time for each block of the answer: a frame's cost in the browser grows with the page, but the total must not."""
 
+SMALL_ANSWER = 20
+"""Blocks of an answer that are put together faster than a thread is asked to."""
+
 
 class Reader(Protocol):
     """Read the events of a generation as they arrive."""
@@ -116,7 +119,9 @@ class GenerationState:
             await self._render
         self.answer.settle()
         self._closing = True
-        return await asyncio.to_thread(self.view.final_html)
+        if self.view.heavy or self.view.size > SMALL_ANSWER:
+            return await asyncio.to_thread(self.view.final_html)
+        return self.view.final_html()
 
     def _flush(self) -> None:
         self._timer = None

@@ -12,10 +12,10 @@ import logging
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from channels.layers import get_channel_layer
@@ -26,18 +26,22 @@ from chat.generation.finalize import keep
 from chat.html import fragments
 from chat.models import Conversation, Generation, Message
 from chat.selectors import SocketSession
-from chat.services import Started, Status
+from chat.services import Refused, Started, Status
 from chat.streaming.event_writer import Writer
 from chat.streaming.generation_state import GenerationState
 from chat.streaming.notifications import GROUP, nudge_all
 from chat.streaming.subscription import Attachment
-from webapp.core import background, threads
-from webapp.core.database import in_database
+from webapp.core import background, leases, threads
+from webapp.core.database import DB_UNAVAILABLE, in_database
+from webapp.core.leases import SilenceWatch
 from webapp.patterns.errors import PatternError
 from webapp.server.channel_layer import LAYER_ERRORS
 
 logger = logging.getLogger("patchbay.chat")
+T = TypeVar("T")
 HEARTBEAT_SECONDS = 2.0
+SILENCE_SECONDS = 6.0
+"""A process that gives no sign of life for this long is dead, and its answers are interrupted."""
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 AT_ONCE = 2
@@ -49,9 +53,15 @@ OnFinished = Callable[[Message], Awaitable[bool]]
 
 
 class Hub:
-    """The hub of a process. `runner` writes one answer into a `GenerationState` and records its result in `live.outcome`."""
+    """The hub of a process.
 
-    def __init__(self, runner: Runner, on_finished: OnFinished | None = None) -> None:
+    Args:
+        runner: writes one answer into a `GenerationState` and records its result in `live.outcome`.
+        on_finished: called with each complete answer.
+        make_writer: makes the writer of the event log. The simulation (`tests.simulation`) has one without a thread.
+    """
+
+    def __init__(self, runner: Runner, on_finished: OnFinished | None = None, make_writer: type[Writer] = Writer) -> None:
         self.id = uuid.uuid4()
         self.lives: dict[UUID, GenerationState] = {}
         self.attachments: dict[UUID, set[Attachment]] = defaultdict(set)
@@ -59,22 +69,26 @@ class Hub:
         self._runner = runner
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._beat = 0.0
-        self._grace_until = 0.0
+        self._process = leases.this_worker()
+        self._beat = float("-inf")
+        self._watch: SilenceWatch[UUID] = SilenceWatch(SILENCE_SECONDS, gap=2 * HEARTBEAT_SECONDS)
+        self._unknown: SilenceWatch[UUID] = SilenceWatch(SILENCE_SECONDS, gap=2 * HEARTBEAT_SECONDS)
         self._ends, self._names = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self._stopping = False
-        self.writer = Writer(written=self._written, tick=self._tick)
+        self.writer = make_writer(written=self._written, lost=self._lost, tick=self._tick)
 
     async def start(self) -> None:
         """Start the writer, the heartbeat and the listeners."""
         self.writer.start()
-        await self.writer.call(lambda: services.heartbeat(self.id))
+        await self.writer.call(self._heartbeat)
         self.spawn(background.restart_on_failure("chat nudges", self._listen))
         self.spawn(background.restart_on_failure("chat log", self._poll))
 
     async def stop(self) -> None:
         """Interrupt running generations, store them, and deregister."""
         self._stopping = True
+        with contextlib.suppress(Error):
+            await self.writer.call(lambda: None)  # answers that are beginning have begun after this
         running = [live for live in self.lives.values() if live.task]
         for live in running:
             self._cancel(live, "shutdown")
@@ -85,8 +99,8 @@ class Hub:
         await self.writer.stop()
 
     def spawn(self, coroutine: Any) -> None:
-        """Run a coroutine in the background until the hub stops."""
-        task = self._task(coroutine)
+        """Run a coroutine in the background until the hub stops. If the database fails it, its readers see the change a little later."""
+        task = self._task(_without_database_errors(coroutine))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -103,16 +117,28 @@ class Hub:
 
     async def begin(self, write: Callable[[], Started]) -> Started:
         """Run a service that begins an answer, and start the answer. Raises the service's errors."""
-        started = await self.writer.call(write)
+        self._accept()
+        started = await self.writer.call(lambda: self._registered(write))
         self.show(started, self.launch(started))
         return started
 
     async def begin_all(self, write: Callable[[], list[Started]]) -> None:
         """Begin several answers side by side. Readers get the whole log."""
-        begun = await self.writer.call(write)
+        self._accept()
+        begun = await self.writer.call(lambda: self._registered(write))
         for started in begun:
             self.launch(started)
         await self.changed(begun[0].conversation.id)
+
+    def _accept(self) -> None:
+        if self._stopping:
+            raise Refused("The server is restarting. Try again in a moment.")
+
+    def _registered(self, write: Callable[[], T]) -> T:
+        """Run a service that begins answers. After a long sleep, others take this process for dead: it gives a sign of life first."""
+        if time.monotonic() - self._beat > 2 * HEARTBEAT_SECONDS:
+            services.heartbeat(self.id, self._process)
+        return write()
 
     def launch(self, started: Started) -> GenerationState:
         """Start the task that writes the answer."""
@@ -142,26 +168,36 @@ class Hub:
             outcome.status, outcome.error = Status.FAILED, "Patchbay had an internal error. Try again. The server's log has the details."
         live.ending = True
         async with self._ends:
-            await self._finish(live)
+            await self._finish(live, started)
 
-    async def _finish(self, live: GenerationState) -> None:
+    async def _finish(self, live: GenerationState, started: Started) -> None:
         live.apply({"k": "end", "at": time.time()})
         self.writer.remove(live.id)
         message = await keep(self.writer, live, await live.closing_html(), stopping=lambda: self._stopping)
-        if message:
-            live.finish(fragments.article(await in_database(selectors.turn, message)))
-            if message.report.get("left_out"):  # the page marks omitted messages
-                self._refresh(live.conversation_id)
+        live.finish(await self._finished_article(message, started) if message else "")
+        if message is None or message.report.get("left_out"):  # the page marks omitted messages
+            self._refresh(live.conversation_id)
         self.lives.pop(live.id, None)
         await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
         if message and self.on_finished:
             self.spawn(self._after(message))
 
+    async def _finished_article(self, message: Message, started: Started) -> str:
+        """Return the whole answer as HTML; empty if the database fails now, and readers read the log again."""
+        # The answer to a question that was just asked has no siblings yet, unless it is compared with others.
+        first = started.question is not None and message.compare is None
+        try:
+            turn = selectors.Turn(message, [message.id]) if first else await in_database(selectors.turn, message)
+            return fragments.article(turn)
+        except DB_UNAVAILABLE:
+            self._refresh(message.conversation_id)
+            return ""
+
     async def _after(self, message: Message) -> None:
         async with self._names:
             changed = self.on_finished is not None and await self.on_finished(message)
         if changed:
-            await self._show_title(message.conversation_id)
+            await self._show_name(message.conversation_id)
             await self._tell("changed", conversation=str(message.conversation_id))
 
     def _cancel(self, live: GenerationState, why: str) -> None:
@@ -223,12 +259,12 @@ class Hub:
         if not watching:
             del self.attachments[attachment.conversation_id]
 
-    async def lives_of(self, conversation_id: UUID) -> list[GenerationState]:
-        """Return the running generations of a conversation, here or (from the log) in another process."""
+    async def lives_of(self, conversation_id: UUID, running: Sequence[Generation]) -> list[GenerationState]:
+        """Return the running generations of a conversation, here or (from the log) in another process. `running` are its rows."""
         mine = [live for live in self.known(conversation_id) if live.mine]
         if mine:
             return mine
-        found = [await self._follow(generation) for generation in await in_database(selectors.running, conversation_id)]
+        found = [await self._follow(generation) for generation in running]
         return [live for live in found if not live.finished]
 
     async def _follow(self, generation: Generation) -> GenerationState:
@@ -246,18 +282,18 @@ class Hub:
 
     def show(self, started: Started, live: GenerationState) -> None:
         """Tell the readers here, and the other processes, that an answer begins."""
-        turns = [selectors.Turn(message, [message.id]) for message in (started.question, started.answer) if message]
+        watching = self._watching(started.conversation.id, started.conversation.user_id)
+        turns = [selectors.Turn(message, [message.id]) for message in (started.question, started.answer) if message and watching]
         html = "".join(fragments.article(turn, body="" if turn.message is started.answer else None) for turn in turns)
-        for attachment in self._watching(started.conversation.id, started.conversation.user_id):
+        for attachment in watching:
             if started.moved:
                 attachment.refresh()
             else:
                 attachment.begin(html, live)
         self.spawn(self._tell("changed", conversation=str(started.conversation.id)))
-        if started.created:
-            for attachment in self._watching(started.conversation.id, started.conversation.user_id):
-                for text in fragments.frames_of_new(started.conversation):
-                    attachment.post(text)
+        for text in fragments.frames_of_new(started.conversation) if started.created and watching else ():
+            for attachment in watching:
+                attachment.post(text)
 
     async def changed(self, conversation_id: UUID) -> None:
         """Refresh the conversation for all readers, here and in other processes."""
@@ -274,6 +310,17 @@ class Hub:
             for text in frames:
                 attachment.post(text)
 
+    async def _show_name(self, conversation_id: UUID) -> None:
+        """Update the name of a conversation that a model has titled. Its place in the list stays, so the list is not sent again."""
+        if not self.attachments.get(conversation_id):
+            return
+        conversation = await in_database(Conversation.objects.filter(id=conversation_id).first)
+        if conversation is None:
+            return
+        for text in fragments.frames_of_name(conversation):
+            for attachment in self._watching(conversation_id, conversation.user_id):
+                attachment.post(text)
+
     def _refresh(self, conversation_id: UUID) -> None:
         for attachment in tuple(self.attachments.get(conversation_id, ())):
             attachment.refresh()
@@ -285,6 +332,12 @@ class Hub:
 
     def _written(self, ids: list[UUID]) -> None:
         self.spawn(self._tell("more", ids=[str(id_) for id_ in ids]))
+
+    def _lost(self, ids: list[UUID]) -> None:
+        """Stop answers that another process has ended: nothing more of them is stored, and each further word costs money."""
+        for id_ in ids:
+            if live := self.lives.get(id_):
+                self._cancel(live, "lost")
 
     async def _tell(self, what: str, **details: Any) -> None:
         await nudge_all({"what": what, "from": str(self.id), **details})
@@ -347,21 +400,24 @@ class Hub:
     def _tick(self) -> None:
         for generation in services.stops_requested(self.id):
             self._loop.call_soon_threadsafe(self._stop_mine, generation)
-        now = time.monotonic()
-        if now - self._beat < HEARTBEAT_SECONDS:
+        if time.monotonic() - self._beat < HEARTBEAT_SECONDS:
             return
-        services.heartbeat(self.id)
-        if self._beat and now - self._beat > 2 * HEARTBEAT_SECONDS:
-            # The database was down, so heartbeats were lost: wait one timeout before declaring processes dead.
-            self._grace_until = now + services.OWNER_SILENCE.total_seconds()
-        self._beat = now
-        if now >= self._grace_until:
-            self._reap()
+        self._heartbeat()
+        self._reap()
         self._cut_ended_sessions()
 
+    def _heartbeat(self) -> None:
+        services.heartbeat(self.id, self._process)
+        self._beat = time.monotonic()
+
     def _reap(self) -> None:
-        for conversation in services.interrupt_orphans(self.id):
-            self._loop.call_soon_threadsafe(self.spawn, self.changed(conversation))
+        orphans = services.interrupt_orphans(self.id, self._watch)
+        unknown = services.interrupt_unknown(self.id, [live.id for live in [*self.lives.values()] if live.mine], self._unknown)
+        for conversation in (*orphans, *unknown):
+            self._loop.call_soon_threadsafe(self._changed_by_tick, conversation)
+
+    def _changed_by_tick(self, conversation: UUID) -> None:
+        self.spawn(self.changed(conversation))
 
     def _cut_ended_sessions(self) -> None:
         watched = {attachment.session for group in tuple(self.attachments.values()) for attachment in tuple(group)}
@@ -373,6 +429,13 @@ class Hub:
             for attachment in tuple(group):
                 if attachment.session in sessions:
                     attachment.cut()
+
+
+async def _without_database_errors(coroutine: Awaitable[Any]) -> None:
+    try:
+        await coroutine
+    except DB_UNAVAILABLE as error:
+        logger.error("The chat waits for the database: %s", error)  # noqa: TRY400 - it may repeat every second
 
 
 def _title_frames(conversation_id: UUID) -> tuple[int | None, list[str]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from chat import selectors
 from chat.html import fragments
 from chat.html.answer_html import Cursor, frame
-from chat.models import Conversation
+from chat.models import Conversation, Generation
 from chat.selectors import SocketSession
 from chat.streaming.generation_state import GenerationState
 from webapp.accounts.models import User
@@ -29,8 +29,8 @@ class Hub(Protocol):
     def detach(self, attachment: Attachment) -> None:
         """Forget a reader."""
 
-    async def lives_of(self, conversation_id: UUID) -> list[GenerationState]:
-        """Return the running generations of a conversation."""
+    async def lives_of(self, conversation_id: UUID, running: Sequence[Generation]) -> list[GenerationState]:
+        """Return the running generations of a conversation; `running` are its rows."""
         ...
 
 
@@ -146,12 +146,12 @@ class Attachment:
     async def _send_state(self) -> None:
         """Send the log as one replacement, and follow running answers from that state."""
         self._reading = True
-        lives = await self._hub.lives_of(self.conversation_id)
         found = await in_database(_load, self.conversation_id, self.user)
+        lives = await self._hub.lives_of(self.conversation_id, found[1] if found else ())
         self._reading = False
         if found is None or self._stale:
             return
-        conversation, page = found
+        conversation, _running, page = found
         seen, self._seen = self._seen, ""
         if seen == fragments.stamp(conversation) and not lives:
             return
@@ -185,6 +185,7 @@ class Attachment:
         live.readers.discard(self)
 
 
-def _load(conversation_id: UUID, user: User) -> tuple[Conversation, selectors.Page] | None:
+def _load(conversation_id: UUID, user: User) -> tuple[Conversation, list[Generation], selectors.Page] | None:
+    """Return a conversation with its running generations and the last messages. The generations are read first: they may end meanwhile."""
     conversation = Conversation.objects.filter(id=conversation_id, user=user).first()
-    return (conversation, selectors.page(conversation)) if conversation else None
+    return (conversation, selectors.running(conversation_id), selectors.page(conversation)) if conversation else None

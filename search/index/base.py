@@ -125,6 +125,11 @@ def exact_first(exact: Sequence[Hit], others: Sequence[Hit], k: int) -> list[Hit
     return result
 
 
+SAMPLE = 512
+"""Passages that tell how similar passages at large are to a query."""
+NO_SAMPLE = (0.0, 1.0, 0)
+
+
 class FilesDamaged(Exception):
     """Report that the files lack rows that the database counts, so the index must be rebuilt."""
 
@@ -166,6 +171,10 @@ class Engine(Protocol):
 
     def vectors(self, index: Index, ids: Sequence[int]) -> dict[int, Matrix]:
         """Return the vectors of those of these passages that the index holds."""
+        ...
+
+    def background(self, index: Index, query: Matrix) -> tuple[float, float, int]:
+        """Return the mean and the standard deviation of the query's cosines with a sample of the passages, and the sample's size."""
         ...
 
     def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:

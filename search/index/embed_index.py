@@ -44,9 +44,8 @@ async def _fill_batch(index: Index, ids: Sequence[int], user: User) -> None:
     missing = list({chunk.digest: chunk for chunk in chunks if chunk.digest not in known}.values())
     if missing:
         texts = [chunk.embedded_text for chunk in missing]
-        answered = await embedder.embed(texts, model=index.model, user=user, answered_by=index.answered_by)
-        known.update({chunk.digest: vector for chunk, vector in zip(missing, answered.matrix, strict=True)})
-        index.answered_by = index.answered_by or answered.answered_by
+        matrix = await embedder.embed_passages(texts, index, user=user)
+        known.update({chunk.digest: vector for chunk, vector in zip(missing, matrix, strict=True)})
     await in_database(_keep, index, chunks, known)
 
 
@@ -60,7 +59,8 @@ def _known(index: Index, ids: Sequence[int]) -> tuple[list[Chunk], dict[str, Mat
         twins: dict[int, dict[int, str]] = defaultdict(dict)
         for digest, collection, oldest in equal.values_list("digest", "collection").annotate(Min("pk")):
             twins[collection][oldest] = digest
-        for other in Index.objects.filter(answered_by=index.answered_by, dimension=index.dimension, collection__in=twins):
+        same = Index.objects.filter(answered_by=index.answered_by, dimension=index.dimension, passage_prompt=index.passage_prompt)
+        for other in same.filter(collection__in=twins):
             its = twins[other.collection_id]
             known |= {its[pk]: vector for pk, vector in engine().vectors(other, list(its)).items()}
     return chunks, known
@@ -81,7 +81,9 @@ def _keep(index: Index, chunks: Sequence[Chunk], vectors: dict[str, Matrix]) -> 
         chunks = [chunk for chunk in chunks if chunk.pk in lacking]
         if chunks:
             engine().add(index, [chunk.pk for chunk in chunks], np.stack([vectors[chunk.digest] for chunk in chunks]))
-            Index.objects.filter(pk=index.pk).update(answered_by=index.answered_by)
+            Index.objects.filter(pk=index.pk).update(
+                answered_by=index.answered_by, query_prompt=index.query_prompt, passage_prompt=index.passage_prompt
+            )
 
 
 def missing(index: Index) -> list[int]:

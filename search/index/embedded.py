@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from search import worker_events
-from search.index.base import FilesDamaged, Hit, Terms, exact_first
+from search.index.base import NO_SAMPLE, SAMPLE, FilesDamaged, Hit, Terms, exact_first
 from search.models import Collection, Index
 from webapp.patterns.errors import EmbeddingError
 
@@ -172,6 +172,18 @@ class EmbeddedEngine:
             return dict(zip(numbers[rows].tolist(), files.matrix(index.rows)[rows], strict=True))
 
         return self._read(index, reading, {})
+
+    def background(self, index: Index, query: Matrix) -> tuple[float, float, int]:
+        """See `Engine`. The sample is every n-th row."""
+        import numpy as np
+
+        def reading(files: VectorFiles) -> tuple[float, float, int]:
+            step = max(1, index.rows // SAMPLE)
+            rows = np.flatnonzero(files.ids(index.rows)[::step]) * step
+            cosines = files.matrix(index.rows)[rows] @ query
+            return (float(cosines.mean()), float(cosines.std()), len(rows)) if len(rows) else NO_SAMPLE
+
+        return self._read(index, reading, NO_SAMPLE)
 
     def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:
         """Return the k passages with the highest cosine similarity, best first."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
 
-from search.index.base import Hit, Terms, exact_first
+from search.index.base import NO_SAMPLE, SAMPLE, Hit, Terms, exact_first
 from search.models import Index
 from webapp.patterns.errors import EmbeddingError
 
@@ -77,6 +77,19 @@ class PostgresEngine:
 
         sql = "SELECT chunk_id, embedding::text FROM search_vector WHERE index_id = %s AND chunk_id = ANY(%s)"
         return {number: np.array(text[1:-1].split(","), np.float32) for number, text in _rows(sql, [index.pk, list(ids)])}
+
+    def background(self, index: Index, query: Matrix) -> tuple[float, float, int]:
+        """See `Engine`. The sample is the first rows that the server finds."""
+        if index.dimension != len(query):
+            return NO_SAMPLE
+        sql = f"""
+            SELECT avg(cosine), stddev_pop(cosine), count(*) FROM (
+                SELECT 1 - (embedding::vector({index.dimension:d}) <=> %(query)s) AS cosine
+                FROM search_vector WHERE index_id = {index.pk:d} LIMIT {SAMPLE:d}
+            ) AS sample
+        """  # noqa: S608 - numbers of our own; the query is a parameter
+        mean, deviation, count = _rows(sql, {"query": _text(query)})[0]
+        return (float(mean), float(deviation), int(count)) if count else NO_SAMPLE
 
     def nearest(self, index: Index, query: Matrix, k: int, *, within: Sequence[int] | None = None) -> list[Hit]:
         """Return the k passages with the highest cosine similarity, best first."""

@@ -8,31 +8,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from search import embedder, selectors
+from search import selectors
 from search.index import Hit, engine
 from search.index.base import Terms, terms
 from search.models import Chunk, Index, scope
+from search.ranking import meaning
+from search.ranking.fusion import Query, fuse, probability
+from search.ranking.meaning import CANDIDATES, MIN_COSINE, Ranking
 from search.selectors import Filters
 from webapp.accounts.models import User
 from webapp.core.database import connection_kept, in_database
-from webapp.patterns.errors import PatternError
 
 if TYPE_CHECKING:
     from webapp.patterns.embeddings.similarity import Matrix
 
 Mode = Literal["hybrid", "semantic", "keyword"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-CANDIDATES = 60
 MAX_QUERY_CHARS = 2000
 """Characters of a query that are embedded. Longer queries are truncated."""
-RANK_OFFSET = 4
-KEYWORD_WEIGHT = 2.0
-"""Of reciprocal rank fusion: how little the first ranks are preferred, and how much words count beside meaning. Chosen on one half of the
-Python documentation's known items and measured on the other and on another corpus (docs/search.md): the customary 60 and 1 rank below
-words alone there."""
-EXACT_WEIGHT = 2.0
-"""A phrase or an identifier of the query, found as it is, outweighs a first rank by meaning."""
-MIN_COSINE = 0.1
 NO_FILTERS = Filters()
 
 
@@ -68,26 +61,28 @@ async def search(
     """
     results = Results(terms=terms(query))
 
-    async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:
-        return await _semantic(query[:MAX_QUERY_CHARS], places, within, user, results.problems) if query.strip() else []
+    async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> Ranking:
+        return await meaning.rank(query[:MAX_QUERY_CHARS], places, within, user, results.problems) if query.strip() else Ranking()
 
-    return await _search(user, results, by_meaning, mode=mode, filters=filters, limit=limit, index=index)
+    return await _search(user, query, results, by_meaning, mode=mode, filters=filters, limit=limit, index=index)
 
 
 async def similar(user: User, chunk: Chunk, *, filters: Filters = NO_FILTERS, limit: int = 10) -> Results:
     """Return passages similar to this one, from any document, by meaning alone and without calling a model."""
     results = Results()
 
-    async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:
-        return [hit for hit in await in_database(_like, chunk, places, within) if hit.chunk_id != chunk.pk]
+    async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> Ranking:
+        hits = [hit for hit in await in_database(_like, chunk, places, within) if hit.chunk_id != chunk.pk]
+        return Ranking(hits, {hit.chunk_id: hit.score for hit in hits})
 
-    return await _search(user, results, by_meaning, mode="semantic", filters=filters, limit=limit)
+    return await _search(user, "", results, by_meaning, mode="semantic", filters=filters, limit=limit)
 
 
 async def _search(
     user: User,
+    text: str,
     results: Results,
-    by_meaning: Callable[[Sequence[Index], Sequence[int] | None], Awaitable[list[Hit]]],
+    by_meaning: Callable[[Sequence[Index], Sequence[int] | None], Awaitable[Ranking]],
     *,
     mode: Mode,
     filters: Filters,
@@ -99,11 +94,11 @@ async def _search(
         places, within = await in_database(_places, user, filters, index)
         scopes = [scope(place.collection_id) for place in places]
         semantic, keyword = await asyncio.gather(
-            by_meaning(places, within) if mode != "keyword" else _nothing(),
-            in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _nothing(),
+            by_meaning(places, within) if mode != "keyword" else _no_ranking(),
+            in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _no_words(),
         )
-        fused = fuse((semantic, 1.0), (keyword, KEYWORD_WEIGHT), ([hit for hit in keyword if hit.exact], EXACT_WEIGHT))
-        results.found = await in_database(_results, user, fused, semantic, keyword, limit)
+        fused = await in_database(_fused, text, semantic, keyword)
+        results.found = await in_database(_results, user, fused, semantic.hits, keyword, limit)
     if mode != "keyword":
         results.problems += [note for place in places if (note := _incomplete(place))]
     results.milliseconds = (time.perf_counter() - began) * 1000
@@ -120,7 +115,11 @@ def _incomplete(index: Index) -> str:
     return ""
 
 
-async def _nothing() -> list[Hit]:
+async def _no_ranking() -> Ranking:
+    return Ranking()
+
+
+async def _no_words() -> list[Hit]:
     return []
 
 
@@ -141,34 +140,18 @@ def _keyword(words: Terms, scopes: Sequence[str], within: Sequence[int] | None) 
     return engine().matching(words, CANDIDATES, scopes=scopes, within=within)
 
 
-async def _semantic(query: str, places: Sequence[Index], within: Sequence[int] | None, user: User, problems: list[str]) -> list[Hit]:
-    """Search each index with a vector of its own model. A failing model is named, and the others still answer."""
-    places = [index for index in places if index.rows]
-    models = {_model(index): index for index in places}
-    answers = await asyncio.gather(*(embedder.embed_query(query, index, user=user) for index in models.values()), return_exceptions=True)
-    vectors = dict(zip(models, answers, strict=True))
-    asked = [_nearest(vectors[_model(index)], index, within) for index in places]
-    found: list[list[Hit]] = []
-    for answer in await asyncio.gather(*asked, return_exceptions=True):
-        if isinstance(answer, PatternError):
-            problems.append(answer.message.rstrip("."))
-        elif isinstance(answer, BaseException):
-            raise answer
-        else:
-            found.append(answer)
-    problems[:] = list(dict.fromkeys(problems))
-    return _together(found)
-
-
-def _model(index: Index) -> tuple[str, str]:
-    """Return a key. Indexes with the same key are searched with one vector."""
-    return index.model, index.answered_by
-
-
-async def _nearest(vector: Matrix | BaseException, index: Index, within: Sequence[int] | None) -> list[Hit]:
-    if isinstance(vector, BaseException):
-        raise vector
-    return await in_database(engine().nearest, index, vector, CANDIDATES, within=within)
+def _fused(text: str, ranking: Ranking, keyword: Sequence[Hit]) -> list[Hit]:
+    """Return both rankings fused; a ranking alone stays as it is."""
+    if not keyword:
+        return (
+            [hit._replace(score=probability(ranking.deviations[hit.chunk_id])) for hit in ranking.hits] if ranking.spaces else ranking.hits
+        )
+    if not ranking.spaces:
+        return list(keyword)
+    meaning.add_others(ranking, [hit.chunk_id for hit in keyword])
+    candidates = {hit.chunk_id for hit in [*ranking.hits, *keyword]}
+    headings = dict(Chunk.objects.filter(pk__in=candidates).exclude(heading="").order_by().values_list("pk", "heading"))
+    return fuse(Query.of(text), ranking.deviations, keyword, headings)
 
 
 def _like(chunk: Chunk, places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:
@@ -177,25 +160,18 @@ def _like(chunk: Chunk, places: Sequence[Index], within: Sequence[int] | None) -
     vector: Matrix | None = engine().vectors(home, [chunk.pk]).get(chunk.pk) if home else None
     if home is None or vector is None:
         return []
-    same = [index for index in places if (index.answered_by, index.dimension) == (home.answered_by, home.dimension)]
+    same = [index for index in places if _space(index) == _space(home)]
     return _together([engine().nearest(index, vector, CANDIDATES, within=within) for index in same])
+
+
+def _space(index: Index) -> tuple[str, int | None, str]:
+    """Return a key. Vectors of indexes with the same key can be compared."""
+    return index.answered_by, index.dimension, index.passage_prompt
 
 
 def _together(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
     every = [hit for hits in lists for hit in hits if hit.score >= MIN_COSINE]
     return sorted(every, key=lambda hit: -hit.score)[:CANDIDATES]
-
-
-def fuse(*rankings: tuple[Sequence[Hit], float]) -> list[Hit]:
-    """Fuse rankings with weights by reciprocal rank fusion.
-
-    Passages that several rankings place high come first, regardless of score scales.
-    """
-    scores: dict[int, float] = {}
-    for ranking, weight in rankings:
-        for rank, hit in enumerate(ranking, 1):
-            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + weight / (RANK_OFFSET + rank)
-    return sorted((Hit(*item) for item in scores.items()), key=lambda hit: (-hit.score, hit.chunk_id))
 
 
 def _results(user: User, fused: Sequence[Hit], semantic: Sequence[Hit], keyword: Sequence[Hit], limit: int) -> list[SearchResult]:

@@ -21,7 +21,7 @@ from django.views.decorators.http import require_GET, require_POST
 from search import document_list, selectors, services, uploads
 from search.document_list import Key, ListFilters
 from search.forms import PasteForm
-from search.models import Collection, Document, Index, Upload
+from search.models import DEFAULT_MODEL, Collection, Document, Index, Upload
 from search.parsing import ocr
 from search.ranking import passages
 from search.views.people import owned_collection, readable_collection, who
@@ -55,6 +55,7 @@ def listing(request: HttpRequest, shown: Collection) -> dict[str, Any]:
         "under_way": building or waiting or any(upload.active for upload in running),
         "mine": mine,
         "indexes": selectors.index_states(shown) if mine else [],
+        "better_model": DEFAULT_MODEL if mine and selectors.offers_better_model(shown) else "",
     }
 
 

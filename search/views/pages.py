@@ -54,8 +54,8 @@ def search(request: HttpRequest) -> HttpResponse:
         response = render(request, "search/_results.html", context)
         response["HX-Replace-Url"] = reverse("search:search") + context["address"]
         return response
-    if selectors.asks_builtin(user):
-        embeddings.warm()  # while the user types
+    for model in selectors.builtin_models(user):
+        embeddings.warm(model)  # while the user types
     return render(request, "search/search.html", context | _choices(request))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from webapp.backends.reporting import usage
 from webapp.core import charts
 
 
@@ -39,10 +38,3 @@ def test_nothing_at_all_is_said_to_be_nothing() -> None:
 
 def test_labels_are_thinned_out_until_they_fit() -> None:
     assert len(charts.bars("t", [str(n) for n in range(90)], ("x",), [(1,)] * 90).x_ticks) <= charts.MAX_X_LABELS
-
-
-def test_percentiles_are_values_that_were_measured() -> None:
-    values = [(float(n), 1) for n in range(100, 0, -1)]
-    assert [usage.percentile(values, part) for part in (0, 0.5, 0.95, 1)] == [1, 51, 96, 100]
-    assert usage.percentile([(1.0, 90), (2.0, 10)], 0.9) == 2
-    assert usage.percentile([], 0.5) is None

@@ -14,8 +14,10 @@ from search import embedder, ingestion, services
 from search.models import Collection, Document
 from tests.gateway.api import Api
 from tests.users import Users
+from webapp.backends.models import RouteStep
 from webapp.backends.runtime import registry
 from webapp.backends.services import seeding
+from webapp.builtin import MINILM
 from webapp.gateway import auth
 
 Ingest = Callable[..., Document]
@@ -40,6 +42,7 @@ def cast(transactional_db: None) -> Users:
     from tests.users import make_users
 
     seeding.seed()
+    RouteStep.objects.filter(route__name=seeding.EMBED_ROUTE).update(model=MINILM.name)  # loads faster, and English suffices
     return make_users()
 
 

@@ -447,7 +447,7 @@ def test_of_two_models_that_fill_a_new_index_at_once_the_second_is_refused(
 ) -> None:
     Index.objects.update(model=two_models)
     late = serving(collection)
-    upstream.embeds = embeds_small(1)
+    upstream.embeds = embeds_small(2)  # once to learn the model and its prompts
     first = ingest("cats.md", CATS)
     upstream.embeds = status(400)
     second = ingest("engines.md", ENGINES)

@@ -63,17 +63,17 @@ def test_the_page_has_the_built_in_model_loaded_only_where_a_search_would_ask_it
 ) -> None:
     """An idle process does without its memory; the first query of somebody who has documents does not wait for it."""
     warmed: list[str] = []
-    monkeypatch.setattr(embeddings, "warm", lambda: warmed.append("built-in"))
+    monkeypatch.setattr(embeddings, "warm", warmed.append)
     as_owner.get("/search/")
     assert warmed == []
     ingest("cats.md", CATS)
     as_other.get("/search/")
     assert warmed == []
     as_owner.get("/search/")
-    assert warmed == ["built-in"]
+    assert warmed == ["all-MiniLM-L6-v2"]
     Index.objects.update(answered_by="text-embedding-3-small")
     as_owner.get("/search/")
-    assert warmed == ["built-in"]
+    assert warmed == ["all-MiniLM-L6-v2"]
 
 
 HOSTILE_QUERIES = [

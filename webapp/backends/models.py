@@ -269,7 +269,7 @@ class Attempt(models.Model):
     token = models.ForeignKey("ApiToken", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     route = models.CharField(max_length=300, blank=True, help_text="The model name that was asked for.")
     endpoint = models.CharField(max_length=64, default="chat/completions")
-    backend = models.CharField(max_length=64, db_index=True)
+    backend = models.CharField(max_length=64)
     model = models.CharField(max_length=200)
     outcome = models.CharField(max_length=12)
     error = models.CharField(max_length=40, blank=True)
@@ -281,13 +281,14 @@ class Attempt(models.Model):
     completion_tokens = models.PositiveIntegerField(default=0)
     estimated = models.BooleanField("tokens estimated", default=False, help_text="The server did not say how many, or was cut off before.")
     cost = models.DecimalField(max_digits=14, decimal_places=8, null=True, blank=True)
-    summed = models.BooleanField(null=True, editable=False, help_text="It is part of the usage sums (`reporting.retention`).")
+    summed = models.BooleanField(null=True, editable=False, help_text="It is part of the usage sums (`reporting.usage_sums`).")
 
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
             models.Index(fields=["user", "created_at"]),
             models.Index(fields=["token", "created_at"]),
+            models.Index(fields=["backend", "created_at"], name="attempts_by_backend"),
             models.Index(fields=["created_at"], condition=Q(summed=None), name="attempts_not_summed"),
         ]
 
@@ -295,19 +296,33 @@ class Attempt(models.Model):
         return f"{self.backend}/{self.model}: {self.outcome}"
 
 
-class UsageDay(models.Model):
-    """The sums of attempts of one hour or day (UTC), backend, model, route, source and user (`reporting.retention`).
+class UsageSum(models.Model):
+    """The sums of the attempts of one hour or one day (UTC) that share some dimensions (`reporting.usage_sums`).
 
-    An attempt is part of one row, or not summed yet. Rows of hours are merged into rows of days after two days. Several rows may stand for
-    one combination: readers add them up.
+    Each attempt is part of one row for each grouping, so that a page reads few rows. Dimensions that are not part of a row's grouping are
+    empty. Rows of hours exist for the last two days, in addition to those of days.
     """
 
-    day = models.DateField(db_index=True)
-    hour = models.PositiveSmallIntegerField(null=True, blank=True, help_text="0 to 23; empty for the whole day.")
-    backend = models.CharField(max_length=64)
-    model = models.CharField(max_length=200)
+    class Grouping(models.IntegerChoices):
+        """The dimensions that a row tells apart."""
+
+        BACKEND = 1
+        COMBINATION = 2, "backend, model, route, source"
+        USER = 3
+        USER_BACKEND = 4
+        USER_MODEL = 5
+        USER_ROUTE = 6
+        USER_SOURCE = 7
+        USER_COMBINATION = 8, "user, backend, model, route, source"
+
+    key = models.CharField(max_length=32, unique=True, help_text="A hash of the grouping and the dimensions.")
+    grouping = models.PositiveSmallIntegerField(choices=Grouping.choices)
+    hourly = models.BooleanField()
+    start = models.DateTimeField(help_text="Of the hour or the day.")
+    backend = models.CharField(max_length=64, blank=True)
+    model = models.CharField(max_length=200, blank=True)
     route = models.CharField(max_length=300, blank=True)
-    source = models.CharField(max_length=16)
+    source = models.CharField(max_length=16, blank=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     requests = models.PositiveBigIntegerField(default=0, help_text="Those whose last attempt is among these.")
     attempts = models.PositiveBigIntegerField(default=0)
@@ -316,15 +331,30 @@ class UsageDay(models.Model):
     completion_tokens = models.PositiveBigIntegerField(default=0)
     estimated_tokens = models.PositiveBigIntegerField(default=0)
     cost = models.DecimalField(max_digits=18, decimal_places=8, null=True, blank=True)
-    first_tokens = models.JSONField(default=dict, help_text="Times to first token as a histogram (retention.bin_of): bin to count.")
+    first_tokens = models.BinaryField(default=bytes, help_text="Times to first token as a histogram (`usage_table.ENTRY`).")
     errors = models.JSONField(default=dict, help_text="Error class to count.")
 
     class Meta:
-        ordering = ["-day", "id"]
-        indexes = [models.Index(fields=["user", "day"])]
+        ordering = ["-start", "id"]
+        indexes = [
+            models.Index(fields=["grouping", "hourly", "start"], name="usage_by_grouping"),
+            models.Index(fields=["user", "grouping", "hourly", "start"], name="usage_by_user"),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.day}: {self.backend}/{self.model}"
+        return f"{self.start:%Y-%m-%d %H}: {self.get_grouping_display()}"
+
+
+class UsageRound(models.Model):
+    """A single row that counts the changes of `UsageSum`.
+
+    Summing up locks it, so that one process does it at a time. A reader of sums and attempts compares it before and after.
+    """
+
+    number = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"round {self.number}"
 
 
 def default_scopes() -> list[str]:

@@ -88,26 +88,17 @@ def usage_page(request: HttpRequest) -> HttpResponse:
     """Show tokens, cost, and latency over time: of all users for staff, otherwise the user's own."""
     assert isinstance(request.user, User)
     filters = usage.Filters.of(request.GET.dict())
-    rows = usage.attempts(filters, viewer=request.user)
-    seen = usage.samples(rows)
-    buckets = usage.buckets(rows, seen, filters)
-    times = [(sample.ms, sample.weight) for sample in seen]
+    found = usage.read(filters, viewer=request.user)
     context = {
         "filters": filters,
         "periods": usage.PERIODS,
         "choices": usage.choices(viewer=request.user),
-        "totals": usage.totals(rows),
-        "percentiles": [(name, usage.percentile(times, part)) for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))],
-        "charts": _charts(buckets),
-        "groups": [(by, usage.groups(rows, seen, by)) for by in _groups(request.user)],
-        "errors": usage.errors(rows),
+        "usage": found,
+        "percentiles": [("p50", found.totals.p50), ("p95", found.totals.p95), ("p99", found.totals.p99)],
+        "charts": _charts(found.buckets),
         "mine": [*spending.lines(request.user.pk), *(limit.line for limit in limits.load().of(request.user.pk))],
     }
     return render(request, "usage/usage.html", context)
-
-
-def _groups(viewer: User) -> list[str]:
-    return ["backend", "model", "route", *(["user"] if viewer.is_staff else [])]
 
 
 def _charts(buckets: list[usage.Bucket]) -> list[charts.Chart]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webapp.builtin import EMBEDDING_MODEL, EMBEDDING_WINDOW
+from webapp.builtin import EMBEDDING_MODELS
 from webapp.patterns.types import Json
 
 CHAT_MODEL = "patchbay-builtin"
@@ -23,4 +23,5 @@ def model(name: str, window: int) -> Json:
     }
 
 
-MODELS: dict[str, Json] = {CHAT_MODEL: model(CHAT_MODEL, CHAT_WINDOW), EMBEDDING_MODEL: model(EMBEDDING_MODEL, EMBEDDING_WINDOW)}
+MODELS: dict[str, Json] = {CHAT_MODEL: model(CHAT_MODEL, CHAT_WINDOW)}
+MODELS |= {name: model(name, embedding.window) for name, embedding in EMBEDDING_MODELS.items()}

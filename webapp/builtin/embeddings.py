@@ -8,19 +8,20 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from webapp.builtin import EMBEDDING_DIMENSION, EMBEDDING_MODEL
+from webapp.builtin import E5, EMBEDDING_MODELS, MINILM, EmbeddingModel
 from webapp.patterns.errors import InputError
 
 if TYPE_CHECKING:
-    from webapp.builtin.embedding import Embedded, Floats
+    from webapp.builtin.embedding.encoder import Embedded, Floats
 
 MAX_INPUTS = 2048
-MODELS = frozenset({EMBEDDING_MODEL, f"sentence-transformers/{EMBEDDING_MODEL}"})
+MODELS = {**EMBEDDING_MODELS, f"intfloat/{E5.name}": E5, f"sentence-transformers/{MINILM.name}": MINILM}
+"""The models by their names, short and as published."""
 QUICK_CHARS = 4000
 # Two threads, so that a query does not wait for the batches of an indexing run.
 _quick = ThreadPoolExecutor(1, thread_name_prefix="embed-quick")
 _bulk = ThreadPoolExecutor(1, thread_name_prefix="embed-bulk")
-_warm = False
+_warm: set[str] = set()
 
 
 async def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,32 +43,31 @@ async def embeddings(body: Mapping[str, Any]) -> dict[str, Any]:
 
 async def embed_texts(body: Mapping[str, Any]) -> Embedded:
     """Return the vectors of the texts in a body. Raise as `embeddings`."""
-    texts = _checked(body)
+    model, texts = _checked(body)
     lane = _quick if sum(map(len, texts)) <= QUICK_CHARS else _bulk
-    return await asyncio.get_running_loop().run_in_executor(lane, _embed, texts)
+    return await asyncio.get_running_loop().run_in_executor(lane, _embed, model.name, texts)
 
 
-def warm() -> None:
-    """Load the model in the background, so that the first query does not wait for it. Repeated calls do nothing."""
-    global _warm  # noqa: PLW0603 - once a process
-    if not _warm:
-        _warm = True
-        _quick.submit(_load)
+def warm(name: str) -> None:
+    """Load a model in the background, so that the first query does not wait for it. Repeated calls do nothing."""
+    if name not in _warm:
+        _warm.add(name)
+        _quick.submit(_load, name)
 
 
-def _load() -> None:
+def _load(name: str) -> None:
     """Load the model and everything that the first call imports and reads."""
     from webapp.patterns.openai import backend as _client  # noqa: F401 - for its import
     from webapp.patterns.tokens.counting import count_text
 
     count_text("warm")
-    _embed(["warm"])
+    _embed(name, ["warm"])
 
 
-def _embed(texts: list[str]) -> Embedded:
+def _embed(name: str, texts: list[str]) -> Embedded:
     from webapp.builtin.embedding import model
 
-    return model().embed(texts)
+    return model(name).embed(texts)
 
 
 def _floats(vector: Floats) -> list[float]:
@@ -79,22 +79,23 @@ def _base64(vector: Floats) -> str:
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
 
 
-def _checked(body: Mapping[str, Any]) -> list[str]:
-    """Return the texts of a valid body."""
+def _checked(body: Mapping[str, Any]) -> tuple[EmbeddingModel, list[str]]:
+    """Return the model and the texts of a valid body."""
     name = body.get("model")
     if not isinstance(name, str) or not name:
         raise InputError("'model' is required and must be a string.", param="model")
     if name not in MODELS:
         raise InputError(
-            f"The model {name[:100]!r} does not exist. The built-in embedding model is {EMBEDDING_MODEL}.",
+            f"The model {name[:100]!r} does not exist. The built-in embedding models are {' and '.join(EMBEDDING_MODELS)}.",
             param="model",
             code="model_not_found",
         )
     if (body.get("encoding_format") or "float") not in ("float", "base64"):
         raise InputError("'encoding_format' must be 'float' or 'base64'.", param="encoding_format")
-    if (body.get("dimensions") or EMBEDDING_DIMENSION) != EMBEDDING_DIMENSION:
-        raise InputError(f"This model has {EMBEDDING_DIMENSION} dimensions and cannot give another number.", param="dimensions")
-    return _texts(body.get("input"))
+    model = MODELS[name]
+    if (body.get("dimensions") or model.dimension) != model.dimension:
+        raise InputError(f"This model has {model.dimension} dimensions and cannot give another number.", param="dimensions")
+    return model, _texts(body.get("input"))
 
 
 def _texts(given: Any) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from webapp.builtin.embeddings import embed_texts
+from webapp.patterns.embeddings.prompts import prompts_of
 from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
 
@@ -29,7 +30,9 @@ async def rerank(body: Mapping[str, Any]) -> Json:
     if len(documents) > MAX_DOCUMENTS:
         raise InputError(f"'documents' has {len(documents)} items; at most {MAX_DOCUMENTS} are allowed.", param="documents")
     texts = [_text(document, f"documents[{number}]") for number, document in enumerate(documents)]
-    embedded = await embed_texts({"model": body.get("model"), "input": [query, *texts]})
+    prompts = prompts_of(str(body.get("model")))
+    prompted = [prompts.query + query, *(prompts.passage + text for text in texts)]
+    embedded = await embed_texts({"model": body.get("model"), "input": prompted})
     scores = await asyncio.to_thread(lambda: (embedded.vectors[1:] @ embedded.vectors[0]).clip(min=0).tolist())
     ranked = sorted(range(len(texts)), key=lambda index: -scores[index])[: body.get("top_n") or len(texts)]
     return_documents = body.get("return_documents") or False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -23,6 +23,15 @@ def fetch(query: models.QuerySet[Any, Any]) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return list(cursor.fetchall())
+
+
+def fetch_chunks(query: models.QuerySet[Any, Any], size: int) -> Iterator[list[Any]]:
+    """Yield the rows of such a `values_list` in lists of `size` rows, all from one statement."""
+    statement, values = query.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        while rows := cursor.fetchmany(size):
+            yield list(rows)
 
 
 def execute(statement: str, rows: Iterable[Sequence[Any]]) -> None:

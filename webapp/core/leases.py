@@ -11,11 +11,12 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -27,6 +28,7 @@ HEARTBEAT_SECONDS = LEASE.total_seconds() / 4
 
 
 Work = TypeVar("Work", bound=Model)
+K = TypeVar("K", bound=Hashable)
 
 
 class LeaseLost(Exception):
@@ -54,10 +56,21 @@ def _pragma(text: str) -> None:
 
 def this_worker() -> str:
     """Return a unique name for this worker, from which other processes of this machine can tell whether it is alive."""
-    return f"{socket.gethostname()[:60]}/{os.getpid()}/{_started(os.getpid())}/{secrets.token_hex(4)}"
+    return f"{machine()}/{os.getpid()}/{process_start(os.getpid())}/{secrets.token_hex(4)}"
 
 
-def _started(pid: int) -> str:
+@cache
+def machine() -> str:
+    """Return a name for what shares this process's table of processes: this boot of this host, or one container on it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        table = str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        boot = table = ""
+    return f"{socket.gethostname()[:40]}-{boot}-{table}"
+
+
+def process_start(pid: int) -> str:
     """Return when a process started, in clock ticks since boot; empty where there is no such process or no `/proc`."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -71,9 +84,38 @@ def is_dead(owner: str) -> bool:
     host, _, rest = owner.partition("/")
     pid, _, rest = rest.partition("/")
     started = rest.partition("/")[0]
-    if host != socket.gethostname()[:60] or not pid.isdigit() or not started:
+    if host != machine() or not pid.isdigit() or not started:
         return False
-    return _started(int(pid)) != started
+    return process_start(int(pid)) != started
+
+
+class SilenceWatch(Generic[K]):
+    """Find holders whose sign of life has not changed for some time.
+
+    The time is that of this process's monotonic clock. The wall clocks of machines differ, and one that is set back would keep a dead
+    holder alive for as long. A watch that did not look for a while begins anew: this process slept, or the database was away, and the
+    holders could not give a sign.
+
+    Args:
+        seconds: silence after which a holder counts as dead.
+        gap: seconds between two looks after which the watch begins anew.
+        clock: returns seconds, as `time.monotonic` does.
+    """
+
+    def __init__(self, seconds: float, *, gap: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._gap, self._clock = seconds, gap, clock
+        self._looked = float("-inf")
+        self._seen: dict[K, tuple[object, float]] = {}
+
+    def silent(self, signs: Mapping[K, object]) -> list[K]:
+        """Return the holders that have been silent for too long; `signs` has the present sign of each."""
+        now = self._clock()
+        before = self._seen if now - self._looked <= self._gap else {}
+        self._looked = now
+        self._seen = {
+            holder: before[holder] if holder in before and before[holder][0] == sign else (sign, now) for holder, sign in signs.items()
+        }
+        return [holder for holder, (_, since) in self._seen.items() if now - since >= self._seconds]
 
 
 _grace_until = 0.0

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django import template
+from django.template.base import Parser, Token
+from django.template.context import Context
+from django.template.defaulttags import URLNode
+from django.template.defaulttags import url as django_url
+from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -59,7 +66,36 @@ ICONS = {
 }
 
 
+@register.tag
+def url(parser: Parser, token: Token) -> URLNode:
+    """Return Django's `url` tag, which remembers the addresses that take one id."""
+    node = django_url(parser, token)
+    plain = len(node.args) == 1 and not node.kwargs and not node.asvar
+    return _IdURLNode(node.view_name, node.args, {}, None) if plain else node
+
+
+class _IdURLNode(URLNode):
+    """An address with one argument. Where that is a UUID, it is put into a known address: Django searches all patterns each time."""
+
+    def render(self, context: Context) -> str:
+        value = self.args[0].resolve(context)
+        if value.__class__ is not UUID:
+            return str(super().render(context))
+        address = _address_of_id(self.view_name.resolve(context), get_urlconf(), get_script_prefix())
+        return address.replace(str(_NO_ID), str(value))
+
+
+_NO_ID = UUID(int=0)
+
+
+@cache
+def _address_of_id(view: str, urlconf: str | None, _prefix: str) -> str:
+    """Return the address of a view with `_NO_ID`."""
+    return reverse(view, urlconf=urlconf, args=[_NO_ID])
+
+
 @register.simple_tag
+@cache
 def icon(name: str) -> SafeString:
     """Return an inline SVG icon. It is hidden from screen readers, because the control around it has a name."""
     shape = mark_safe(ICONS[name])  # noqa: S308 - from the table above

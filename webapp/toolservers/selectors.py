@@ -34,6 +34,8 @@ def changeable(user: User) -> QuerySet[ToolServer]:
 
 def usable(user: User, route: str) -> list[ToolServer]:
     """Return the enabled servers that the user may use with a route or model, with their tools."""
+    if not ToolServer.objects.filter(enabled=True).exists():  # most installations have none, and every question of a chat asks
+        return []
     found = servers(user).filter(enabled=True).filter(Q(routes=None) | Q(routes__name=route)).distinct()
     return list(found.prefetch_related("tools"))
 

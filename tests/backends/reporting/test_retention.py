@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.core.management import call_command
 from django.test import Client
 
 from tests.backends.runtime.test_budgets import NOW, check, spend
 from tests.users import Users
 from webapp.accounts.models import Budget
-from webapp.backends.models import Attempt, UsageDay
-from webapp.backends.reporting import retention, usage
+from webapp.backends.models import Attempt, UsageSum
+from webapp.backends.reporting import retention, usage, usage_sums
 from webapp.patterns.errors import BudgetSpent
 
 DAYS = 40
@@ -25,7 +26,7 @@ DAYS = 40
 
 def fill(cast: Users) -> None:
     """Two requests a day for 40 days: one answered at once, one by its second backend; tokens, costs and times all different."""
-    today = datetime.now(UTC).replace(hour=12)
+    today = datetime.now(UTC).replace(hour=0, minute=1)
     rows = []
     for number in range(DAYS * 2):
         common: dict[str, Any] = {
@@ -44,66 +45,100 @@ def fill(cast: Users) -> None:
     Attempt.objects.bulk_create(rows)
 
 
-def money(cost: Any) -> Decimal | None:
-    """SQLite adds up in floating point."""
-    return None if cost is None else Decimal(cost).quantize(Decimal("0.000001"))
-
-
 def shown(cast: Users, **query: str) -> list[Any]:
-    """All that the page shows, to staff and to a person, without the percentiles."""
+    """All that the page shows, to staff and to a person."""
     filters = usage.Filters.of({"period": "90d", **query})
     found: list[Any] = []
     for viewer in (cast.administrator, cast.owner):
-        rows = usage.attempts(filters, viewer=viewer)
-        sums = usage.totals(rows)
-        found += [replace(sums, cost=money(sums.cost)), sorted(usage.errors(rows)), usage.choices(viewer=viewer)]
-        found += [(b.start, b.ok, b.failed, b.prompt_tokens, b.completion_tokens, money(b.cost)) for b in usage.buckets(rows, [], filters)]
-        for by in usage.GROUPS:
-            found += [
-                (g.name, g.attempts, g.failed, g.prompt_tokens, g.completion_tokens, money(g.cost)) for g in usage.groups(rows, [], by)
-            ]
+        page = usage.read(filters, viewer=viewer)
+        assert page.complete
+        found += [page, usage.choices(viewer=viewer)]
     return found
 
 
-def percentiles(cast: Users) -> list[float]:
-    filters = usage.Filters(period="90d")
-    rows = usage.attempts(filters, viewer=cast.administrator)
-    seen = usage.samples(rows)
-    whole = [usage.percentile([(one.ms, one.weight) for one in seen], part) for part in (0.5, 0.95, 0.99)]
-    grouped = [group.p50 for group in usage.groups(rows, seen, "model")]
-    daily = [bucket.p95 for bucket in usage.buckets(rows, seen, filters)]
-    return [value or 0 for value in (*whole, *grouped, *daily)]
+QUERIES: list[dict[str, str]] = [
+    {},
+    {"model": "m1", "source": "gateway"},
+    {"backend": "up"},
+    {"backend": "down"},
+    {"user": "owner"},
+    {"user": "owner", "model": "m0"},
+    {"route": "default", "backend": "up", "model": "m0"},
+    {"source": "chat"},
+]
 
 
-def test_nothing_that_the_page_shows_changes(cast: Users) -> None:
+def test_the_page_shows_the_same_before_and_after_attempts_are_summed_up_and_deleted(cast: Users) -> None:
     fill(cast)
-    before, times, filtered = shown(cast), percentiles(cast), shown(cast, model="m1", source="gateway")
+    before = [shown(cast, **query) for query in QUERIES]
     cutoff = datetime.now(UTC) - timedelta(days=15)
     kept = Attempt.objects.filter(created_at__gte=cutoff).count()
-    while retention.add_up(cutoff, at_once=7):  # requests are torn apart by this
-        assert shown(cast) == before
-    while retention.merge_hours(cutoff.date()):
-        assert shown(cast) == before
+    while usage_sums.add_up(cutoff, at_once=7):  # steps of seven attempts divide requests
+        assert [shown(cast, **query) for query in QUERIES] == before
     while retention.delete_old(cutoff, at_once=7):
-        assert shown(cast) == before
+        assert [shown(cast, **query) for query in QUERIES] == before
     assert Attempt.objects.count() == kept
-    assert UsageDay.objects.count() > 20
-    assert shown(cast, model="m1", source="gateway") == filtered
-    assert percentiles(cast) == pytest.approx(times, rel=0.03)
+    assert UsageSum.objects.count() > 20
 
 
-def test_the_days_of_a_deleted_user_stay_and_are_nobodys(cast: Users) -> None:
+def test_a_rebuild_leaves_right_sums_and_repairs_wrong_ones(cast: Users, settings: Any) -> None:
+    settings.ATTEMPT_RETENTION_DAYS = 0
     fill(cast)
-    retention.add_up(datetime.now(UTC) - timedelta(days=15))
-    total = usage.totals(usage.attempts(usage.Filters(period="90d"), viewer=cast.administrator)).completion_tokens
+    before = [shown(cast, **query) for query in QUERIES]
+    call_command("sum_usage", stdout=StringIO())
+    assert not Attempt.objects.filter(summed=None).exists()
+    UsageSum.objects.update(prompt_tokens=7, attempts=1, first_tokens=b"")
+    assert shown(cast) != before[0]
+    call_command("sum_usage", "--rebuild", stdout=StringIO())
+    assert [shown(cast, **query) for query in QUERIES] == before
+
+
+def test_a_rebuild_keeps_the_sums_of_attempts_that_the_log_no_longer_holds(cast: Users, settings: Any) -> None:
+    settings.ATTEMPT_RETENTION_DAYS = 0
+    fill(cast)
+    before = shown(cast)
+    call_command("sum_usage", stdout=StringIO())
+    Attempt.objects.filter(created_at__lt=datetime.now(UTC) - timedelta(days=10), backend="up").delete()
+    said = StringIO()
+    call_command("sum_usage", "--rebuild", stdout=said)
+    assert "the sums have attempts that the log no longer holds" in said.getvalue()
+    assert shown(cast) == before
+
+
+def test_an_import_without_sums_is_announced_on_the_page(cast: Users, as_administrator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "MAX_WAITING", 20)
+    fill(cast)
+    page = as_administrator.get("/usage/?period=90d").content.decode()
+    assert "usage-incomplete" in page
+    assert "manage.py sum_usage" in page
+    call_command("sum_usage", stdout=StringIO())
+    assert "usage-incomplete" not in as_administrator.get("/usage/?period=90d").content.decode()
+
+
+def test_a_request_counts_at_its_last_attempt_whatever_the_filter(cast: Users) -> None:
+    fill(cast)
+    filters = usage.Filters.of({"period": "90d", "backend": "down"})
+    for _ in range(2):
+        assert usage.read(filters, viewer=cast.administrator).totals.requests == 0
+        assert usage.read(filters, viewer=cast.administrator).totals.failed == DAYS
+        usage_sums.add_up(datetime.now(UTC) + timedelta(days=1))
+
+
+def test_the_sums_of_a_deleted_user_stay_without_a_name(cast: Users) -> None:
+    fill(cast)
+    usage_sums.add_up(datetime.now(UTC) - timedelta(days=15))
+    filters = usage.Filters(period="90d")
+    total = usage.read(filters, viewer=cast.administrator).totals.completion_tokens
     cast.other.delete()
-    assert usage.totals(usage.attempts(usage.Filters(period="90d"), viewer=cast.administrator)).completion_tokens == total
+    page = usage.read(filters, viewer=cast.administrator)
+    assert page.totals.completion_tokens == total
+    assert {one.name for one in page.groups["user"]} == {"owner", ""}
 
 
 def test_a_budget_counts_the_days_too(cast: Users) -> None:
     Budget.objects.create(user=cast.owner, monthly=Decimal("2.5"))
     spend(cast.owner, "2", NOW - timedelta(days=20))
-    retention.add_up(NOW - timedelta(days=10))
+    usage_sums.add_up(NOW - timedelta(days=10))
     retention.delete_old(NOW - timedelta(days=10))
     assert not Attempt.objects.exists()
     check(cast.owner)
@@ -132,7 +167,7 @@ async def test_the_server_does_it_by_itself(cast: Users, settings: Any, monkeypa
             if await Attempt.objects.acount() <= 8:
                 break
     assert await Attempt.objects.acount() <= 8
-    assert await UsageDay.objects.aexists()
+    assert await UsageSum.objects.aexists()
 
 
 def test_the_page_says_how_much_is_estimated(as_administrator: Client, cast: Users) -> None:
@@ -148,11 +183,9 @@ def test_the_hours_of_a_day_are_the_same_before_and_after_they_are_summed(cast: 
         Attempt.objects.create(**common, model="m", outcome="failed" if hours % 3 else "ok", prompt_tokens=hours)
 
     def hourly() -> list[Any]:
-        filters = usage.Filters(period="24h")
-        rows = usage.attempts(filters, viewer=cast.administrator)
-        return [[(one.start, one.ok, one.failed, one.prompt_tokens) for one in usage.buckets(rows, [], filters)], usage.hourly_counts()]
+        return [usage.read(usage.Filters(period="24h"), viewer=cast.administrator), usage.hourly_counts()]
 
     before = hourly()
-    while retention.add_up(now + timedelta(seconds=1), at_once=4):
+    while usage_sums.add_up(now + timedelta(seconds=1), at_once=4):
         assert hourly() == before
     assert not Attempt.objects.filter(summed=None).exists()

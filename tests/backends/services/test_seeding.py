@@ -7,16 +7,42 @@ from django.test import override_settings
 
 from webapp.backends import services
 from webapp.backends.config import detection
-from webapp.backends.models import Backend, Offer, Route
+from webapp.backends.models import Backend, ConfigState, Offer, Route, RouteStep
 
 pytestmark = pytest.mark.django_db
 
 
 def test_a_first_start_gives_routes_over_the_built_in_backend() -> None:
     services.seed()
-    assert [model.name for model in Backend.objects.get().offered.all()] == ["all-MiniLM-L6-v2", "patchbay-builtin"]
+    names = [model.name for model in Backend.objects.get().offered.all()]
+    assert names == ["all-MiniLM-L6-v2", "multilingual-e5-small", "patchbay-builtin"]
     steps = {route.name: [str(step) for step in route.steps.all()] for route in Route.objects.all()}
-    assert steps == {"default": ["builtin/patchbay-builtin"], "embed": ["builtin/all-MiniLM-L6-v2"]}
+    assert steps == {"default": ["builtin/patchbay-builtin"], "embed": ["builtin/multilingual-e5-small"]}
+
+
+def test_an_older_installation_gets_the_multilingual_model_as_the_step_of_an_unchanged_route() -> None:
+    seed_older_installation()
+    services.seed()
+    assert Backend.objects.get().offered.filter(name="multilingual-e5-small").exists()
+    assert [str(step) for step in Route.objects.get(name="embed").steps.all()] == ["builtin/multilingual-e5-small"]
+
+
+def test_an_older_installation_keeps_the_steps_that_its_administrator_chose() -> None:
+    seed_older_installation()
+    route = Route.objects.get(name="embed")
+    route.steps.create(backend=Backend.objects.get(), model="patchbay-builtin", position=0)
+    services.seed()
+    assert [str(step) for step in route.steps.all()] == ["builtin/patchbay-builtin", "builtin/all-MiniLM-L6-v2"]
+
+
+def seed_older_installation() -> None:
+    """Leave the rows that a first start created before the multilingual model existed."""
+    services.seed()
+    Backend.objects.get().offered.filter(name="multilingual-e5-small").delete()
+    RouteStep.objects.filter(route__name="embed").update(model="all-MiniLM-L6-v2")
+    state = ConfigState.objects.get()
+    state.seeded.remove("multilingual")
+    state.save()
 
 
 def test_what_people_deleted_stays_deleted() -> None:

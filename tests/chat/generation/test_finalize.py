@@ -19,6 +19,7 @@ from chat.services import Started
 from chat.streaming.generation_state import GenerationState
 from tests.chat.conftest import Socket, saying
 from tests.users import Users
+from webapp.core.leases import SilenceWatch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 POISON = "poison"
@@ -112,7 +113,7 @@ async def test_an_orphan_that_is_refused_does_not_hold_up_the_reaping(people: Us
 
     await sync_to_async(leave_orphans)()
     refusing(monkeypatch, DataError("value too long"))
-    assert len(await sync_to_async(services.interrupt_orphans)(uuid.uuid4())) == 3
+    assert len(await sync_to_async(services.interrupt_orphans)(uuid.uuid4(), SilenceWatch(6, gap=4))) == 3
     assert sorted([message.status async for message in Message.objects.filter(role="assistant")]) == [
         "failed",
         "interrupted",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import uuid
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
-from chat import services
+from chat import selectors, services
 from chat.models import Conversation, Generation, LogRow, Message, Owner
 from chat.services import Started
 from chat.streaming.generation_state import GenerationState
@@ -20,6 +22,9 @@ from chat.streaming.hub import Hub
 from chat.streaming.subscription import Attachment
 from tests.chat.conftest import Socket, saying
 from tests.users import Users
+from webapp.core import leases
+from webapp.core.database import in_database
+from webapp.core.leases import SilenceWatch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -181,17 +186,72 @@ async def test_the_generations_of_a_dead_process_are_interrupted_with_their_log(
     assert await Generation.objects.filter(running=True).acount() == 0
 
 
-async def test_nobody_is_taken_for_dead_after_a_time_without_the_database(people: Users, serve: Any, fresh: UUID) -> None:
-    """FAULTS 50: the owner could not say that it lives, no more than this process could."""
+async def test_a_process_is_dead_only_after_a_silence_that_this_process_watched(people: Users, serve: Any, fresh: UUID) -> None:
+    """FAULTS 26, 50: clocks of machines may differ by an hour, and after a time without the database nobody could give a sign."""
+    other, clock = uuid.uuid4(), iter([0.0, 2.0, 60.0, 62.0, 64.0, 66.0])
+
+    def begin() -> Started:
+        Owner.objects.create(id=other, process="elsewhere/1/1/1", seen_at=timezone.now() - timedelta(hours=1))
+        return services.send_message(owner=other, conversation_id=fresh, user=people.owner, text="Hi")
+
+    started = await sync_to_async(begin)()
+    watch: SilenceWatch[UUID] = SilenceWatch(6, gap=4, clock=lambda: next(clock))
+    running = Generation.objects.filter(id=started.generation.id, running=True)
+    alive = []
+    for _ in range(6):
+        await sync_to_async(services.interrupt_orphans)(uuid.uuid4(), watch)
+        alive.append(await running.aexists())
+    assert alive == [True, True, True, True, True, False]
+
+
+async def test_the_answers_of_a_process_that_this_machine_knows_to_be_dead_end_at_once(people: Users, serve: Any, fresh: UUID) -> None:
+    dead = uuid.uuid4()
+
+    def begin() -> None:
+        here = leases.this_worker().split("/")
+        Owner.objects.create(id=dead, process="/".join([here[0], here[1], "1", here[3]]), seen_at=timezone.now())
+        services.send_message(owner=dead, conversation_id=fresh, user=people.owner, text="Hi")
+
+    await sync_to_async(begin)()
+    async with serve(saying("more")):
+        socket = Socket(people.owner, fresh)
+        await socket.connect()
+        await socket.until(lambda page: page.last_status == "interrupted")
+
+
+async def test_an_answer_that_another_process_has_ended_stops_here_and_leaves_no_log(people: Users, serve: Any, fresh: UUID) -> None:
+    """A process that slept for long is taken for dead. Afterwards it writes nothing over the answer that others have ended."""
+    go_on = asyncio.Event()
+    async with serve(saying("before ", then=go_on.wait)) as hub:
+        socket = Socket(people.owner, fresh)
+        await socket.connect()
+        await socket.say(text="Hi")
+        await socket.until(lambda page: "before" in page.html)
+        live = next(iter(hub.lives.values()))
+        await Generation.objects.filter(id=live.id).aupdate(running=False)
+        live.apply({"k": "text", "d": "after "})
+        assert live.task is not None
+        await asyncio.wait({live.task}, timeout=8)
+        assert live.task.done()
+    assert await LogRow.objects.filter(events__icontains="after").acount() == 0
+
+
+async def test_an_answer_whose_commit_was_answered_by_an_error_does_not_stay_streaming(people: Users, serve: Any, fresh: UUID) -> None:
+    """The row is stored, but this process runs no such answer: after a time it interrupts it."""
     async with serve(saying("x")) as hub:
-        started = await sync_to_async(services.send_message)(owner=uuid.uuid4(), conversation_id=fresh, user=people.owner, text="Hi")
-        running = Generation.objects.filter(id=started.generation.id, running=True)
-        hub._beat, hub._grace_until = time.monotonic() - 30, 0.0
-        await hub.writer.call(hub._tick)
-        assert await running.aexists()
-        hub._beat, hub._grace_until = hub._beat - 3, time.monotonic() - 1  # it had its time
-        await hub.writer.call(hub._tick)
-        assert not await running.aexists()
+        await sync_to_async(services.send_message)(owner=hub.id, conversation_id=fresh, user=people.owner, text="Hi")
+        hub._unknown = SilenceWatch(0.1, gap=4)
+        socket = Socket(people.owner, fresh)
+        await socket.connect()
+        await socket.until(lambda page: page.last_status == "interrupted")
+
+
+async def test_a_stopping_hub_begins_no_answer(people: Users, serve: Any, fresh: UUID) -> None:
+    async with serve(saying("x")) as hub:
+        pass
+    with pytest.raises(services.Refused, match="restarting"):
+        await hub.begin(lambda: services.send_message(owner=hub.id, conversation_id=fresh, user=people.owner, text="Hi"))
+    assert await Message.objects.acount() == 0
 
 
 async def test_a_continued_answer_is_not_taken_for_the_run_that_died(people: Users, serve: Any, fresh: UUID) -> None:
@@ -201,7 +261,7 @@ async def test_a_continued_answer_is_not_taken_for_the_run_that_died(people: Use
     async with serve(saying("new")) as hub:
         socket = Socket(people.owner, fresh)
         await socket.connect()
-        stale = next(iter(await hub.lives_of(fresh)), None)
+        stale = next(iter(await hub.lives_of(fresh, await in_database(selectors.running, fresh))), None)
         await socket.until(lambda page: page.last_status == "interrupted")
         if stale:
             stale.finished_article = None
@@ -236,7 +296,7 @@ async def test_another_process_follows_and_stops_through_the_database(people: Us
         await socket.say("stop")
         await asyncio.wait_for(stopped.wait(), 2)
         live.outcome.status = "stopped"
-        await theirs._finish(live)
+        await theirs._finish(live, started)
         assert (await socket.until_ended()).last_status == "stopped"
         await theirs.stop()
 
@@ -258,8 +318,8 @@ async def test_an_answer_that_begins_while_the_log_is_read_is_shown_once(
     async with serve(saying("Hello", pace=0.2)) as hub:
         lives_of = hub.lives_of
 
-        async def slowly(conversation_id: UUID) -> list[GenerationState]:
-            found: list[GenerationState] = await lives_of(conversation_id)
+        async def slowly(conversation_id: UUID, running: Sequence[Generation]) -> list[GenerationState]:
+            found: list[GenerationState] = await lives_of(conversation_id, running)
             await gate.wait()
             return found
 

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from webapp.backends.models import Attempt, UsageDay
+from webapp.backends.admin.keyset import KeysetChangeList, request_id
+from webapp.backends.models import Attempt, UsageSum
 from webapp.patterns.fallback.explanations import explain
 from webapp.templatetags.ui import milliseconds
 
 BADGES = {"ok": "ok", "partial": "warn", "cancelled": "warn", "skipped": ""}
+
+
+def known_sums(grouping: UsageSum.Grouping) -> QuerySet[UsageSum]:
+    """Return the sums of the last 90 days."""
+    since = timezone.now() - timedelta(days=90)
+    return UsageSum.objects.filter(grouping=grouping, hourly=False, start__gte=since).order_by()
+
+
+def offered(request: HttpRequest, parameter: str, values: Iterable[str]) -> list[tuple[str, str]]:
+    """Return values as choices. The chosen one is among them even if no sum has it: Django ignores a filter without choices."""
+    return [(value, value) for value in sorted({*values, request.GET.get(parameter, "")} - {""})]
 
 
 class ErrorFilter(admin.SimpleListFilter):
@@ -29,10 +40,10 @@ class ErrorFilter(admin.SimpleListFilter):
     parameter_name = "error"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
-        """Offer the error classes that occurred."""
-        found = UsageDay.objects.exclude(errors={}).order_by("-day").values_list("errors", flat=True)[:2000]
-        names = {error for errors in found for error in errors if error}
-        return sorted(((name, explain(name).title) for name in names), key=lambda choice: choice[1])
+        """Return the classes that the sums of each backend name, in words."""
+        found = known_sums(UsageSum.Grouping.BACKEND).filter(failed__gt=0).values_list("errors", flat=True)[:2000]
+        names = offered(request, self.parameter_name, (error for errors in found for error in errors))
+        return [(name, explain(name).title) for name, _label in names]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
         """Return the attempts that failed with the chosen error."""
@@ -54,9 +65,8 @@ class KnownFilter(ValueFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         """Return the values of the last 90 days."""
-        since = timezone.now().date() - timedelta(days=90)
-        found = UsageDay.objects.filter(day__gte=since).order_by().values_list(self.parameter_name, flat=True).distinct()[:200]
-        return [(value, value) for value in sorted(value for value in found if value)]
+        found = known_sums(UsageSum.Grouping.COMBINATION).values_list(self.parameter_name, flat=True).distinct()[:200]
+        return offered(request, self.parameter_name, found)
 
 
 class FixedFilter(ValueFilter):
@@ -81,18 +91,6 @@ class RouteFilter(KnownFilter):
     title, parameter_name = "route", "route"
 
 
-class BoundedPaginator(Paginator):
-    """Count no further than `MOST` rows: counting millions takes seconds, and page 2,000 is not useful."""
-
-    MOST = 100_000
-
-    @cached_property
-    def count(self) -> int:
-        """Return the number of rows, at most `MOST`."""
-        rows: Any = self.object_list
-        return int(rows.order_by()[: self.MOST].count())
-
-
 class OutcomeFilter(FixedFilter):
     """By outcome."""
 
@@ -104,7 +102,7 @@ class SourceFilter(FixedFilter):
     """By the part of the product that asked."""
 
     title, parameter_name = "source", "source"
-    choices_of_column = ("chat", "gateway", "batch", "search", "test")
+    choices_of_column = ("chat", "gateway", "batch", "search", "mirror", "test")
 
 
 @admin.register(Attempt)
@@ -113,8 +111,8 @@ class AttemptAdmin(admin.ModelAdmin):
 
     list_display = ["when", "result", "asked", "tried", "first_token", "duration", "tokens", "cost"]
     list_filter = [OutcomeFilter, BackendFilter, RouteFilter, SourceFilter, ErrorFilter, ("user", admin.RelatedFieldListFilter)]
-    paginator = BoundedPaginator
-    search_fields = ["request_id", "model", "route", "why"]
+    sortable_by = ()  # a list in another order would read the whole log
+    search_fields = ["model", "route", "why"]
     search_help_text = "Search by request id, model, route or words of the reason."
     list_per_page = 50
     list_select_related = ["user"]
@@ -128,23 +126,33 @@ class AttemptAdmin(admin.ModelAdmin):
         """Refuse: attempts are a log."""
         return False
 
-    @admin.display(ordering="created_at")
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:  # noqa: ARG002 - Django's signature
+        """Return the change list that pages by position."""
+        return KeysetChangeList
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Attempt], search_term: str) -> tuple[QuerySet[Attempt], bool]:
+        """Return the attempts of a request by its id, which an index finds, or those that contain each word."""
+        if (wanted := request_id(search_term)) is not None:
+            return queryset.filter(request_id=wanted), False
+        return super().get_search_results(request, queryset, search_term)
+
+    @admin.display
     def when(self, attempt: Attempt) -> str:
         """Return the local time of the attempt."""
         return date_format(timezone.localtime(attempt.created_at), "M j, Y H:i:s")
 
-    @admin.display(description="asked for", ordering="route")
+    @admin.display(description="asked for")
     def asked(self, attempt: Attempt) -> SafeString:
         """Return the route or model that was asked for, the user and the source."""
         who = attempt.user.get_username() if attempt.user else "–"
         return format_html('{}<div class="small muted">{} · {}</div>', attempt.route or "–", who, attempt.source)
 
-    @admin.display(ordering="backend")
+    @admin.display
     def tried(self, attempt: Attempt) -> SafeString:
         """Return the backend and the model that were tried."""
         return format_html('{}<div class="mono small">{}</div>', attempt.backend, attempt.model)
 
-    @admin.display(ordering="outcome")
+    @admin.display
     def result(self, attempt: Attempt) -> SafeString:
         """Return the outcome with the error and its reason."""
         badge = format_html('<span class="badge" data-state="{}">{}</span>', BADGES.get(attempt.outcome, "bad"), attempt.outcome)
@@ -155,12 +163,12 @@ class AttemptAdmin(admin.ModelAdmin):
             attempt.why,
         )
 
-    @admin.display(description="first token", ordering="first_token_ms")
+    @admin.display(description="first token")
     def first_token(self, attempt: Attempt) -> str:
         """Return the time to the first token."""
         return milliseconds(attempt.first_token_ms)
 
-    @admin.display(ordering="duration_ms")
+    @admin.display
     def duration(self, attempt: Attempt) -> str:
         """Return the time to the end of the answer."""
         return milliseconds(attempt.duration_ms)

@@ -1,32 +1,33 @@
-"""Read usage for the usage page: from the sums of hours and days, and from the attempts that are not summed yet (`retention`).
-
-Percentiles come from the histograms of the sums and from the newest of these attempts.
-"""
+"""Read usage for the usage page and the status page, from the sums and from the attempts that are not summed yet (`usage_sums`)."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, TypeVar
 
-from django.db.models import Count, F, Q, QuerySet, Sum
-from django.db.models.functions import TruncDay, TruncHour
+from django.db.models import Exists, OuterRef, QuerySet, Sum
 from django.utils import timezone
 
 from webapp.accounts.models import User
-from webapp.backends.models import Attempt, UsageDay
-from webapp.backends.reporting.retention import milliseconds_of
+from webapp.backends.models import Attempt, UsageSum
+from webapp.backends.reporting import usage_sums, usage_table
+from webapp.backends.reporting.usage_sums import COMBINATION, GROUPINGS, Grouping
+from webapp.backends.reporting.usage_table import UsageTable
 
-PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
-HOURLY = frozenset({"24h"})
-GROUPS = {"backend": "backend", "model": "model", "route": "route", "source": "source", "user": "user__username"}
-NEWEST = 50_000
-"""Number of newest answers for percentiles."""
-ANSWERED = frozenset({"ok", "partial", "cancelled"})
-FAILED = Q(outcome="failed")
+PERIODS: Final = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
+HOURLY: Final = frozenset({"24h"})
+DIMENSIONS: Final = (*COMBINATION, "user")
+"""The filters of the page, in their order."""
+LARGEST: Final = 20
+"""Number of rows of each table of the page."""
+MAX_CHOICES: Final = 200
+MAX_WAITING: Final = 10_000
+"""Number of attempts without sums that a page reads. There are more only after an import, or when the background service stood still."""
+MAX_READS: Final = 3
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,49 +39,41 @@ class Filters:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Filters:
-        """Return the filters from the query of an address. Unknown values are ignored."""
+        """Return the filters that a query string asks for."""
         period = query.get("period", "7d")
-        return cls(period if period in PERIODS else "7d", {name: query[name][:300] for name in GROUPS if query.get(name)})
+        return cls(period if period in PERIODS else "7d", {name: query[name][:300] for name in DIMENSIONS if query.get(name)})
 
     @property
     def since(self) -> datetime:
         """The start of the period: of an hour for a day, of a day for longer ones."""
-        return _floor(timezone.now() - PERIODS[self.period], self)
+        start = timezone.now() - PERIODS[self.period]
+        return usage_sums.hour_of(start) if self.hourly else usage_sums.day_of(start)
 
     @property
     def hourly(self) -> bool:
-        """Return whether the charts show hours rather than days."""
+        """Whether the charts have one bar for each hour."""
         return self.period in HOURLY
 
-
-class Rows(NamedTuple):
-    """The sums of a period (`days`, some of them of hours) and the attempts that are not summed yet (`kept`). Nothing is in both."""
-
-    kept: QuerySet[Attempt]
-    days: QuerySet[UsageDay]
-
-
-class Sample(NamedTuple):
-    """Times to first token: `weight` answers with about `ms`."""
-
-    when: datetime
-    names: tuple[str | None, ...]
-    """In the order of `GROUPS`."""
-    ms: float
-    weight: int = 1
+    @property
+    def columns(self) -> dict[str, str]:
+        """The filters by columns of the sums."""
+        return {name: value for name, value in self.values.items() if name != "user"}
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Hold the sums of a period."""
+    """The figures at the top of the page. `cost` is None if no attempt has a known cost; times are in ms."""
 
-    requests: int
-    attempts: int
-    failed: int
-    prompt_tokens: int
-    completion_tokens: int
-    estimated_tokens: int
-    cost: Decimal | None
+    requests: int = 0
+    attempts: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated_tokens: int = 0
+    cost: Decimal | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +82,13 @@ class Bucket:
 
     start: datetime
     label: str
-    ok: int
-    failed: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float
-    p50: float | None
-    p95: float | None
+    ok: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    p50: float | None = None
+    p95: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,193 +105,185 @@ class Group:
     p95: float | None
 
 
-def attempts(filters: Filters, *, viewer: User) -> Rows:
-    """Return the visible attempts: all for staff, otherwise the user's own."""
-    since = filters.since
-    kept = Attempt.objects.filter(created_at__gte=since, summed=None).exclude(outcome="skipped").order_by()
-    days = UsageDay.objects.filter(day__gte=since.date()).order_by()
-    if filters.hourly:
-        days = days.filter(Q(day__gt=since.date()) | Q(hour__gte=since.hour), hour__isnull=False)
-    if not viewer.is_staff:
-        kept, days = kept.filter(user=viewer), days.filter(user=viewer)
-    wanted = {GROUPS[name]: value for name, value in filters.values.items()}
-    return Rows(kept.filter(**wanted), days.filter(**wanted))
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the page shows. `complete` is False if more attempts wait to be summed up than a page reads."""
+
+    totals: Totals
+    buckets: list[Bucket]
+    groups: dict[str, list[Group]]
+    errors: list[tuple[str, str, int]]
+    complete: bool
 
 
-TOKENS = F("prompt_tokens") + F("completion_tokens")
-SUMS: Mapping[str, Any] = {
-    "attempts": Count("id"),
-    "failed": Count("id", filter=FAILED),
-    "prompts": Sum("prompt_tokens", default=0),
-    "completions": Sum("completion_tokens", default=0),
-    "costs": Sum("cost"),
-}
-DAY_SUMS: Mapping[str, Any] = {
-    "attempts": Sum("attempts", default=0),
-    "failed": Sum("failed", default=0),
-    "prompts": Sum("prompt_tokens", default=0),
-    "completions": Sum("completion_tokens", default=0),
-    "costs": Sum("cost"),
-}
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The attempts that a viewer sees: all, or those of one user. `user_id` is 0 if there is no such user."""
+
+    filters: Filters
+    user_id: int | None
+
+    @classmethod
+    def of(cls, filters: Filters, viewer: User) -> _Scope:
+        wanted = filters.values.get("user")
+        if viewer.is_staff and not wanted:
+            return cls(filters, None)
+        if viewer.is_staff:
+            return cls(filters, User.objects.filter(username=wanted).values_list("pk", flat=True).first() or 0)
+        return cls(filters, viewer.pk if wanted in {None, viewer.get_username()} else 0)
+
+    def sums(self, grouping: Grouping) -> QuerySet[UsageSum]:
+        found = UsageSum.objects.filter(
+            grouping=grouping, hourly=self.filters.hourly, start__gte=self.filters.since, **self.filters.columns
+        )
+        return found if self.user_id is None else found.filter(user_id=self.user_id)
 
 
-def _plus(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sum of two rows; a cost is None if both are None."""
-    costs = [row["costs"] for row in (one, other) if row.get("costs") is not None]
-    added = {name: int(one.get(name, 0)) + int(other.get(name, 0)) for name in {*one, *other} if name not in {"key", "costs"}}
-    return {**added, "costs": sum(costs) if costs else None}
+def read(filters: Filters, *, viewer: User) -> Usage:
+    """Return the usage of a period: of all users for staff, otherwise the viewer's own."""
+    scope = _Scope.of(filters, viewer)
+    return _consistent(lambda: _read(scope, with_users=viewer.is_staff))
 
 
-def totals(rows: Rows) -> Totals:
-    """Return the sums over the rows."""
-    kept = rows.kept.aggregate(
-        requests=Count("request_id", distinct=True), estimated=Sum(TOKENS, filter=Q(estimated=True), default=0), **SUMS
-    )
-    days = rows.days.aggregate(requests=Sum("requests", default=0), estimated=Sum("estimated_tokens", default=0), **DAY_SUMS)
-    found = _plus(kept, days)
-    return Totals(
-        requests=found["requests"],
-        attempts=found["attempts"],
-        failed=found["failed"],
-        prompt_tokens=found["prompts"],
-        completion_tokens=found["completions"],
-        estimated_tokens=found["estimated"],
-        cost=found["costs"],
-    )
-
-
-def samples(rows: Rows) -> list[Sample]:
-    """Return the samples of the newest answers and of all days."""
-    answered = rows.kept.filter(outcome__in=ANSWERED, first_token_ms__isnull=False).order_by("-created_at")
-    newest = answered.values_list("created_at", *GROUPS.values(), "first_token_ms")[:NEWEST]
-    found = [Sample(when, tuple(names), ms) for when, *names, ms in newest]
-    for day, hour, *names, bins in rows.days.values_list("day", "hour", *GROUPS.values(), "first_tokens"):
-        found += [Sample(_middle(day, hour), tuple(names), milliseconds_of(int(number)), count) for number, count in bins.items()]
+def _consistent(read_once: Callable[[], T]) -> T:
+    """Read sums and attempts again if sums changed in between: attempts that moved would be missing, or counted twice."""
+    for _ in range(MAX_READS):
+        number = usage_sums.round_number()
+        found = read_once()
+        if usage_sums.round_number() == number:
+            break
     return found
 
 
-def _middle(day: date, hour: int | None) -> datetime:
-    """Return a moment within the hour, or within the day where there is none."""
-    return datetime(day.year, day.month, day.day, 12 if hour is None else hour, 30, tzinfo=UTC)
+def _read(scope: _Scope, *, with_users: bool) -> Usage:
+    filters = scope.filters
+    sums = usage_sums.read_sums(scope.sums(Grouping.COMBINATION if scope.user_id is None else Grouping.USER_COMBINATION))
+    waiting, complete = _waiting(filters.since, scope)
+    table = usage_table.concatenate([sums, waiting]).group(("start", *COMBINATION))
+    combinations = table.group(COMBINATION)
+    groups = {name: _largest(combinations.group((name,)), name) for name in ("backend", "model", "route")}
+    if with_users:
+        groups["user"] = _users(scope, waiting)
+    return Usage(_totals(combinations), _buckets(table.group(("start",)), filters), groups, _errors(combinations), complete)
 
 
-Times = list[tuple[float, int]]
-"""(milliseconds, how many)."""
+def _waiting(since: datetime, scope: _Scope | None = None) -> tuple[UsageTable, bool]:
+    """Return the newest attempts that are not summed yet, by hour or day, and whether these are all."""
+    filters = scope.filters if scope else Filters("24h")
+    found = Attempt.objects.filter(created_at__gte=since, summed=None).order_by("-created_at", "-id")
+    if scope and scope.user_id is not None:
+        found = found.filter(user_id=scope.user_id)
+    rows = usage_sums.read_attempts(found[: MAX_WAITING + 1])
+    table = usage_sums.table_of(rows[:MAX_WAITING][::-1])
+    # The attempts of a request may have several backends, and its last one counts it. So the filters come after `table_of`.
+    columns = [(table.labels(name), value) for name, value in filters.columns.items()]
+    table = table.select([place for place in range(len(table)) if all(labels[place] == value for labels, value in columns)])
+    return (table if filters.hourly else usage_sums.by_day(table)), len(rows) <= MAX_WAITING
 
 
-def percentile(times: Times, part: float) -> float | None:
-    """Return the nearest-rank percentile; None without samples."""
-    count = sum(weight for _ms, weight in times)
-    rank = min(int(part * count), count - 1)
-    for ms, weight in sorted(times):
-        rank -= weight
-        if rank < 0:
-            return ms
-    return None
+def _totals(combinations: UsageTable) -> Totals:
+    total = combinations.group(())
+    if not len(total):
+        return Totals()
+    requests, attempts, failed, prompts, completions, estimated, units, priced = total.counts[0].tolist()
+    p50, p95, p99 = (total.percentiles(part)[0] for part in (0.5, 0.95, 0.99))
+    return Totals(requests, attempts, failed, prompts, completions, estimated, usage_table.cost_of(units, priced), p50, p95, p99)
 
 
-def buckets(rows: Rows, seen: Iterable[Sample], filters: Filters) -> list[Bucket]:
+def _buckets(table: UsageTable, filters: Filters) -> list[Bucket]:
     """Return every hour or day of the period, including empty ones."""
+    places = {start: place for place, start in enumerate(table.labels("start"))}
     step = timedelta(hours=1) if filters.hourly else timedelta(days=1)
-    truncate = TruncHour if filters.hourly else TruncDay
-    sums: dict[datetime, Mapping[str, Any]] = {
-        row["key"]: row for row in rows.kept.annotate(key=truncate("created_at", tzinfo=UTC)).values("key").annotate(**SUMS)
-    }
-    for day, hour, *values in rows.days.values_list("day", "hour").annotate(**DAY_SUMS):
-        when, row = _floor(_middle(day, hour), filters), dict(zip(DAY_SUMS, values, strict=True))
-        sums[when] = _plus(sums.get(when, {}), row)
-    times: dict[datetime, Times] = {}
-    for sample in seen:
-        times.setdefault(_floor(sample.when, filters), []).append((sample.ms, sample.weight))
-    start, end = _floor(filters.since, filters), timezone.now()
-    starts = [start + step * n for n in range(int((end - start) / step) + 1)]
-    return [_bucket(one, sums.get(one, {}), times.get(one, []), filters) for one in starts]
+    p50, p95 = table.percentiles(0.5), table.percentiles(0.95)
+    found, start, now = [], filters.since, timezone.now()
+    while start <= now:
+        label = f"{start:%H:%M}" if filters.hourly else f"{start:%b} {start.day}"
+        if (place := places.get(start)) is None:
+            found.append(Bucket(start, label))
+        else:
+            _requests, attempts, failed, prompts, completions, _estimated, units, _priced = table.counts[place].tolist()
+            found.append(Bucket(start, label, attempts - failed, failed, prompts, completions, units / 1e8, p50[place], p95[place]))
+        start += step
+    return found
 
 
-def _floor(when: datetime, filters: Filters) -> datetime:
-    when = when.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    return when if filters.hourly else when.replace(hour=0)
+def _largest(table: UsageTable, dimension: str) -> list[Group]:
+    """Return the largest groups by tokens."""
+    p50, p95 = table.percentiles(0.5), table.percentiles(0.95)
+    found = []
+    for place, (name, counts) in enumerate(zip(table.labels(dimension), table.counts.tolist(), strict=True)):
+        _requests, attempts, failed, prompts, completions, _estimated, units, priced = counts
+        cost = usage_table.cost_of(units, priced)
+        found.append(Group(name or "", attempts, failed, prompts, completions, cost, p50[place], p95[place]))
+    return sorted(found, key=lambda one: (-one.completion_tokens, -one.prompt_tokens, -one.attempts, one.name))[:LARGEST]
 
 
-def _bucket(start: datetime, sums: Mapping[str, Any], times: Times, filters: Filters) -> Bucket:
-    return Bucket(
-        start=start,
-        label=f"{start:%H:%M}" if filters.hourly else f"{start:%b} {start.day}",
-        ok=sums.get("attempts", 0) - sums.get("failed", 0),
-        failed=sums.get("failed", 0),
-        prompt_tokens=sums.get("prompts", 0),
-        completion_tokens=sums.get("completions", 0),
-        cost=float(sums.get("costs") or 0),
-        p50=percentile(times, 0.5),
-        p95=percentile(times, 0.95),
-    )
+def _users(scope: _Scope, waiting: UsageTable) -> list[Group]:
+    """Return the largest users. Their number has no bound, so the database chooses them."""
+    sums = _user_sums(scope)
+    by_user = sums.values("user_id").annotate(completions=Sum("completion_tokens"), prompts=Sum("prompt_tokens"), all=Sum("attempts"))
+    largest = by_user.order_by("-completions", "-prompts", "-all").values_list("user_id", flat=True)[:LARGEST]
+    chosen = {*largest, *waiting.values["user"]}
+    ids = chosen - {None}
+    tables = [usage_sums.read_sums(sums.filter(user_id__in=ids))] if ids else []
+    if None in chosen:
+        tables.append(usage_sums.read_sums(sums.filter(user__isnull=True)))
+    table = usage_table.concatenate([*tables, waiting]).group(("user",))
+    names = dict(User.objects.filter(pk__in=ids).values_list("pk", "username"))
+    table.values["user"][:] = [names.get(pk, "") for pk in table.values["user"]]
+    return _largest(table, "user")
 
 
-def groups(rows: Rows, seen: Iterable[Sample], by: str) -> list[Group]:
-    """Return the 20 largest groups by tokens. `by` is a key of `GROUPS`."""
-    place = list(GROUPS).index(by)
-    times: dict[str, Times] = {}
-    for sample in seen:
-        times.setdefault(sample.names[place] or "", []).append((sample.ms, sample.weight))
-    found: dict[str, Mapping[str, Any]] = {}
-    for queryset, sums in ((rows.kept, SUMS), (rows.days, DAY_SUMS)):
-        for row in queryset.values(key=F(GROUPS[by])).annotate(**sums):
-            name = row["key"] or ""
-            found[name] = _plus(found.get(name, {}), row)
-    largest = sorted(found.items(), key=lambda item: (-item[1]["completions"], -item[1]["prompts"], -item[1]["attempts"]))
-    return [_group(name, sums, times.get(name, [])) for name, sums in largest[:20]]
+def _user_sums(scope: _Scope) -> QuerySet[UsageSum]:
+    """Return the sums of the smallest grouping that has the user and the filtered dimensions."""
+    needed = {"user", *scope.filters.columns}
+    grouping = min((one for one, names in GROUPINGS.items() if needed <= {*names}), key=lambda one: len(GROUPINGS[one]))
+    return scope.sums(grouping).order_by()
 
 
-def _group(name: str, sums: Mapping[str, Any], times: Times) -> Group:
-    return Group(
-        name=name,
-        attempts=sums["attempts"],
-        failed=sums["failed"],
-        prompt_tokens=sums["prompts"],
-        completion_tokens=sums["completions"],
-        cost=sums["costs"],
-        p50=percentile(times, 0.5),
-        p95=percentile(times, 0.95),
-    )
-
-
-def errors(rows: Rows) -> list[tuple[str, str, int]]:
+def _errors(combinations: UsageTable) -> list[tuple[str, str, int]]:
     """Return (backend, error class, count), most frequent first."""
-    found: Counter[tuple[str, str]] = Counter()
-    for backend, error, count in rows.kept.filter(FAILED).values_list("backend", "error").annotate(count=Count("id")):
-        found[backend, error] += count
-    for backend, counts in rows.days.filter(failed__gt=0).values_list("backend", "errors"):
-        found.update({(backend, error): count for error, count in counts.items()})
-    return [(backend, error, count) for (backend, error), count in found.most_common(20)]
+    table = combinations.group(("backend",))
+    backends = table.labels("backend")
+    found = [(backends[row], table.error_names[error], count) for row, error, count in table.errors.tolist()]
+    return sorted(found, key=lambda one: (-one[2], one[0], one[1]))[:LARGEST]
 
 
 def choices(*, viewer: User) -> dict[str, list[str]]:
     """Return the possible values of the filters, from the last 90 days."""
-    rows = attempts(Filters(period="90d"), viewer=viewer)
-    names = [name for name in GROUPS if name != "user" or viewer.is_staff]
-    return {name: sorted(set().union(*(_values(queryset, GROUPS[name]) for queryset in rows))) for name in names}
+    scope = _Scope.of(Filters("90d"), viewer)
+    sums = scope.sums(Grouping.COMBINATION if scope.user_id is None else Grouping.USER_COMBINATION)
+    rows: list[Sequence[Any]] = list(sums.order_by().values_list(*COMBINATION).distinct())
+    waiting, _complete = _waiting(scope.filters.since, scope)
+    columns = list(zip(*rows, strict=True)) or [()] * len(COMBINATION)
+    found = {
+        name: sorted({*column, *waiting.values[name]} - {"", None})[:MAX_CHOICES] for name, column in zip(COMBINATION, columns, strict=True)
+    }
+    return {**found, "user": _usernames(scope, waiting)} if viewer.is_staff else found
 
 
-def _values(rows: QuerySet[Any], name: str) -> set[str]:
-    return {value for value in rows.values_list(name, flat=True).distinct()[:200] if value}
+def _usernames(scope: _Scope, waiting: UsageTable) -> list[str]:
+    """Return the names of users with attempts: a look into an index for each user."""
+    sums = UsageSum.objects.filter(user=OuterRef("pk"), grouping=Grouping.USER, hourly=False, start__gte=scope.filters.since)
+    known = User.objects.filter(Exists(sums)).order_by("username").values_list("username", flat=True)[:MAX_CHOICES]
+    new = User.objects.filter(pk__in={*waiting.values["user"]} - {None}).values_list("username", flat=True)
+    return sorted({*known, *new})[:MAX_CHOICES]
 
 
 def hourly_counts(*, hours: int = 24) -> dict[str, list[tuple[int, int]]]:
     """Return (answered, failed) attempts by backend for each of the last hours, oldest first."""
-    now = timezone.now().replace(minute=0, second=0, microsecond=0)
-    first = now - timedelta(hours=hours - 1)
+    first = usage_sums.hour_of(timezone.now()) - timedelta(hours=hours - 1)
     counts: dict[str, list[tuple[int, int]]] = {}
-
-    def count(backend: str, hour: datetime, attempts: int, failed: int) -> None:
+    table = _consistent(lambda: _hourly(first))
+    rows = zip(
+        table.labels("backend"), table.labels("start"), table.column("attempts").tolist(), table.column("failed").tolist(), strict=True
+    )
+    for backend, start, attempts, failed in rows:
         row = counts.setdefault(backend, [(0, 0)] * hours)
-        place = min(int((hour - first) / timedelta(hours=1)), hours - 1)
-        row[place] = (row[place][0] + attempts - failed, row[place][1] + failed)
-
-    waiting = Attempt.objects.filter(created_at__gte=first, summed=None).exclude(outcome="skipped").order_by()
-    by_hour = waiting.annotate(start=TruncHour("created_at", tzinfo=UTC)).values_list("backend", "start")
-    for backend, start, attempts, failed in by_hour.annotate(Count("id"), failures=Count("id", filter=FAILED)):
-        count(backend, start, attempts, failed)
-    sums = UsageDay.objects.filter(Q(day__gt=first.date()) | Q(hour__gte=first.hour), day__gte=first.date(), hour__isnull=False).order_by()
-    for backend, day, hour, attempts, failed in sums.values_list("backend", "day", "hour").annotate(Sum("attempts"), Sum("failed")):
-        count(backend, datetime(day.year, day.month, day.day, hour, tzinfo=UTC), attempts, failed)
+        row[min((start - first) // timedelta(hours=1), hours - 1)] = (attempts - failed, failed)
     return counts
+
+
+def _hourly(first: datetime) -> UsageTable:
+    sums = UsageSum.objects.filter(grouping=Grouping.BACKEND, hourly=True, start__gte=first)
+    return usage_table.concatenate([usage_sums.read_sums(sums), _waiting(first)[0]]).group(("start", "backend"))

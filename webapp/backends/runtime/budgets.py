@@ -10,7 +10,7 @@ from decimal import Decimal
 from django.db.models import Q, Sum
 
 from webapp.accounts.models import Budget
-from webapp.backends.models import Attempt, UsageDay
+from webapp.backends.models import Attempt, UsageSum
 from webapp.core.caches import SingleFlightCache
 from webapp.core.database import in_database
 from webapp.patterns.errors import BudgetSpent
@@ -56,7 +56,7 @@ class Spending:
         for budget in Budget.objects.filter(mine, monthly__isnull=False).select_related("user", "group"):
             who = Q(user_id=user_id) if budget.user_id else Q(user__groups=budget.group_id)
             kept = Attempt.objects.filter(who, created_at__gte=self._month(), summed=None)
-            added_up = UsageDay.objects.filter(who, day__gte=self._month().date())
+            added_up = UsageSum.objects.filter(who, grouping=UsageSum.Grouping.USER, hourly=False, start__gte=self._month())
             yield budget, sum((rows.aggregate(cost=Sum("cost"))["cost"] or Decimal(0) for rows in (kept, added_up)), Decimal(0))
 
     def _month(self) -> datetime:

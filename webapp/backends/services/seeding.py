@@ -12,7 +12,7 @@ from webapp.backends.config import detection
 from webapp.backends.config.presets import PRESETS
 from webapp.backends.models import Backend, BackendModel, ConfigState, Offer, Route, RouteStep
 from webapp.backends.services.configuration import add_backend, add_model, free_name
-from webapp.builtin import EMBEDDING_MODEL, EMBEDDING_WINDOW
+from webapp.builtin import EMBEDDING_MODELS, MINILM, default_embedding_model
 from webapp.builtin.catalog import CHAT_MODEL, CHAT_WINDOW
 
 BUILTIN = "builtin"
@@ -28,6 +28,7 @@ def seed() -> None:
         _once("builtin", _builtin_backend)
     _once("default", _default_route)
     _once("embed", _embed_route)
+    _once("multilingual", _multilingual_model)
     if settings.PATCHBAY_DETECT:
         _once("detect", look_for_servers)
 
@@ -52,11 +53,13 @@ def _builtin_backend() -> None:
     BackendModel.objects.get_or_create(
         backend=backend, name=CHAT_MODEL, defaults={"context_window": CHAT_WINDOW, "capabilities": capabilities}
     )
-    BackendModel.objects.get_or_create(
-        backend=backend,
-        name=EMBEDDING_MODEL,
-        defaults={"context_window": EMBEDDING_WINDOW, "capabilities": {"chat": False, "embeddings": True}},
-    )
+    _embedding_models(backend)
+
+
+def _embedding_models(backend: Backend) -> None:
+    for name, model in EMBEDDING_MODELS.items():
+        defaults = {"context_window": model.window, "capabilities": {"chat": False, "embeddings": True}}
+        BackendModel.objects.get_or_create(backend=backend, name=name, defaults=defaults)
 
 
 def _default_route() -> None:
@@ -64,7 +67,24 @@ def _default_route() -> None:
 
 
 def _embed_route() -> None:
-    _route(EMBED_ROUTE, "Embeddings for search", LAST, EMBEDDING_MODEL)
+    _route(EMBED_ROUTE, "Embeddings for search", LAST, default_embedding_model().name)
+
+
+@transaction.atomic
+def _multilingual_model() -> None:
+    """Offer the multilingual embedding model in an installation that was made before there was one.
+
+    The route takes it if its only step is the built-in model that new installations had. Search has pinned the existing indexes to that
+    model (search/migrations/0009).
+    """
+    backend = Backend.objects.filter(name=BUILTIN, base_url=BUILTIN_URL).first()
+    if backend is None:
+        return
+    _embedding_models(backend)
+    steps = list(RouteStep.objects.filter(route__name=EMBED_ROUTE))
+    if len(steps) == 1 and (steps[0].backend_id, steps[0].model) == (backend.pk, MINILM.name):
+        steps[0].model = default_embedding_model().name
+        steps[0].save(update_fields=["model"])
 
 
 @transaction.atomic

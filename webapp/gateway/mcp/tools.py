@@ -214,7 +214,7 @@ def _usage(principal: Principal, period: str) -> Json:
     user = principal.user
     if period not in reporting.PERIODS:
         raise ToolError(f"period must be one of {', '.join(reporting.PERIODS)}.")
-    found = reporting.totals(reporting.attempts(reporting.Filters(period, {"user": user.username}), viewer=user))
+    found = reporting.read(reporting.Filters(period, {"user": user.username}), viewer=user).totals
     held = limits.load().of(user.pk)
     return {
         "period": period,

@@ -10,6 +10,7 @@ limit or the content filter, are errors of their own and are not retried.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -318,7 +319,13 @@ def _no_constant(name: str) -> Any:
 
 
 def _shape(schema: Any) -> _Shape:
-    return _SchemaShape(schema) if isinstance(schema, dict) else _TypeShape(schema)
+    return _SchemaShape(schema) if isinstance(schema, dict) else _shape_of_type(schema)
+
+
+@functools.lru_cache(maxsize=64)
+def _shape_of_type(kind: Any) -> _TypeShape:
+    """Return the shape of a type. pydantic takes a millisecond to make a schema, and programs ask for few types."""
+    return _TypeShape(kind)
 
 
 def _wrapped(schema: Json) -> Json:
