@@ -55,9 +55,9 @@ class UserAdmin(DjangoUserAdmin):
         ("More", {"fields": ("user_permissions", "system_prompt", ("last_login", "date_joined")), "classes": ("collapse",)}),
     )
 
-    def get_form(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> Any:
+    def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - Django's signature
         """Let only administrators change roles."""
-        form = super().get_form(request, obj, **kwargs)
+        form = super().get_form(request, obj, change=change, **kwargs)
         if "role" in form.base_fields:
             form.base_fields["role"].disabled = not (isinstance(request.user, User) and request.user.is_superuser)
         return form
