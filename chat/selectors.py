@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.contrib.sessions.models import Session
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -19,8 +19,8 @@ from chat.models import Conversation, Generation, LogRow, Message, Prompt, Uploa
 from chat.prompts import COMMANDS
 from webapp.accounts.models import User
 
-SIDEBAR = 60
-KEPT = 300
+LARGE = ("system_prompt", "summary", "options", "analysis")
+"""Fields of a conversation that lists do not need."""
 WINDOW = 12
 """Messages that a page shows at first and loads at a time: a few screens."""
 
@@ -83,17 +83,9 @@ class Page:
     earlier: UUID | None
 
 
-def conversations(user: User, *, archived: bool = False) -> QuerySet[Conversation]:
-    """Return the user's conversations, pinned first, then the latest."""
-    return Conversation.objects.filter(user=user, archived=archived).order_by("-pinned", "-updated_at")
-
-
-def sidebar(user: User) -> list[Conversation]:
-    """Return the conversations of the sidebar: the latest, pinned ones, and those in folders. The search finds older ones."""
-    rows = conversations(user).order_by("-pinned", "-folder", "-updated_at").defer("system_prompt", "options", "analysis")
-    listed = list(rows[: KEPT + SIDEBAR])  # conversations without a folder come last
-    loose = [one for one in listed if not one.pinned and not one.folder]
-    return listed[: len(listed) - len(loose)] + loose[:SIDEBAR]
+def recent(user: User, limit: int = 20) -> list[Conversation]:
+    """Return the user's latest conversations."""
+    return list(Conversation.objects.filter(user=user, archived=False).order_by("-updated_at").defer(*LARGE)[:limit])
 
 
 def conversation(conversation_id: UUID, user: User) -> Conversation:

@@ -73,7 +73,7 @@ class Outcome:
         self.finish_reason = error.code if isinstance(error, BudgetSpent | LimitReached) else ""
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def send_message(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Sequence[dict[str, Any]] = ()
 ) -> Started:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.views import analysis, conversations, folders, imports, messages, pages, palette, previews, prompts, uploads
+from chat.views import analysis, conversations, folders, imports, lists, messages, pages, palette, previews, prompts, uploads
 
 app_name = "chat"
 urlpatterns = [
@@ -19,9 +19,10 @@ urlpatterns = [
     path("<uuid:conversation_id>/settings/", conversations.settings, name="settings"),
     path("<uuid:conversation_id>/meter/", conversations.meter, name="meter"),
     path("<uuid:conversation_id>/overflow/", conversations.overflow, name="overflow"),
-    path("<uuid:conversation_id>/pin/", conversations.mark, {"what": "pinned"}, name="pin"),
-    path("<uuid:conversation_id>/archive/", conversations.mark, {"what": "archived"}, name="archive"),
-    path("<uuid:conversation_id>/share/", conversations.mark, {"what": "share"}, name="share"),
+    path("<uuid:conversation_id>/pin/", conversations.pin, name="pin"),
+    path("<uuid:conversation_id>/archive/", conversations.archive, name="archive"),
+    path("<uuid:conversation_id>/share/", conversations.share, name="share"),
+    path("<uuid:conversation_id>/menu/", lists.menu, name="menu"),
     path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
     path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),
     path("import/", imports.import_file, name="import"),
@@ -31,7 +32,10 @@ urlpatterns = [
     path("prompts/<uuid:prompt_id>/", prompts.library, name="prompt"),
     path("prompts/<uuid:prompt_id>/use/", prompts.use, name="prompt-use"),
     path("prompts/<uuid:prompt_id>/delete/", prompts.delete, name="prompt-delete"),
-    path("find/", conversations.find, name="find"),
+    path("palette/conversations/", palette.conversations, name="palette-conversations"),
+    path("list/", lists.conversations, name="list"),
+    path("find/", lists.find, name="find"),
+    path("archive/", lists.archive, name="archive-list"),
     path("shared/<str:token>/", conversations.shared, name="shared"),
     path("preview/<str:kind>/", previews.preview, name="preview"),
     path("files/", uploads.upload, name="upload"),

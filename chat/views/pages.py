@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from chat import selectors
+from chat import selectors, sidebar
 from chat.html import fragments
 from chat.models import Conversation
 from chat.views.common import owned, who
@@ -37,16 +37,15 @@ def conversation(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 
 def _page(request: HttpRequest, shown: Conversation, draft: str = "") -> HttpResponse:
     """Return the page with its log. Later changes come over the websocket."""
-    page = selectors.page(shown)
-    listed = selectors.sidebar(who(request))
+    page, listed = selectors.page(shown), sidebar.first(who(request))
     context: dict[str, Any] = {
         "conversation": shown,
         "log": fragments.log(page, shown),
         "fresh": not page.turns,
         "draft": draft,
-        "groups": fragments.grouped(listed),
+        "part": listed,
         "current": shown.id,
-        "folders": fragments.folders(listed),
+        "folders": [group.name for group in listed.groups if group.folder],
         "models": [offer for offer in async_to_sync(registry.offered)(who(request)) if offer.chat],
         "stamp": fragments.stamp(shown),
     }

@@ -20,13 +20,16 @@ import batches.services
 import chat.services
 import chat.streaming.hub
 import chat.uploads
+import search.models
+import search.saved_searches
 import search.services
+import search.sources.items
 import search.uploads
 from chat.models import Conversation, Prompt, SentRequest
 from tests.chat.conftest import serve
 from tests.users import Users
 from webapp.accounts.models import User
-from webapp.backends.models import Backend, BackendModel, BenchmarkRun, Offer, ProbeRun, Route
+from webapp.backends.models import Backend, BackendModel, BenchmarkRun, Offer, ProbeRun, Rollout, Route
 from webapp.backends.services import create_token
 from webapp.gateway.models import StoredResponse
 from webapp.toolservers.models import ToolServer
@@ -132,12 +135,17 @@ def _batches(owner: User) -> Things:
 
 def _search(owner: User) -> Things:
     collection = search.services.create_collection(owner=owner, name=WORD)
+    saved = search.saved_searches.save_search(user=owner, name=WORD, address=f"?q={WORD}")
     upload = search.uploads.start_upload(collection=collection, announced=1)
     document = search.services.add_file(collection=collection, name=f"{WORD}.txt", content=[WORD.encode()]).document
+    source = search.sources.items.create_web_source(
+        collection=collection, kind=search.models.Source.Kind.PAGES, addresses=[f"https://example.com/{WORD}"]
+    )
     other_index = collection.indexes.create(model="embed")
     return {
-        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "upload_id": upload.pk},
-        "/search/documents/": {"pk": document.pk},
+        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "source_id": source.pk, "upload_id": upload.pk},
+        "/search/documents/": {"pk": document.pk, "number": 1},
+        "/search/saved/": {"pk": saved.pk},
     }
 
 
@@ -159,6 +167,7 @@ def _backends(owner: User) -> Things:
     BackendModel.objects.create(backend=backend, name="m")
     offer = Offer.objects.create(name="o", base_url="http://localhost:9/v1")
     Route.objects.update_or_create(pk=1, defaults={"name": "r"})
+    Rollout.objects.create(pk=1, route_id=1, backend=backend, model="m", kind="canary")
     BenchmarkRun.objects.create(pk=1, target="r")
     ProbeRun.objects.create(pk=1, backend=backend, model="m")
     token, _ = create_token(user=owner, label=WORD)
@@ -166,6 +175,7 @@ def _backends(owner: User) -> Things:
         "/backends/": {"pk": backend.pk},
         "/backends/offers/": {"pk": offer.pk},
         "/routes/": {"pk": 1},
+        "/rollouts/": {"pk": 1},
         "/accounts/tokens/": {"pk": token.pk},
         "/admin/": {"pk": 1, "run": 1, "object_id": 1, "id": owner.pk, "content_type_id": 1},
     }

@@ -4,6 +4,7 @@ from django.urls import path
 
 from webapp.backends import views
 from webapp.backends.editor import views as editor
+from webapp.backends.rollouts import views as rollouts
 
 app_name = "backends"
 urlpatterns = [
@@ -16,5 +17,8 @@ urlpatterns = [
     path("routes/models/", editor.models, name="route_models"),
     path("routes/preview/", editor.preview, name="route_preview"),
     path("routes/question/", editor.question, name="route_question"),
+    path("rollouts/", rollouts.index, name="rollouts"),
+    path("rollouts/<int:pk>/", rollouts.detail, name="rollout"),
+    path("rollouts/<int:pk>/stop/", rollouts.stop, name="stop_rollout"),
     path("usage/", views.usage_page, name="usage"),
 ]

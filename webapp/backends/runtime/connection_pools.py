@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx2
 from django.conf import settings
 
 from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
+from webapp.backends.rollouts import mirroring
+from webapp.core import tracing
 from webapp.patterns.errors import AllFailed, Unreachable
-from webapp.patterns.fallback.balancing import LoadBalancer, LoadTracker
+from webapp.patterns.fallback.balancing import CANARY, LoadBalancer, LoadTracker
 from webapp.patterns.fallback.breakers import Breakers, MemoryBreakers
 
 if TYPE_CHECKING:
     from webapp.patterns.fallback.chain import Chain, Step
     from webapp.patterns.fallback.execution import Flag
     from webapp.patterns.openai.backend import OpenAIBackend
+    from webapp.patterns.types import AttemptLog
 
 OnLearned = Callable[[int, str, str, str], None]
 """(id of the backend, model, repair, the refusal in words)."""
@@ -79,15 +83,19 @@ class Pools:
 
         if not plan.steps:
             raise AllFailed(f"The route {plan.name!r} has no steps yet: an administrator adds them in the configuration.")
+        steps = self.steps(plan, snapshot)
+        if plan.canary:
+            steps.append(self._step(replace(plan.canary.step, group=CANARY), snapshot.backends[plan.canary.step.backend]))
         return Chain(
             plan.name,
-            self.steps(plan, snapshot),
+            steps,
             mid_stream=plan.mid_stream,
             hedge_ms=plan.hedge_ms,
             breakers=self.breakers,
             on_flag=self._on_flag,
             caller=caller,
             balancer=self._balancer(plan),
+            on_start=_on_start(plan),
         )
 
     def steps(self, plan: RouteRow, snapshot: Snapshot) -> list[Step]:
@@ -101,6 +109,7 @@ class Pools:
             found = LoadBalancer(plan.balance, sticky=plan.sticky, tracker=self._tracker)
             if plan.balance != "ordered" or plan.sticky:
                 self._balancers[plan.name] = found
+        found.canary_share = plan.canary.share if plan.canary else 0.0
         return found
 
     def _step(self, step: StepRow, row: BackendRow) -> Step:
@@ -127,6 +136,20 @@ class Pools:
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await asyncio.gather(*(backend.aclose() for _row, backend in self._live.values()))
         self._live.clear()
+
+
+def _on_start(plan: RouteRow) -> Callable[[AttemptLog], None] | None:
+    """Return the function that asks for the texts of answers: for copies of a mirror, or for traces."""
+    if plan.mirror is None:
+        return tracing.keep_answer if tracing.captures_content() else None
+    sample = mirroring.sampler(plan.mirror.share)
+
+    def start(trail: AttemptLog) -> None:
+        sample(trail)
+        if tracing.captures_content():
+            tracing.keep_answer(trail)
+
+    return start
 
 
 async def _close_later(backend: OpenAIBackend) -> None:
