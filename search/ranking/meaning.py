@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from search import embedder
 from search.index import Hit, engine
 from search.models import Index
-from search.ranking.fusion import Background, pooled
+from search.ranking.fusion import Background, pooled, probability
 from webapp.accounts.models import User
 from webapp.core.database import in_database
 from webapp.patterns.errors import PatternError
@@ -45,6 +45,10 @@ class Ranking:
     hits: list[Hit] = field(default_factory=list)
     deviations: dict[int, float] = field(default_factory=dict)
     spaces: list[_Space] = field(default_factory=list)
+
+    def scored(self) -> list[Hit]:
+        """Return the best passages with scores between 0 and 1, or with their cosines if no index was asked."""
+        return [hit._replace(score=probability(self.deviations[hit.chunk_id])) for hit in self.hits] if self.spaces else self.hits
 
 
 async def rank(query: str, places: Sequence[Index], within: Sequence[int] | None, user: User, problems: list[str]) -> Ranking:
