@@ -71,9 +71,10 @@ async def _run(pk: UUID) -> None:
         raise Unreadable(f"Processing it was interrupted {MAX_TRIES} times")
     if document.state != State.EMBEDDING:
         await in_database(_set, pk, state=State.PARSING)
-        if document.file_id and not services.file_path(pk).exists():
+        path = await asyncio.to_thread(services.kept_file, pk)
+        if document.file_id and not path.exists():
             await source_files.fetch(document)
-        parsed = await parse(services.file_path(pk), document.name, recognize=document.recognize)
+        parsed = await parse(path, document.name, recognize=document.recognize)
         await in_database(_store_passages, document, parsed)
     await _embed(document)
     await in_database(_finish, pk, describe=bool(document.collection.describe_with))
