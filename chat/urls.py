@@ -9,6 +9,7 @@ urlpatterns = [
     path("", pages.new, name="new"),
     path("<uuid:conversation_id>/", pages.conversation, name="conversation"),
     path("<uuid:conversation_id>/before/<uuid:before>/", pages.earlier, name="earlier"),
+    path("<uuid:conversation_id>/after/<uuid:after>/<uuid:until>/", pages.later, name="later"),
     path("<uuid:conversation_id>/send/", conversations.send, name="send"),
     path("<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
     path("<uuid:conversation_id>/analysis/", analysis.panel, name="analysis"),

@@ -170,7 +170,7 @@ def _read(scope: _Scope, *, with_users: bool) -> Usage:
     filters = scope.filters
     sums = usage_sums.read_sums(scope.sums(Grouping.COMBINATION if scope.user_id is None else Grouping.USER_COMBINATION))
     waiting, complete = _waiting(filters.since, scope)
-    table = usage_table.concatenate([sums, waiting]).group(("start", *COMBINATION))
+    table = usage_table.concatenate([sums, waiting]) if len(waiting) else sums
     combinations = table.group(COMBINATION)
     groups = {name: _largest(combinations.group((name,)), name) for name in ("backend", "model", "route")}
     if with_users:
