@@ -146,6 +146,7 @@ def _search(owner: User) -> Things:
     saved = search.saved_searches.save_search(user=owner, name=WORD, address=f"?q={WORD}")
     upload = search.uploads.start_upload(collection=collection, announced=1)
     document = search.services.add_file(collection=collection, name=f"{WORD}.txt", content=[WORD.encode()]).document
+    search.models.Document.objects.filter(pk=document.pk).update(pages=[0])  # as if it had a page to draw
     source = search.sources.items.create_web_source(
         collection=collection, kind=search.models.Source.Kind.PAGES, addresses=[f"https://example.com/{WORD}"]
     )
