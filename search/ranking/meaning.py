@@ -31,6 +31,8 @@ class _Space:
     vector: Matrix
     indexes: list[Index] = field(default_factory=list)
     backgrounds: list[Background] = field(default_factory=list)
+    best: float = -1.0
+    """The highest cosine."""
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ async def rank(query: str, places: Sequence[Index], within: Sequence[int] | None
             space = spaces.setdefault(_key(index), _Space(answer.vector))
             space.indexes.append(index)
             space.backgrounds.append(answer.background)
+            space.best = max([space.best, *(hit.score for hit in answer.hits[:1])])
             found += [(_key(index), hit) for hit in answer.hits if hit.score >= MIN_COSINE]
     problems[:] = list(dict.fromkeys(problems))
     return _ranking(spaces, found)

@@ -16,6 +16,7 @@ from search.index.analysis import may_be_english
 from search.index.base import Terms, terms
 from search.models import Chunk, Index, scope
 from search.ranking import meaning
+from search.ranking.confidence import is_weak
 from search.ranking.fusion import WORDS_CANDIDATES, Query, fuse
 from search.ranking.meaning import CANDIDATES, MIN_COSINE, Ranking
 from search.selectors import Filters
@@ -131,6 +132,7 @@ async def _search(
             fused = [*semantic.scored(), *keyword]
         results.candidates = [hit.chunk_id for hit in fused]
         results.found = await in_database(_results, user, fused, semantic.hits, keyword, limit)
+        results.weak = is_weak(Query.of(text), [result.chunk for result in results.found], semantic, companion)
     if mode != "keyword":
         results.problems += [note for place in places if (note := _incomplete(place))]
     results.milliseconds = (time.perf_counter() - began) * 1000

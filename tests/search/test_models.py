@@ -139,3 +139,16 @@ def test_a_text_may_be_english(text: str) -> None:
 )
 def test_a_text_is_not_english(text: str) -> None:
     assert not may_be_english(text)
+
+
+@pytest.mark.parametrize("question", ["How tall is Mount Everest?", "price of gold today"])
+def test_a_question_about_another_subject_matches_nothing(question: str, cast: Users, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    ingest("engines.md", ENGINES)
+    assert async_to_sync(query.search)(cast.owner, question).weak
+
+
+@pytest.mark.parametrize("question", ["What do cats eat?", "fish and mice", "felines and their dinner", "wool"])
+def test_a_question_that_a_passage_answers_is_not_weak(question: str, cast: Users, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    assert not async_to_sync(query.search)(cast.owner, question).weak

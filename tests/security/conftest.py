@@ -65,7 +65,7 @@ def addresses(resolver: URLResolver | None = None, prefix: str = "/", app: str =
     """Every URL pattern of the project, in the order of the resolver; the admin's regular expressions as one path they match."""
     found: list[Address] = []
     for entry in (resolver or get_resolver()).url_patterns:
-        route = str(entry.pattern).replace("^(?P<app_label>auth|accounts|backends)/$", "backends/").replace("(?P<url>.*)$", "nowhere")
+        route = re.sub(r"\^\(\?P<app_label>[^)]*\)/\$", "backends/", str(entry.pattern)).replace("(?P<url>.*)$", "nowhere")
         route = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)
         if isinstance(entry, URLResolver):
             found += addresses(entry, route, entry.namespace or app)
