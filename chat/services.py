@@ -137,8 +137,9 @@ def pick_answer(*, message: Message) -> None:
     change_conversation(conversation=message.conversation, leaf=message, model=message.model, updated_at=timezone.now())
 
 
-def _end_comparison(conversation_id: UUID) -> None:
-    Message.objects.filter(conversation=conversation_id, compare__isnull=False).update(compare=None)
+def _end_comparison(conversation_id: UUID) -> bool:
+    """Make the answers that stand side by side ordinary branches; return whether there were any."""
+    return bool(Message.objects.filter(conversation=conversation_id, compare__isnull=False).update(compare=None))
 
 
 def edit_message(*, owner: UUID, message_id: UUID, user: User, text: str) -> Started:
@@ -157,13 +158,14 @@ def edit_message(*, owner: UUID, message_id: UUID, user: User, text: str) -> Sta
 
 
 def regenerate_answer(*, owner: UUID, message_id: UUID, user: User, model: str = "") -> Started:
-    """Answer the same question again, next to the old answer."""
+    """Answer the same question again, next to the old answer; or answer a question whose answer was deleted."""
     old = selectors.message(message_id, user)
-    if old.role != Role.ASSISTANT or old.parent is None:
-        raise Refused("Only answers can be regenerated.")
+    question = old if old.role == Role.USER else old.parent
+    if question is None:
+        raise Refused("The question to this answer is gone.")
     if model:
         old.conversation.model = _model(model)
-    return _begin(owner, old.conversation, old.parent, moved=True)
+    return _begin(owner, old.conversation, question, moved=True)
 
 
 def continue_answer(*, owner: UUID, message_id: UUID, user: User) -> Started:
@@ -210,7 +212,8 @@ def _run(owner: UUID, conversation: Conversation, answer: Message, *, created: b
     if not created:
         if Generation.objects.filter(conversation=conversation, running=True).exists():
             raise busy
-        _end_comparison(conversation.id)
+        if _end_comparison(conversation.id):
+            details["moved"] = True  # the columns of the comparison become branches
     answer.compare = None
     try:
         with transaction.atomic():
@@ -395,6 +398,13 @@ def change_conversation(*, conversation: Conversation, **fields: Any) -> None:
     for name, value in fields.items():
         setattr(conversation, name, value)
     conversation.save(update_fields=list(fields))
+
+
+def choose_model(*, user: User, conversation: Conversation, model: str) -> None:
+    """Use a model for new conversations of the user, and for `conversation`, if it is stored, from the next question on."""
+    user.chat_model = _model(model)
+    user.save(update_fields=["chat_model"])
+    Conversation.objects.filter(pk=conversation.pk).update(model=_model(model))
 
 
 def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shared: bool) -> Prompt:

@@ -23,7 +23,7 @@ def connect() -> None:
 def _forget_files(instance: Collection, **_: Any) -> None:
     """Delete the files of all its documents at once. A receiver per document would make Django load all their texts."""
     keys = list(instance.documents.values_list("pk", flat=True))
-    transaction.on_commit(lambda: unlink(file_path(pk) for pk in keys))
+    transaction.on_commit(lambda: unlink(file_path(pk) for pk in keys), robust=True)
     transaction.on_commit(lambda: page_pictures.forget(keys))
 
 

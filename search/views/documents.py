@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -238,7 +239,8 @@ async def page_picture(request: HttpRequest, pk: UUID, number: int) -> HttpRespo
     if found is None or not 0 < number <= len(found.pages):
         raise Http404("no such page")
     try:
-        content = await page_pictures.picture(found.pk, services.file_path(found.pk), number)
+        path = await asyncio.to_thread(services.kept_file, found.pk)
+        content = await page_pictures.picture(found.pk, path, number)
     except Unreadable as error:
         return HttpResponse(str(error), status=422, content_type="text/plain; charset=utf-8")
     return HttpResponse(content, content_type="image/png")
@@ -250,7 +252,7 @@ def original(request: HttpRequest, pk: UUID) -> FileResponse:
     """Return the uploaded file, always as a download."""
     found = get_object_or_404(selectors.documents(who(request)), pk=pk)
     try:
-        file = services.file_path(found.pk).open("rb")
+        file = services.kept_file(found.pk).open("rb")
     except FileNotFoundError:
         raise Http404("the file is gone") from None
     return FileResponse(file, as_attachment=True, filename=found.name, content_type="application/octet-stream")

@@ -65,7 +65,7 @@ def addresses(resolver: URLResolver | None = None, prefix: str = "/", app: str =
     """Every URL pattern of the project, in the order of the resolver; the admin's regular expressions as one path they match."""
     found: list[Address] = []
     for entry in (resolver or get_resolver()).url_patterns:
-        route = str(entry.pattern).replace("^(?P<app_label>auth|accounts|backends)/$", "backends/").replace("(?P<url>.*)$", "nowhere")
+        route = re.sub(r"\^\(\?P<app_label>[^)]*\)/\$", "backends/", str(entry.pattern)).replace("(?P<url>.*)$", "nowhere")
         route = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)
         if isinstance(entry, URLResolver):
             found += addresses(entry, route, entry.namespace or app)
@@ -117,7 +117,15 @@ def _chat(owner: User) -> Things:
     SentRequest.objects.create(message_id=conversation.leaf_id, number=0, base_url="http://localhost/v1", body={"model": WORD})
     upload = chat.uploads.keep(user=owner, file=SimpleUploadedFile(f"{WORD}.txt", WORD.encode()))
     leaf = conversation.leaf_id
-    ids = {"conversation_id": conversation.pk, "message_id": leaf, "before": leaf, "number": 0, "upload_id": upload.pk}
+    ids = {
+        "conversation_id": conversation.pk,
+        "message_id": leaf,
+        "before": leaf,
+        "after": leaf,
+        "until": leaf,
+        "number": 0,
+        "upload_id": upload.pk,
+    }
     prompt = Prompt.objects.create(user=owner, name=WORD, text=WORD)
     return {"/chat/": {**ids, "token": "not-shared", "kind": "mermaid", "prompt_id": prompt.pk}}
 

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 
 from webapp.backends.admin.keyset import KeysetChangeList, request_id
 from webapp.backends.models import Attempt, UsageSum
+from webapp.patterns.fallback.explanations import explain
 from webapp.templatetags.ui import milliseconds
 
 BADGES = {"ok": "ok", "partial": "warn", "cancelled": "warn", "skipped": ""}
@@ -39,9 +40,10 @@ class ErrorFilter(admin.SimpleListFilter):
     parameter_name = "error"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
-        """Return the classes that the sums of each backend name."""
+        """Return the classes that the sums of each backend name, in words."""
         found = known_sums(UsageSum.Grouping.BACKEND).filter(failed__gt=0).values_list("errors", flat=True)[:2000]
-        return offered(request, self.parameter_name, (error for errors in found for error in errors))
+        names = offered(request, self.parameter_name, (error for errors in found for error in errors))
+        return [(name, explain(name).title) for name, _label in names]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
         """Return the attempts that failed with the chosen error."""
@@ -154,7 +156,12 @@ class AttemptAdmin(admin.ModelAdmin):
     def result(self, attempt: Attempt) -> SafeString:
         """Return the outcome with the error and its reason."""
         badge = format_html('<span class="badge" data-state="{}">{}</span>', BADGES.get(attempt.outcome, "bad"), attempt.outcome)
-        return format_html('{} <span class="small">{}</span><div class="small muted">{}</div>', badge, attempt.error, attempt.why)
+        return format_html(
+            '{} <span class="small">{}</span><div class="small muted">{}</div>',
+            badge,
+            explain(attempt.error).title if attempt.error else "",
+            attempt.why,
+        )
 
     @admin.display(description="first token")
     def first_token(self, attempt: Attempt) -> str:
