@@ -117,7 +117,15 @@ def _chat(owner: User) -> Things:
     SentRequest.objects.create(message_id=conversation.leaf_id, number=0, base_url="http://localhost/v1", body={"model": WORD})
     upload = chat.uploads.keep(user=owner, file=SimpleUploadedFile(f"{WORD}.txt", WORD.encode()))
     leaf = conversation.leaf_id
-    ids = {"conversation_id": conversation.pk, "message_id": leaf, "before": leaf, "after": leaf, "until": leaf, "number": 0, "upload_id": upload.pk}
+    ids = {
+        "conversation_id": conversation.pk,
+        "message_id": leaf,
+        "before": leaf,
+        "after": leaf,
+        "until": leaf,
+        "number": 0,
+        "upload_id": upload.pk,
+    }
     prompt = Prompt.objects.create(user=owner, name=WORD, text=WORD)
     return {"/chat/": {**ids, "token": "not-shared", "kind": "mermaid", "prompt_id": prompt.pk}}
 
