@@ -400,6 +400,13 @@ def change_conversation(*, conversation: Conversation, **fields: Any) -> None:
     conversation.save(update_fields=list(fields))
 
 
+def choose_model(*, user: User, conversation: Conversation, model: str) -> None:
+    """Use a model for new conversations of the user, and for `conversation`, if it is stored, from the next question on."""
+    user.chat_model = _model(model)
+    user.save(update_fields=["chat_model"])
+    Conversation.objects.filter(pk=conversation.pk).update(model=_model(model))
+
+
 def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shared: bool) -> Prompt:
     """Create a prompt in the user's library, or change one."""
     prompt = prompt or Prompt(user=user)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chat.views import analysis, conversations, folders, imports, lists, messages, pages, palette, previews, prompts, uploads
+from chat.views import analysis, conversations, folders, imports, lists, messages, model_picker, pages, palette, previews, prompts, uploads
 
 app_name = "chat"
 urlpatterns = [
@@ -23,6 +23,8 @@ urlpatterns = [
     path("<uuid:conversation_id>/pin/", conversations.pin, name="pin"),
     path("<uuid:conversation_id>/archive/", conversations.archive, name="archive"),
     path("<uuid:conversation_id>/share/", conversations.share, name="share"),
+    path("<uuid:conversation_id>/model/", model_picker.choose, name="model"),
+    path("models/", model_picker.find, name="models"),
     path("<uuid:conversation_id>/menu/", lists.menu, name="menu"),
     path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
     path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),

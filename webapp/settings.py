@@ -195,6 +195,8 @@ if S3_BUCKET := env.text("PATCHBAY_S3_BUCKET"):  # `webapp.core.file_store`; bot
             "default_acl": None,
         },
     }
+# Characters of an answer in the chat, reasoning included. A model that never stops must not fill the memory of every reader.
+CHAT_ANSWER_CHARS = env.number("PATCHBAY_CHAT_ANSWER_CHARS", 1_000_000)
 # Days after which an ended batch is deleted, with its results and input; 0 keeps all.
 BATCH_RETENTION_DAYS = env.number("PATCHBAY_BATCH_RETENTION_DAYS", 0)
 # Days for which attempts are kept individually. Older ones are summed by day. 0 keeps all.

@@ -6,7 +6,6 @@ import uuid
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
@@ -15,17 +14,18 @@ from chat import selectors, services, sidebar
 from chat.html import fragments
 from chat.html.answer_html import key
 from chat.models import Conversation
+from chat.views import model_picker
 from chat.views.common import owned, who
-from webapp.backends.runtime import registry
 
 MAX_DRAFT = 20_000
+DEFAULT_MODEL = "default"
 
 
 @require_GET
 @owned
 def new(request: HttpRequest) -> HttpResponse:
     """Show a new conversation, which is stored with its first question. `?text=` fills the composer."""
-    fresh = Conversation(id=uuid.uuid4(), user=who(request), model=request.GET.get("model", "default"))
+    fresh = Conversation(id=uuid.uuid4(), user=who(request), model=request.GET.get("model") or who(request).chat_model or DEFAULT_MODEL)
     return _page(request, fresh, draft=request.GET.get("text", "")[:MAX_DRAFT])
 
 
@@ -55,7 +55,7 @@ def _uuid(text: str) -> UUID | None:
 
 def _page(request: HttpRequest, shown: Conversation, draft: str = "", linked: UUID | None = None) -> HttpResponse:
     """Return the page with its log, around a message if one is linked. Later changes come over the websocket."""
-    page, listed = selectors.page(shown), sidebar.first(who(request))
+    page, listed, groups = selectors.page(shown), sidebar.first(who(request)), model_picker.offered(who(request))
     if linked:
         page = selectors.page_around(shown, linked)
     context: dict[str, Any] = {
@@ -67,7 +67,9 @@ def _page(request: HttpRequest, shown: Conversation, draft: str = "", linked: UU
         "part": listed,
         "current": shown.id,
         "folders": [group.name for group in listed.groups if group.folder],
-        "models": [offer for offer in async_to_sync(registry.offered)(who(request)) if offer.chat],
+        "model_groups": groups,
+        "model_count": sum(len(group.models) for group in groups),
+        "model_offered": any(offer.name == shown.model for group in groups for offer in group.models),
         "stamp": fragments.stamp(shown),
     }
     return render(request, "chat/page.html", context)

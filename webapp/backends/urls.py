@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from webapp.backends import views
+from webapp.backends import usage_views, views
 from webapp.backends.editor import views as editor
 from webapp.backends.rollouts import views as rollouts
 
@@ -21,4 +21,5 @@ urlpatterns = [
     path("rollouts/<int:pk>/", rollouts.detail, name="rollout"),
     path("rollouts/<int:pk>/stop/", rollouts.stop, name="stop_rollout"),
     path("usage/", views.usage_page, name="usage"),
+    path("usage/export.csv", usage_views.export, name="usage-export"),
 ]

@@ -52,6 +52,7 @@ class Offered:
     """A model name that a user may pick. `window` is in tokens if known. `up` is the known health of its backends.
 
     Attributes:
+        prices: of a million prompt and completion tokens, where they are known.
         builtin: only the built-in backend serves it, which is not a language model.
     """
 
@@ -63,6 +64,7 @@ class Offered:
     chat: bool = True
     embeddings: bool = False
     builtin: bool = False
+    prices: tuple[float, float] | None = None
 
 
 class Registry:
@@ -302,6 +304,7 @@ async def offered(user: Person | None) -> list[Offered]:
             chat=model.capabilities.get("chat", True),
             embeddings=model.capabilities.get("embeddings", False),
             builtin=row.preset == BUILTIN,
+            prices=model.prices or row.prices,
         )
         for row, model in known.direct(user)
     ]
