@@ -380,6 +380,39 @@ def show_branch(*, message: Message) -> None:
     Conversation.objects.filter(id=message.conversation_id).update(leaf=leaf, updated_at=timezone.now())
 
 
+_FORKED = ("role", "status", "text", "parts", "attachments", "model", "finish_reason", "error", "created_at")
+
+
+def fork_conversation(*, message: Message) -> Conversation:
+    """Copy the branch up to `message` into a new conversation of the same settings, and return it.
+
+    Both show the same files; they are deleted with the original conversation.
+    """
+    if message.status == Status.STREAMING:
+        raise Refused("Stop the running answer first.")
+    old = message.conversation
+    fork = Conversation.objects.create(
+        user=old.user,
+        title=f"{old.title} (fork)"[:200],
+        titled=True,
+        model=old.model,
+        system_prompt=old.system_prompt,
+        options=old.options,
+        folder=old.folder,
+        updated_at=timezone.now(),
+    )
+    ids = selectors.path_ids(old.id, message.id)
+    found = Message.objects.in_bulk(ids)
+    copies: list[Message] = []
+    for id_ in ids:
+        one = found[id_]
+        fields = {name: getattr(one, name) for name in _FORKED}
+        copies.append(Message(conversation=fork, parent=copies[-1] if copies else None, **fields))
+    Message.objects.bulk_create(copies, batch_size=500)
+    change_conversation(conversation=fork, leaf=copies[-1])
+    return fork
+
+
 def delete_from(*, message: Message) -> None:
     """Delete a message and everything after it. Its parent becomes the end of the branch."""
     conversation = message.conversation

@@ -48,6 +48,7 @@ urlpatterns = [
     path("messages/<uuid:message_id>/edit/", messages.edit, name="edit"),
     path("messages/<uuid:message_id>/branch/", messages.branch, name="branch"),
     path("messages/<uuid:message_id>/pick/", messages.pick, name="pick"),
+    path("messages/<uuid:message_id>/fork/", messages.fork, name="fork"),
     path("messages/<uuid:message_id>/delete/", messages.delete_from, name="delete-from"),
     path("messages/<uuid:message_id>/markdown/", messages.markdown, name="markdown"),
     path("messages/<uuid:message_id>/curl/<int:number>/", messages.curl, name="curl"),

@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from chat import services
+from chat import selectors, services
 from chat.models import Conversation, Message, Upload
 from tests.users import Users
 
@@ -136,6 +136,15 @@ def test_a_link_to_a_message_of_another_branch_shows_that_branch(as_owner: Clien
     services.edit_message(owner=uuid.uuid4(), message_id=question.id, user=cast.owner, text="Another question")
     page = as_owner.get(f"/chat/{conversation.id}/?message={question.id}").content.decode()
     assert "A &lt;b&gt;question" in page.split('id="chat-log"', 1)[1]
+
+
+def test_a_fork_has_the_branch_up_to_its_message_and_leaves_the_original(as_owner: Client, conversation: Conversation, cast: Users) -> None:
+    later = Message.objects.create(conversation=conversation, parent_id=conversation.leaf_id, role="user", text="Later")
+    assert "HX-Redirect" in as_owner.post(f"/chat/messages/{conversation.leaf_id}/fork/").headers
+    fork = Conversation.objects.exclude(id=conversation.id).get()
+    assert [message.text for message in selectors.branch(fork)] == ["A <b>question</b>", "An *answer*"]
+    assert Message.objects.get(id=later.id).conversation_id == conversation.id
+    assert "<em>answer</em>" in as_owner.get(f"/chat/{fork.id}/").content.decode()
 
 
 def test_a_question_whose_answer_was_deleted_can_be_asked_again(as_owner: Client, conversation: Conversation, cast: Users) -> None:
