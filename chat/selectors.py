@@ -77,10 +77,16 @@ class Turn:
 
 @dataclass(slots=True)
 class Page:
-    """A part of the shown branch, oldest first. `earlier` is the message before it, if there is one."""
+    """A part of the shown branch, oldest first.
+
+    Attributes:
+        earlier: the first message of the part, if there are others before it.
+        later: the last message of the part, if there are others after it.
+    """
 
     turns: list[Turn]
     earlier: UUID | None
+    later: UUID | None = None
 
 
 def recent(user: User, limit: int = 20) -> list[Conversation]:
@@ -136,14 +142,44 @@ def page(conversation: Conversation, *, before: UUID | None = None, limit: int =
     ids = path_ids(conversation.id, end, limit + 1)
     earlier = ids[1] if len(ids) > limit else None
     shown = ids[1:] if len(ids) > limit else ids
+    return Page(_turns(conversation, shown, whole=before is not None), earlier)
+
+
+def page_around(conversation: Conversation, message_id: UUID) -> Page:
+    """Return the part of the shown branch around one of its messages. Raises `NotFound` if the branch does not have it."""
+    ids = path_ids(conversation.id, conversation.leaf_id)
+    if message_id not in ids:
+        raise NotFound(str(message_id))
+    first = max(0, min(ids.index(message_id) - 2, len(ids) - WINDOW))
+    return _part(conversation, ids, first)
+
+
+def page_after(conversation: Conversation, after: UUID, until: UUID) -> Page:
+    """Return the messages after one of the branch that ends with `until`."""
+    ids = path_ids(conversation.id, until)
+    if after not in ids:
+        raise NotFound(str(after))
+    part = _part(conversation, ids, ids.index(after) + 1)
+    part.earlier = None
+    return part
+
+
+def _part(conversation: Conversation, ids: list[UUID], first: int) -> Page:
+    shown = ids[first : first + WINDOW]
+    later = shown[-1] if first + WINDOW < len(ids) else None
+    return Page(_turns(conversation, shown, whole=later is not None), shown[0] if first and shown else None, later)
+
+
+def _turns(conversation: Conversation, shown: list[UUID], *, whole: bool) -> list[Turn]:
+    """Return messages of the shown branch as turns. `whole` is set for parts without its end, which have no report of their own."""
     found = Message.objects.in_bulk(shown)
     messages = [found[id_] for id_ in shown if id_ in found]
     siblings = _siblings(conversation.id, messages)
-    gone = fates(conversation) if before else _fates(message.report for message in messages[:-4:-1])
+    gone = fates(conversation) if whole else _fates(message.report for message in messages[:-4:-1])
     turns = [Turn(message, siblings[message.parent_id], fate=gone.get(str(message.id), "")) for message in messages]
-    if before is None and messages and messages[-1].compare:
+    if not whole and messages and messages[-1].compare:
         turns[-1].beside = _beside(messages[-1])
-    return Page(turns, earlier)
+    return turns
 
 
 def _beside(shown: Message) -> list[Message]:

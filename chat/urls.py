@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from chat.views import analysis, conversations, folders, imports, lists, messages, pages, palette, previews, prompts, uploads
+from chat.views import analysis, conversations, folders, imports, lists, messages, model_picker, pages, palette, previews, prompts, uploads
 
 app_name = "chat"
 urlpatterns = [
     path("", pages.new, name="new"),
     path("<uuid:conversation_id>/", pages.conversation, name="conversation"),
     path("<uuid:conversation_id>/before/<uuid:before>/", pages.earlier, name="earlier"),
+    path("<uuid:conversation_id>/after/<uuid:after>/<uuid:until>/", pages.later, name="later"),
     path("<uuid:conversation_id>/send/", conversations.send, name="send"),
     path("<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
     path("<uuid:conversation_id>/analysis/", analysis.panel, name="analysis"),
@@ -22,6 +23,8 @@ urlpatterns = [
     path("<uuid:conversation_id>/pin/", conversations.pin, name="pin"),
     path("<uuid:conversation_id>/archive/", conversations.archive, name="archive"),
     path("<uuid:conversation_id>/share/", conversations.share, name="share"),
+    path("<uuid:conversation_id>/model/", model_picker.choose, name="model"),
+    path("models/", model_picker.find, name="models"),
     path("<uuid:conversation_id>/menu/", lists.menu, name="menu"),
     path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
     path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),
@@ -45,6 +48,7 @@ urlpatterns = [
     path("messages/<uuid:message_id>/edit/", messages.edit, name="edit"),
     path("messages/<uuid:message_id>/branch/", messages.branch, name="branch"),
     path("messages/<uuid:message_id>/pick/", messages.pick, name="pick"),
+    path("messages/<uuid:message_id>/fork/", messages.fork, name="fork"),
     path("messages/<uuid:message_id>/delete/", messages.delete_from, name="delete-from"),
     path("messages/<uuid:message_id>/markdown/", messages.markdown, name="markdown"),
     path("messages/<uuid:message_id>/curl/<int:number>/", messages.curl, name="curl"),

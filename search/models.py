@@ -29,6 +29,15 @@ class Collection(models.Model):
         "summaries by", max_length=300, blank=True, help_text="A language model that writes summaries and tags."
     )
     serving = models.OneToOneField("Index", null=True, on_delete=models.SET_NULL, related_name="+")
+    companion = models.OneToOneField(
+        "Index",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Ranks beside the serving one.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     api_name = models.CharField(  # noqa: DJ001 - a client may give an empty name
         max_length=512, null=True, blank=True, editable=False, help_text="The name in /v1/vector_stores, where it differs from `name`."
@@ -62,7 +71,8 @@ class Collection(models.Model):
 class Index(models.Model):
     """One generation of a collection's vectors, all from one model. `search.index` stores them.
 
-    A collection has one serving index, perhaps one that is being built, and perhaps the one that served before.
+    A collection has one serving index, perhaps a companion (`search.index.companion`), perhaps one that is being built, and perhaps the one
+    that served before.
     """
 
     class State(models.TextChoices):

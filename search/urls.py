@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from search.views import answers, documents, library, pages, saved
+from search.views import answers, documents, library, pages, saved, sources
 
 app_name = "search"
 urlpatterns = [
@@ -24,8 +24,11 @@ urlpatterns = [
     path("collections/<int:pk>/model/", library.change_model, name="change-model"),
     path("collections/<int:pk>/indexes/<int:index_id>/", library.change_index, name="change-index"),
     path("collections/<int:pk>/indexes/<int:index_id>/compare/", pages.compare, name="compare"),
+    path("collections/<int:pk>/sources/", sources.sources, name="sources"),
+    path("collections/<int:pk>/sources/<int:source_id>/", sources.change_source, name="change-source"),
     path("collections/<int:pk>/map/", library.collection_map, name="map"),
     path("documents/<uuid:pk>/", documents.document, name="document"),
+    path("documents/<uuid:pk>/pages/<int:number>.png", documents.page_picture, name="page-picture"),
     path("documents/<uuid:pk>/original/", documents.original, name="original"),
     path("documents/<uuid:pk>/change/", documents.change_document, name="change-document"),
 ]

@@ -73,13 +73,19 @@ def group(turn: selectors.Turn, draw: Callable[[selectors.Turn], str]) -> str:
 
 
 def log(page: selectors.Page, conversation: Conversation) -> SafeString:
-    """Return a page of whole messages, after the sentinel that loads earlier ones when it scrolls into view."""
-    return mark_safe(earlier(page, conversation) + "".join(group(turn, article) for turn in page.turns))  # noqa: S308 - rendered by templates
+    """Return a page of whole messages, between the sentinels that load others when they scroll into view."""
+    turns = "".join(group(turn, article) for turn in page.turns)
+    return mark_safe(earlier(page, conversation) + turns + later(page, conversation))  # noqa: S308 - rendered by templates
 
 
 def earlier(page: selectors.Page, conversation: Conversation) -> str:
     """Return the sentinel that loads earlier messages; empty where there are none."""
     return render_to_string("chat/_earlier.html", {"earlier": page.earlier, "conversation": conversation}) if page.earlier else ""
+
+
+def later(page: selectors.Page, conversation: Conversation) -> str:
+    """Return the sentinel that loads later messages, up to the present end of the branch; empty where there are none."""
+    return render_to_string("chat/_later.html", {"later": page.later, "conversation": conversation}) if page.later else ""
 
 
 def notice(text: str) -> str:

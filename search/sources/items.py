@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from search import services
+from search import services, worker_events
 from search.models import Collection, Document, Source, SourceItem
 from webapp.patterns.errors import InputError
+from webapp.patterns.http.addresses import check_url
 
 MAX_SOURCES = 50
 """Sources of one collection."""
@@ -24,6 +26,30 @@ def key_of(address: str) -> str:
 def folder_source(*, collection: Collection, path: str) -> Source:
     """Return the collection's source for a folder, created if missing."""
     return Source.objects.get_or_create(collection=collection, kind=Source.Kind.FOLDER, address=path)[0]
+
+
+def create_web_source(
+    *, collection: Collection, kind: Source.Kind, addresses: list[str], depth: int = 0, max_pages: int = 200, every_minutes: int = 1440
+) -> Source:
+    """Create a source that is read at once and then every `every_minutes` minutes.
+
+    Raises:
+        InputError: an address is not allowed, or the collection has enough sources.
+    """
+    check_room(collection)
+    for address in addresses:
+        check_url(address, public=not settings.PRIVATE_WEBHOOKS)
+    source = Source.objects.create(
+        collection=collection,
+        kind=kind,
+        address="\n".join(addresses),
+        depth=depth if kind == Source.Kind.PAGES else 0,
+        max_pages=max_pages,
+        every_minutes=every_minutes,
+        next_read_at=timezone.now(),
+    )
+    worker_events.wake()
+    return source
 
 
 def delete_source(*, source: Source, keep_documents: bool) -> None:
@@ -61,6 +87,13 @@ def adopt_document(*, source: Source, address: str, document: Document, version:
     """Make a document that was added before the address's document."""
     fields = {"address": address, "document": document, "version": version, "why": "", "read_at": timezone.now()}
     SourceItem.objects.update_or_create(source=source, key=key_of(address), defaults=fields)
+
+
+def note_unchanged(*, item: SourceItem, etag: str, last_modified: str) -> None:
+    """Note that a page was read and has not changed. A server may leave its validators out of such an answer."""
+    item.etag, item.last_modified = etag or item.etag, last_modified or item.last_modified
+    item.why, item.read_at = "", timezone.now()
+    SourceItem.objects.filter(pk=item.pk).update(etag=item.etag, last_modified=item.last_modified, why="", read_at=item.read_at)
 
 
 def unfinished_documents(source: Source) -> list[tuple[str, Document]]:

@@ -9,6 +9,7 @@ from django.db import transaction
 from search import services as collections
 from search.models import Collection, Document
 from search.vector_stores import lookup, services, source_files
+from search.vector_stores.document_files import DocumentFiles
 from search.vector_stores.objects import batch_object, count_files, count_stores, file_object, store_object
 from search.vector_stores.searching import Options, Scored, search_stores
 from search.vector_stores.services import Chunking, NewFile
@@ -266,4 +267,4 @@ def _list_batch_files(user: User, store_id: str, batch_id: str, page: Page) -> J
     return listing([file_object(document) for document in documents], has_more=more)
 
 
-HANDLERS = VectorStores(Stores(), StoreFiles(), FileBatches())
+HANDLERS = VectorStores(Stores(), StoreFiles(), FileBatches(), DocumentFiles())

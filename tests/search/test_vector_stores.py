@@ -388,3 +388,25 @@ async def test_a_document_that_is_being_deleted_is_not_shown_and_its_file_can_be
         await client.vector_stores.files.retrieve(cats, vector_store_id=store.id)
     assert (await client.vector_stores.files.create(store.id, file_id=cats)).status == "in_progress"
     assert (await client.vector_stores.retrieve(store.id)).file_counts.total == 2
+
+
+async def test_a_cited_document_of_the_browser_can_be_fetched_by_its_readers(
+    cast: Users, api: Api, client: openai.AsyncOpenAI, collection: Collection
+) -> None:
+    document = (await ORM(services.add_file)(collection=collection, name="cats.md", content=[CATS.encode()])).document
+    file_id = f"file-{document.pk.hex}"
+    file = await client.files.retrieve(file_id)
+    assert (file.filename, file.bytes, file.purpose) == ("cats.md", len(CATS), "assistants")
+    assert (await client.files.content(file_id)).content == CATS.encode()
+    member = client_of(api, (await ORM(create_token)(user=cast.other, label="x"))[1])
+    with pytest.raises(openai.NotFoundError):
+        await member.files.content(file_id)
+    team = await Group.objects.acreate(name="Team")
+    await cast.other.groups.aadd(team)
+    await collection.groups.aadd(team)
+    assert (await member.files.content(file_id)).content == CATS.encode()
+    files_only = client_of(api, (await ORM(create_token)(user=cast.owner, label="x", scopes=["files"]))[1])
+    with pytest.raises(openai.NotFoundError):
+        await files_only.files.retrieve(file_id)
+    with pytest.raises(openai.NotFoundError):
+        await client.files.delete(file_id)

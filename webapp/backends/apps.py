@@ -19,12 +19,13 @@ class BackendsConfig(AppConfig):
         from webapp.backends import signals
         from webapp.backends.reporting import retention
         from webapp.backends.rollouts import canary
-        from webapp.backends.runtime import polling, registry, tools
+        from webapp.backends.runtime import gauges, polling, registry, tools
         from webapp.core import background
         from webapp.ports.toolbox import toolbox
 
         signals.connect()
         tools.register(toolbox)
+        gauges.connect()
         background.register("backends", registry.service)
         background.register("health", polling.service)
         background.register("retention", retention.service)

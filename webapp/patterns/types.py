@@ -285,12 +285,14 @@ class AttemptLog:
 
     Attributes:
         answer: the parts of the answer's text, if its observers asked for it by setting an empty list; None keeps no text.
+        mirrored: whether a copy of the request goes to another backend after its end.
     """
 
     def __init__(self, on_change: Callable[[Attempt], None] | None = None) -> None:
         self.attempts: list[Attempt] = []
         self.waiting = ""
         self.answer: list[str] | None = None
+        self.mirrored = False
         self._on_change = on_change
 
     def add(self, attempt: Attempt) -> Attempt:

@@ -133,7 +133,7 @@ async def test_a_share_of_nothing_and_a_stopped_mirror_copy_nothing(closing: Non
     marked, other = AttemptLog(), AttemptLog()
     sample(marked)
     sample(other)
-    assert (marked.answer, other.answer) == ([], None)
+    assert (marked.answer, marked.mirrored, other.answer, other.mirrored) == ([], True, None, False)
 
 
 async def test_a_canary_answers_its_share_and_the_route_answers_where_it_fails(

@@ -39,10 +39,11 @@ OWN_FIELDS: Final = frozenset({"model", "stream", "stream_options"})
 
 
 def sampler(share: float, number: Callable[[], float] = random.random) -> Callable[[AttemptLog], None]:
-    """Return a function that marks a share of the requests by asking for the text of their answer."""
+    """Return a function that marks a share of the requests for a copy, and asks for the text of their answer."""
 
     def sample(trail: AttemptLog) -> None:
-        if number() < share:
+        trail.mirrored = number() < share
+        if trail.mirrored:
             trail.answer = []
 
     return sample
@@ -65,7 +66,14 @@ class Mirrors:
     def offer(self, trail: AttemptLog, route: str) -> None:
         """Copy an answered request whose text was kept (`sampler`), unless too many copies are running."""
         served = trail.served_by
-        if trail.answer is None or served is None or served.outcome not in ENDED or served.path not in PATHS or not served.request:
+        if (
+            not trail.mirrored
+            or trail.answer is None
+            or served is None
+            or served.outcome not in ENDED
+            or served.path not in PATHS
+            or not served.request
+        ):
             return
         if len(self._running) >= AT_ONCE:
             self._dropped[route] += 1

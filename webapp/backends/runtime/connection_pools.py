@@ -14,6 +14,7 @@ from django.conf import settings
 
 from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
 from webapp.backends.rollouts import mirroring
+from webapp.core import tracing
 from webapp.core.machine_places import MachinePlaces
 from webapp.patterns.errors import AllFailed, Unreachable
 from webapp.patterns.fallback.balancing import CANARY, LoadBalancer, LoadTracker
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from webapp.patterns.fallback.chain import Chain, Step
     from webapp.patterns.fallback.execution import Flag
     from webapp.patterns.openai.backend import OpenAIBackend
+    from webapp.patterns.types import AttemptLog
 
 OnLearned = Callable[[int, str, str, str], None]
 """(id of the backend, model, repair, the refusal in words)."""
@@ -95,7 +97,7 @@ class Pools:
             on_flag=self._on_flag,
             caller=caller,
             balancer=self._balancer(plan),
-            on_start=mirroring.sampler(plan.mirror.share) if plan.mirror else None,
+            on_start=_on_start(plan),
         )
 
     def steps(self, plan: RouteRow, snapshot: Snapshot) -> list[Step]:
@@ -136,6 +138,20 @@ class Pools:
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await asyncio.gather(*(backend.aclose() for _row, backend in self._live.values()))
         self._live.clear()
+
+
+def _on_start(plan: RouteRow) -> Callable[[AttemptLog], None] | None:
+    """Return the function that asks for the texts of answers: for copies of a mirror, or for traces."""
+    if plan.mirror is None:
+        return tracing.keep_answer if tracing.captures_content() else None
+    sample = mirroring.sampler(plan.mirror.share)
+
+    def start(trail: AttemptLog) -> None:
+        sample(trail)
+        if tracing.captures_content():
+            tracing.keep_answer(trail)
+
+    return start
 
 
 async def _close_later(backend: OpenAIBackend) -> None:

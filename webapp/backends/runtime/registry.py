@@ -52,6 +52,7 @@ class Offered:
     """A model name that a user may pick. `window` is in tokens if known. `up` is the known health of its backends.
 
     Attributes:
+        prices: of a million prompt and completion tokens, where they are known.
         builtin: only the built-in backend serves it, which is not a language model.
     """
 
@@ -63,6 +64,7 @@ class Offered:
     chat: bool = True
     embeddings: bool = False
     builtin: bool = False
+    prices: tuple[float, float] | None = None
 
 
 class Registry:
@@ -83,6 +85,11 @@ class Registry:
         self._chains: dict[tuple[str, Any, bool], Chain] = {}
         self._exchange = Exchange(self._pools.breakers)
         self._lock = asyncio.Lock()
+
+    def states(self) -> dict[str, str]:
+        """Return the known health of each backend by name."""
+        rows = self._snapshot.backends if self._snapshot else {}
+        return {rows[key].name: state for key, (state, _why) in self.health.items() if key in rows}
 
     def stale(self) -> None:
         """Compare versions before the next use."""
@@ -235,11 +242,15 @@ def current() -> Registry:
     return found
 
 
+def registries() -> list[Registry]:
+    """Return the registries of all event loops of this process."""
+    with _registries_lock:
+        return list(_registries.values())
+
+
 def stale() -> None:
     """Report a change of the configuration, so that the next use compares again. Safe from any thread."""
-    with _registries_lock:
-        registries = list(_registries.values())
-    for registry in registries:
+    for registry in registries():
         registry.stale()
 
 
@@ -293,6 +304,7 @@ async def offered(user: Person | None) -> list[Offered]:
             chat=model.capabilities.get("chat", True),
             embeddings=model.capabilities.get("embeddings", False),
             builtin=row.preset == BUILTIN,
+            prices=model.prices or row.prices,
         )
         for row, model in known.direct(user)
     ]

@@ -33,9 +33,19 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// A failed search leaves the results of the query before it, and says so.
+const failure = document.getElementById("search-error");
+const fail = ({ detail: { ctx, error } }) => {
+  if (ctx?.sourceElement === field.form && error?.name !== "AbortError") failure.hidden = false;
+};
+document.addEventListener("htmx:response:error", fail);
+document.addEventListener("htmx:error", fail);
+failure.querySelector("[data-search-again]").addEventListener("click", () => field.form.requestSubmit());
+
 // Screen readers hear how many results there are, not all of them.
 document.addEventListener("htmx:after:settle", ({ target }) => {
   if (target !== results) return;
+  failure.hidden = true;
   const number = links().length;
   if (field.value.trim()) count.textContent = number ? `${number} results` : "Nothing matches";
 });
