@@ -12,6 +12,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from webapp.core import file_store
+
 
 class File(models.Model):
     """A file of `/v1/files`: uploaded, with its bytes on disk; or the output or errors of a batch, generated from its rows on request."""
@@ -37,9 +39,14 @@ class File(models.Model):
         return self.filename
 
     @property
-    def path(self) -> Path:
-        """Return the path of the bytes. It consists of the id alone, never of the uploaded name."""
+    def target(self) -> Path:
+        """Return the path that the bytes are written to."""
         return Path(settings.MEDIA_ROOT) / str(self.id)
+
+    @property
+    def path(self) -> Path:
+        """Return the path of the bytes, after fetching them from the file store if they are missing here."""
+        return file_store.local(self.target)
 
     @property
     def api_id(self) -> str:

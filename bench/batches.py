@@ -25,7 +25,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.instant import instant_upstream
-from webapp.core.database import in_database
 from webapp.patterns.types import Json
 
 AT_ONCE = 64
@@ -169,6 +168,8 @@ async def ours(base_url: str, count: int) -> float:
 
 async def _run(base_url: str, rows: int) -> Any:
     """Run a batch and return it when it has ended."""
+    from webapp.core.database import in_database  # it needs Django's settings
+
     batch: Any = await in_database(_batch, base_url, rows)
     while batch.is_active:
         await asyncio.sleep(1)

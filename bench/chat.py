@@ -3,8 +3,9 @@
     python -m bench chat [streams] [seconds]
 
 Figures, with the references measured on the same kind of machine (Chainlit 2.12, Open WebUI 0.12.4):
-first frame after the upstream's first token (one stream); delay of frames behind the upstream's chunks with 256 streams at 20 tokens/s;
-tokens per second of 64 unthrottled streams; memory.
+first frame after the upstream's first token (one stream); 64 and 256 people who ask within one second, from the moment of asking, and the
+CPU of a question; delay of frames behind the upstream's chunks with 256 streams at 20 tokens/s; tokens per second of 64 unthrottled
+streams; memory.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,12 +30,16 @@ from typing import TYPE_CHECKING
 import django
 import websockets
 
+from bench.servers import Target
+
 if TYPE_CHECKING:
     from tests.live import Live
 
 STAMP = re.compile(r"t(\d+\.\d{4})e")
 PACE = 0.05
 FRAME_MS = 16.0
+ASKED_TOKENS = 80
+QUIET_SECONDS = 2.0
 SETTLED = 0.5
 """Seconds after the last stream's first frame: the frames from then on count. All begin in the same moment, which is told apart."""
 CHAINLIT = {"first": 10.0, "p99": 3100.0, "rate": 2300.0}
@@ -109,26 +114,37 @@ class Watched:
 
     delays: list[float] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
+    asked: float = 0.0
     done: bool = False
     text: str = ""
 
 
 async def converse(live: Live, cookie: str, count: int, pace: float) -> Watched:
-    """Ask a question and watch until the answer is complete."""
+    """Open a socket, ask a question, and watch until the answer is complete."""
+    async with opened(live, cookie) as socket:
+        return await ask(socket, count, pace)
+
+
+def opened(live: Live, cookie: str) -> websockets.connect:
+    """Return a socket of a new conversation."""
     url = f"{live.url.replace('http', 'ws')}/ws/chat/{uuid.uuid4()}/"
-    watched, newest = Watched(), 0.0
-    async with websockets.connect(url, origin=live.url, additional_headers={"Cookie": cookie}, compression=None, max_size=None) as socket:  # type: ignore[arg-type]  # a plain string is an origin
-        await socket.send(json.dumps({"body": {"action": "send", "text": f"{count} {pace}"}}))
-        async for raw in socket:
-            now = time.monotonic()
-            if b'data-status=\\"done\\"' in (raw.encode() if isinstance(raw, str) else raw):
-                watched.done, watched.text = True, str(raw)
-                return watched
-            for stamp in map(float, STAMP.findall(str(raw))):
-                if stamp > newest:
-                    newest = stamp
-                    watched.delays.append((now - stamp) * 1000)
-                    watched.at.append(now)
+    return websockets.connect(url, origin=live.url, additional_headers={"Cookie": cookie}, compression=None, max_size=None)  # type: ignore[arg-type]  # a plain string is an origin
+
+
+async def ask(socket: websockets.ClientConnection, count: int, pace: float) -> Watched:
+    """Ask a question and watch until the answer is complete."""
+    watched, newest = Watched(asked=time.monotonic()), 0.0
+    await socket.send(json.dumps({"body": {"action": "send", "text": f"{count} {pace}"}}))
+    async for raw in socket:
+        now = time.monotonic()
+        if b'data-status=\\"done\\"' in (raw.encode() if isinstance(raw, str) else raw):
+            watched.done, watched.text = True, str(raw)
+            return watched
+        for stamp in map(float, STAMP.findall(str(raw))):
+            if stamp > newest:
+                newest = stamp
+                watched.delays.append((now - stamp) * 1000)
+                watched.at.append(now)
     return watched
 
 
@@ -186,6 +202,29 @@ async def paced(live: Live, cookie: str, streams: int, seconds: int) -> None:
     print(f"  memory: idle {idle:.0f} MB, the live streams add {grown:.0f} MB", flush=True)
 
 
+async def asking(live: Live, cookie: str, people: int) -> None:
+    """Measure people who ask within one second over sockets that are open, from the moment of asking to the last token."""
+    assert live.process is not None
+    server = Target("patchbay", live.port, pid=live.process.pid)
+
+    async def one(socket: websockets.ClientConnection, number: int) -> Watched:
+        await asyncio.sleep(number / people)
+        return await ask(socket, ASKED_TOKENS, PACE)
+
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(opened(live, cookie)) for _ in range(people)]
+        await asyncio.sleep(QUIET_SECONDS)
+        cpu = server.cpu()
+        seen = await asyncio.gather(*map(one, sockets, range(people)), return_exceptions=True)
+        await asyncio.sleep(QUIET_SECONDS)  # titles and attempts are written after the answer
+        cpu = server.cpu() - cpu
+    good = whole(seen, ASKED_TOKENS)
+    firsts, late = [(one.at[0] - one.asked) * 1000 for one in good], [delay for one in good for delay in one.delays]
+    print(f"{people} questions within one second: {people - len(good)} failed; {cpu / people * 1000:.1f} ms of CPU each")
+    print(f"  first frame with a token after asking: median {median(firsts):.0f} ms, p99 {percentile(firsts, 0.99):.0f} ms")
+    print(f"  token behind the upstream, from the first on: median {median(late):.0f} ms, p99 {percentile(late, 0.99):.0f} ms", flush=True)
+
+
 async def unthrottled(live: Live, cookie: str, streams: int = 64, tokens: int = 1000) -> None:
     began = time.monotonic()
     seen = await asyncio.gather(*(converse(live, cookie, tokens, 0) for _ in range(streams)), return_exceptions=True)
@@ -199,6 +238,8 @@ async def measure(streams: int, seconds: int) -> None:
         await converse(live, cookie, 20, 0)
         firsts = [(await converse(live, cookie, 5, PACE)).delays[0] for _ in range(20)]
         report("first frame, one stream, median", median(firsts), "ms", CHAINLIT["first"])
+        for people in (64, 256):
+            await asking(live, cookie, people)
         await paced(live, cookie, streams, seconds)
         await unthrottled(live, cookie)
 

@@ -1,7 +1,11 @@
-"""Compare the gateway with direct requests to the same upstream and with the LiteLLM proxy: `python -m bench gateway`.
+"""Compare the gateway with direct requests to the same upstream and with peers: `python -m bench gateway [short] [long] [streams]`.
 
-Every server runs as one process on one core, the upstream and the client on another. `PATCHBAY_BENCH_LITELLM` names a virtual
-environment with `litellm[proxy]`. Without it, that column is missing. Ratios are from one run on one machine.
+Loads: whole short answers at 1, 32, and 256 connections; 256 requests at once after three silent seconds; prompts of 75,000 tokens, half
+of them streamed; streams. Without arguments all are run.
+
+Every server runs as one process on one core, the upstream and the client on another. Peers run where a variable names their place:
+`PATCHBAY_BENCH_VLLM_ROUTER` and `PATCHBAY_BENCH_LITELLM` a virtual environment with `vllm-router` or `litellm[proxy]`,
+`PATCHBAY_BENCH_PORTKEY` a folder with npm's `@portkey-ai/gateway`. Ratios are from one run on one machine: compare those.
 """
 
 from __future__ import annotations
@@ -10,59 +14,23 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench import requests
+from bench.servers import START_SECONDS, Target, free_port, patchbay, peers, process, wait_for
+
 STREAMS, TOKENS = 64, 200
 PACED, PACED_TOKENS, PACE, RAMP = 256, 100, 0.05, 2.5
 SINGLE = 40
 P99 = "p99 delay of a token (ms)"
-START_SECONDS = 90
 SETTLE_SECONDS = 10
 """Seconds to wait before measuring, so that start-up does not count."""
-LITELLM = """
-model_list:
-  - model_name: m
-    litellm_params: {model: openai/m, api_base: "http://127.0.0.1:%d/v1", api_key: none}
-general_settings: {master_key: sk-bench}
-"""
-NATIVE = """
-from webapp.backends.models import Backend
-backend = Backend.objects.get(name="native")
-backend.capabilities = {**backend.capabilities, "responses": True, "messages": True}
-backend.save()
-"""
-
-
-@dataclass
-class Target:
-    """A server under test. `pid` is None for the upstream itself, the baseline."""
-
-    name: str
-    port: int
-    token: str = "none"
-    pid: int | None = None
-
-    def cpu(self) -> float:
-        """Return the CPU seconds used so far."""
-        if self.pid is None:
-            return 0.0
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def memory(self) -> float:
-        """Return the resident memory in MB."""
-        if self.pid is None:
-            return 0.0
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @dataclass
@@ -111,7 +79,9 @@ async def ask(target: Target, tokens: int, pace: float, wire: Wire = CHAT) -> St
     body = json.dumps({**wire.body, "stream": True, wire.limit: tokens, "user": str(pace)}).encode()
     head = (
         f"POST /v1/{wire.path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {target.token}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in target.headers.items())
+        + "\r\n"
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port)
     began = time.monotonic()
@@ -169,77 +139,15 @@ async def paced(target: Target) -> dict[str, float]:
     }
 
 
-@contextlib.contextmanager
-def process(*command: str, core: int, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process on one core and stop it at the end."""
-    running = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.sched_setaffinity(running.pid, {core})
-    try:
-        yield running
-    finally:
-        running.terminate()
-        running.wait(15)
-
-
-@contextlib.contextmanager
-def patchbay(upstream: int, home: Path, core: int, server: str) -> Iterator[Target]:
-    """Run Patchbay with `manage.py up`."""
-    own = {"PATCHBAY_HOME": str(home), "PATCHBAY_DETECT": "0", "DJANGO_SUPERUSER_USERNAME": "bench", "DJANGO_SUPERUSER_PASSWORD": str(home)}
-    env = {**os.environ, **own}
-    port = free_port()
-    with process(sys.executable, "manage.py", "up", "--port", str(port), "--server", server, core=core, env=env) as running:
-        wait_for(port)
-        manage(env, "add_backend", "--name", "bench", "--base-url", f"http://127.0.0.1:{upstream}/v1")
-        manage(env, "add_route", "--name", "m", "--step", "bench/m")
-        manage(env, "add_backend", "--name", "native", "--base-url", f"http://127.0.0.1:{upstream}/v1")
-        manage(env, "shell", "-c", NATIVE)
-        manage(env, "add_route", "--name", "n", "--step", "native/m")
-        token = manage(env, "create_token", "--user", "bench")
-        yield Target(f"patchbay ({server})", port, token, running.pid)
-
-
-def manage(env: dict[str, str], *arguments: str) -> str:
-    """Return the output of a management command."""
-    done = subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def free_port() -> int:
-    """Return a free loopback port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    """Wait until a process listens on the port."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"nothing listens on port {port}")
-
-
-@contextlib.contextmanager
-def litellm(upstream: int, home: Path, core: int, venv: str) -> Iterator[Target]:
-    """Run the LiteLLM proxy with one worker."""
-    port, config = free_port(), home / "litellm.yaml"
-    config.write_text(LITELLM % upstream)
-    env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
-    command = [f"{venv}/bin/litellm", "--config", str(config), "--port", str(port), "--host", "127.0.0.1", "--num_workers", "1"]
-    with process(*command, core=core, env=env) as running:
-        yield Target("litellm", port, "sk-bench", running.pid)
-
-
 async def ready(target: Target) -> None:
     """Wait until the server answers a request."""
-    deadline = time.monotonic() + START_SECONDS
+    asked, deadline = [requests.request(target, content="hi")], time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, RuntimeError):
-            await ask(target, 1, 0)
-            return
-        await asyncio.sleep(0.2)
+        with contextlib.suppress(OSError):
+            load = await requests.run(target, asked, 1, 0.0)
+            if load.times:
+                return
+        await asyncio.sleep(0.5)
     raise RuntimeError(f"{target.name} does not answer")
 
 
@@ -249,52 +157,69 @@ async def later(seconds: float, work: Awaitable[Stream]) -> Stream:
     return await work
 
 
-def measure(target: Target) -> dict[str, float]:
+async def streams(target: Target) -> dict[str, float]:
+    """Measure streams: the first token, the throughput, the protocols, and the delay at a steady pace."""
+    await asyncio.gather(*(ask(target, 5, 0) for _ in range(16)))
+    return {**await single(target), **await saturated(target), **await protocols(target), **await paced(target)}
+
+
+LOADS = {"short": requests.short, "long": requests.long, "streams": streams}
+
+
+def measure(target: Target, loads: list[str]) -> dict[str, float]:
+    """Return the figures of one server. A load that fails leaves out its figures: some peers do not stream over a custom host."""
+
     async def run() -> dict[str, float]:
         await ready(target)
         await asyncio.sleep(SETTLE_SECONDS if target.pid else 0)
-        await asyncio.gather(*(ask(target, 5, 0) for _ in range(16)))
-        return {**await single(target), **await saturated(target), **await protocols(target), **await paced(target)}
+        found: dict[str, float] = {}
+        for load in loads:
+            try:
+                found |= await LOADS[load](target)
+            except (RuntimeError, ConnectionError) as error:
+                print(f"{target.name}: {load} failed: {error}", file=sys.stderr)
+        return found
 
     print(f"measuring {target.name} …", file=sys.stderr)
     return asyncio.run(run())
 
 
 def report(results: dict[str, dict[str, float]]) -> None:
-    """Print one line per figure, with each server and its ratio to direct requests or to LiteLLM."""
+    """Print one line per figure with each server, and after it the ratio of the default server to each peer."""
     names = list(results)
-    print(f"\n{'':40}" + "".join(f"{name:>22}" for name in names))
-    for figure in results[names[1]]:
-        cells = (f"{results[name][figure]:22,.2f}" if figure in results[name] else f"{'':22}" for name in names)
-        print(f"{figure:40}" + "".join(cells))
-    direct, ours = results["direct"], results[names[1]]
-    print(f"\nadded first token: {ours['first token, 1 stream (ms)'] - direct['first token, 1 stream (ms)']:.2f} ms with one stream")
-    late = ours[P99] - direct[P99]
-    print(f"added p99 delay of a token: {late:.1f} ms with 256 paced streams")
-    if "litellm" in results:
-        theirs = results["litellm"]
-        print(f"tokens/s: {ours['tokens/s, 64 streams'] / theirs['tokens/s, 64 streams']:.1f} times LiteLLM's")
-        print(f"CPU a token: 1/{theirs['CPU ms / 1,000 tokens'] / ours['CPU ms / 1,000 tokens']:.1f} of LiteLLM's")
-        added = [results[name]["first token, 1 stream (ms)"] - direct["first token, 1 stream (ms)"] for name in (names[1], "litellm")]
-        print(f"added first token: {added[0]:.1f} ms against LiteLLM's {added[1]:.1f} ms")
+    ours = next(name for name in names if name.startswith("patchbay"))
+    width = 46
+    print(f"\n{'':{width}}" + "".join(f"{name:>20}" for name in names))
+    for figure in dict.fromkeys(figure for found in results.values() for figure in found):
+        cells = (f"{results[name][figure]:20,.2f}" if figure in results[name] else f"{'':20}" for name in names)
+        print(f"{figure:{width}}" + "".join(cells))
+    for peer in [name for name in names if not name.startswith(("patchbay", "direct"))]:
+        shared = [figure for figure in results[peer] if results[ours].get(figure) and results[peer][figure]]
+        print(f"\n{ours} in relation to {peer}")
+        for figure in shared:
+            print(f"  {figure:{width}}{results[ours][figure] / results[peer][figure]:8.2f} times")
 
 
 def main() -> None:
+    loads = sys.argv[1:] or list(LOADS)
+    if unknown := set(loads) - set(LOADS):
+        raise SystemExit(f"No load named {', '.join(unknown)}. There are: {', '.join(LOADS)}.")
     cores = sorted(os.sched_getaffinity(0))
     server_core, rest = cores[0], cores[-1]
     os.sched_setaffinity(0, {rest})
     port = free_port()
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder, process(sys.executable, "-m", "bench.upstream", str(port), core=rest):
-        results["direct"] = measure(Target("direct", port))
+        wait_for(port)
+        results["direct"] = measure(Target("direct", port), loads)
         for server in ("daphne", "uvicorn"):
             home = Path(folder) / server
             home.mkdir()
             with patchbay(port, home, server_core, server) as target:
-                results[target.name] = measure(target)
-        if venv := os.environ.get("PATCHBAY_BENCH_LITELLM"):
-            with litellm(port, Path(folder), server_core, venv) as target:
-                results["litellm"] = measure(target)
+                results[target.name] = measure(target, loads)
+        for peer in peers(port, Path(folder), server_core):
+            with peer as target:
+                results[target.name] = measure(target, loads)
     report(results)
 
 

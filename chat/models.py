@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
+import time
 import uuid
+from datetime import datetime
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+_COUNTER_BITS = 31
+_counter = itertools.count(secrets.randbits(_COUNTER_BITS))
 
-def search_number() -> int:
-    """Return an integer for a message, because the full-text index requires integers."""
-    return secrets.randbits(62)
+
+def search_number(at: datetime | None = None) -> int:
+    """Return a unique integer for a message, larger for later ones: the full-text index lists matches in its order.
+
+    Args:
+        at: when the message was written; now if not given. Its second is in the upper bits, a counter with a random start in the lower.
+    """
+    seconds = max(0, int(at.timestamp() if at else time.time()))
+    return (seconds << _COUNTER_BITS) | (next(_counter) % (1 << _COUNTER_BITS))
 
 
 class Conversation(models.Model):
@@ -40,7 +51,13 @@ class Conversation(models.Model):
 
     class Meta:
         ordering = ["-updated_at"]
-        indexes = [models.Index(fields=["user", "archived", "-updated_at"])]
+        # SQLite cannot search an index by `NOT archived`, so the lists have partial indexes.
+        indexes = [
+            models.Index(fields=["user", "-updated_at", "-id"], name="chat_latest"),
+            models.Index(fields=["user", "folder", "-updated_at", "-id"], condition=Q(archived=False, pinned=False), name="chat_listed"),
+            models.Index(fields=["user", "-updated_at", "-id"], condition=Q(archived=False, pinned=True), name="chat_pinned"),
+            models.Index(fields=["user", "-updated_at", "-id"], condition=Q(archived=True), name="chat_archived"),
+        ]
 
     def __str__(self) -> str:
         return self.title or "New chat"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.contrib.sessions.models import Session
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -19,8 +19,8 @@ from chat.models import Conversation, Generation, LogRow, Message, Prompt, Uploa
 from chat.prompts import COMMANDS
 from webapp.accounts.models import User
 
-SIDEBAR = 60
-KEPT = 300
+LARGE = ("system_prompt", "summary", "options", "analysis")
+"""Fields of a conversation that lists do not need."""
 WINDOW = 12
 """Messages that a page shows at first and loads at a time: a few screens."""
 
@@ -77,23 +77,21 @@ class Turn:
 
 @dataclass(slots=True)
 class Page:
-    """A part of the shown branch, oldest first. `earlier` is the message before it, if there is one."""
+    """A part of the shown branch, oldest first.
+
+    Attributes:
+        earlier: the first message of the part, if there are others before it.
+        later: the last message of the part, if there are others after it.
+    """
 
     turns: list[Turn]
     earlier: UUID | None
+    later: UUID | None = None
 
 
-def conversations(user: User, *, archived: bool = False) -> QuerySet[Conversation]:
-    """Return the user's conversations, pinned first, then the latest."""
-    return Conversation.objects.filter(user=user, archived=archived).order_by("-pinned", "-updated_at")
-
-
-def sidebar(user: User) -> list[Conversation]:
-    """Return the conversations of the sidebar: the latest, pinned ones, and those in folders. The search finds older ones."""
-    rows = conversations(user).order_by("-pinned", "-folder", "-updated_at").defer("system_prompt", "options", "analysis")
-    listed = list(rows[: KEPT + SIDEBAR])  # conversations without a folder come last
-    loose = [one for one in listed if not one.pinned and not one.folder]
-    return listed[: len(listed) - len(loose)] + loose[:SIDEBAR]
+def recent(user: User, limit: int = 20) -> list[Conversation]:
+    """Return the user's latest conversations."""
+    return list(Conversation.objects.filter(user=user, archived=False).order_by("-updated_at").defer(*LARGE)[:limit])
 
 
 def conversation(conversation_id: UUID, user: User) -> Conversation:
@@ -144,14 +142,44 @@ def page(conversation: Conversation, *, before: UUID | None = None, limit: int =
     ids = path_ids(conversation.id, end, limit + 1)
     earlier = ids[1] if len(ids) > limit else None
     shown = ids[1:] if len(ids) > limit else ids
+    return Page(_turns(conversation, shown, whole=before is not None), earlier)
+
+
+def page_around(conversation: Conversation, message_id: UUID) -> Page:
+    """Return the part of the shown branch around one of its messages. Raises `NotFound` if the branch does not have it."""
+    ids = path_ids(conversation.id, conversation.leaf_id)
+    if message_id not in ids:
+        raise NotFound(str(message_id))
+    first = max(0, min(ids.index(message_id) - 2, len(ids) - WINDOW))
+    return _part(conversation, ids, first)
+
+
+def page_after(conversation: Conversation, after: UUID, until: UUID) -> Page:
+    """Return the messages after one of the branch that ends with `until`."""
+    ids = path_ids(conversation.id, until)
+    if after not in ids:
+        raise NotFound(str(after))
+    part = _part(conversation, ids, ids.index(after) + 1)
+    part.earlier = None
+    return part
+
+
+def _part(conversation: Conversation, ids: list[UUID], first: int) -> Page:
+    shown = ids[first : first + WINDOW]
+    later = shown[-1] if first + WINDOW < len(ids) else None
+    return Page(_turns(conversation, shown, whole=later is not None), shown[0] if first and shown else None, later)
+
+
+def _turns(conversation: Conversation, shown: list[UUID], *, whole: bool) -> list[Turn]:
+    """Return messages of the shown branch as turns. `whole` is set for parts without its end, which have no report of their own."""
     found = Message.objects.in_bulk(shown)
     messages = [found[id_] for id_ in shown if id_ in found]
     siblings = _siblings(conversation.id, messages)
-    gone = fates(conversation) if before else _fates(message.report for message in messages[:-4:-1])
+    gone = fates(conversation) if whole else _fates(message.report for message in messages[:-4:-1])
     turns = [Turn(message, siblings[message.parent_id], fate=gone.get(str(message.id), "")) for message in messages]
-    if before is None and messages and messages[-1].compare:
+    if not whole and messages and messages[-1].compare:
         turns[-1].beside = _beside(messages[-1])
-    return Page(turns, earlier)
+    return turns
 
 
 def _beside(shown: Message) -> list[Message]:

@@ -73,7 +73,7 @@ class Outcome:
         self.finish_reason = error.code if isinstance(error, BudgetSpent | LimitReached) else ""
 
 
-@transaction.atomic(savepoint=False)
+@transaction.atomic
 def send_message(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Sequence[dict[str, Any]] = ()
 ) -> Started:
@@ -137,8 +137,9 @@ def pick_answer(*, message: Message) -> None:
     change_conversation(conversation=message.conversation, leaf=message, model=message.model, updated_at=timezone.now())
 
 
-def _end_comparison(conversation_id: UUID) -> None:
-    Message.objects.filter(conversation=conversation_id, compare__isnull=False).update(compare=None)
+def _end_comparison(conversation_id: UUID) -> bool:
+    """Make the answers that stand side by side ordinary branches; return whether there were any."""
+    return bool(Message.objects.filter(conversation=conversation_id, compare__isnull=False).update(compare=None))
 
 
 def edit_message(*, owner: UUID, message_id: UUID, user: User, text: str) -> Started:
@@ -157,13 +158,14 @@ def edit_message(*, owner: UUID, message_id: UUID, user: User, text: str) -> Sta
 
 
 def regenerate_answer(*, owner: UUID, message_id: UUID, user: User, model: str = "") -> Started:
-    """Answer the same question again, next to the old answer."""
+    """Answer the same question again, next to the old answer; or answer a question whose answer was deleted."""
     old = selectors.message(message_id, user)
-    if old.role != Role.ASSISTANT or old.parent is None:
-        raise Refused("Only answers can be regenerated.")
+    question = old if old.role == Role.USER else old.parent
+    if question is None:
+        raise Refused("The question to this answer is gone.")
     if model:
         old.conversation.model = _model(model)
-    return _begin(owner, old.conversation, old.parent, moved=True)
+    return _begin(owner, old.conversation, question, moved=True)
 
 
 def continue_answer(*, owner: UUID, message_id: UUID, user: User) -> Started:
@@ -210,7 +212,8 @@ def _run(owner: UUID, conversation: Conversation, answer: Message, *, created: b
     if not created:
         if Generation.objects.filter(conversation=conversation, running=True).exists():
             raise busy
-        _end_comparison(conversation.id)
+        if _end_comparison(conversation.id):
+            details["moved"] = True  # the columns of the comparison become branches
     answer.compare = None
     try:
         with transaction.atomic():
@@ -377,6 +380,39 @@ def show_branch(*, message: Message) -> None:
     Conversation.objects.filter(id=message.conversation_id).update(leaf=leaf, updated_at=timezone.now())
 
 
+_FORKED = ("role", "status", "text", "parts", "attachments", "model", "finish_reason", "error", "created_at")
+
+
+def fork_conversation(*, message: Message) -> Conversation:
+    """Copy the branch up to `message` into a new conversation of the same settings, and return it.
+
+    Both show the same files; they are deleted with the original conversation.
+    """
+    if message.status == Status.STREAMING:
+        raise Refused("Stop the running answer first.")
+    old = message.conversation
+    fork = Conversation.objects.create(
+        user=old.user,
+        title=f"{old.title} (fork)"[:200],
+        titled=True,
+        model=old.model,
+        system_prompt=old.system_prompt,
+        options=old.options,
+        folder=old.folder,
+        updated_at=timezone.now(),
+    )
+    ids = selectors.path_ids(old.id, message.id)
+    found = Message.objects.in_bulk(ids)
+    copies: list[Message] = []
+    for id_ in ids:
+        one = found[id_]
+        fields = {name: getattr(one, name) for name in _FORKED}
+        copies.append(Message(conversation=fork, parent=copies[-1] if copies else None, **fields))
+    Message.objects.bulk_create(copies, batch_size=500)
+    change_conversation(conversation=fork, leaf=copies[-1])
+    return fork
+
+
 def delete_from(*, message: Message) -> None:
     """Delete a message and everything after it. Its parent becomes the end of the branch."""
     conversation = message.conversation
@@ -395,6 +431,13 @@ def change_conversation(*, conversation: Conversation, **fields: Any) -> None:
     for name, value in fields.items():
         setattr(conversation, name, value)
     conversation.save(update_fields=list(fields))
+
+
+def choose_model(*, user: User, conversation: Conversation, model: str) -> None:
+    """Use a model for new conversations of the user, and for `conversation`, if it is stored, from the next question on."""
+    user.chat_model = _model(model)
+    user.save(update_fields=["chat_model"])
+    Conversation.objects.filter(pk=conversation.pk).update(model=_model(model))
 
 
 def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shared: bool) -> Prompt:

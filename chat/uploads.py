@@ -7,7 +7,6 @@ import mimetypes
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +20,7 @@ from django.utils import timezone
 
 from chat.models import Conversation, Message, Upload
 from webapp.accounts.models import User
-from webapp.core import text_encoding
+from webapp.core import file_store, text_encoding
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
 from webapp.ports import conversation_documents
@@ -65,6 +64,11 @@ def path(upload_id: UUID | str) -> Path:
     return Path(settings.MEDIA_ROOT) / "chat" / UUID(str(upload_id)).hex
 
 
+def kept_path(upload_id: UUID | str) -> Path:
+    """Return the path of an upload's bytes, after fetching them from the file store if they are missing here."""
+    return file_store.local(path(upload_id))
+
+
 def keep(*, user: User, file: File[bytes], conversation: Conversation | None = None) -> Upload:
     """Store a file that a question may carry, or one of `conversation` carries."""
     data = file.read(MAX_DOCUMENT + 1)
@@ -77,6 +81,11 @@ def keep(*, user: User, file: File[bytes], conversation: Conversation | None = N
     target = path(upload.id)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
+    try:
+        file_store.publish(target)
+    except file_store.StoreUnavailableError as error:
+        upload.delete()
+        raise Unusable("The file store does not answer. Try again later.") from error
     return upload
 
 
@@ -87,7 +96,8 @@ def discard(*, upload: Upload) -> None:
 
 def forget_bytes(instance: Upload, **_: Any) -> None:
     """Delete the bytes with the row, however the row is deleted: with its conversation, or with its owner's account."""
-    transaction.on_commit(partial(path(instance.pk).unlink, missing_ok=True))
+    target = path(instance.pk)
+    transaction.on_commit(lambda: file_store.forget(target), robust=True)
 
 
 def sweep() -> None:
@@ -170,7 +180,7 @@ def index(*, user: User, conversation_id: UUID, title: str, items: Iterable[dict
     documents = conversation_documents.documents()
     for item in items:
         if documents and item["kind"] != "image":
-            documents.add(user=user, conversation_id=conversation_id, title=title, name=item["name"], path=path(item["id"]))
+            documents.add(user=user, conversation_id=conversation_id, title=title, name=item["name"], path=kept_path(item["id"]))
 
 
 def text_of(item: dict[str, Any]) -> str:
@@ -187,7 +197,7 @@ def text_of(item: dict[str, Any]) -> str:
 def bytes_of(item: dict[str, Any]) -> bytes | None:
     """Return the bytes of an attachment; None if they are lost (a backup without files, a lost disk)."""
     try:
-        return path(item["id"]).read_bytes()
+        return kept_path(item["id"]).read_bytes()
     except FileNotFoundError:
         return None
 

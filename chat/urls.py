@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from chat.views import analysis, conversations, folders, imports, messages, pages, palette, previews, prompts, uploads
+from chat.views import analysis, conversations, folders, imports, lists, messages, model_picker, pages, palette, previews, prompts, uploads
 
 app_name = "chat"
 urlpatterns = [
     path("", pages.new, name="new"),
     path("<uuid:conversation_id>/", pages.conversation, name="conversation"),
     path("<uuid:conversation_id>/before/<uuid:before>/", pages.earlier, name="earlier"),
+    path("<uuid:conversation_id>/after/<uuid:after>/<uuid:until>/", pages.later, name="later"),
     path("<uuid:conversation_id>/send/", conversations.send, name="send"),
     path("<uuid:conversation_id>/rename/", conversations.rename, name="rename"),
     path("<uuid:conversation_id>/analysis/", analysis.panel, name="analysis"),
@@ -19,9 +20,12 @@ urlpatterns = [
     path("<uuid:conversation_id>/settings/", conversations.settings, name="settings"),
     path("<uuid:conversation_id>/meter/", conversations.meter, name="meter"),
     path("<uuid:conversation_id>/overflow/", conversations.overflow, name="overflow"),
-    path("<uuid:conversation_id>/pin/", conversations.mark, {"what": "pinned"}, name="pin"),
-    path("<uuid:conversation_id>/archive/", conversations.mark, {"what": "archived"}, name="archive"),
-    path("<uuid:conversation_id>/share/", conversations.mark, {"what": "share"}, name="share"),
+    path("<uuid:conversation_id>/pin/", conversations.pin, name="pin"),
+    path("<uuid:conversation_id>/archive/", conversations.archive, name="archive"),
+    path("<uuid:conversation_id>/share/", conversations.share, name="share"),
+    path("<uuid:conversation_id>/model/", model_picker.choose, name="model"),
+    path("models/", model_picker.find, name="models"),
+    path("<uuid:conversation_id>/menu/", lists.menu, name="menu"),
     path("<uuid:conversation_id>/export.md", conversations.export, {"form": "md"}, name="export-markdown"),
     path("<uuid:conversation_id>/export.json", conversations.export, {"form": "json"}, name="export-json"),
     path("import/", imports.import_file, name="import"),
@@ -31,7 +35,10 @@ urlpatterns = [
     path("prompts/<uuid:prompt_id>/", prompts.library, name="prompt"),
     path("prompts/<uuid:prompt_id>/use/", prompts.use, name="prompt-use"),
     path("prompts/<uuid:prompt_id>/delete/", prompts.delete, name="prompt-delete"),
-    path("find/", conversations.find, name="find"),
+    path("palette/conversations/", palette.conversations, name="palette-conversations"),
+    path("list/", lists.conversations, name="list"),
+    path("find/", lists.find, name="find"),
+    path("archive/", lists.archive, name="archive-list"),
     path("shared/<str:token>/", conversations.shared, name="shared"),
     path("preview/<str:kind>/", previews.preview, name="preview"),
     path("files/", uploads.upload, name="upload"),
@@ -41,6 +48,7 @@ urlpatterns = [
     path("messages/<uuid:message_id>/edit/", messages.edit, name="edit"),
     path("messages/<uuid:message_id>/branch/", messages.branch, name="branch"),
     path("messages/<uuid:message_id>/pick/", messages.pick, name="pick"),
+    path("messages/<uuid:message_id>/fork/", messages.fork, name="fork"),
     path("messages/<uuid:message_id>/delete/", messages.delete_from, name="delete-from"),
     path("messages/<uuid:message_id>/markdown/", messages.markdown, name="markdown"),
     path("messages/<uuid:message_id>/curl/<int:number>/", messages.curl, name="curl"),

@@ -22,6 +22,7 @@ class Outcome:
     name: str
     why: str = ""
     existed: bool = False
+    removed: bool = False
 
 
 def files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
@@ -49,10 +50,10 @@ async def _add(collection: Collection, path: Path, name: str) -> Outcome:
         return Outcome(name, error.strerror or str(error))
     if added.existed and not added.document.under_way:
         return Outcome(name, existed=True)
-    return await _end(added.document, name)
+    return await finish_document(added.document, name)
 
 
-async def _end(document: Document, name: str) -> Outcome:
+async def finish_document(document: Document, name: str) -> Outcome:
     """Ingest the document, or wait for another process that does. If that process is killed, this one takes over."""
     while True:
         if await in_database(ingestion.claim_one, document.pk):

@@ -71,9 +71,10 @@ async def _run(pk: UUID) -> None:
         raise Unreadable(f"Processing it was interrupted {MAX_TRIES} times")
     if document.state != State.EMBEDDING:
         await in_database(_set, pk, state=State.PARSING)
-        if document.file_id and not services.file_path(pk).exists():
+        path = await asyncio.to_thread(services.kept_file, pk)
+        if document.file_id and not path.exists():
             await source_files.fetch(document)
-        parsed = await parse(services.file_path(pk), document.name, recognize=document.recognize)
+        parsed = await parse(path, document.name, recognize=document.recognize)
         await in_database(_store_passages, document, parsed)
     await _embed(document)
     await in_database(_finish, pk, describe=bool(document.collection.describe_with))
@@ -114,6 +115,7 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
             kind=parsed.kind,
             notes=parsed.notes,
             scanned=parsed.scanned,
+            pages=parsed.pages,
             state=State.EMBEDDING,
             passages=len(chunks),
             embedded=0,
@@ -126,7 +128,7 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
 
 
 async def _embed(document: Document) -> None:
-    """Embed the document's passages into the serving index, and into one that is being built."""
+    """Embed the document's passages into the serving index, its companion, and one that is being built."""
 
     async def progress(done: int) -> None:
         await in_database(_set, document.pk, embedded=F("embedded") + done)
@@ -149,8 +151,8 @@ async def _embed(document: Document) -> None:
 
 def _places(document: Document) -> tuple[int | None, list[Index]]:
     """Return the serving index and all indexes to fill, as of now: the serving one may have changed during parsing."""
-    serving = Collection.objects.values_list("serving", flat=True).get(pk=document.collection_id)
-    filled = Q(pk=serving) | Q(state=Index.State.BUILDING)
+    serving, companion = Collection.objects.values_list("serving", "companion").get(pk=document.collection_id)
+    filled = Q(pk__in=[pk for pk in (serving, companion) if pk]) | Q(state=Index.State.BUILDING)
     return serving, list(Index.objects.filter(filled, collection=document.collection_id))
 
 

@@ -29,6 +29,15 @@ class Collection(models.Model):
         "summaries by", max_length=300, blank=True, help_text="A language model that writes summaries and tags."
     )
     serving = models.OneToOneField("Index", null=True, on_delete=models.SET_NULL, related_name="+")
+    companion = models.OneToOneField(
+        "Index",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Ranks beside the serving one.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     api_name = models.CharField(  # noqa: DJ001 - a client may give an empty name
         max_length=512, null=True, blank=True, editable=False, help_text="The name in /v1/vector_stores, where it differs from `name`."
@@ -62,7 +71,8 @@ class Collection(models.Model):
 class Index(models.Model):
     """One generation of a collection's vectors, all from one model. `search.index` stores them.
 
-    A collection has one serving index, perhaps one that is being built, and perhaps the one that served before.
+    A collection has one serving index, perhaps a companion (`search.index.companion`), perhaps one that is being built, and perhaps the one
+    that served before.
     """
 
     class State(models.TextChoices):
@@ -215,6 +225,59 @@ class Document(models.Model):
     def api_id(self) -> str:
         """Return its id in the API: the file's that it was made from, or its own."""
         return f"file-{(self.file_id or self.pk).hex}"
+
+
+class Source(models.Model):
+    """A place whose files or pages a collection follows: additions, changes, and deletions."""
+
+    class Kind(models.TextChoices):
+        FOLDER = "folder", "Folder"
+        PAGES = "pages", "Web pages"
+        SITEMAP = "sitemap", "Sitemap"
+
+    collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="sources")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    address = models.TextField(help_text="The path of a folder, the addresses of pages (one a line), or the address of a sitemap.")
+    depth = models.PositiveSmallIntegerField(
+        default=0, help_text="How many links away from the listed pages further pages of the site are read."
+    )
+    max_pages = models.PositiveIntegerField(default=200)
+    every_minutes = models.PositiveIntegerField(default=1440, help_text="Minutes between two reads.")
+    next_read_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    last_read_at = models.DateTimeField(null=True, blank=True)
+    why = models.CharField(max_length=500, blank=True, help_text="Why the last read failed.")
+    leased_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.address.split("\n", 1)[0]
+
+
+class SourceItem(models.Model):
+    """A file of a folder, or a web page, with the document that it became.
+
+    An item without a document was deleted in the collection. It becomes a document again when it changes.
+    """
+
+    source = models.ForeignKey(Source, on_delete=models.CASCADE, related_name="items")
+    address = models.TextField(help_text="The path in the folder, or the address of the page.")
+    key = models.CharField(max_length=64, help_text="SHA-256 of the address: it may be too long for an index.")
+    document = models.ForeignKey(Document, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    version = models.CharField(max_length=200, blank=True, help_text="Size and time of a file, or SHA-256 of a page.")
+    etag = models.CharField(max_length=500, blank=True)
+    last_modified = models.CharField(max_length=100, blank=True)
+    why = models.CharField(max_length=500, blank=True, help_text="Why it could not be read.")
+    read_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["source", "key"], name="one_item_an_address")]
+
+    def __str__(self) -> str:
+        return self.address
 
 
 class Chunk(models.Model):

@@ -91,8 +91,9 @@ def tags(user: User) -> list[str]:
 
 def builtin_models(user: User) -> list[str]:
     """Return the built-in models that embed a search of the user."""
-    asked = collections(user).filter(serving__answered_by__in=EMBEDDING_MODELS, serving__rows__gt=0)
-    return sorted(asked.order_by().values_list("serving__answered_by", flat=True).distinct())
+    asked = collections(user).filter(serving__rows__gt=0).order_by()
+    models = asked.values_list("serving__answered_by", "companion__answered_by").distinct()
+    return sorted({model for pair in models for model in pair if model in EMBEDDING_MODELS})
 
 
 def offers_better_model(collection: Collection) -> bool:
@@ -138,8 +139,28 @@ class IndexState:
 
     index: Index
     serving: bool
+    companion: bool
     held: int
     total: int
+
+    @property
+    def used(self) -> bool:
+        """Return whether searches ask the index."""
+        return self.serving or self.companion
+
+    @property
+    def label(self) -> str:
+        """Return the state in words: "Serving", "Serving, building", "Companion for English", "Ready"."""
+        state = self.index.get_state_display()
+        if not self.used:
+            return state
+        role = "Serving" if self.serving else "Companion for English"
+        return role if self.index.state == Index.State.READY else f"{role}, {state.lower()}"
+
+    @property
+    def badge(self) -> str:
+        """Return the state whose color the badge has; an index that is not used has none when it is ready."""
+        return self.index.state if self.used or self.index.state != Index.State.READY else ""
 
     @property
     def percent(self) -> int:
@@ -151,5 +172,6 @@ def index_states(collection: Collection) -> list[IndexState]:
     """Return the collection's indexes, newest first."""
     total = Chunk.objects.filter(collection=collection).count()
     return [
-        IndexState(index, index.pk == collection.serving_id, engine().count(index), total) for index in collection.indexes.order_by("-pk")
+        IndexState(index, index.pk == collection.serving_id, index.pk == collection.companion_id, engine().count(index), total)
+        for index in collection.indexes.order_by("-pk")
     ]

@@ -19,11 +19,14 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from search import worker_events
+from search import page_pictures, worker_events
 from search.index import engine
+from search.index.companion import add_companion
 from search.lookups import has_tag
 from search.models import DEFAULT_MODEL, Chunk, Collection, Document, Index, Upload
 from webapp.accounts.models import User
+from webapp.builtin import MINILM
+from webapp.core import file_store
 from webapp.patterns import sanitize
 from webapp.patterns.errors import InputError
 
@@ -59,6 +62,8 @@ def create_collection(
         collection = Collection.objects.create(owner=owner, name=name, description=description, conversation=conversation)
         collection.serving = Index.objects.create(collection=collection, model=model, state=Index.State.READY)
         collection.save(update_fields=["serving"])
+        if conversation is None:  # a chat waits for its documents, and has few
+            add_companion(collection, model, Index.State.READY)
     return collection
 
 
@@ -127,19 +132,40 @@ def add_text(*, collection: Collection, name: str, text: str) -> Added:
     return _add(Document(id=uuid.uuid4(), collection=collection, name=name), [text.encode(errors="replace")], replace=False)
 
 
+def add_version(*, collection: Collection, name: str, content: Iterable[bytes], previous: Document | None) -> Document:
+    """Store a file of a source and queue it. It replaces `previous` when it is ready, and no other document.
+
+    Raises:
+        InputError: the file is too large.
+    """
+    is_usable = previous is not None and previous.state not in Document.UNUSABLE
+    document = Document(id=uuid.uuid4(), collection=collection, name=clean_name(name), replaces=previous if is_usable else None)
+    path = file_path(document.pk)
+    try:
+        document.size, document.digest = store_content(path, content)
+        document.save(force_insert=True)
+    except BaseException:
+        file_store.forget(path)
+        raise
+    if previous is not None and not is_usable:
+        delete_document(document=previous)
+    worker_events.wake()
+    return document
+
+
 def _add(document: Document, content: Iterable[bytes], *, replace: bool) -> Added:
     path = file_path(document.pk)
     namesakes = Document.objects.filter(collection=document.collection, name=document.name)
     try:
         document.size, document.digest = store_content(path, content)
         if existing := _same(document):
-            path.unlink()
+            file_store.forget(path)
             return Added(existing, existed=True)
         if replace:
             document.replaces = namesakes.exclude(state__in=Document.UNUSABLE).first()
         document.save(force_insert=True)
     except BaseException:
-        path.unlink(missing_ok=True)
+        file_store.forget(path)
         raise
     for failed in namesakes.filter(state__in=Document.UNUSABLE) if replace else ():
         delete_document(document=failed)
@@ -171,7 +197,20 @@ def store_content(path: Path, content: Iterable[bytes]) -> tuple[int, str]:
             file.write(piece)
         file.flush()
         os.fsync(file.fileno())
+    publish(path)
     return size, digest.hexdigest()
+
+
+def publish(path: Path) -> None:
+    """Copy a file to the file store, if there is one.
+
+    Raises:
+        InputError: the store does not answer.
+    """
+    try:
+        file_store.publish(path)
+    except file_store.StoreUnavailableError as error:
+        raise InputError("The file store does not answer. Try again later.", param="file") from error
 
 
 def pieces(path: Path) -> Iterator[bytes]:
@@ -184,6 +223,11 @@ def pieces(path: Path) -> Iterator[bytes]:
 def file_path(document_id: uuid.UUID) -> Path:
     """Return the path of a document's file. Its name is never part of the path."""
     return Path(settings.MEDIA_ROOT) / "search" / document_id.hex[:2] / document_id.hex
+
+
+def kept_file(document_id: uuid.UUID) -> Path:
+    """Return the path of a document's file, after fetching it from the file store if it is missing here."""
+    return file_store.local(file_path(document_id))
 
 
 def clean_name(name: str) -> str:
@@ -200,12 +244,12 @@ def delete_document(*, document: Document) -> None:
     """Delete a document with its file, passages, and vectors."""
     pk = document.pk
     with transaction.atomic():
-        Document.objects.select_for_update().only("pk").filter(
-            pk=pk
-        ).first()  # a worker that stores its passages has finished, or finds it deleted
+        # A worker that stores passages of this document has finished, or finds it deleted.
+        Document.objects.select_for_update().only("pk").filter(pk=pk).first()
         ids = list(Chunk.objects.filter(document=pk).values_list("pk", flat=True))
         document.delete()
-        transaction.on_commit(lambda: unlink([file_path(pk)]))
+        transaction.on_commit(lambda: unlink([file_path(pk)]), robust=True)
+        transaction.on_commit(lambda: page_pictures.forget([pk]))
         transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
 
 
@@ -217,7 +261,7 @@ def _remove_vectors(collection_id: int, ids: Sequence[int]) -> None:
 def unlink(paths: Iterable[Path]) -> None:
     """Remove files; ignore those that are already gone."""
     for path in paths:
-        path.unlink(missing_ok=True)
+        file_store.forget(path)
 
 
 def delete_documents(*, documents: QuerySet[Document]) -> int:
@@ -312,10 +356,17 @@ def change_model(*, collection: Collection, model: str) -> Index:
     """Start a new index with another model next to the serving one. It takes over when it holds all passages."""
     with transaction.atomic():
         locked = Collection.objects.select_for_update().get(pk=collection.pk)
-        locked.indexes.exclude(pk=locked.serving_id or 0).delete()
+        locked.indexes.exclude(pk__in=[locked.serving_id or 0, locked.companion_id or 0]).delete()
         index = Index.objects.create(collection=locked, model=model)
+        if not _can_be_companion(locked.serving):
+            add_companion(locked, model, Index.State.BUILDING)
     worker_events.wake()
     return index
+
+
+def _can_be_companion(serving: Index | None) -> bool:
+    """Return whether the index becomes the companion when the new one takes over (`search.index.companion`)."""
+    return serving is not None and serving.answered_by == MINILM.name
 
 
 def build_again(*, index: Index) -> None:

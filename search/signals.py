@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models.signals import post_delete, pre_delete
 
+from search import page_pictures
 from search.index import engine
 from search.models import Collection, Index
 from search.services import file_path, unlink
@@ -21,8 +22,9 @@ def connect() -> None:
 
 def _forget_files(instance: Collection, **_: Any) -> None:
     """Delete the files of all its documents at once. A receiver per document would make Django load all their texts."""
-    paths = [file_path(pk) for pk in instance.documents.values_list("pk", flat=True)]
-    transaction.on_commit(lambda: unlink(paths))
+    keys = list(instance.documents.values_list("pk", flat=True))
+    transaction.on_commit(lambda: unlink(file_path(pk) for pk in keys), robust=True)
+    transaction.on_commit(lambda: page_pictures.forget(keys))
 
 
 def _forget_vectors(instance: Index, **_: Any) -> None:

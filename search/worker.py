@@ -9,6 +9,7 @@ from functools import partial
 
 from search import deletion, enrichment, ingestion, worker_events
 from search.index import embed_index, rebuild
+from search.sources import schedule
 from search.vector_stores.services import delete_expired
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
@@ -25,7 +26,7 @@ async def service() -> AsyncGenerator[None, None]:
     indexes, descriptions = partial(_forever, _next_index), partial(_forever, _next_description)
     deletions = partial(_forever, partial(in_database, deletion.delete_next))
     work: dict[str, Callable[[], Awaitable[object]]] = {**workers, "indexes": indexes, "descriptions": descriptions}
-    work |= {"deletions": deletions, "expiry": _expire}
+    work |= {"deletions": deletions, "expiry": _expire, "sources": partial(_forever, _next_source)}
     async with run_tasks(**work, comparing=partial(in_database, embed_index.reconcile)):
         yield
 
@@ -56,6 +57,13 @@ async def _next_index() -> bool:
     if index is not None:
         await rebuild.build(index)
     return index is not None
+
+
+async def _next_source() -> bool:
+    source = await in_database(schedule.claim)
+    if source is not None:
+        await schedule.read(source)
+    return source is not None
 
 
 async def _next_description() -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.live import Live
-from webapp.core import tracing
+from webapp.core import genai_metrics, tracing
 from webapp.patterns.types import Attempt, Usage
 
 ATTEMPTS = [
@@ -59,7 +63,7 @@ def collector() -> Iterator[HTTPServer]:
 
 
 EXPORT = """
-from webapp.core import tracing
+from webapp.core import genai_metrics, tracing
 from webapp.patterns.types import Attempt
 tracing.trace([Attempt("vllm", "a-model-to-find")], source="chat", route="default", endpoint="embeddings", request_id="r")
 tracing.tracer().span_processor.force_flush()
@@ -78,3 +82,70 @@ def test_nothing_is_traced_or_imported_where_it_is_off(monkeypatch: pytest.Monke
     tracing.is_on.cache_clear()
     monkeypatch.setattr(tracing, "tracer", lambda: pytest.fail("made a tracer"))
     tracing.trace(ATTEMPTS, source="chat", route="default", endpoint="chat/completions", request_id="r-1")
+
+
+def test_messages_are_part_of_a_span_only_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:9")
+    tracing.is_on.cache_clear()
+    for value, wanted in (("", False), ("false", False), ("true", True)):
+        monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", value)
+        tracing.captures_content.cache_clear()
+        assert tracing.captures_content() is wanted
+    tracing.is_on.cache_clear()
+    tracing.captures_content.cache_clear()
+    picture = {"type": "image_url", "image_url": {"url": "data:"}}
+    asked = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture]}, {"role": "assistant", "content": None}]
+    found = tracing.messages_of(Attempt("a", "m", request={"messages": asked}), "A cat.")
+    assert json.loads(found["gen_ai.input.messages"]) == [
+        {"role": "user", "parts": [{"type": "text", "content": "What is this?"}, picture]},
+        {"role": "assistant", "parts": []},
+    ]
+    [answer] = json.loads(found["gen_ai.output.messages"])
+    assert answer["parts"] == [{"type": "text", "content": "A cat."}]
+
+
+def points(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
+    """The data points by metric."""
+    data = reader.get_metrics_data()
+    assert data is not None
+    metrics = [metric for resource in data.resource_metrics for scope in resource.scope_metrics for metric in scope.metrics]
+    return {metric.name: [metric.unit, *metric.data.data_points] for metric in metrics}
+
+
+def test_attempts_are_measured_by_the_genai_conventions() -> None:
+    reader = InMemoryMetricReader()
+    instruments = genai_metrics.Instruments(MeterProvider(metric_readers=[reader]).get_meter("test"))
+    guessed = Attempt("vllm", "llama", outcome="ok", duration_ms=10, usage=Usage(3, 4, estimated=True))
+    instruments.observe([*ATTEMPTS, guessed, Attempt("vllm", "llama", outcome="skipped")], endpoint="chat/completions")
+    found = points(reader)
+    unit, *durations = found["gen_ai.client.operation.duration"]
+    assert unit == "s"
+    assert {point.attributes.get("error.type"): point.sum for point in durations if point.attributes["gen_ai.provider.name"] == "vllm"} == {
+        "Unreachable": 0.005,
+        None: 0.01,
+    }
+    assert durations[0].explicit_bounds[:3] == (0.01, 0.02, 0.04)
+    assert durations[0].explicit_bounds[-1] == 81.92
+    unit, first = found["gen_ai.client.operation.time_to_first_chunk"]
+    assert (unit, first.sum) == ("s", 0.2)
+    unit, *tokens = found["gen_ai.client.token.usage"]
+    assert unit == "{token}"
+    assert {point.attributes["gen_ai.token.type"]: point.sum for point in tokens} == {"input": 7, "output": 5}
+    assert tokens[0].explicit_bounds[-1] == 67108864
+    assert tokens[0].attributes["gen_ai.operation.name"] == "chat"
+
+
+METER = """
+from webapp.core import genai_metrics
+from webapp.patterns.types import Attempt
+genai_metrics.observe([Attempt("vllm", "a-model-to-measure", outcome="ok", duration_ms=5)], endpoint="chat/completions")
+genai_metrics.provider().force_flush()
+"""
+
+
+def test_metrics_reach_the_collector_named_by_opentelemetrys_variables(live: Live, collector: HTTPServer) -> None:
+    other = Live(live.home, environment={"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}"})
+    other.run_python(METER)
+    sent = b"".join(collector.bodies)  # type: ignore[attr-defined]
+    assert b"gen_ai.client.operation.duration" in sent
+    assert b"a-model-to-measure" in sent

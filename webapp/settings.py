@@ -178,11 +178,25 @@ FORMAT_MODULE_PATH = "webapp.formats"
 STATIC_URL = "/static/"
 STATIC_ROOT = PATCHBAY_HOME / "static"
 STATICFILES_DIRS = [BASE_DIR / "webapp" / "static"]
-STORAGES = {
+STORAGES: dict[str, Any] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "servestatic.storage.CompressedManifestStaticFilesStorage"},
 }
 MEDIA_ROOT = PATCHBAY_HOME / "files"
+if S3_BUCKET := env.text("PATCHBAY_S3_BUCKET"):  # `webapp.core.file_store`; boto3 reads the keys from its own variables
+    STORAGES["files"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": S3_BUCKET,
+            "endpoint_url": env.text("PATCHBAY_S3_ENDPOINT") or None,
+            "region_name": env.text("PATCHBAY_S3_REGION") or None,
+            "location": env.text("PATCHBAY_S3_PREFIX"),
+            "file_overwrite": True,
+            "default_acl": None,
+        },
+    }
+# Characters of an answer in the chat, reasoning included. A model that never stops must not fill the memory of every reader.
+CHAT_ANSWER_CHARS = env.number("PATCHBAY_CHAT_ANSWER_CHARS", 1_000_000)
 # Days after which an ended batch is deleted, with its results and input; 0 keeps all.
 BATCH_RETENTION_DAYS = env.number("PATCHBAY_BATCH_RETENTION_DAYS", 0)
 # Days for which attempts are kept individually. Older ones are summed by day. 0 keeps all.

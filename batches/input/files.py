@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from batches.models import Batch, BatchRow, File
 from webapp.accounts.models import User
+from webapp.core import file_store
 from webapp.patterns.errors import InputError, PatternError
 from webapp.ports.files_and_batches import announce_deletion
 
@@ -28,7 +29,7 @@ NAME_CHARS = 300
 
 
 class StorageFull(PatternError):
-    """Report that the disk is full."""
+    """Report that a file cannot be stored: the disk is full, or the file store does not answer."""
 
 
 class FileTooLarge(InputError):
@@ -51,7 +52,7 @@ class Upload:
 
     def __init__(self) -> None:
         self._file = File()
-        self._draft = self._file.path.with_suffix(".part")
+        self._draft = self._file.target.with_suffix(".part")
         self._draft.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._out = self._draft.open("wb", buffering=0)  # unbuffered: a buffer would write again after a full disk
         self.size = 0
@@ -79,7 +80,8 @@ class Upload:
         with _room():
             os.fsync(self._out.fileno())
         self._out.close()
-        self._draft.replace(self._file.path)
+        self._draft.replace(self._file.target)
+        _publish(self._file)
         file = self._file
         file.user, file.filename, file.purpose, file.bytes = user, clean_name(filename), purpose, self.size
         if expires_after is not None:
@@ -98,6 +100,15 @@ def _room() -> Generator[None, None, None]:
         raise StorageFull("The disk is full: make room and try again.") from error
 
 
+def _publish(file: File) -> None:
+    """Copy the bytes to the file store, if there is one."""
+    try:
+        file_store.publish(file.target)
+    except file_store.StoreUnavailableError as error:
+        file.target.unlink(missing_ok=True)
+        raise StorageFull("The file store does not answer. Try again later.") from error
+
+
 def store(*, user: User, filename: str, purpose: str, data: Iterable[bytes], expires_after: int | None = None) -> File:
     """Store the bytes of `data` as a file of `user`."""
     check_upload(purpose=purpose, expires_after=expires_after)
@@ -113,9 +124,10 @@ def adopt(*, user: User, path: Path, filename: str, purpose: str, expires_after:
     file = File(user=user, filename=clean_name(filename), purpose=purpose, bytes=path.stat().st_size)
     if expires_after is not None:
         file.expires_at = file.created_at + timedelta(seconds=expires_after)
-    file.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file.target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _room():
-        shutil.move(path, file.path)
+        shutil.move(path, file.target)
+    _publish(file)
     file.save(force_insert=True)
     return file
 
@@ -153,7 +165,8 @@ def delete(*, file: File) -> None:
 
 def forget_bytes(instance: File, **_: Any) -> None:
     """Delete the bytes with the row, however the row is deleted: by `delete`, or with its owner's account."""
-    transaction.on_commit(partial(instance.path.unlink, missing_ok=True))
+    target = instance.target
+    transaction.on_commit(lambda: file_store.forget(target), robust=True)
     transaction.on_commit(partial(announce_deletion, instance.api_id))
 
 

@@ -5,10 +5,10 @@ from django.db import migrations, models
 
 def count_unsent(apps, schema_editor):
     """Count the rows that earlier batches did not send: cancelled (3) and expired (4) ones."""
-    Batch = apps.get_model("batches", "Batch")
-    BatchRow = apps.get_model("batches", "BatchRow")
-    for batch in Batch.objects.filter(status__in=["cancelled", "expired"]).only("pk"):
-        Batch.objects.filter(pk=batch.pk).update(unsent=BatchRow.objects.filter(batch=batch, state__in=[3, 4]).count())
+    batches = apps.get_model("batches", "Batch").objects.using(schema_editor.connection.alias)
+    rows = apps.get_model("batches", "BatchRow").objects.using(schema_editor.connection.alias)
+    for batch in batches.filter(status__in=["cancelled", "expired"]).only("pk"):
+        batches.filter(pk=batch.pk).update(unsent=rows.filter(batch=batch, state__in=[3, 4]).count())
 
 
 class Migration(migrations.Migration):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.template.loader import render_to_string
-from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
 from chat import selectors
@@ -75,13 +73,19 @@ def group(turn: selectors.Turn, draw: Callable[[selectors.Turn], str]) -> str:
 
 
 def log(page: selectors.Page, conversation: Conversation) -> SafeString:
-    """Return a page of whole messages, after the sentinel that loads earlier ones when it scrolls into view."""
-    return mark_safe(earlier(page, conversation) + "".join(group(turn, article) for turn in page.turns))  # noqa: S308 - rendered by templates
+    """Return a page of whole messages, between the sentinels that load others when they scroll into view."""
+    turns = "".join(group(turn, article) for turn in page.turns)
+    return mark_safe(earlier(page, conversation) + turns + later(page, conversation))  # noqa: S308 - rendered by templates
 
 
 def earlier(page: selectors.Page, conversation: Conversation) -> str:
     """Return the sentinel that loads earlier messages; empty where there are none."""
     return render_to_string("chat/_earlier.html", {"earlier": page.earlier, "conversation": conversation}) if page.earlier else ""
+
+
+def later(page: selectors.Page, conversation: Conversation) -> str:
+    """Return the sentinel that loads later messages, up to the present end of the branch; empty where there are none."""
+    return render_to_string("chat/_later.html", {"later": page.later, "conversation": conversation}) if page.later else ""
 
 
 def notice(text: str) -> str:
@@ -99,61 +103,27 @@ def stamp(conversation: Conversation) -> str:
     return f"{conversation.updated_at.timestamp():.6f}" if conversation.updated_at else "new"
 
 
-def frame_of_page(conversation: Conversation, conversations: list[Conversation]) -> list[str]:
-    """Return frames that bring the title and the list of conversations up to date."""
-    title = render_to_string("chat/_title.html", {"conversation": conversation, "folders": folders(conversations)})
-    listed = render_to_string("chat/_conversations.html", {"groups": grouped(conversations), "current": conversation.id})
-    return [frame(title, "#chat-head", "innerMorph"), frame(listed, "#conversation-list", "innerMorph")]
+def frames_of_title(conversation: Conversation, folders: list[str]) -> list[str]:
+    """Return frames that bring the title and its entry in the list up to date."""
+    title = render_to_string("chat/_title.html", {"conversation": conversation, "folders": folders})
+    return [frame(title, "#chat-head", "innerMorph"), frame(_entry(conversation), f"#c-{conversation.id.hex}", "outerMorph")]
 
 
 def frames_of_new(conversation: Conversation) -> list[str]:
     """Return frames for a new conversation: its title, and its entry at the head of the list."""
     title = render_to_string("chat/_title.html", {"conversation": conversation})
-    item = render_to_string("chat/_conversation.html", {"conversation": conversation, "current": conversation.id})
-    return [frame(title, "#chat-head", "innerMorph"), frame(item, "#conversation-new", "afterbegin")]
+    return [frame(title, "#chat-head", "innerMorph"), frame(_entry(conversation), "#conversation-new", "afterbegin")]
 
 
 def frames_of_name(conversation: Conversation) -> list[str]:
     """Return frames for a new title: the heading, the field that renames, and the entry in the list."""
-    context = {"conversation": conversation, "current": conversation.id}
+    context = {"conversation": conversation}
     return [
         frame(render_to_string("chat/_name.html", context), "#chat-title", "outerMorph"),
         frame(render_to_string("chat/_rename_field.html", context), "#rename", "outerMorph"),
-        frame(render_to_string("chat/_conversation.html", context), f"#c-{conversation.id.hex}", "outerMorph"),
+        frame(_entry(conversation), f"#c-{conversation.id.hex}", "outerMorph"),
     ]
 
 
-def folders(conversations: list[Conversation]) -> list[str]:
-    """Return the names of the folders of these conversations, sorted."""
-    return sorted({conversation.folder for conversation in conversations} - {""})
-
-
-class Group(NamedTuple):
-    """Conversations under a heading."""
-
-    name: str
-    folder: bool
-    conversations: list[Conversation]
-
-
-def grouped(conversations: list[Conversation], now: datetime | None = None) -> list[Group]:
-    """Return conversations under headings: pinned, then folders, then by age."""
-    now = now or timezone.now()
-    groups: dict[tuple[bool, str], list[Conversation]] = {}
-    for conversation in conversations:
-        groups.setdefault((bool(conversation.folder) and not conversation.pinned, _heading(conversation, now)), []).append(conversation)
-    order = sorted(groups, key=lambda key: (key != (False, "Pinned"), not key[0], key[1] if key[0] else _HEADINGS.index(key[1])))
-    return [Group(name, folder, groups[folder, name]) for folder, name in order]
-
-
-_AGES = ["Today", "Yesterday", "Last 7 days", "Last 30 days", "Older"]
-_HEADINGS = ["Pinned", *_AGES]
-
-
-def _heading(conversation: Conversation, now: datetime) -> str:
-    if conversation.pinned:
-        return "Pinned"
-    if conversation.folder:
-        return conversation.folder
-    days = (now.date() - conversation.updated_at.date()).days
-    return _AGES[0 if days <= 0 else 1 if days == 1 else 2 if days <= 7 else 3 if days <= 30 else 4]
+def _entry(conversation: Conversation) -> str:
+    return render_to_string("chat/_conversation.html", {"conversation": conversation, "current": conversation.id})

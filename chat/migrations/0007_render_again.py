@@ -5,8 +5,8 @@ from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 
-def forget_html(apps: Apps, _schema_editor: BaseDatabaseSchemaEditor) -> None:
-    apps.get_model("chat", "Message").objects.exclude(html="").update(html="")
+def forget_html(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    apps.get_model("chat", "Message").objects.using(schema_editor.connection.alias).exclude(html="").update(html="")
 
 
 class Migration(migrations.Migration):

@@ -7,11 +7,14 @@ import time
 from typing import Any, Protocol
 from uuid import UUID
 
+from django.conf import settings
+
 from chat.generation.elicitation import PendingQuestion
 from chat.html.answer_html import AnswerView
 from chat.services import Outcome
 from chat.streaming.answer import Answer, Event
 from chat.streaming.event_writer import Journal
+from webapp.patterns.errors import PatternError
 from webapp.patterns.sanitize import clean
 
 FRAME_SECONDS = 0.016
@@ -21,6 +24,10 @@ BLOCK_SECONDS = 0.00008
 
 SMALL_ANSWER = 20
 """Blocks of an answer that are put together faster than a thread is asked to."""
+
+
+class AnswerTooLong(PatternError):
+    """Report that an answer has more characters than the chat keeps."""
 
 
 class Reader(Protocol):
@@ -62,6 +69,7 @@ class GenerationState:
         self._render: asyncio.Task[None] | None = None
         self._held: list[Event] = []
         self._closing = False
+        self._left: int = settings.CHAT_ANSWER_CHARS - sum(len(part.get("text", "")) for part in base)
 
     @property
     def finished(self) -> bool:
@@ -72,8 +80,15 @@ class GenerationState:
         """Apply an event. Readers see it at once if the last frame is old enough.
 
         Characters that a database rejects are removed first: a single NUL byte would block log writes for every generation.
+
+        Raises:
+            AnswerTooLong: the answer of this process has all the characters that an answer may have; the event is dropped.
         """
         if self.mine:
+            size = len(event.get("d", ""))
+            if size > self._left:
+                raise AnswerTooLong(f"The answer was cut: an answer may have {settings.CHAT_ANSWER_CHARS:,} characters.")
+            self._left -= size
             event = event if "d" in event and "\0" not in event["d"] else clean(event)
             self.journal.pending.append(event)
         if self._render:

@@ -21,7 +21,7 @@ from uuid import UUID
 from channels.layers import get_channel_layer
 from django.db import Error
 
-from chat import selectors, services
+from chat import selectors, services, sidebar
 from chat.generation.finalize import keep
 from chat.html import fragments
 from chat.models import Conversation, Generation, Message
@@ -449,7 +449,7 @@ def _title_frames(conversation_id: UUID) -> tuple[int | None, list[str]]:
     conversation = Conversation.objects.select_related("user").filter(id=conversation_id).first()
     if conversation is None:
         return None, []
-    return conversation.user_id, fragments.frame_of_page(conversation, selectors.sidebar(conversation.user))
+    return conversation.user_id, fragments.frames_of_title(conversation, sidebar.folder_names(conversation.user))
 
 
 _hub: Hub | None = None

@@ -13,10 +13,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat import uploads
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, search_number
 from chat.transfer.conversations import Imported, Turn, left_out
 from chat.transfer.export_attachments import BROKEN, Enclosed
 from webapp.accounts.models import User
+from webapp.core import file_store
 from webapp.patterns.errors import InputError
 
 BATCH = 500
@@ -47,7 +48,7 @@ class _FileStore:
         user = conversation.user
         with file.open() as data, ExitStack() as undo, transaction.atomic():
             upload = uploads.keep(user=user, file=File(data, name=file.name), conversation=conversation)
-            undo.callback(uploads.path(upload.id).unlink, missing_ok=True)
+            undo.callback(file_store.forget, uploads.path(upload.id))
             self._left -= upload.size
             item = uploads.entry(upload)
             uploads.index(user=user, conversation_id=conversation.id, title=conversation.title, items=[item])
@@ -114,5 +115,6 @@ def _message(conversation: Conversation, turn: Turn, parent: Message | None, at:
         parts=list(turn.parts),
         model=turn.model,
         created_at=at,
+        search_id=search_number(at),
         attachments=stored,
     )

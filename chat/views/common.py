@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
+from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
 
 from chat import selectors, services, uploads
-from chat.html import fragments
 from chat.models import Conversation
 from chat.streaming import hub
 from webapp.accounts.models import User
 
+_ID = re.compile(r"/chat/([0-9a-f-]{36})/")
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
@@ -46,15 +47,19 @@ def who(request: HttpRequest) -> User:
     return request.user
 
 
-def sidebar(request: HttpRequest) -> HttpResponse:
-    """Return the list of conversations, with the open one marked."""
-    listed = selectors.sidebar(who(request))
-    page = request.headers.get("HX-Current-URL", "")
-    current = next((one.id for one in listed if str(one.id) in page), None)
-    return render(request, "chat/_conversations.html", {"groups": fragments.grouped(listed), "current": current})
+def current(request: HttpRequest) -> UUID | None:
+    """Return the conversation that the page shows which sent an htmx request."""
+    found = _ID.search(request.headers.get("HX-Current-URL", ""))
+    return UUID(found[1]) if found else None
+
+
+def changed(response: HttpResponse) -> HttpResponse:
+    """Have the page that gets this response load its list of conversations again."""
+    response["HX-Trigger"] = '{"conversations-changed": {"target": "body"}}'
+    return response
 
 
 def done(conversation: Conversation) -> HttpResponse:
-    """Return 204 and refresh the conversation for all its readers."""
+    """Return 204 and refresh the conversation for all its readers, and the list of the page that asked."""
     async_to_sync(hub.nudge)(conversation.id)
-    return HttpResponse(status=204)
+    return changed(HttpResponse(status=204))

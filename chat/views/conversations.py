@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from chat import search, selectors, services
+from chat import selectors, services
 from chat.forms import SettingsForm
 from chat.generation.context_meter import measure
 from chat.generation.context_window import OVERFLOW, SUMMARIZE
@@ -21,7 +21,7 @@ from chat.html.answer_html import finished_html
 from chat.models import Conversation, Message
 from chat.streaming import hub
 from chat.transfer import exports
-from chat.views.common import done, owned, sidebar, who
+from chat.views.common import changed, current, done, owned, who
 
 
 @require_POST
@@ -53,7 +53,9 @@ def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     shown = selectors.conversation(conversation_id, who(request))
     async_to_sync(hub.stop_and_wait)(shown.id, who(request))
     services.delete_conversation(conversation=shown)
-    return HttpResponseClientRedirect(reverse("chat:new"))
+    if current(request) in {conversation_id, None}:
+        return HttpResponseClientRedirect(reverse("chat:new"))
+    return changed(HttpResponse(status=204))
 
 
 @require_http_methods(["GET", "POST"])
@@ -93,13 +95,29 @@ def meter(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 
 @require_POST
 @owned
-def mark(request: HttpRequest, conversation_id: UUID, what: str) -> HttpResponse:
-    """Pin, archive, or share a conversation, or undo it."""
+def pin(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Pin a conversation, or unpin it."""
     shown = selectors.conversation(conversation_id, who(request))
-    if what == "share":
-        services.share_conversation(conversation=shown, on=shown.share_token is None)
-    else:
-        services.change_conversation(conversation=shown, **{what: not getattr(shown, what)})
+    services.change_conversation(conversation=shown, pinned=not shown.pinned)
+    return done(shown)
+
+
+@require_POST
+@owned
+def archive(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Archive a conversation, or unarchive it. Returns a note with a button that undoes it."""
+    shown = selectors.conversation(conversation_id, who(request))
+    services.change_conversation(conversation=shown, archived=not shown.archived)
+    async_to_sync(hub.nudge)(shown.id)
+    return changed(render(request, "chat/_archived.html", {"conversation": shown}))
+
+
+@require_POST
+@owned
+def share(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
+    """Share a conversation, or stop sharing it."""
+    shown = selectors.conversation(conversation_id, who(request))
+    services.share_conversation(conversation=shown, on=shown.share_token is None)
     return done(shown)
 
 
@@ -111,16 +129,6 @@ def export(request: HttpRequest, conversation_id: UUID, form: str) -> HttpRespon
     text, kind = (exports.as_json(shown), "application/json") if form == "json" else (exports.as_markdown(shown), "text/markdown")
     headers = {"Content-Disposition": f'attachment; filename="chat-{shown.id}.{form}"'}
     return HttpResponse(text, content_type=f"{kind}; charset=utf-8", headers=headers)
-
-
-@require_GET
-@owned
-def find(request: HttpRequest) -> HttpResponse:
-    """Return the sidebar for a search: hits, or the usual list for an empty query."""
-    query = request.GET.get("q", "").strip()
-    if not query:
-        return sidebar(request)
-    return render(request, "chat/_hits.html", {"hits": search.find(who(request), query), "query": query})
 
 
 @require_GET

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
-from django_htmx.http import HttpResponseClientRefresh
 
 from chat import selectors, services
-from chat.streaming import hub
-from chat.views.common import owned, sidebar, who
+from chat.views.common import changed, done, owned, who
 
 
 @require_POST
 @owned
 def move(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Move a conversation into the folder with this name, new or existing; an empty name removes it. Answers with the sidebar."""
+    """Move a conversation into the folder with this name, new or existing; an empty name removes it."""
     shown = selectors.conversation(conversation_id, who(request))
     services.move_to_folder(conversation=shown, folder=request.POST.get("folder", ""))
-    async_to_sync(hub.nudge)(shown.id)
-    return sidebar(request)
+    return done(shown)
 
 
 @require_POST
@@ -29,7 +25,7 @@ def move(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 def rename(request: HttpRequest) -> HttpResponse:
     """Rename a folder."""
     services.rename_folder(user=who(request), name=request.POST.get("folder", ""), to=request.POST.get("name", ""))
-    return HttpResponseClientRefresh()
+    return changed(HttpResponse(status=204))
 
 
 @require_POST
@@ -37,4 +33,4 @@ def rename(request: HttpRequest) -> HttpResponse:
 def delete(request: HttpRequest) -> HttpResponse:
     """Delete a folder. Its conversations stay."""
     services.delete_folder(user=who(request), name=request.POST.get("folder", ""))
-    return HttpResponseClientRefresh()
+    return changed(HttpResponse(status=204))

@@ -7,7 +7,9 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import HttpResponseClientRedirect
 
 from chat import selectors, services
 from chat.html import fragments
@@ -36,6 +38,14 @@ def pick(request: HttpRequest, message_id: UUID) -> HttpResponse:
     async_to_sync(hub.stop_and_wait)(message.conversation_id, who(request))
     services.pick_answer(message=message)
     return done(message.conversation)
+
+
+@require_POST
+@owned
+def fork(request: HttpRequest, message_id: UUID) -> HttpResponse:
+    """Continue from this message in a new conversation."""
+    made = services.fork_conversation(message=selectors.message(message_id, who(request)))
+    return HttpResponseClientRedirect(reverse("chat:conversation", args=[made.id]))
 
 
 @require_POST

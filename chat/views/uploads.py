@@ -33,10 +33,10 @@ def upload(request: HttpRequest) -> HttpResponse:
 def download(request: HttpRequest, upload_id: UUID) -> HttpResponseBase:
     """Return a file of the user. Only images are displayed; other files are downloaded."""
     found = _upload(request, upload_id)
-    if not uploads.path(found.id).exists():
+    if not uploads.kept_path(found.id).exists():
         raise Http404("There is no such file.")
     inline = found.type.startswith("image/")
-    return FileResponse(uploads.path(found.id).open("rb"), content_type=found.type, as_attachment=not inline, filename=found.name)
+    return FileResponse(uploads.kept_path(found.id).open("rb"), content_type=found.type, as_attachment=not inline, filename=found.name)
 
 
 @require_POST

@@ -56,6 +56,16 @@ COMMON_WORDS = {
     "turkish": "ve bir bu için ile de da olan olarak çok daha gibi ne en kadar var ya",
     "czech": "a se v na je že s z do o k i ve pro jako za by nebo podle jsou",
 }
+# A word that is in both tables counts twice.
+QUESTION_WORDS = {
+    "english": "any a are can could did do does has how i if into is my s should so some t there what when where which who why will would",
+    "german": "wie was wann wo warum wieso wer welche welcher welches kann können soll muss ich mein meine man",
+    "french": "comment quand où pourquoi qui quel quelle quels quelles puis peut faut je mon ma mes y",
+    "spanish": "cómo qué cuándo cuál dónde quién puedo puede debo hay mi mis",
+    "italian": "come cosa quando dove perché chi quale posso può mio mia mi",
+    "portuguese": "como quando onde porquê quem qual posso pode meu minha",
+    "dutch": "hoe wat wanneer waar waarom wie welke kan kunnen moet ik mijn",
+}
 _COMMON = {language: frozenset(words.split()) for language, words in COMMON_WORDS.items()}
 LATIN_LANGUAGES = tuple(COMMON_WORDS)
 UMLAUTS = (("ae", "a"), ("oe", "o"), ("ue", "u"))
@@ -84,6 +94,23 @@ def find_language(text: str) -> str:
     counts = Counter({language: sum(word in common for word in words) for language, common in _COMMON.items()})
     language, count = counts.most_common(1)[0]
     return language if count >= MIN_COMMON_WORDS and count > counts["english"] else "english"
+
+
+MAX_FOREIGN_SHARE = 0.1
+_LANGUAGES: dict[str, list[str]] = {}
+for _table in (COMMON_WORDS, QUESTION_WORDS):
+    for _language, _words in _table.items():
+        for _word in _words.split():
+            _LANGUAGES.setdefault(_word, []).append(_language)
+
+
+def may_be_english(text: str) -> bool:
+    """Return whether a query or the beginning of a text may be English: in ASCII, without more common words of another language."""
+    if not text.isascii() and sum(char > "\x7f" and char.isalpha() for char in text) > len(text) * MAX_FOREIGN_SHARE:
+        return False
+    counts = Counter(language for word in re.findall(r"[^\W\d_]+", text.lower()) for language in _LANGUAGES.get(word, ()))
+    english = counts.pop("english", 0)
+    return english > max(counts.values(), default=0) or not counts
 
 
 def fold(word: str) -> str:

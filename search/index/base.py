@@ -20,7 +20,7 @@ MAX_QUERY_CHARS = 20_000
 MIN_PREFIX_CHARS = 3
 MIN_BEGINNING_CHARS = 5
 QUOTED = re.compile(r'"([^"]{1,200})"')
-IDENTIFIER = re.compile(r"\w+(?:(?:[-./@:+#]|::|->)\w+)+")
+IDENTIFIER = re.compile(r"(?<!\w)\w++(?:(?:[-./@:+#]|::|->)\w++)+")
 """Words joined by signs and without spaces: `PROJ-4711`, `config.max_size`, `std::vector`, `a/b.py`."""
 # Words that nearly every passage holds: they cost time and rank nothing.
 _COMMON_WORDS = """

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.db.models import Min
+from django.db.models import Min, Q
 
 from search import embedder, worker_events
 from search.index import engine
@@ -102,7 +102,7 @@ def reconcile() -> None:
         gone = held - set(passages.values_list("pk", flat=True))
         if gone:
             engine().remove(index, sorted(gone))
-        serves = Collection.objects.filter(serving=index).exists()
+        serves = Collection.objects.filter(Q(serving=index) | Q(companion=index)).exists()
         if serves and set(passages.filter(document__state=Document.State.READY).values_list("pk", flat=True)) - held:
             Index.objects.filter(pk=index.pk).update(state=Index.State.BUILDING)
     worker_events.wake()

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from search import leases
 from search.index import embed_index
+from search.index.companion import choose_companion
 from search.models import Collection, Index
 from webapp.core.database import DB_UNAVAILABLE, in_database
 from webapp.patterns.errors import PatternError
@@ -65,12 +66,15 @@ def _missing(index: Index) -> list[int]:
 
 
 def take_over(index: Index) -> bool:
-    """Make the index serve if it is complete. The previous one stays for comparison."""
+    """Make the index serve, or be the companion that it was made for, if it is complete. The previous one stays for comparison."""
     with transaction.atomic():
         collection = Collection.objects.select_for_update().get(pk=index.collection_id)
         if _missing(index):
             return False
         Index.objects.filter(pk=index.pk).update(state=Index.State.READY, why="", leased_until=None)
-        collection.serving = index
+        if collection.companion_id == index.pk:
+            return True
+        former, collection.serving = collection.serving, index
         collection.save(update_fields=["serving"])
+        choose_companion(collection, former)
     return True

@@ -68,7 +68,7 @@ def fill(apps, schema_editor):
     """Give the passages that there are their tokens."""
     from search.index.analysis import index_words
 
-    chunks = apps.get_model("search", "Chunk").objects
+    chunks = apps.get_model("search", "Chunk").objects.using(schema_editor.connection.alias)
     last = 0
     while batch := list(chunks.filter(pk__gt=last).order_by("pk").only("heading", "text")[:BATCH]):
         for chunk in batch:

@@ -10,8 +10,8 @@ FORMER_MODEL = "all-MiniLM-L6-v2"
 
 
 def pin(apps, schema_editor):
-    indexes = apps.get_model("search", "Index").objects.filter(model="embed", answered_by=FORMER_MODEL)
-    indexes.update(model=f"{BUILTIN}/{FORMER_MODEL}")
+    indexes = apps.get_model("search", "Index").objects.using(schema_editor.connection.alias)
+    indexes.filter(model="embed", answered_by=FORMER_MODEL).update(model=f"{BUILTIN}/{FORMER_MODEL}")
 
 
 class Migration(migrations.Migration):

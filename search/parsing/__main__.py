@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
 import sys
 from pathlib import Path
 
 from search.parsing.document import Unreadable
+from search.parsing.limits import limit
 from search.parsing.reader import parse
 
 CPU_SECONDS = 30
@@ -21,14 +21,6 @@ MEMORY = 512 * 1024 * 1024
 OCR_CPU_SECONDS = 600
 OCR_MEMORY = 1536 * 1024 * 1024
 """Text recognition draws each page, and tesseract inherits these limits: one process of it reads one page."""
-
-
-def limit(seconds: int, memory: int) -> None:
-    """Bound this process: seconds of CPU, bytes of memory, and no files written."""
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Run the parser of one file in a process of its own."""
+"""Read a file, or draw a page of it, in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from search.parsing.document import Parsed, Unreadable
 ROOT = Path(__file__).resolve().parents[2]
 WALL_SECONDS = 120
 OCR_WALL_SECONDS = 3600
+DRAW_WALL_SECONDS = 20
 CPU_SIGNALS = (-signal.SIGXCPU, -signal.SIGKILL)
 
 
@@ -28,20 +29,32 @@ async def parse(path: Path, name: str, *, recognize: bool = False) -> Parsed:
     Raises:
         Unreadable: it cannot be read, or took more time or memory than is allowed; the message is for people.
     """
-    seconds = OCR_WALL_SECONDS if recognize else WALL_SECONDS
+    arguments = ["search.parsing", str(path), name.replace("\0", ""), *(["--ocr"] if recognize else [])]
+    return _result(*await _run(arguments, OCR_WALL_SECONDS if recognize else WALL_SECONDS))
+
+
+async def draw_page(path: Path, number: int, width: int) -> bytes:
+    """Return page `number`, from 1, of the PDF at `path` as a PNG picture, `width` pixels wide.
+
+    Raises:
+        Unreadable: the page cannot be drawn, or takes more time or memory than is allowed.
+    """
+    picture, complaint, status = await _run(["search.parsing.draw_page", str(path), str(number), str(width)], DRAW_WALL_SECONDS)
+    if status:
+        lines = complaint.decode(errors="replace").strip().splitlines()
+        raise Unreadable(f"This page cannot be drawn: {lines[-1][:200] if lines else f'status {status}'}")
+    return picture
+
+
+async def _run(arguments: list[str], seconds: float) -> tuple[bytes, bytes, int]:
+    """Run a module of this package, and return its output, its complaints, and its status."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "search.parsing", str(path), name.replace("\0", ""), *(["--ocr"] if recognize else [])),
+        *(sys.executable, "-m", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=PIPE,
         stderr=PIPE,
         cwd=ROOT,
-        env={
-            "PATH": os.environ.get("PATH", ""),
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUTF8": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_THREAD_LIMIT": "1",
-        },
+        env=_environment(),
     )
     try:
         async with asyncio.timeout(seconds):
@@ -50,7 +63,7 @@ async def parse(path: Path, name: str, *, recognize: bool = False) -> Parsed:
         raise Unreadable(f"Reading it takes more than {seconds} seconds") from None
     finally:
         await _end(process)
-    return _result(output, complaint, process.returncode or 0)
+    return output, complaint, process.returncode or 0
 
 
 def _environment() -> dict[str, str]:

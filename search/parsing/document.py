@@ -47,6 +47,7 @@ class Parsed:
     Attributes:
         notes: sentences for the reader about parts that were not read, and about guesses.
         scanned: how many pages hold pictures and no text, so that text recognition (OCR) may read them.
+        pages: of a PDF, the offset in the text at which each page begins.
     """
 
     kind: str
@@ -54,16 +55,19 @@ class Parsed:
     headings: list[Heading] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     scanned: int = 0
+    pages: list[int] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON that `from_json` reads."""
         headings = [[heading.start, heading.level, heading.title] for heading in self.headings]
-        return {"kind": self.kind, "text": self.text, "headings": headings, "notes": self.notes, "scanned": self.scanned}
+        others = {"notes": self.notes, "scanned": self.scanned, "pages": self.pages}
+        return {"kind": self.kind, "text": self.text, "headings": headings} | others
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Parsed:
         """Build from the JSON of `as_json`."""
-        return cls(value["kind"], value["text"], [Heading(*heading) for heading in value["headings"]], value["notes"], value["scanned"])
+        headings = [Heading(*heading) for heading in value["headings"]]
+        return cls(value["kind"], value["text"], headings, value["notes"], value["scanned"], value["pages"])
 
 
 def searchable(text: str) -> str:
@@ -84,6 +88,11 @@ class Writer:
         self.headings: list[Heading] = []
         self.notes: list[str] = []
         self.scanned = 0
+        self.pages: list[int] = []
+
+    def begin_page(self) -> None:
+        """Begin a page here."""
+        self.pages.append(self._length)
 
     def add(self, text: str, end: str = "\n\n") -> None:
         """Append a block of text; a blank block adds nothing."""
@@ -127,7 +136,7 @@ class Writer:
     def parsed(self, kind: str) -> Parsed:
         """Return all that was added."""
         text = "".join(self._pieces).rstrip() + "\n" if self._pieces else ""
-        return Parsed(kind, text, self.headings, self.notes, self.scanned)
+        return Parsed(kind, text, self.headings, self.notes, self.scanned, self.pages)
 
 
 def one_line(text: str) -> str:

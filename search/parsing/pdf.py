@@ -55,6 +55,7 @@ def _read(document: Any, pdfium: Any, *, recognize: bool) -> Parsed:
     titles = _outline(document)
     broken, scanned, count = [], [], len(document)
     for number in range(count):
+        writer.begin_page()
         for level, title in titles.get(number, () if titles else [(1, f"Page {number + 1}")]):
             writer.mark(level, title)
         try:

@@ -11,8 +11,9 @@ from search.chunking import SEPARATOR
 from search.index import Hit, analysis
 from search.index.base import STOP_WORDS
 
-WORDS_WEIGHT = 1.5
-"""Of the best passage by words, in standard deviations of the cosines. The others count in proportion to their full-text scores."""
+WORDS_CANDIDATES = 100
+WORDS_WEIGHT = 1.25
+"""Of the best passage by words, in standard deviations of the cosines. The others count by how far they are above the last candidate."""
 EXACT_WEIGHT = 8.0
 """Of a passage that holds a phrase or an identifier of the query, divided by the number of words in the query."""
 HEADING_WEIGHT = 4.0
@@ -68,9 +69,10 @@ def fuse(query: Query, meaning: Mapping[int, float], words: Sequence[Hit], headi
     """
     lowest = min(meaning.values(), default=0.0)
     scores = {chunk_id: meaning.get(chunk_id, lowest) for chunk_id in [*meaning, *(hit.chunk_id for hit in words)]}
-    best = words[0].score if words else 0.0
+    last = words[-1].score if len(words) >= WORDS_CANDIDATES else 0.0
+    spread = words[0].score - last if words else 0.0
     for hit in words:
-        scores[hit.chunk_id] += WORDS_WEIGHT * hit.score / best if best > 0 else 0.0
+        scores[hit.chunk_id] += WORDS_WEIGHT * (hit.score - last) / spread if spread > 0 else 0.0
         scores[hit.chunk_id] += EXACT_WEIGHT / max(len(query.words), 1) if hit.exact else 0.0
     for chunk_id, heading in headings.items():
         match = query.heading_match(heading)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from search import embedder
 from search.index import Hit, engine
 from search.models import Index
-from search.ranking.fusion import Background, pooled
+from search.ranking.fusion import Background, pooled, probability
 from webapp.accounts.models import User
 from webapp.core.database import in_database
 from webapp.patterns.errors import PatternError
@@ -31,6 +31,8 @@ class _Space:
     vector: Matrix
     indexes: list[Index] = field(default_factory=list)
     backgrounds: list[Background] = field(default_factory=list)
+    best: float = -1.0
+    """The highest cosine."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,10 @@ class Ranking:
     hits: list[Hit] = field(default_factory=list)
     deviations: dict[int, float] = field(default_factory=dict)
     spaces: list[_Space] = field(default_factory=list)
+
+    def scored(self) -> list[Hit]:
+        """Return the best passages with scores between 0 and 1, or with their cosines if no index was asked."""
+        return [hit._replace(score=probability(self.deviations[hit.chunk_id])) for hit in self.hits] if self.spaces else self.hits
 
 
 async def rank(query: str, places: Sequence[Index], within: Sequence[int] | None, user: User, problems: list[str]) -> Ranking:
@@ -65,6 +71,7 @@ async def rank(query: str, places: Sequence[Index], within: Sequence[int] | None
             space = spaces.setdefault(_key(index), _Space(answer.vector))
             space.indexes.append(index)
             space.backgrounds.append(answer.background)
+            space.best = max([space.best, *(hit.score for hit in answer.hits[:1])])
             found += [(_key(index), hit) for hit in answer.hits if hit.score >= MIN_COSINE]
     problems[:] = list(dict.fromkeys(problems))
     return _ranking(spaces, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from django.utils.html import escape
@@ -38,6 +39,28 @@ def show(document: Document, passage: str, begin: str) -> Shown:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a PDF as HTML, the passage if one is requested, and the page's number of `count`, from 1."""
+
+    html: SafeString
+    chunk: Chunk | None
+    number: int
+    count: int
+
+
+def show_page(document: Document, passage: str, number: str) -> Page:
+    """Return a page, or the one on which a passage begins; without both, the first. The text goes on to the end of the passage."""
+    chunk = document.chunks.filter(pk=_number(passage)).first() if _number(passage) else None
+    of_passage = bisect_right(document.pages, chunk.start) if chunk else 1
+    shown = min(max(1, _number(number) or of_passage), len(document.pages))
+    ends = [*document.pages[1:], len(document.text)]
+    start, end = document.pages[shown - 1], ends[shown - 1]
+    if chunk and start <= chunk.start < end:
+        end = max(end, chunk.end)
+    return Page(_html(document.text, start, end, chunk), chunk, shown, len(document.pages))
+
+
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
@@ -51,7 +74,9 @@ def _start(text: str, wanted: int) -> int:
 
 
 def _html(text: str, start: int, end: int, chunk: Chunk | None) -> SafeString:
-    if chunk is None:
+    """Return the text between two offsets, with the part of the passage that lies there marked."""
+    begin, stop = (max(start, chunk.start), min(end, chunk.end)) if chunk else (end, end)
+    if begin >= stop:
         return escape(text[start:end])
-    marked = f'<mark id="passage" tabindex="-1">{escape(text[chunk.start : chunk.end])}</mark>'
-    return mark_safe(escape(text[start : chunk.start]) + marked + escape(text[chunk.end : end]))  # noqa: S308 - every part is escaped
+    marked = f'<mark id="passage" tabindex="-1">{escape(text[begin:stop])}</mark>'
+    return mark_safe(escape(text[start:begin]) + marked + escape(text[stop:end]))  # noqa: S308 - every part is escaped

@@ -8,12 +8,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
+from django.db.models.functions import Left
+
 from search import selectors
 from search.index import Hit, engine
+from search.index.analysis import may_be_english
 from search.index.base import Terms, terms
 from search.models import Chunk, Index, scope
 from search.ranking import meaning
-from search.ranking.fusion import Query, fuse, probability
+from search.ranking.confidence import is_weak
+from search.ranking.fusion import WORDS_CANDIDATES, Query, fuse
 from search.ranking.meaning import CANDIDATES, MIN_COSINE, Ranking
 from search.selectors import Filters
 from webapp.accounts.models import User
@@ -24,9 +28,14 @@ if TYPE_CHECKING:
 
 Mode = Literal["hybrid", "semantic", "keyword"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+BEGINNING_CHARS = 200
+"""Characters of a passage that tell its language."""
 MAX_QUERY_CHARS = 2000
 """Characters of a query that are embedded. Longer queries are truncated."""
 NO_FILTERS = Filters()
+
+RankBy = Callable[[Sequence[Index], Sequence[int] | None], Awaitable[Ranking]]
+"""Ranks the passages of indexes, within these passages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,21 @@ class SearchResult:
 
 @dataclass(slots=True)
 class Results:
-    """The results of a search. `problems` are sentences for the user about indexes that could not be searched."""
+    """The results of a search.
+
+    Attributes:
+        candidates: the ids of all ranked passages, best first; `found` holds the first of them.
+        problems: sentences for the user about indexes that could not be searched.
+        weak: whether nothing found seems to answer the query.
+        suggestions: other spellings of the query that the documents hold.
+    """
 
     found: list[SearchResult] = field(default_factory=list)
+    candidates: list[int] = field(default_factory=list)
     terms: Terms = field(default_factory=Terms)
     problems: list[str] = field(default_factory=list)
+    weak: bool = False
+    suggestions: list[str] = field(default_factory=list)
     milliseconds: float = 0.0
 
 
@@ -61,10 +80,18 @@ async def search(
     """
     results = Results(terms=terms(query))
 
-    async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> Ranking:
-        return await meaning.rank(query[:MAX_QUERY_CHARS], places, within, user, results.problems) if query.strip() else Ranking()
+    text = query[:MAX_QUERY_CHARS]
 
-    return await _search(user, query, results, by_meaning, mode=mode, filters=filters, limit=limit, index=index)
+    async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> Ranking:
+        return await meaning.rank(text, places, within, user, results.problems) if query.strip() else Ranking()
+
+    async def by_companion(places: Sequence[Index], within: Sequence[int] | None) -> Ranking:
+        helps = mode == "hybrid" and index is None and query.strip() and may_be_english(text)
+        companions = [place.collection.companion for place in places if place.collection.companion is not None]
+        ready = [companion for companion in companions if companion.state == Index.State.READY] if helps else []
+        return await meaning.rank(text, ready, within, user, [])  # without it, the search is still whole
+
+    return await _search(user, query, results, by_meaning, by_companion, mode=mode, filters=filters, limit=limit, index=index)
 
 
 async def similar(user: User, chunk: Chunk, *, filters: Filters = NO_FILTERS, limit: int = 10) -> Results:
@@ -75,14 +102,15 @@ async def similar(user: User, chunk: Chunk, *, filters: Filters = NO_FILTERS, li
         hits = [hit for hit in await in_database(_like, chunk, places, within) if hit.chunk_id != chunk.pk]
         return Ranking(hits, {hit.chunk_id: hit.score for hit in hits})
 
-    return await _search(user, "", results, by_meaning, mode="semantic", filters=filters, limit=limit)
+    return await _search(user, "", results, by_meaning, _no_ranking, mode="semantic", filters=filters, limit=limit)
 
 
 async def _search(
     user: User,
     text: str,
     results: Results,
-    by_meaning: Callable[[Sequence[Index], Sequence[int] | None], Awaitable[Ranking]],
+    by_meaning: RankBy,
+    by_companion: RankBy,
     *,
     mode: Mode,
     filters: Filters,
@@ -93,12 +121,18 @@ async def _search(
     with connection_kept():
         places, within = await in_database(_places, user, filters, index)
         scopes = [scope(place.collection_id) for place in places]
-        semantic, keyword = await asyncio.gather(
-            by_meaning(places, within) if mode != "keyword" else _no_ranking(),
+        semantic, companion, keyword = await asyncio.gather(
+            by_meaning(places, within) if mode != "keyword" else _no_ranking(places, within),
+            by_companion(places, within),
             in_database(_keyword, results.terms, scopes, within) if mode != "semantic" else _no_words(),
         )
-        fused = await in_database(_fused, text, semantic, keyword)
+        if mode == "hybrid" and semantic.spaces:
+            fused = await in_database(_fused, text, semantic, companion, keyword)
+        else:
+            fused = [*semantic.scored(), *keyword]
+        results.candidates = [hit.chunk_id for hit in fused]
         results.found = await in_database(_results, user, fused, semantic.hits, keyword, limit)
+        results.weak = is_weak(Query.of(text), [result.chunk for result in results.found], semantic, companion)
     if mode != "keyword":
         results.problems += [note for place in places if (note := _incomplete(place))]
     results.milliseconds = (time.perf_counter() - began) * 1000
@@ -115,7 +149,7 @@ def _incomplete(index: Index) -> str:
     return ""
 
 
-async def _no_ranking() -> Ranking:
+async def _no_ranking(_places: Sequence[Index], _within: Sequence[int] | None) -> Ranking:
     return Ranking()
 
 
@@ -125,7 +159,7 @@ async def _no_words() -> list[Hit]:
 
 def _places(user: User, filters: Filters, index: Index | None) -> tuple[list[Index], list[int] | None]:
     """Return the indexes to search, and the passages to stay within."""
-    collections = filters.limited(selectors.collections(user).select_related("serving"))
+    collections = filters.limited(selectors.collections(user).select_related("serving", "companion"))
     within = selectors.allowed(user, filters) if filters.by_document else None
     places = []
     for each in collections:
@@ -137,21 +171,19 @@ def _places(user: User, filters: Filters, index: Index | None) -> tuple[list[Ind
 
 
 def _keyword(words: Terms, scopes: Sequence[str], within: Sequence[int] | None) -> list[Hit]:
-    return engine().matching(words, CANDIDATES, scopes=scopes, within=within)
+    return engine().matching(words, WORDS_CANDIDATES, scopes=scopes, within=within)
 
 
-def _fused(text: str, ranking: Ranking, keyword: Sequence[Hit]) -> list[Hit]:
-    """Return both rankings fused; a ranking alone stays as it is."""
-    if not keyword:
-        return (
-            [hit._replace(score=probability(ranking.deviations[hit.chunk_id])) for hit in ranking.hits] if ranking.spaces else ranking.hits
-        )
-    if not ranking.spaces:
-        return list(keyword)
-    meaning.add_others(ranking, [hit.chunk_id for hit in keyword])
-    candidates = {hit.chunk_id for hit in [*ranking.hits, *keyword]}
-    headings = dict(Chunk.objects.filter(pk__in=candidates).exclude(heading="").order_by().values_list("pk", "heading"))
-    return fuse(Query.of(text), ranking.deviations, keyword, headings)
+def _fused(text: str, ranking: Ranking, companion: Ranking, keyword: Sequence[Hit]) -> list[Hit]:
+    """Return the rankings fused. The companion's counts half where the passage is English."""
+    candidates = {hit.chunk_id for hit in [*ranking.hits, *companion.hits, *keyword]}
+    meaning.add_others(ranking, candidates)
+    meaning.add_others(companion, candidates)
+    passages = Chunk.objects.filter(pk__in=candidates).order_by().annotate(beginning=Left("text", BEGINNING_CHARS))
+    rows = list(passages.values_list("pk", "heading", "beginning"))
+    english = {pk for pk, _, beginning in rows if pk in companion.deviations and may_be_english(beginning)}
+    both = {pk: (score + companion.deviations[pk]) / 2 if pk in english else score for pk, score in ranking.deviations.items()}
+    return fuse(Query.of(text), both, keyword, {pk: heading for pk, heading, _ in rows if heading})
 
 
 def _like(chunk: Chunk, places: Sequence[Index], within: Sequence[int] | None) -> list[Hit]:

@@ -9,12 +9,12 @@ from django.db import transaction
 from search import services as collections
 from search.models import Collection, Document
 from search.vector_stores import lookup, services, source_files
+from search.vector_stores.document_files import DocumentFiles
 from search.vector_stores.objects import batch_object, count_files, count_stores, file_object, store_object
 from search.vector_stores.searching import Options, Scored, search_stores
 from search.vector_stores.services import Chunking, NewFile
 from webapp.accounts.models import User
 from webapp.core.database import in_database
-from webapp.patterns.errors import InputError
 from webapp.patterns.types import Json
 from webapp.ports.files_and_batches import ApiError, Caller, Page, listing
 from webapp.ports.vector_stores import VectorStores
@@ -234,18 +234,11 @@ class FileBatches:
 
 
 def _batch_entries(body: Json) -> list[Json]:
-    """Return the files of a new batch: `files` as they are, or `file_ids` with the common attributes and chunking.
-
-    Raises:
-        InputError: the body has neither.
-    """
+    """Return the files of a new batch: `files` as they are, or `file_ids` with the common attributes and chunking."""
     if body.get("files"):
         return list(body["files"])
     common = {name: body.get(name) for name in ("attributes", "chunking_strategy")}
-    entries = [{"file_id": file_id, **common} for file_id in body.get("file_ids") or ()]
-    if not entries:
-        raise InputError("Missing required parameter: 'file_ids' or 'files'.", param="file_ids", code="missing_required_parameter")
-    return entries
+    return [{"file_id": file_id, **common} for file_id in body.get("file_ids") or ()]
 
 
 @transaction.atomic
@@ -270,8 +263,8 @@ def _cancel_batch(user: User, store_id: str, batch_id: str) -> Json:
 
 def _list_batch_files(user: User, store_id: str, batch_id: str, page: Page) -> Json:
     batch = lookup.batch_of(lookup.store_of(user, store_id), batch_id)
-    documents, more = lookup.files_page(batch.documents.defer("text"), page)
+    documents, more = lookup.files_page(lookup.living(batch.documents.all()), page)
     return listing([file_object(document) for document in documents], has_more=more)
 
 
-HANDLERS = VectorStores(Stores(), StoreFiles(), FileBatches())
+HANDLERS = VectorStores(Stores(), StoreFiles(), FileBatches(), DocumentFiles())

@@ -77,7 +77,12 @@ def parse_uuid(text: str, prefix: str) -> UUID | None:
 
 def documents_of(store: Collection) -> QuerySet[Document]:
     """Return the documents of a store, without their texts."""
-    return store.documents.exclude(state=Document.State.DELETING).defer("text")
+    return living(store.documents.all())
+
+
+def living(documents: QuerySet[Document]) -> QuerySet[Document]:
+    """Return those of the documents that are not being deleted, without their texts."""
+    return documents.exclude(state=Document.State.DELETING).defer("text")
 
 
 def document_of(store: Collection, file_id: str) -> Document:

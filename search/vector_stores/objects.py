@@ -40,7 +40,7 @@ class Counts:
 
 
 def count_files(documents: QuerySet[Document]) -> Counts:
-    """Count documents by status."""
+    """Count documents by status. Those that are being deleted do not count."""
     return _counted(documents.order_by().values_list("state").annotate(Count("pk"), Sum("size")))
 
 

@@ -125,6 +125,8 @@ def add_files(*, store: Collection, files: Sequence[NewFile], batch: FileBatch |
     """Add files to a store, in their order. A file that is there already gets the new attributes, and is read again where needed."""
     added = {file.key: file for file in files}
     with transaction.atomic():
+        for doomed in store.documents.filter(file_id__in=list(added), state=Document.State.DELETING).defer("text"):
+            services.delete_document(document=doomed)
         known = {document.file_id for document in store.documents.filter(file_id__in=list(added)).only("file_id")}
         fresh = [_document(store, file, batch) for key, file in added.items() if key not in known]
         Document.objects.bulk_create(fresh, ignore_conflicts=True)

@@ -60,6 +60,7 @@ async def _copy(content: Content, document: Document) -> tuple[int, str]:
             await asyncio.to_thread(file.write, chunk)
         file.flush()
         await asyncio.to_thread(os.fsync, file.fileno())
+    await asyncio.to_thread(services.publish, path)
     return size, digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +19,16 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from search import document_list, selectors, services, uploads
+from search import document_list, page_pictures, selectors, services, uploads
 from search.document_list import Key, ListFilters
 from search.forms import PasteForm
 from search.models import DEFAULT_MODEL, Collection, Document, Index, Upload
 from search.parsing import ocr
+from search.parsing.document import Unreadable
 from search.ranking import passages
 from search.views.people import owned_collection, readable_collection, who
+from webapp.accounts.models import User
+from webapp.core.database import in_database
 from webapp.patterns.errors import InputError
 from webapp.patterns.units import count
 
@@ -214,12 +218,32 @@ def _after_change(request: HttpRequest, collection: Collection) -> HttpResponse:
 @login_required
 @require_GET
 def document(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Show a document, opened at a passage if the address names one."""
+    """Show a document, opened at a passage if the address names one: a PDF page by page beside its picture, any other as one text."""
     found = get_object_or_404(selectors.documents(who(request)).defer(None), pk=pk)
-    shown = passages.show(found, request.GET.get("passage", ""), request.GET.get("from", ""))
-    mine = found.collection.owner_id == who(request).pk
-    context = {"document": found, "shown": shown, "mine": mine, "ocr": ocr.is_installed()}
+    passage = request.GET.get("passage", "")
+    context: dict[str, Any] = {"document": found, "mine": found.collection.owner_id == who(request).pk, "ocr": ocr.is_installed()}
+    if found.pages and found.text and request.GET.get("view") != "text":
+        context["page"] = context["shown"] = passages.show_page(found, passage, request.GET.get("page", ""))
+    else:
+        context["shown"] = passages.show(found, passage, request.GET.get("from", ""))
     return render(request, "search/document.html", context)
+
+
+@login_required
+@require_GET
+async def page_picture(request: HttpRequest, pk: UUID, number: int) -> HttpResponse:
+    """Return a page of a PDF as a picture."""
+    user = await request.auser()
+    assert isinstance(user, User)
+    found = await in_database(selectors.documents(user).filter(pk=pk).first)
+    if found is None or not 0 < number <= len(found.pages):
+        raise Http404("no such page")
+    try:
+        path = await asyncio.to_thread(services.kept_file, found.pk)
+        content = await page_pictures.picture(found.pk, path, number)
+    except Unreadable as error:
+        return HttpResponse(str(error), status=422, content_type="text/plain; charset=utf-8")
+    return HttpResponse(content, content_type="image/png")
 
 
 @login_required
@@ -228,7 +252,7 @@ def original(request: HttpRequest, pk: UUID) -> FileResponse:
     """Return the uploaded file, always as a download."""
     found = get_object_or_404(selectors.documents(who(request)), pk=pk)
     try:
-        file = services.file_path(found.pk).open("rb")
+        file = services.kept_file(found.pk).open("rb")
     except FileNotFoundError:
         raise Http404("the file is gone") from None
     return FileResponse(file, as_attachment=True, filename=found.name, content_type="application/octet-stream")

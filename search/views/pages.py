@@ -17,9 +17,11 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from search import selectors
-from search.models import Chunk, Collection, Index
+from search.answers.preferences import answer_settings
+from search.facets import count_facets
+from search.models import Chunk, Collection, Index, SavedSearch
 from search.ranking import citations, query
-from search.ranking.query import Results
+from search.ranking.query import NO_FILTERS, Results
 from search.selectors import Filters
 from search.views.people import who
 from webapp.builtin import embeddings
@@ -29,6 +31,8 @@ MORE = 50
 MAX_QUERY = 20_000
 EXPORTED = 100
 MAX_ASKED = 6
+SAVED = 12
+"""Saved searches on the page without a query; the page of all has the others."""
 
 
 @login_required
@@ -41,14 +45,19 @@ def search(request: HttpRequest) -> HttpResponse:
     limit = MORE if request.GET.get("more") else PAGE
     results = _ask(request, text, mode, filters, like, limit)
     context: dict[str, Any] = {
+        "facets": _facets(results, text, mode, filters, like),
         "q": text,
         "mode": mode,
         "filters": filters,
+        "unfiltered": _address(text, mode, NO_FILTERS, like) if filters != NO_FILTERS else "",
+        "kept": [(name, value) for name, value in (("kind", filters.kind), ("tag", filters.tag), ("since", filters.since)) if value],
         "like": like,
         "results": results,
         "more": results is not None and limit == PAGE and len(results.found) == PAGE,
         "address": _address(text, mode, filters, like),
         "recent": selectors.recent(user) if results is None else [],
+        "saved": SavedSearch.objects.filter(user=user)[:SAVED] if results is None else [],
+        "suggestions": [(each, _address(each, mode, filters, None)) for each in results.suggestions] if results else [],
     }
     if request.headers.get("HX-Request-Type") == "partial":
         response = render(request, "search/_results.html", context)
@@ -62,11 +71,19 @@ def search(request: HttpRequest) -> HttpResponse:
 def _choices(request: HttpRequest) -> dict[str, Any]:
     user = who(request)
     return {
+        "answers": answer_settings(user),
         "collections": selectors.collections(user),
-        "kinds": selectors.kinds(user),
-        "tags": selectors.tags(user),
         "modes": [("hybrid", "Both"), ("semantic", "Meaning"), ("keyword", "Words")],
     }
+
+
+def _facets(results: Results | None, text: str, mode: str, filters: Filters, like: Chunk | None) -> list[dict[str, Any]]:
+    """Return the facets of the results; each value with the address of the search that it narrows or widens."""
+    found = count_facets(results.candidates, filters) if results and not results.weak else []
+    return [
+        {"label": facet.label, "values": [(value, _address(text, mode, value.filters, like) or "?") for value in facet.values]}
+        for facet in found
+    ]
 
 
 def _ask(request: HttpRequest, text: str, mode: query.Mode, filters: Filters, like: Chunk | None, limit: int) -> Results | None:
@@ -108,6 +125,11 @@ def _passage(request: HttpRequest) -> Chunk | None:
     if not found:
         raise Http404("no such passage")
     return next(iter(found.values()))
+
+
+def address_of(request: HttpRequest) -> str:
+    """Return the query string of the search in a request's address; empty for no search."""
+    return _address(_text(request), _mode(request), _filters(request), _passage(request))
 
 
 def _address(text: str, mode: str, filters: Filters, like: Chunk | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
 from tests.users import Users
@@ -88,3 +88,36 @@ def test_roles_are_given_where_the_group_of_managers_was_deleted(cast: Users) ->
 def test_an_unknown_role_is_refused(cast: Users) -> None:
     with pytest.raises(ValueError, match="not a role"):
         services.set_role(user=cast.owner, role="king")
+
+
+def test_the_form_of_a_user_has_a_role_and_no_raw_permissions(cast: Users, as_administrator: Client) -> None:
+    address = f"/admin/accounts/user/{cast.other.pk}/change/"
+    page = as_administrator.get(address).content.decode()
+    assert "Manager: also configures backends" in page
+    assert "Can add log entry" not in page
+    lab = Group.objects.create(name="Lab")
+    form = {"username": "other", "is_active": "on", "role": "manager", "groups": [lab.pk]}
+    assert as_administrator.post(address, form).status_code == 302
+    cast.other.refresh_from_db()
+    assert cast.other.role == "manager"
+    assert set(cast.other.groups.values_list("name", flat=True)) == {"Lab", services.MANAGERS}
+    as_administrator.post(address, {**form, "role": "user"})
+    assert set(cast.other.groups.values_list("name", flat=True)) == {"Lab"}
+
+
+def test_only_an_administrator_changes_roles(cast: Users, as_owner: Client) -> None:
+    services.set_role(user=cast.owner, role="manager")
+    cast.owner.user_permissions.add(Permission.objects.get(codename="change_user"))
+    form = {"username": "other", "is_active": "on", "role": "administrator"}
+    as_owner.post(f"/admin/accounts/user/{cast.other.pk}/change/", form)
+    cast.other.refresh_from_db()
+    assert cast.other.role == "user"
+
+
+def test_groups_are_listed_with_their_members_and_without_the_managers(cast: Users, as_administrator: Client) -> None:
+    services.set_role(user=cast.owner, role="manager")
+    lab = Group.objects.create(name="Lab")
+    cast.owner.groups.add(lab)
+    page = as_administrator.get("/admin/auth/group/").content.decode()
+    assert f"groups__id__exact={lab.pk}" in page
+    assert services.MANAGERS not in page

@@ -13,9 +13,10 @@ from django.test import Client
 from tests.users import Users
 from webapp.backends.admin import keyset
 from webapp.backends.models import Attempt
+from webapp.backends.reporting import usage_sums
 
 LIST = "/admin/backends/attempt/"
-NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(minute=0) - timedelta(days=1)
 
 
 def make(count: int, **columns: Any) -> list[Attempt]:
@@ -107,3 +108,13 @@ def test_a_place_that_does_not_exist_is_the_first_page(as_administrator: Client,
     response = as_administrator.get(f"{LIST}?{place}")
     assert response.status_code == 200
     assert len(numbers(response.content.decode())) == 3
+
+
+def test_attempts_are_filtered_by_user_whose_name_is_offered_once_summed(as_administrator: Client, cast: Users) -> None:
+    make(3)
+    make(2, user=cast.owner)
+    assert len(numbers(as_administrator.get(f"{LIST}?user=owner").content.decode())) == 2
+    usage_sums.add_up(datetime.now(UTC) + timedelta(days=1))
+    page = as_administrator.get(LIST).content.decode()
+    assert "?user=owner" in page
+    assert "?user=other" not in page

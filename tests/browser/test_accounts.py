@@ -47,6 +47,8 @@ def test_the_printed_link_creates_the_first_account(
         page.get_by_label("Password", exact=True).fill(PASSWORD)
         page.get_by_label("Password confirmation").fill(PASSWORD)
         page.get_by_role("button", name="Create account").click()
+        page.wait_for_url("**/backends/connect/")
+        page.get_by_role("link", name="Start with the built-in model").click()
         page.wait_for_url("**/chat/**")
         page.goto(link)
         page.wait_for_url("**/accounts/login/**")

@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from chat import services
+from chat import selectors, services
 from chat.models import Conversation, Message, Upload
 from tests.users import Users
 
@@ -80,7 +80,7 @@ def test_an_edited_question_makes_a_branch_and_the_old_one_stays(as_owner: Clien
     page = as_owner.get(f"/chat/{conversation.id}/").content.decode()
     assert "Another question" in page
     assert "2/2" in page
-    assert "A &lt;b&gt;question" not in page.split('id="chat-log"')[1]
+    assert "A &lt;b&gt;question" not in page.split('id="chat-log"', 1)[1]
     assert as_owner.post(f"/chat/messages/{question.id}/branch/").status_code == 204
     page = as_owner.get(f"/chat/{conversation.id}/").content.decode()
     assert "1/2" in page
@@ -115,10 +115,50 @@ def test_a_long_conversation_comes_a_window_at_a_time(as_owner: Client, cast: Us
     assert "hx-get" in earlier
 
 
+def test_a_link_opens_a_long_conversation_at_its_message_and_reads_on_both_ways(as_owner: Client, cast: Users) -> None:
+    conversation = Conversation.objects.create(user=cast.owner, updated_at=timezone.now())
+    made: list[Message] = []
+    for number in range(60):
+        parent, text = made[-1] if made else None, f"message-{number}."
+        made.append(Message.objects.create(conversation=conversation, parent=parent, role="user", text=text))
+    services.change_conversation(conversation=conversation, leaf=made[-1])
+    page = as_owner.get(f"/chat/{conversation.id}/?message={made[20].id}").content.decode()
+    assert f'data-linked="m-{made[20].id.hex[:16]}"' in page
+    assert [number for number in range(60) if f"message-{number}." in page] == list(range(18, 30))
+    later = as_owner.get(f"/chat/{conversation.id}/after/{made[29].id}/{made[-1].id}/").content.decode()
+    assert [number for number in range(60) if f"message-{number}." in later] == list(range(30, 42))
+    assert "Loading later" in later
+    assert "Loading later" not in as_owner.get(f"/chat/{conversation.id}/after/{made[50].id}/{made[-1].id}/").content.decode()
+
+
+def test_a_link_to_a_message_of_another_branch_shows_that_branch(as_owner: Client, conversation: Conversation, cast: Users) -> None:
+    question = Message.objects.get(role="user")
+    services.edit_message(owner=uuid.uuid4(), message_id=question.id, user=cast.owner, text="Another question")
+    page = as_owner.get(f"/chat/{conversation.id}/?message={question.id}").content.decode()
+    assert "A &lt;b&gt;question" in page.split('id="chat-log"', 1)[1]
+
+
+def test_a_fork_has_the_branch_up_to_its_message_and_leaves_the_original(as_owner: Client, conversation: Conversation, cast: Users) -> None:
+    later = Message.objects.create(conversation=conversation, parent_id=conversation.leaf_id, role="user", text="Later")
+    assert "HX-Redirect" in as_owner.post(f"/chat/messages/{conversation.leaf_id}/fork/").headers
+    fork = Conversation.objects.exclude(id=conversation.id).get()
+    assert [message.text for message in selectors.branch(fork)] == ["A <b>question</b>", "An *answer*"]
+    assert Message.objects.get(id=later.id).conversation_id == conversation.id
+    assert "<em>answer</em>" in as_owner.get(f"/chat/{fork.id}/").content.decode()
+
+
+def test_a_question_whose_answer_was_deleted_can_be_asked_again(as_owner: Client, conversation: Conversation, cast: Users) -> None:
+    as_owner.post(f"/chat/messages/{answer_id(conversation)}/delete/")
+    question = Message.objects.get()
+    assert "Ask again" in as_owner.get(f"/chat/{conversation.id}/").content.decode()
+    started = services.regenerate_answer(owner=uuid.uuid4(), message_id=question.id, user=cast.owner)
+    assert started.answer.parent_id == question.id
+
+
 def test_a_long_conversation_costs_as_few_queries_as_a_short_one(
     as_owner: Client, conversation: Conversation, django_assert_max_num_queries: object
 ) -> None:
-    with django_assert_max_num_queries(15):  # type: ignore[operator]  # pytest-django's fixture has no type here
+    with django_assert_max_num_queries(17):  # type: ignore[operator]  # pytest-django's fixture has no type here
         as_owner.get(f"/chat/{conversation.id}/")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib import import_module
 
 import pytest
@@ -9,11 +10,15 @@ from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.test import Client
 
+from search import embedder, services
+from search.index import engine, rebuild
+from search.index.analysis import may_be_english
 from search.models import DEFAULT_MODEL, Collection, Index
 from search.ranking import query
 from tests.search.conftest import CATS, ENGINES, Ingest
 from tests.users import Users
 from webapp.backends.models import RouteStep
+from webapp.backends.runtime import registry
 from webapp.builtin import E5, MINILM
 
 OFFER = "Build an index with it"
@@ -62,3 +67,88 @@ def test_the_upgrade_pins_existing_indexes_to_the_model_of_their_vectors(collect
     ingest("cats.md", CATS)
     import_module("search.migrations.0009_index_prompts").pin(apps, None)
     assert Index.objects.get().model == f"builtin/{MINILM.name}"
+
+
+def test_a_new_multilingual_collection_has_an_english_companion_that_its_documents_fill(cast: Users, ingest: Ingest) -> None:
+    RouteStep.objects.filter(model=MINILM.name).update(model=E5.name)
+    made = services.create_collection(owner=cast.owner, name="Both")
+    document = ingest("cats.md", CATS, made)
+    made.refresh_from_db()
+    assert made.companion is not None
+    assert made.companion.answered_by == MINILM.name
+    assert engine().ids(made.companion) == set(document.chunks.values_list("pk", flat=True))
+
+
+def test_both_asks_the_companion_for_english_questions_only(cast: Users, ingest: Ingest) -> None:
+    RouteStep.objects.filter(model=MINILM.name).update(model=E5.name)
+    made = services.create_collection(owner=cast.owner, name="Both")
+    ingest("cats.md", CATS, made)
+    ingest("engines.md", ENGINES, made)
+    asked = {text: scores(cast, text) for text in ("What do cats eat?", "Was fressen Katzen?")}
+    assert made.companion is not None
+    services.drop_index(index=made.companion)
+    embedder.forget_queries()
+    assert scores(cast, "What do cats eat?") != asked["What do cats eat?"]
+    assert scores(cast, "Was fressen Katzen?") == asked["Was fressen Katzen?"]
+
+
+def scores(cast: Users, text: str) -> list[float]:
+    return [result.score for result in async_to_sync(query.search)(cast.owner, text).found]
+
+
+def test_a_collection_of_the_former_model_keeps_that_index_as_the_companion_of_the_new_one(collection: Collection, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    collection.refresh_from_db()
+    former = collection.serving
+    RouteStep.objects.filter(model=MINILM.name).update(model=E5.name)
+    build(services.change_model(collection=collection, model=DEFAULT_MODEL))
+    collection.refresh_from_db()
+    assert collection.serving is not None
+    assert collection.serving.answered_by == E5.name
+    assert collection.companion == former
+
+
+def test_a_change_to_a_model_without_a_companion_ends_it(cast: Users, ingest: Ingest) -> None:
+    RouteStep.objects.filter(model=MINILM.name).update(model=E5.name)
+    made = services.create_collection(owner=cast.owner, name="Both")
+    ingest("cats.md", CATS, made)
+    build(services.change_model(collection=made, model=f"builtin/{MINILM.name}"))
+    made.refresh_from_db()
+    assert made.companion is None
+
+
+def build(index: Index) -> None:
+    """Build an index as the worker does."""
+
+    async def run() -> None:
+        try:
+            await rebuild.build(index.pk)
+        finally:
+            await registry.aclose()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("text", ["How do I open a file?", "sqlite unique constraint", "Does the café open at 8?", "PROJ-4711"])
+def test_a_text_may_be_english(text: str) -> None:
+    assert may_be_english(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["Wie öffne ich eine Datei?", "Comment ouvrir un fichier ?", "¿Cómo abro un archivo?", "ファイルを開くには？", "كيف أفتح ملفا؟"]
+)
+def test_a_text_is_not_english(text: str) -> None:
+    assert not may_be_english(text)
+
+
+@pytest.mark.parametrize("question", ["How tall is Mount Everest?", "price of gold today"])
+def test_a_question_about_another_subject_matches_nothing(question: str, cast: Users, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    ingest("engines.md", ENGINES)
+    assert async_to_sync(query.search)(cast.owner, question).weak
+
+
+@pytest.mark.parametrize("question", ["What do cats eat?", "fish and mice", "felines and their dinner", "wool"])
+def test_a_question_that_a_passage_answers_is_not_weak(question: str, cast: Users, ingest: Ingest) -> None:
+    ingest("cats.md", CATS)
+    assert not async_to_sync(query.search)(cast.owner, question).weak

@@ -220,5 +220,5 @@ def test_another_user_finds_and_opens_nothing(as_other: Client, cast: Users) -> 
     assert chunk.text[:10] not in asked["Location"]
 
 
-def test_signed_out_people_are_sent_to_sign_in(client: Client, db: None) -> None:
-    assert "/accounts/" in client.get("/search/")["Location"]
+def test_signed_out_people_are_sent_to_sign_in(db: None) -> None:
+    assert "/accounts/" in Client().get("/search/")["Location"]

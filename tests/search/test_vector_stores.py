@@ -318,7 +318,7 @@ async def test_a_token_needs_the_scope(cast: Users, api: Api, client: openai.Asy
         ("vector_stores/VS/files", {"file_id": "file-1", "attributes": {"a": [1]}}, "attributes.a"),
         ("vector_stores/VS/files", {"file_id": "file-1", "attributes": {"a": "x" * 513}}, "attributes.a"),
         ("vector_stores/VS/files", {"file_id": "file-1", "attributes": {"a" * 65: 1}}, "attributes"),
-        ("vector_stores/VS/file_batches", {}, "file_ids"),
+        ("vector_stores/VS/file_batches", {"file_ids": ["file-1"] * 2001}, "file_ids"),
         ("vector_stores/VS/search", {"query": "a", "max_num_results": 51}, "max_num_results"),
         ("vector_stores/VS/search", {"query": []}, "query"),
         ("vector_stores/VS/search", {"query": "a", "ranking_options": {"score_threshold": 2}}, "ranking_options.score_threshold"),
@@ -377,3 +377,36 @@ async def test_the_clients_helpers_poll_to_the_end(client: openai.AsyncOpenAI) -
         worker.cancel()
     assert file.status == "completed"
     assert (batch.status, batch.file_counts.completed) == ("completed", 1)
+
+
+async def test_a_document_that_is_being_deleted_is_not_shown_and_its_file_can_be_added_again(client: openai.AsyncOpenAI) -> None:
+    store, cats, engines = await filled(client)
+    await Document.objects.filter(name="cats.md").aupdate(state=Document.State.DELETING)
+    assert [file.id for file in (await client.vector_stores.files.list(store.id)).data] == [engines]
+    assert [each.file_counts.total async for each in client.vector_stores.list()] == [1]
+    with pytest.raises(openai.NotFoundError):
+        await client.vector_stores.files.retrieve(cats, vector_store_id=store.id)
+    assert (await client.vector_stores.files.create(store.id, file_id=cats)).status == "in_progress"
+    assert (await client.vector_stores.retrieve(store.id)).file_counts.total == 2
+
+
+async def test_a_cited_document_of_the_browser_can_be_fetched_by_its_readers(
+    cast: Users, api: Api, client: openai.AsyncOpenAI, collection: Collection
+) -> None:
+    document = (await ORM(services.add_file)(collection=collection, name="cats.md", content=[CATS.encode()])).document
+    file_id = f"file-{document.pk.hex}"
+    file = await client.files.retrieve(file_id)
+    assert (file.filename, file.bytes, file.purpose) == ("cats.md", len(CATS), "assistants")
+    assert (await client.files.content(file_id)).content == CATS.encode()
+    member = client_of(api, (await ORM(create_token)(user=cast.other, label="x"))[1])
+    with pytest.raises(openai.NotFoundError):
+        await member.files.content(file_id)
+    team = await Group.objects.acreate(name="Team")
+    await cast.other.groups.aadd(team)
+    await collection.groups.aadd(team)
+    assert (await member.files.content(file_id)).content == CATS.encode()
+    files_only = client_of(api, (await ORM(create_token)(user=cast.owner, label="x", scopes=["files"]))[1])
+    with pytest.raises(openai.NotFoundError):
+        await files_only.files.retrieve(file_id)
+    with pytest.raises(openai.NotFoundError):
+        await client.files.delete(file_id)

@@ -20,13 +20,16 @@ import batches.services
 import chat.services
 import chat.streaming.hub
 import chat.uploads
+import search.models
+import search.saved_searches
 import search.services
+import search.sources.items
 import search.uploads
 from chat.models import Conversation, Prompt, SentRequest
 from tests.chat.conftest import serve
 from tests.users import Users
 from webapp.accounts.models import User
-from webapp.backends.models import Backend, BackendModel, BenchmarkRun, Offer, ProbeRun, Route
+from webapp.backends.models import Backend, BackendModel, BenchmarkRun, Offer, ProbeRun, Rollout, Route
 from webapp.backends.services import create_token
 from webapp.gateway.models import StoredResponse
 from webapp.toolservers.models import ToolServer
@@ -62,7 +65,7 @@ def addresses(resolver: URLResolver | None = None, prefix: str = "/", app: str =
     """Every URL pattern of the project, in the order of the resolver; the admin's regular expressions as one path they match."""
     found: list[Address] = []
     for entry in (resolver or get_resolver()).url_patterns:
-        route = str(entry.pattern).replace("^(?P<app_label>auth|accounts|backends)/$", "backends/").replace("(?P<url>.*)$", "nowhere")
+        route = re.sub(r"\^\(\?P<app_label>[^)]*\)/\$", "backends/", str(entry.pattern)).replace("(?P<url>.*)$", "nowhere")
         route = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)
         if isinstance(entry, URLResolver):
             found += addresses(entry, route, entry.namespace or app)
@@ -114,7 +117,15 @@ def _chat(owner: User) -> Things:
     SentRequest.objects.create(message_id=conversation.leaf_id, number=0, base_url="http://localhost/v1", body={"model": WORD})
     upload = chat.uploads.keep(user=owner, file=SimpleUploadedFile(f"{WORD}.txt", WORD.encode()))
     leaf = conversation.leaf_id
-    ids = {"conversation_id": conversation.pk, "message_id": leaf, "before": leaf, "number": 0, "upload_id": upload.pk}
+    ids = {
+        "conversation_id": conversation.pk,
+        "message_id": leaf,
+        "before": leaf,
+        "after": leaf,
+        "until": leaf,
+        "number": 0,
+        "upload_id": upload.pk,
+    }
     prompt = Prompt.objects.create(user=owner, name=WORD, text=WORD)
     return {"/chat/": {**ids, "token": "not-shared", "kind": "mermaid", "prompt_id": prompt.pk}}
 
@@ -132,12 +143,18 @@ def _batches(owner: User) -> Things:
 
 def _search(owner: User) -> Things:
     collection = search.services.create_collection(owner=owner, name=WORD)
+    saved = search.saved_searches.save_search(user=owner, name=WORD, address=f"?q={WORD}")
     upload = search.uploads.start_upload(collection=collection, announced=1)
     document = search.services.add_file(collection=collection, name=f"{WORD}.txt", content=[WORD.encode()]).document
+    search.models.Document.objects.filter(pk=document.pk).update(pages=[0])  # as if it had a page to draw
+    source = search.sources.items.create_web_source(
+        collection=collection, kind=search.models.Source.Kind.PAGES, addresses=[f"https://example.com/{WORD}"]
+    )
     other_index = collection.indexes.create(model="embed")
     return {
-        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "upload_id": upload.pk},
-        "/search/documents/": {"pk": document.pk},
+        "/search/collections/": {"pk": collection.pk, "index_id": other_index.pk, "source_id": source.pk, "upload_id": upload.pk},
+        "/search/documents/": {"pk": document.pk, "number": 1},
+        "/search/saved/": {"pk": saved.pk},
     }
 
 
@@ -159,6 +176,7 @@ def _backends(owner: User) -> Things:
     BackendModel.objects.create(backend=backend, name="m")
     offer = Offer.objects.create(name="o", base_url="http://localhost:9/v1")
     Route.objects.update_or_create(pk=1, defaults={"name": "r"})
+    Rollout.objects.create(pk=1, route_id=1, backend=backend, model="m", kind="canary")
     BenchmarkRun.objects.create(pk=1, target="r")
     ProbeRun.objects.create(pk=1, backend=backend, model="m")
     token, _ = create_token(user=owner, label=WORD)
@@ -166,6 +184,7 @@ def _backends(owner: User) -> Things:
         "/backends/": {"pk": backend.pk},
         "/backends/offers/": {"pk": offer.pk},
         "/routes/": {"pk": 1},
+        "/rollouts/": {"pk": 1},
         "/accounts/tokens/": {"pk": token.pk},
         "/admin/": {"pk": 1, "run": 1, "object_id": 1, "id": owner.pk, "content_type_id": 1},
     }

@@ -93,7 +93,7 @@ def test_the_owner_reaches_all_of_it(as_owner: Client, things: Things) -> None:
     for address in OTHERS_OWN:
         statuses = {method: call(as_owner, method, path_of(address, things))[0] for method in ("options", "head", "get")}
         assert 404 not in statuses.values(), (address, statuses)
-    assert WORD.encode() in call(as_owner, "get", "/chat/find/?q=private")[2]
+    assert b"<mark>private</mark>-belonging" in call(as_owner, "get", "/chat/find/?q=private")[2]
 
 
 def test_lists_show_nothing_of_others(as_other: Client, things: Things) -> None:

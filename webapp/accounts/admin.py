@@ -7,12 +7,35 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.db.models import QuerySet
+from django.contrib.auth.models import Group
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from webapp.accounts import services
-from webapp.accounts.forms import UserForm
+from webapp.accounts.forms import GroupForm, UserForm
 from webapp.accounts.models import Budget, User
+
+
+class RoleFilter(admin.SimpleListFilter):
+    """Users by role."""
+
+    title, parameter_name = "role", "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
+        """Return the roles."""
+        return [("user", "User"), ("manager", "Manager"), ("administrator", "Administrator")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:  # noqa: ARG002 - Django's signature
+        """Return the users with the chosen role."""
+        wanted = {
+            "user": {"is_staff": False, "is_superuser": False},
+            "manager": {"is_staff": True, "is_superuser": False},
+            "administrator": {"is_superuser": True},
+        }
+        return queryset.filter(**wanted.get(self.value() or "", {}))
 
 
 @admin.register(User)
@@ -20,12 +43,31 @@ class UserAdmin(DjangoUserAdmin):
     """Users, with actions to set their role. Clearing “active” suspends a user within seconds."""
 
     list_display = ("username", "email", "role", "is_active", "last_login")
-    list_filter = ("is_active", "is_staff", "is_superuser", "groups")
+    list_filter = ("is_active", RoleFilter, "groups")
     filter_horizontal = ()
     readonly_fields = ("last_login", "date_joined")
     form = UserForm
     actions = ("make_user", "make_manager", "make_administrator")
-    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Chat", {"fields": ("system_prompt",)}))
+    fieldsets = (
+        (None, {"fields": ("username", "password")}),
+        ("Person", {"fields": (("first_name", "last_name"), "email")}),
+        ("Access", {"fields": ("is_active", "role", "groups")}),
+        ("More", {"fields": ("user_permissions", "system_prompt", ("last_login", "date_joined")), "classes": ("collapse",)}),
+    )
+
+    def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - Django's signature
+        """Let only administrators change roles."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        if "role" in form.base_fields:
+            form.base_fields["role"].disabled = not (isinstance(request.user, User) and request.user.is_superuser)
+        return form
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
+        """Set the role after the groups: it decides about one of them."""
+        super().save_related(request, form, formsets, change)
+        role = form.cleaned_data.get("role") or (form.initial.get("role") if change else "")
+        if role and isinstance(request.user, User) and request.user.is_superuser:
+            services.set_role(user=form.instance, role=role)
 
     @admin.action(description="Make ordinary users", permissions=["change"])
     def make_user(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
@@ -57,6 +99,29 @@ class UserAdmin(DjangoUserAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Keep the last administrator."""
         return super().has_delete_permission(request, obj) and not (obj and services.is_last_administrator(obj))
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(admin.ModelAdmin):
+    """Groups with their members. The group of managers belongs to a role and is not shown."""
+
+    form = GroupForm
+    list_display = ("name", "members")
+    search_fields = ("name",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
+        """Leave out the managers."""
+        rows: QuerySet[Group] = super().get_queryset(request)
+        return rows.exclude(name=services.MANAGERS).annotate(member_count=Count("user"))
+
+    @admin.display(ordering="member_count")
+    def members(self, group: Group) -> SafeString:
+        """Return the number of members, as a link to their list."""
+        address = f"{reverse('admin:accounts_user_changelist')}?groups__id__exact={group.pk}"
+        return format_html('<a href="{}">{}</a>', address, getattr(group, "member_count", 0))
 
 
 @admin.register(Budget)

@@ -7,6 +7,8 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm, UserChangeForm
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q, QuerySet
 
 from webapp.accounts import services
 from webapp.accounts.models import User
@@ -46,13 +48,68 @@ class ProfileForm(forms.ModelForm):
         self.fields["email"].disabled = bool(settings.OIDC_ISSUER)
 
 
+ROLES = (
+    ("user", "User: chats, batches, searches, and creates tokens"),
+    ("manager", "Manager: also configures backends, routes, tokens, and budgets"),
+    ("administrator", "Administrator: may do everything, also change users"),
+)
+EXTRA_RIGHTS = Q(content_type__app_label="batches", codename="follow_batch") | Q(content_type__app_label="toolservers")
+"""The rights that a user or a group may have beside a role."""
+
+
+def extra_rights() -> QuerySet[Permission]:
+    """Return the rights that are not part of a role."""
+    return Permission.objects.filter(EXTRA_RIGHTS).exclude(codename__startswith="view_").select_related("content_type")
+
+
+class RightsField(forms.ModelMultipleChoiceField):
+    """Rights in words, as checkboxes."""
+
+    def __init__(self) -> None:
+        super().__init__(queryset=Permission.objects.none(), required=False, widget=forms.CheckboxSelectMultiple, label="Extra rights")
+
+    def label_from_instance(self, obj: Any) -> str:
+        """Return the name of a right without the name of its app."""
+        return str(obj.name)
+
+
 class UserForm(UserChangeForm):
-    """User form of the admin. It keeps the last administrator."""
+    """User form of the admin: a role instead of single permissions. It keeps the last administrator."""
+
+    role = forms.ChoiceField(choices=ROLES, widget=forms.RadioSelect, required=False)
+    groups = forms.ModelMultipleChoiceField(
+        queryset=Group.objects.none(),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Groups share routes, prompts, collections, and budgets.",
+    )
+    user_permissions = RightsField()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["role"] = self.instance.role if self.instance.pk else "user"
+        for name, rows in (("groups", Group.objects.exclude(name=services.MANAGERS)), ("user_permissions", extra_rights())):
+            if name in self.fields:
+                self.fields[name].queryset = rows  # type: ignore[attr-defined]  # both are fields of models
 
     def clean(self) -> dict[str, Any]:
         """Keep the last administrator active and an administrator."""
         cleaned = super().clean() or {}
-        keeps = cleaned.get("is_active", True) and cleaned.get("is_superuser", True)
+        keeps = cleaned.get("is_active", True) and cleaned.get("role") in {"administrator", "", None}
         if not keeps and services.is_last_administrator(self.instance):
             raise forms.ValidationError(str(services.LastAdministrator(self.instance)))
         return cleaned
+
+
+class GroupForm(forms.ModelForm):
+    """Group form of the admin: the name and the extra rights of its members."""
+
+    permissions = RightsField()
+
+    class Meta:
+        model = Group
+        fields = ["name", "permissions"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["permissions"].queryset = extra_rights()  # type: ignore[attr-defined]  # a field of models

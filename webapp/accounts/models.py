@@ -16,6 +16,8 @@ class User(AbstractUser):
     """A user. Without `is_active` the user is suspended: sessions, tokens, and open sockets are refused within seconds."""
 
     system_prompt = models.TextField(blank=True, help_text="Sent with every new conversation you start.")
+    chat_model = models.CharField(max_length=300, blank=True, editable=False)
+    """The model that the user chose last in the chat. New conversations begin with it."""
     session_version = models.PositiveIntegerField(default=0, editable=False)
     """Raised by "sign out everywhere": sessions of an older version are refused."""
 

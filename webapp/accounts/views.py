@@ -96,7 +96,7 @@ def setup(request: HttpRequest) -> HttpResponse:
         except services.AlreadySetUp:
             return redirect("accounts:login")
         auth.login(request, user, backend="django.contrib.auth.backends.ModelBackend")
-        return redirect("/chat/")
+        return redirect("/backends/connect/")
     return render(request, "accounts/setup.html", {"form": form, "token": token}, status=400 if form.is_bound else 200)
 
 

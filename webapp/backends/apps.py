@@ -18,15 +18,18 @@ class BackendsConfig(AppConfig):
         """Register the signals, the tools and the background tasks."""
         from webapp.backends import signals
         from webapp.backends.reporting import retention
-        from webapp.backends.runtime import polling, registry, tools
+        from webapp.backends.rollouts import canary
+        from webapp.backends.runtime import gauges, polling, registry, tools
         from webapp.core import background
         from webapp.ports.toolbox import toolbox
 
         signals.connect()
         tools.register(toolbox)
+        gauges.connect()
         background.register("backends", registry.service)
         background.register("health", polling.service)
         background.register("retention", retention.service)
+        background.register("canaries", canary.service)
 
     def prepare(self) -> None:
         """Create the first rows (`webapp.server.startup`)."""

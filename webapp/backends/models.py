@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import Group
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -259,12 +259,98 @@ class RouteStep(models.Model):
         return f"{self.backend.name}/{self.model}"
 
 
+class Rollout(models.Model):
+    """A trial of a candidate for a route, with real requests.
+
+    A mirror sends the candidate a copy of a share of the answered requests, and its answers reach no user. A canary lets the candidate
+    answer a share of the requests, and ends by itself when the candidate fails more often or answers more slowly than the route's steps.
+    """
+
+    class Kind(models.TextChoices):
+        """How the candidate takes part."""
+
+        MIRROR = "mirror", "Mirror: copies of requests, whose answers are only compared"
+        CANARY = "canary", "Canary: real requests, with a return by itself"
+
+    class State(models.TextChoices):
+        """How far a rollout has come."""
+
+        RUNNING = "running", "Running"
+        STOPPED = "stopped", "Stopped"
+        ROLLED_BACK = "rolled-back", "Rolled back"
+
+    route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="rollouts")
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="rollouts")
+    model = models.CharField(max_length=200)
+    percent = models.FloatField(
+        default=10, validators=[MinValueValidator(0.1), MaxValueValidator(100)], help_text="The share of the route's requests."
+    )
+    min_samples = models.PositiveIntegerField(
+        "minimum sample", default=30, validators=[MinValueValidator(1)], help_text="Requests to the candidate before a canary is judged."
+    )
+    max_error_rise = models.FloatField(
+        "more errors",
+        default=5,
+        validators=[MinValueValidator(0)],
+        help_text="Roll back when the candidate fails this many percentage points more often than the route's own steps.",
+    )
+    max_latency_ratio = models.FloatField(
+        "slower",
+        default=2,
+        validators=[MinValueValidator(1)],
+        help_text="Roll back when the candidate's median latency is this many times that of the route's own steps.",
+    )
+    state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
+    note = models.CharField(max_length=500, blank=True)
+    dropped = models.PositiveIntegerField(default=0, help_text="Copies that were not sent because the candidate was busy.")
+    started_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-started_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["route", "kind"], condition=Q(state="running"), name="one_running_rollout_of_a_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.route.name} to {self.candidate}"
+
+    @property
+    def candidate(self) -> str:
+        """Return the candidate as `backend/model`."""
+        return f"{self.backend.name}/{self.model}"
+
+
+class MirrorSample(models.Model):
+    """One answer of a route beside the candidate's answer to a copy of the request. Times in ms; the texts are not kept."""
+
+    rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="samples")
+    created_at = models.DateTimeField(default=timezone.now)
+    stable = models.CharField(max_length=265, help_text="The step that answered, as backend/model.")
+    stable_ms = models.FloatField(null=True)
+    candidate_ms = models.FloatField(null=True)
+    stable_first_ms = models.FloatField(null=True)
+    candidate_first_ms = models.FloatField(null=True)
+    stable_tokens = models.PositiveIntegerField(default=0)
+    candidate_tokens = models.PositiveIntegerField(default=0)
+    similarity = models.FloatField(null=True, help_text="From 0 (no common words) to 1 (the same words in the same order).")
+    error = models.CharField(max_length=40, blank=True)
+    why = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.rollout_id}: {self.similarity}"
+
+
 class Attempt(models.Model):
     """A stored attempt: one step that was called for one request (`patterns.types.Attempt`)."""
 
     request_id = models.UUIDField(default=uuid.uuid4, db_index=True)
     created_at = models.DateTimeField(db_index=True)
-    source = models.CharField(max_length=16, help_text="chat, gateway, batch, search or test.")
+    source = models.CharField(max_length=16, help_text="chat, gateway, batch, search, mirror or test.")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     token = models.ForeignKey("ApiToken", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     route = models.CharField(max_length=300, blank=True, help_text="The model name that was asked for.")

@@ -11,10 +11,10 @@ from django.db.models import F, Model
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from webapp.accounts.models import Budget
-from webapp.backends.models import Backend, BackendModel, ConfigState, Learned, Route, RouteStep
+from webapp.backends.models import Backend, BackendModel, ConfigState, Learned, Rollout, Route, RouteStep
 from webapp.backends.runtime import registry
 
-WATCHED: tuple[type[Model], ...] = (Backend, BackendModel, Learned, Route, RouteStep, Budget, Group)
+WATCHED: tuple[type[Model], ...] = (Backend, BackendModel, Learned, Rollout, Route, RouteStep, Budget, Group)
 
 
 def connect() -> None:

@@ -67,7 +67,7 @@ def offer(request: HttpRequest, pk: int) -> HttpResponse:
         messages.success(request, f"{backend.name} is added: {result.problem or found_models}.")
     else:
         services.dismiss_offer(offer=found)
-    return redirect("backends:live")
+    return redirect("/chat/" if request.POST.get("next") == "chat" else "backends:live")
 
 
 @login_required

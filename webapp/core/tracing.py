@@ -1,20 +1,22 @@
 """Export OpenTelemetry traces, if the extra is installed and OpenTelemetry's variables configure an exporter.
 
 Each request is a span with a child for each attempt, in the GenAI semantic conventions
-(https://opentelemetry.io/docs/specs/semconv/gen-ai/). Spans are created from the attempt log after a request, so streams pay nothing.
+(https://github.com/open-telemetry/semantic-conventions-genai). Spans are created from the attempt log after a request, so streams pay
+nothing. Messages are part of a span only where `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT` asks for them.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
-    from webapp.patterns.types import Attempt
+    from webapp.patterns.types import Attempt, AttemptLog
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 OPERATIONS = {"chat/completions": "chat", "completions": "text_completion", "embeddings": "embeddings"}
@@ -27,20 +29,69 @@ def is_on() -> bool:
     return any(os.environ.get(name) for name in ENDPOINTS)
 
 
-def trace(attempts: Sequence[Attempt], *, source: str, route: str, endpoint: str, request_id: str) -> None:
-    """Export the spans of one finished request, if tracing is on."""
+@cache
+def captures_content() -> bool:
+    """Return whether spans carry the messages of requests and answers: off unless asked for, because they are private."""
+    wanted = os.environ.get("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "").lower()
+    return is_on() and wanted in {"true", "1", "span_only", "span_and_event"}
+
+
+def keep_answer(trail: AttemptLog) -> None:
+    """Ask for the text of a request's answer."""
+    if trail.answer is None:
+        trail.answer = []
+
+
+def trace(attempts: Sequence[Attempt], *, source: str, route: str, endpoint: str, request_id: str, answer: str = "") -> None:
+    """Export the spans of one finished request, if tracing is on. `answer` is its text, where messages are captured."""
     if attempts and is_on():
-        export(tracer(), attempts, source=source, route=route, endpoint=endpoint, request_id=request_id)
+        content = {**messages_of(attempts[-1], answer)} if captures_content() else {}
+        export(tracer(), attempts, source=source, route=route, endpoint=endpoint, request_id=request_id, content=content)
 
 
-def export(to: Tracer, attempts: Sequence[Attempt], *, source: str, route: str, endpoint: str, request_id: str) -> None:
-    """Write the spans of one request to `to`."""
+def messages_of(attempt: Attempt, answer: str) -> dict[str, str]:
+    """Return the messages of a request and its answer as attributes of a span, in the JSON of the conventions."""
+    found: dict[str, str] = {}
+    asked = (attempt.request or {}).get("messages")
+    if isinstance(asked, list):
+        parts = [_message(one) for one in asked if isinstance(one, dict)]
+        found["gen_ai.input.messages"] = json.dumps(parts, ensure_ascii=False, default=str)
+    if answer:
+        said = {"role": "assistant", "parts": [{"type": "text", "content": answer}], "finish_reason": "stop"}
+        found["gen_ai.output.messages"] = json.dumps([said], ensure_ascii=False)
+    return found
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [] if content is None else [{"type": "text", "text": content}]
+    return {"role": message.get("role"), "parts": [_part(part) for part in parts]}
+
+
+def _part(part: Any) -> Any:
+    """Return a part of a message in the form of the conventions, where its text is called `content`."""
+    if isinstance(part, dict) and part.get("type") == "text":
+        return {"type": "text", "content": part.get("text")}
+    return part
+
+
+def export(
+    to: Tracer,
+    attempts: Sequence[Attempt],
+    *,
+    source: str,
+    route: str,
+    endpoint: str,
+    request_id: str,
+    content: Mapping[str, str] | None = None,
+) -> None:
+    """Write the spans of one request to `to`. `content` are further attributes of the request's span."""
     from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 
     operation = OPERATIONS.get(endpoint, endpoint)
     start = min(attempt.started for attempt in attempts)
     attributes = {"gen_ai.operation.name": operation, "gen_ai.request.model": route}
-    attributes |= {"patchbay.source": source, "patchbay.request_id": request_id}
+    attributes |= {"patchbay.source": source, "patchbay.request_id": request_id, **(content or {})}
     parent = to.start_span(f"{operation} {route}", kind=SpanKind.SERVER, attributes=attributes, start_time=int(start * NANOSECONDS))
     for attempt in attempts:
         span = to.start_span(

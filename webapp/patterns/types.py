@@ -282,11 +282,17 @@ class AttemptLog:
 
     Args:
         on_change: called after each change, so that a page can show the backend that is being called.
+
+    Attributes:
+        answer: the parts of the answer's text, if its observers asked for it by setting an empty list; None keeps no text.
+        mirrored: whether a copy of the request goes to another backend after its end.
     """
 
     def __init__(self, on_change: Callable[[Attempt], None] | None = None) -> None:
         self.attempts: list[Attempt] = []
         self.waiting = ""
+        self.answer: list[str] | None = None
+        self.mirrored = False
         self._on_change = on_change
 
     def add(self, attempt: Attempt) -> Attempt:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from webapp.patterns.types import Json
-from webapp.ports.files_and_batches import ApiError, Caller, Page
+from webapp.ports.files_and_batches import ApiError, Caller, Content, Page
 
 
 class StoresApi(Protocol):
@@ -74,13 +74,24 @@ class FileBatchesApi(Protocol):
         """Return one page of the batch's files. `page.filters` may hold `filter`, a status."""
 
 
+class DocumentFilesApi(Protocol):
+    """Handlers of `/v1/files/{id}` for documents that were not added through `/v1/files`, or that another user shared."""
+
+    async def retrieve(self, caller: Caller, file_id: str) -> Json:
+        """Return the document as a file object."""
+
+    async def content(self, caller: Caller, file_id: str) -> Content:
+        """Return the bytes that the document was made from."""
+
+
 @dataclass(frozen=True, slots=True)
 class VectorStores:
-    """The three sets of handlers."""
+    """The sets of handlers."""
 
     stores: StoresApi
     files: StoreFilesApi
     batches: FileBatchesApi
+    documents: DocumentFilesApi
 
 
 class _Registered:

@@ -37,6 +37,7 @@ ICONS = {
     "stop": '<rect x="7" y="7" width="10" height="10" rx="1"/>',
     "copy": '<rect x="9" y="9" width="11" height="11" rx="1"/><path d="M5 15V4h11"/>',
     "edit": '<path d="m4 20 1-5L16 4l4 4L9 19z"/>',
+    "fork": '<path d="M6 4v6a4 4 0 0 0 4 4h8M6 10v10M14 10l4 4-4 4"/>',
     "trash": '<path d="M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13"/>',
     "retry": '<path d="M20 11a8 8 0 1 0-2 6M20 5v6h-6"/>',
     "check": '<path d="m5 12 5 5 9-10"/>',

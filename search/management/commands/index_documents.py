@@ -1,4 +1,4 @@
-"""`manage.py index_documents PATH… [--collection NAME] [--user NAME]`."""
+"""`manage.py index_documents PATH… [--collection NAME] [--user NAME] [--watch]`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError
 from search import ingest_cli, services
 from search.ingest_cli import Outcome
 from search.models import Collection
+from search.sources import watching
+from search.sources.watching import Report
 from webapp.accounts.models import User
 
 BAR = 30
@@ -27,20 +29,49 @@ class Command(BaseCommand):
         """Declare the arguments."""
         parser.add_argument("paths", nargs="+", metavar="PATH", type=Path)
         parser.add_argument("--collection", default=services.DEFAULT_COLLECTION, metavar="NAME")
+        parser.add_argument("--watch", action="store_true", help="follow the folders: read changes and forget deleted files until stopped")
         parser.add_argument("--user", metavar="NAME", help="whose collection; the first administrator's by default")
 
-    def handle(self, *_args: Any, paths: list[Path], collection: str, user: str | None, **_options: Any) -> None:
+    def handle(self, *_args: Any, paths: list[Path], collection: str, user: str | None, watch: bool, **_options: Any) -> None:
         """Run the command."""
         missing = [str(path) for path in paths if not path.exists()]
         if missing:
             raise CommandError(f"There is no {', '.join(missing)}")
         into = services.default_collection(owner=_owner(user), name=collection)
+        if watch:
+            self._watch(into, paths)
+            return
         found = list(ingest_cli.files(paths))
         progress = _Progress(self, len(found))
         asyncio.run(_run(into, found, progress))
         self.stdout.write(progress.summary(into.name))
         if progress.failed:
             sys.exit(1)
+
+    def _watch(self, into: Collection, paths: list[Path]) -> None:
+        """Follow folders until Ctrl+C."""
+        files = [str(path) for path in paths if not path.is_dir()]
+        if files:
+            raise CommandError(f"Only folders can be watched. {', '.join(files)} is not a folder")
+        self.stdout.write(f"Watching for “{into.name}”. Stop with Ctrl+C")
+        try:
+            asyncio.run(_follow(into, [str(path.resolve()) for path in paths], self._report))
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped")
+
+    def _report(self, outcome: Outcome) -> None:
+        """Write a line about a file."""
+        self.stdout.write(f"{outcome.name}: {outcome.why or ('removed' if outcome.removed else 'read')}")
+        self.stdout.flush()
+
+
+async def _follow(into: Collection, paths: list[str], report: Report) -> None:
+    from webapp.backends.runtime import registry
+
+    try:
+        await watching.watch(into, paths, report)
+    finally:
+        await registry.aclose()
 
 
 async def _run(into: Collection, found: list[tuple[Path, str]], progress: _Progress) -> None:

@@ -107,6 +107,23 @@ async def test_stop_keeps_the_partial_answer(people: Users, serve: Any, fresh: U
     assert (await Message.objects.aget(role="assistant")).text == "partial answer"
 
 
+async def test_an_answer_that_never_ends_is_cut_and_keeps_its_beginning(people: Users, serve: Any, fresh: UUID, settings: Any) -> None:
+    settings.CHAT_ANSWER_CHARS = 1000
+
+    async def run(live: GenerationState, started: Started) -> None:
+        while True:
+            live.apply({"k": "text", "d": "more "})
+            await asyncio.sleep(0)
+
+    async with serve(run):
+        socket = Socket(people.owner, fresh)
+        await socket.connect()
+        await socket.say(text="Hi")
+        assert (await socket.until_ended()).last_status == "failed"
+    answer = await Message.objects.aget(role="assistant")
+    assert (answer.text, answer.error) == ("more " * 200, "The answer was cut: an answer may have 1,000 characters.")
+
+
 async def test_one_answer_at_a_time_and_the_other_is_told_why(people: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 28."""
     never = asyncio.Event()

@@ -7,17 +7,20 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from webapp.accounts.models import User
 from webapp.backends.admin.keyset import KeysetChangeList, request_id
 from webapp.backends.models import Attempt, UsageSum
+from webapp.patterns.fallback.explanations import explain
 from webapp.templatetags.ui import milliseconds
 
+MAX_USERS = 30
 BADGES = {"ok": "ok", "partial": "warn", "cancelled": "warn", "skipped": ""}
 
 
@@ -39,9 +42,10 @@ class ErrorFilter(admin.SimpleListFilter):
     parameter_name = "error"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
-        """Return the classes that the sums of each backend name."""
+        """Return the classes that the sums of each backend name, in words."""
         found = known_sums(UsageSum.Grouping.BACKEND).filter(failed__gt=0).values_list("errors", flat=True)[:2000]
-        return offered(request, self.parameter_name, (error for errors in found for error in errors))
+        names = offered(request, self.parameter_name, (error for errors in found for error in errors))
+        return [(name, explain(name).title) for name, _label in names]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
         """Return the attempts that failed with the chosen error."""
@@ -61,9 +65,11 @@ class ValueFilter(admin.SimpleListFilter):
 class KnownFilter(ValueFilter):
     """A filter by the values that the usage sums know: the log itself may have millions of rows."""
 
+    grouping = UsageSum.Grouping.COMBINATION
+
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         """Return the values of the last 90 days."""
-        found = known_sums(UsageSum.Grouping.COMBINATION).values_list(self.parameter_name, flat=True).distinct()[:200]
+        found = known_sums(self.grouping).values_list(self.parameter_name, flat=True).distinct()[:200]
         return offered(request, self.parameter_name, found)
 
 
@@ -81,12 +87,29 @@ class BackendFilter(KnownFilter):
     """By backend."""
 
     title, parameter_name = "backend", "backend"
+    grouping = UsageSum.Grouping.BACKEND
 
 
 class RouteFilter(KnownFilter):
     """By route."""
 
     title, parameter_name = "route", "route"
+
+
+class UserFilter(admin.SimpleListFilter):
+    """By user: the first ones with attempts, and the chosen one (`?user=NAME`)."""
+
+    title, parameter_name = "user", "user"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
+        """Return names, found by a look into an index for each user."""
+        sums = known_sums(UsageSum.Grouping.USER).filter(user=OuterRef("pk"))
+        names = User.objects.filter(Exists(sums)).order_by("username").values_list("username", flat=True)[:MAX_USERS]
+        return offered(request, self.parameter_name, names)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Attempt]) -> QuerySet[Attempt]:  # noqa: ARG002 - Django's signature
+        """Return the attempts of the chosen user."""
+        return queryset.filter(user__username=self.value()) if self.value() else queryset
 
 
 class OutcomeFilter(FixedFilter):
@@ -108,7 +131,7 @@ class AttemptAdmin(admin.ModelAdmin):
     """List the attempts: every request that went to a backend."""
 
     list_display = ["when", "result", "asked", "tried", "first_token", "duration", "tokens", "cost"]
-    list_filter = [OutcomeFilter, BackendFilter, RouteFilter, SourceFilter, ErrorFilter, ("user", admin.RelatedFieldListFilter)]
+    list_filter = [OutcomeFilter, BackendFilter, RouteFilter, SourceFilter, ErrorFilter, UserFilter]
     sortable_by = ()  # a list in another order would read the whole log
     search_fields = ["model", "route", "why"]
     search_help_text = "Search by request id, model, route or words of the reason."
@@ -154,7 +177,12 @@ class AttemptAdmin(admin.ModelAdmin):
     def result(self, attempt: Attempt) -> SafeString:
         """Return the outcome with the error and its reason."""
         badge = format_html('<span class="badge" data-state="{}">{}</span>', BADGES.get(attempt.outcome, "bad"), attempt.outcome)
-        return format_html('{} <span class="small">{}</span><div class="small muted">{}</div>', badge, attempt.error, attempt.why)
+        return format_html(
+            '{} <span class="small">{}</span><div class="small muted">{}</div>',
+            badge,
+            explain(attempt.error).title if attempt.error else "",
+            attempt.why,
+        )
 
     @admin.display(description="first token")
     def first_token(self, attempt: Attempt) -> str:

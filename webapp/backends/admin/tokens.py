@@ -15,6 +15,7 @@ class ApiTokenAdmin(admin.ModelAdmin):
     """List API tokens and revoke them."""
 
     list_display = ["__str__", "user", "created_at", "last_used_at", "expires_at", "revoked_at"]
+    list_per_page = 50
     list_filter = ["user"]
     search_fields = ["label", "user__username"]
     readonly_fields = ["user", "hint", "created_at", "last_used_at", "revoked_at"]

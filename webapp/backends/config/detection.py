@@ -21,6 +21,16 @@ TIMEOUT_SECONDS = 1.5
 MAX_MODELS = 500
 
 
+VLLM_DEFAULT = "http://localhost:8000/v1"
+"""Where `vllm serve` listens by default. Where Patchbay itself has this port, it answers 401 and is not taken for a server."""
+
+
+def addresses() -> list[tuple[str, str]]:
+    """Return the (preset, base URL) pairs that are looked at on this machine."""
+    local = [(name, PRESETS[name].base_url) for name in LOCAL]
+    return [*local, ("vllm", VLLM_DEFAULT)] if "vllm" in LOCAL else local
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A possible backend. `models` are its model ids; empty if listing them would send a key."""
@@ -32,16 +42,16 @@ class Found:
     models: tuple[str, ...] = ()
 
 
-async def find(addresses: Sequence[tuple[str, str]] | None = None) -> list[Found]:
+async def find(places: Sequence[tuple[str, str]] | None = None) -> list[Found]:
     """Return servers that answer on this machine, then the one in the environment.
 
     Args:
-        addresses: (preset, base URL) to ask; None for the usual local ports.
+        places: (preset, base URL) to ask; None for the usual local ports.
     """
-    addresses = addresses if addresses is not None else [(name, PRESETS[name].base_url) for name in LOCAL]
+    places = places if places is not None else addresses()
     async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False) as client:
-        answers = await asyncio.gather(*(_listed_models(client, url) for _preset, url in addresses))
-    local = [Found(preset, preset, url, models=ids) for (preset, url), ids in zip(addresses, answers, strict=True) if ids is not None]
+        answers = await asyncio.gather(*(_listed_models(client, url) for _preset, url in places))
+    local = [Found(preset, preset, url, models=ids) for (preset, url), ids in zip(places, answers, strict=True) if ids is not None]
     return local + from_environment()
 
 

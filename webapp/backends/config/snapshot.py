@@ -17,7 +17,7 @@ from webapp.backends.config.addresses import is_key_variable, with_key
 from webapp.backends.config.crypto import KeyLost
 from webapp.backends.config.limits import Limits
 from webapp.backends.config.presets import PRESETS
-from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Learned, Route, RouteStep
+from webapp.backends.models import Backend, BackendModel, ConfigState, Health, Learned, Rollout, Route, RouteStep
 from webapp.core import env
 from webapp.patterns.errors import ModelForbidden, ModelNotFound
 from webapp.patterns.fallback.balancing import Balance
@@ -94,6 +94,15 @@ class StepRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutRow:
+    """A running rollout: its candidate gets `share` (0 to 1) of the route's requests."""
+
+    id: int
+    step: StepRow
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class RouteRow:
     """A route. `allowed` holds the ids of the users who may use it; None for everyone."""
 
@@ -106,6 +115,8 @@ class RouteRow:
     sticky: bool = False
     allowed: frozenset[int] | None = None
     steps: tuple[StepRow, ...] = ()
+    mirror: RolloutRow | None = None
+    canary: RolloutRow | None = None
 
     def allows(self, user: Person | None) -> bool:
         """Return whether the user may pick the route. None is Patchbay itself. Administrators may use every route."""
@@ -202,7 +213,10 @@ def load() -> Snapshot:
     number = version()
     backends = Backend.objects.prefetch_related(Prefetch("offered", BackendModel.objects.order_by("id")))
     routes = Route.objects.prefetch_related(
-        Prefetch("steps", RouteStep.objects.order_by("position", "id")), "allowed_users", "allowed_groups"
+        Prefetch("steps", RouteStep.objects.order_by("position", "id")),
+        Prefetch("rollouts", Rollout.objects.filter(state=Rollout.State.RUNNING)),
+        "allowed_users",
+        "allowed_groups",
     )
     facts = tuple(_fact(row) for row in Learned.objects.filter(last_seen_at__gt=timezone.now() - FACTS_KEPT).select_related("backend"))
     rows = {row.pk: _backend(row, facts) for row in backends}
@@ -297,4 +311,12 @@ def _route(row: Route) -> RouteRow:
         sticky=row.sticky,
         allowed=frozenset([*(user.pk for user in users), *members]) if row.restricted or users or groups else None,
         steps=tuple(steps),
+        mirror=_rollout(row, Rollout.Kind.MIRROR),
+        canary=_rollout(row, Rollout.Kind.CANARY),
     )
+
+
+def _rollout(route: Route, kind: Rollout.Kind) -> RolloutRow | None:
+    """Return the running rollout of a kind. `load` has prefetched the running ones."""
+    found = next((row for row in route.rollouts.all() if row.kind == kind), None)
+    return RolloutRow(found.pk, StepRow(found.backend_id, found.model), found.percent / 100) if found else None

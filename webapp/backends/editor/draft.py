@@ -16,6 +16,8 @@ from webapp.backends.editor.forms import RouteForm
 from webapp.backends.models import Backend, Route, RouteStep
 
 MAX_STEPS: Final = 100
+MAX_DIGITS = 18
+"""Digits of an id: 64 bits hold any number of this length."""
 STEP_FIELDS: Final = ("step", "backend", "model", "then", "weight", "first_token_timeout", "idle_timeout", "context_window", "condition")
 """The fields of a step in the form. Each is posted once for every step, in the order of the steps."""
 
@@ -46,7 +48,7 @@ def steps_of(route: Route) -> list[DraftStep]:
 
 def posted_steps(post: QueryDict) -> list[DraftStep]:
     """Return the steps of a posted form. Values that are not valid become problems of their step."""
-    columns = [post.getlist(name)[:MAX_STEPS] for name in STEP_FIELDS]
+    columns = [[value.replace("\x00", "") for value in post.getlist(name)[:MAX_STEPS]] for name in STEP_FIELDS]
     entries = [dict(zip(STEP_FIELDS, values, strict=True)) for values in zip_longest(*columns, fillvalue="")]
     backends = Backend.objects.in_bulk([entry["backend"] for entry in entries], field_name="name")
     found: list[DraftStep] = []
@@ -62,7 +64,7 @@ def _step(entry: Mapping[str, str], backends: Mapping[str, Backend], group: int,
     backend = backends.get(entry["backend"])
     values: dict[str, Any] = {name: entry[name].strip() or None for name in ("first_token_timeout", "idle_timeout", "context_window")}
     row = RouteStep(backend=backend, model=entry["model"].strip(), group=group, weight=entry["weight"].strip() or 1, **values)
-    row.pk = int(entry["step"]) if entry["step"].isdecimal() else None
+    row.pk = int(entry["step"]) if entry["step"].isdecimal() and len(entry["step"]) <= MAX_DIGITS else None
     condition = entry["condition"] if entry["condition"] in CONDITIONS else ""
     return DraftStep(row, then, condition, _problems(row, entry["backend"]))
 

@@ -26,10 +26,11 @@ COUNTS = ("requests", "attempts", "failed", "prompt_tokens", "completion_tokens"
 
 def copy_sums(apps, schema_editor):
     """Copy the sums of hours and days to all groupings, as `webapp.backends.reporting.usage_sums` stores them."""
-    old, new = apps.get_model("backends", "UsageDay"), apps.get_model("backends", "UsageSum")
-    for day in old.objects.order_by("day").values_list("day", flat=True).distinct():
+    alias, new = schema_editor.connection.alias, apps.get_model("backends", "UsageSum")
+    old = apps.get_model("backends", "UsageDay").objects.using(alias)
+    for day in old.order_by("day").values_list("day", flat=True).distinct():
         found = {}
-        for row in old.objects.filter(day=day):
+        for row in old.filter(day=day):
             midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
             starts = [(False, midnight)] if row.hour is None else [(False, midnight), (True, midnight + timedelta(hours=row.hour))]
             for (hourly, start), (grouping, dimensions) in product(starts, GROUPINGS.items()):
@@ -41,7 +42,7 @@ def copy_sums(apps, schema_editor):
             bins = sorted((int(number), count) for number, count in row.histogram.items())
             row.first_tokens = b"".join(pack("<HI", *entry) for entry in bins)
             row.errors = dict(row.errors)
-        new.objects.bulk_create(found.values(), batch_size=500)
+        new.objects.using(alias).bulk_create(found.values(), batch_size=500)
 
 
 def add(to, row):

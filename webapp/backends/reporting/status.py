@@ -50,6 +50,7 @@ class BackendStatus:
     why: str
     latency_ms: float | None
     checked_at: datetime | None
+    ok_at: datetime | None
     models: tuple[str, ...]
     cooling: tuple[Cooling, ...]
     spark: tuple[charts.Rect, ...]
@@ -132,6 +133,7 @@ def _backend(row: Backend, cooling: Sequence[Cooling], models: tuple[str, ...], 
         why=why,
         latency_ms=health.latency_ms if health else None,
         checked_at=health.checked_at if health else None,
+        ok_at=health.ok_at if health else None,
         models=models,
         cooling=tuple(cooling),
         spark=charts.spark(counts),

@@ -145,6 +145,17 @@ def read(filters: Filters, *, viewer: User) -> Usage:
     return _consistent(lambda: _read(scope, with_users=viewer.is_staff))
 
 
+def read_combinations(filters: Filters, *, viewer: User) -> UsageTable:
+    """Return the sums of every combination of dimensions, by day or hour, of the attempts that `read` counts."""
+    scope = _Scope.of(filters, viewer)
+    sums = scope.sums(Grouping.USER_COMBINATION).order_by()
+    return _consistent(
+        lambda: usage_table.concatenate([usage_sums.read_sums(sums), _waiting(filters.since, scope)[0]]).group(
+            ("start", "user", *COMBINATION)
+        )
+    )
+
+
 def _consistent(read_once: Callable[[], T]) -> T:
     """Read sums and attempts again if sums changed in between: attempts that moved would be missing, or counted twice."""
     for _ in range(MAX_READS):
@@ -159,7 +170,7 @@ def _read(scope: _Scope, *, with_users: bool) -> Usage:
     filters = scope.filters
     sums = usage_sums.read_sums(scope.sums(Grouping.COMBINATION if scope.user_id is None else Grouping.USER_COMBINATION))
     waiting, complete = _waiting(filters.since, scope)
-    table = usage_table.concatenate([sums, waiting]).group(("start", *COMBINATION))
+    table = usage_table.concatenate([sums, waiting]) if len(waiting) else sums
     combinations = table.group(COMBINATION)
     groups = {name: _largest(combinations.group((name,)), name) for name in ("backend", "model", "route")}
     if with_users:

@@ -50,7 +50,8 @@ def hour_of(value: datetime | str) -> datetime:
     """Return the start of the hour (UTC) of a time, as an object or in SQLite's form."""
     if isinstance(value, str):
         return _hour_of_text(value[:13])
-    return value.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)  # SQLite has naive times, in UTC
+    return value.replace(minute=0, second=0, microsecond=0)
 
 
 @lru_cache(maxsize=5000)
@@ -87,7 +88,8 @@ def table_of(rows: Sequence[Any], unfinished: Collection[Any] = ()) -> UsageTabl
 def read_sums(sums: QuerySet[UsageSum]) -> UsageTable:
     """Return stored sums as a table."""
     rows = bulk.fetch(sums.order_by().values_list(*SUM_COLUMNS))
-    return usage_table.from_sums([(hour_of(row[0]), *row[1:]) for row in rows])
+    starts = {value: hour_of(value) for value in {row[0] for row in rows}}
+    return usage_table.from_sums([(starts[row[0]], *row[1:]) for row in rows])
 
 
 def round_number() -> int:

@@ -18,8 +18,9 @@ from django.contrib.auth import get_user_model
 from django.db import DataError, Error, IntegrityError, transaction
 
 from webapp.backends.models import ApiToken, Attempt
+from webapp.backends.rollouts.mirroring import Mirrors
 from webapp.backends.runtime import health
-from webapp.core import bulk, metrics, tracing
+from webapp.core import bulk, genai_metrics, metrics, tracing
 from webapp.core.database import in_database
 from webapp.patterns import sanitize, types
 from webapp.patterns.types import AttemptLog
@@ -75,7 +76,8 @@ class Row(NamedTuple):
 class Recorder:
     """The queue of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, mirrors: Mirrors | None = None) -> None:
+        self._mirrors = mirrors
         self._queue: deque[Row] = deque()
         self._lock = asyncio.Lock()
         self._serviced = False
@@ -86,6 +88,8 @@ class Recorder:
         """Queue the attempts of a finished request."""
         self._queue.extend([_row(attempt, of, request_id) for attempt in trail.attempts])
         _tell_observers(trail, of, request_id)
+        if self._mirrors and trail.mirrored:
+            self._mirrors.offer(trail, of.route)
         while len(self._queue) > MAX_QUEUED:
             self._queue.popleft()
             self._lost += 1
@@ -140,7 +144,10 @@ def _tell_observers(trail: AttemptLog, of: Origin, request_id: uuid.UUID) -> Non
         for attempt in trail.attempts:
             metrics.observe(attempt, source=of.source)
     if tracing.is_on():
-        tracing.trace(trail.attempts, source=of.source, route=of.route, endpoint=of.endpoint, request_id=str(request_id))
+        answer = "".join(trail.answer or ())
+        tracing.trace(trail.attempts, source=of.source, route=of.route, endpoint=of.endpoint, request_id=str(request_id), answer=answer)
+    if genai_metrics.is_on():
+        genai_metrics.observe(trail.attempts, endpoint=of.endpoint)
 
 
 def _row(attempt: types.Attempt, of: Origin, request_id: uuid.UUID) -> Row:

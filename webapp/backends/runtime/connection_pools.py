@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
 from django.conf import settings
 
 from webapp.backends.config.snapshot import BackendRow, RouteRow, Snapshot, StepRow
+from webapp.backends.rollouts import mirroring
+from webapp.core import tracing
+from webapp.core.machine_places import MachinePlaces
 from webapp.patterns.errors import AllFailed, Unreachable
-from webapp.patterns.fallback.balancing import LoadBalancer, LoadTracker
+from webapp.patterns.fallback.balancing import CANARY, LoadBalancer, LoadTracker
 from webapp.patterns.fallback.breakers import Breakers, MemoryBreakers
 
 if TYPE_CHECKING:
     from webapp.patterns.fallback.chain import Chain, Step
     from webapp.patterns.fallback.execution import Flag
     from webapp.patterns.openai.backend import OpenAIBackend
+    from webapp.patterns.types import AttemptLog
 
 OnLearned = Callable[[int, str, str, str], None]
 """(id of the backend, model, repair, the refusal in words)."""
@@ -79,15 +85,19 @@ class Pools:
 
         if not plan.steps:
             raise AllFailed(f"The route {plan.name!r} has no steps yet: an administrator adds them in the configuration.")
+        steps = self.steps(plan, snapshot)
+        if plan.canary:
+            steps.append(self._step(replace(plan.canary.step, group=CANARY), snapshot.backends[plan.canary.step.backend]))
         return Chain(
             plan.name,
-            self.steps(plan, snapshot),
+            steps,
             mid_stream=plan.mid_stream,
             hedge_ms=plan.hedge_ms,
             breakers=self.breakers,
             on_flag=self._on_flag,
             caller=caller,
             balancer=self._balancer(plan),
+            on_start=_on_start(plan),
         )
 
     def steps(self, plan: RouteRow, snapshot: Snapshot) -> list[Step]:
@@ -101,6 +111,7 @@ class Pools:
             found = LoadBalancer(plan.balance, sticky=plan.sticky, tracker=self._tracker)
             if plan.balance != "ordered" or plan.sticky:
                 self._balancers[plan.name] = found
+        found.canary_share = plan.canary.share if plan.canary else 0.0
         return found
 
     def _step(self, step: StepRow, row: BackendRow) -> Step:
@@ -127,6 +138,20 @@ class Pools:
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await asyncio.gather(*(backend.aclose() for _row, backend in self._live.values()))
         self._live.clear()
+
+
+def _on_start(plan: RouteRow) -> Callable[[AttemptLog], None] | None:
+    """Return the function that asks for the texts of answers: for copies of a mirror, or for traces."""
+    if plan.mirror is None:
+        return tracing.keep_answer if tracing.captures_content() else None
+    sample = mirroring.sampler(plan.mirror.share)
+
+    def start(trail: AttemptLog) -> None:
+        sample(trail)
+        if tracing.captures_content():
+            tracing.keep_answer(trail)
+
+    return start
 
 
 async def _close_later(backend: OpenAIBackend) -> None:
@@ -158,7 +183,8 @@ def build(row: BackendRow, on_learned: OnLearned | None = None) -> OpenAIBackend
         api_key=row.key,
         headers=dict(row.headers),
         timeouts=Timeouts(connect=connect, first_token=first_token, idle=idle),
-        max_concurrency=_share_of(row.max_concurrency),
+        max_concurrency=row.max_concurrency,
+        slots=_shared_slots(row),
         prices=Prices(*row.prices) if row.prices else None,
         model_prices={name: Prices(*prices) for name, prices in row.model_prices},
         capabilities=dict(row.capabilities),
@@ -167,6 +193,8 @@ def build(row: BackendRow, on_learned: OnLearned | None = None) -> OpenAIBackend
     )
 
 
-def _share_of(places: int | None) -> int | None:
-    """Return this process's share of a backend's places: the workers of `up --workers N` divide them, with one each at least."""
-    return None if places is None else max(1, places // settings.WORKERS)
+def _shared_slots(row: BackendRow) -> MachinePlaces | None:
+    """Return the slots of a backend that the processes of `up --workers N` share; None for a single process."""
+    if row.max_concurrency is None or settings.WORKERS == 1:
+        return None
+    return MachinePlaces(Path(settings.PATCHBAY_HOME) / "workers" / "places" / str(row.id), row.max_concurrency)

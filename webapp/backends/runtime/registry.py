@@ -23,6 +23,7 @@ from django.db import Error
 
 from webapp.backends.config import snapshot
 from webapp.backends.config.snapshot import Person, RouteRow, Snapshot
+from webapp.backends.rollouts import mirroring
 from webapp.backends.runtime import connection_pools, cooldowns, learned
 from webapp.backends.runtime.attempt_recorder import Origin, Recorder
 from webapp.backends.runtime.budgets import spending
@@ -42,11 +43,18 @@ CHECK_ACCOUNT_SECONDS = 5.0
 REFUSED_SECONDS = 300.0
 """Pause of a backend that refuses its model list for a reason of its own."""
 MAX_CHAINS = 1000
+BUILTIN = "builtin"
+"""The preset of the built-in backend."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """A model name that a user may pick. `window` is in tokens if known. `up` is the known health of its backends."""
+    """A model name that a user may pick. `window` is in tokens if known. `up` is the known health of its backends.
+
+    Attributes:
+        prices: of a million prompt and completion tokens, where they are known.
+        builtin: only the built-in backend serves it, which is not a language model.
+    """
 
     name: str
     kind: Literal["route", "model"]
@@ -55,13 +63,16 @@ class Offered:
     up: bool = True
     chat: bool = True
     embeddings: bool = False
+    builtin: bool = False
+    prices: tuple[float, float] | None = None
 
 
 class Registry:
     """The live state of one event loop."""
 
     def __init__(self) -> None:
-        self.recorder = Recorder()
+        self.mirrors = mirroring.Mirrors(self._candidate, self._record_copy)
+        self.recorder = Recorder(self.mirrors)
         self.health: dict[int, tuple[str, str]] = {}
         self._snapshot: Snapshot | None = None
         self._checked = float("-inf")
@@ -74,6 +85,11 @@ class Registry:
         self._chains: dict[tuple[str, Any, bool], Chain] = {}
         self._exchange = Exchange(self._pools.breakers)
         self._lock = asyncio.Lock()
+
+    def states(self) -> dict[str, str]:
+        """Return the known health of each backend by name."""
+        rows = self._snapshot.backends if self._snapshot else {}
+        return {rows[key].name: state for key, (state, _why) in self.health.items() if key in rows}
 
     def stale(self) -> None:
         """Compare versions before the next use."""
@@ -141,6 +157,19 @@ class Registry:
             raise ModelNotFound(f"There is no backend {key!r}.")
         return self._pools.backend(row)
 
+    async def _candidate(self, route: str) -> tuple[int, Chain] | None:
+        """Return the rollout of a route's mirror and its candidate as a chain; None if it has ended or the candidate has no room."""
+        current = await self.snapshot()
+        plan = current.routes.get(route)
+        row = current.backends.get(plan.mirror.step.backend) if plan and plan.mirror else None
+        if plan is None or plan.mirror is None or row is None or row.unusable or self._pools.backend(row).is_full:
+            return None
+        return plan.mirror.id, self._pools.chain(RouteRow(name=f"mirror of {route}", steps=(plan.mirror.step,)), current)
+
+    def _record_copy(self, trail: AttemptLog, route: str) -> None:
+        """Store the attempts of a mirrored request: they belong to no user, so nobody is billed."""
+        self.recorder.put(Origin.clean("mirror", None, None, route, "chat/completions"), trail, uuid.uuid4())
+
     def _account_refused(self, name: str, _error: BackendError) -> None:
         """Ask the backend's model list whether its key or account is refused altogether; if so, pause all its models."""
         if name not in self._account_checks:
@@ -186,6 +215,7 @@ class Registry:
         for check in list(self._account_checks.values()):
             check.cancel()
         await asyncio.gather(*self._account_checks.values(), return_exceptions=True)
+        await self.mirrors.aclose()
         await self.recorder.flush()
         await self._pools.aclose()
 
@@ -212,11 +242,15 @@ def current() -> Registry:
     return found
 
 
+def registries() -> list[Registry]:
+    """Return the registries of all event loops of this process."""
+    with _registries_lock:
+        return list(_registries.values())
+
+
 def stale() -> None:
     """Report a change of the configuration, so that the next use compares again. Safe from any thread."""
-    with _registries_lock:
-        registries = list(_registries.values())
-    for registry in registries:
+    for registry in registries():
         registry.stale()
 
 
@@ -269,6 +303,8 @@ async def offered(user: Person | None) -> list[Offered]:
             up=_up(registry, row.id),
             chat=model.capabilities.get("chat", True),
             embeddings=model.capabilities.get("embeddings", False),
+            builtin=row.preset == BUILTIN,
+            prices=model.prices or row.prices,
         )
         for row, model in known.direct(user)
     ]
@@ -287,6 +323,7 @@ def _offered_route(registry: Registry, known: Snapshot, route: RouteRow) -> Offe
         up=any(not row.unusable and _up(registry, row.id) for _, row in steps),
         chat=any(model is None or model.capabilities.get("chat", True) for model in models),
         embeddings=any(model is not None and model.capabilities.get("embeddings", False) for model in models),
+        builtin=all(row.preset == BUILTIN for _, row in steps),
     )
 
 

@@ -3,6 +3,7 @@
 from webapp.backends.services.configuration import Rotation, add_backend, add_model, free_name, rotate_keys, same_server, set_route
 from webapp.backends.services.discovery import Discovery, discover
 from webapp.backends.services.probing import cancel_benchmark, launch_benchmark, start_benchmark, start_probe
+from webapp.backends.services.rollouts import start_rollout, stop_rollout
 from webapp.backends.services.routes import RouteChanged, save_route, version_of
 from webapp.backends.services.seeding import (
     accept_offer,
@@ -40,6 +41,8 @@ __all__ = [
     "set_route",
     "start_benchmark",
     "start_probe",
+    "start_rollout",
+    "stop_rollout",
     "touch_tokens",
     "version_of",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Literal
 from urllib.parse import quote
 
@@ -14,8 +15,9 @@ from webapp.gateway.uploads import uploaded
 from webapp.patterns.errors import InputError
 from webapp.patterns.openai.json_rules import Choice, String
 from webapp.patterns.types import Json
-from webapp.ports import files_and_batches
-from webapp.ports.files_and_batches import Caller, Page
+from webapp.ports import files_and_batches, vector_stores
+from webapp.ports.files_and_batches import ApiError, Caller, Page
+from webapp.ports.vector_stores import DocumentFilesApi
 
 MAX_FILES_LISTED = 10_000
 MAX_BATCHES_LISTED = 100
@@ -47,7 +49,23 @@ async def list_files(call: Call, principal: Principal) -> None:
 
 async def retrieve_file(call: Call, principal: Principal, name: str) -> None:
     """GET files/{id}."""
-    await call.respond_json(await files_and_batches.files().retrieve(principal.caller, _id("file", name)))
+    file_id = _id("file", name)
+    try:
+        found = await files_and_batches.files().retrieve(principal.caller, file_id)
+    except ApiError as error:
+        found = await _documents(principal, error).retrieve(principal.caller, file_id)
+    await call.respond_json(found)
+
+
+def _documents(principal: Principal, error: ApiError) -> DocumentFilesApi:
+    """Return the handlers of documents for a file that does not exist. Citations name documents that were added in the browser, too.
+
+    Raises:
+        ApiError: `error`, if it says something else, or the token may not read documents.
+    """
+    if error.status != HTTPStatus.NOT_FOUND or "search" not in principal.scopes:
+        raise error
+    return vector_stores.handlers().documents
 
 
 async def delete_file(call: Call, principal: Principal, name: str) -> None:
@@ -57,7 +75,11 @@ async def delete_file(call: Call, principal: Principal, name: str) -> None:
 
 async def file_content(call: Call, principal: Principal, name: str) -> None:
     """GET files/{id}/content: the bytes, as an attachment that no browser runs."""
-    content = await files_and_batches.files().content(principal.caller, _id("file", name))
+    file_id = _id("file", name)
+    try:
+        content = await files_and_batches.files().content(principal.caller, file_id)
+    except ApiError as error:
+        content = await _documents(principal, error).content(principal.caller, file_id)
     headers = {
         "content-type": content.content_type,
         "content-disposition": f"attachment; filename*=UTF-8''{quote(content.filename, safe='')}",

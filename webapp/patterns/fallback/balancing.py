@@ -27,6 +27,8 @@ from webapp.patterns.types import Request
 
 Balance = Literal["ordered", "least-busy", "weighted", "fastest"]
 
+CANARY: Final = -1
+"""The group of a step that is a canary."""
 EXPLORED: Final = 0.1
 """The share of requests that `fastest` sends to another step than the fastest."""
 _SMOOTHING: Final = 0.2
@@ -100,11 +102,17 @@ class LoadTracker:
 class LoadBalancer:
     """Order the steps of one chain for each request.
 
+    A canary is a step outside the groups that gets a share of the requests first. When it fails, the groups follow as usual. All requests
+    of a session go the same way.
+
     Args:
         balance: how a group shares its load.
         sticky: keep a session on one step.
         tracker: the load of all chains of the process.
-        random: returns a number from 0 up to 1, for `fastest` and for ties.
+        random: returns a number from 0 up to 1, for `fastest`, for ties, and for the canary.
+
+    Attributes:
+        canary_share: the part of the requests, from 0 to 1, that the step with `group` CANARY gets first.
     """
 
     def __init__(
@@ -117,12 +125,17 @@ class LoadBalancer:
     ) -> None:
         self.balance, self.sticky = balance, sticky
         self.tracker = tracker or LoadTracker()
+        self.canary_share = 0.0
         self._random = random
         self._credit: defaultdict[str, float] = defaultdict(float)
         self._pins: OrderedDict[str, str] = OrderedDict()
 
     def order(self, steps: Sequence[S], session: str) -> list[S]:
         """Return the steps in the order to try them, group by group."""
+        stable = [step for step in steps if step.group != CANARY]
+        if len(stable) < len(steps) and stable:
+            chosen = [step for step in steps if step.group == CANARY] if self._takes_canary(session) else []
+            return chosen + self.order(stable, session)
         ordered: list[S] = []
         for _, group in groupby(steps, key=lambda step: step.group):
             members = list(group)
@@ -140,6 +153,10 @@ class LoadBalancer:
         self._pins.move_to_end(session)
         if len(self._pins) > _MAX_PINS:
             self._pins.popitem(last=False)
+
+    def _takes_canary(self, session: str) -> bool:
+        part = _part_of(f"canary\0{session}") if session else self._random()
+        return part < self.canary_share
 
     def _by_session(self, steps: list[S], session: str) -> list[S]:
         ranked = sorted(steps, key=lambda step: _rendezvous(session, step), reverse=True)
@@ -176,8 +193,12 @@ class LoadBalancer:
         return ranked
 
 
+def _part_of(text: str) -> float:
+    """Return a number between 0 and 1 that is the same for the same text in every process."""
+    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
+
+
 def _rendezvous(session: str, step: Step) -> float:
     """Return the step's rank for a session (highest random weight): a step that goes or comes moves only its own sessions."""
-    digest = hashlib.blake2b(f"{session}\0{step.keys[1]}".encode("utf-8", "replace"), digest_size=8).digest()
-    share = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
-    return -step.weight / math.log(share)
+    return -step.weight / math.log(_part_of(f"{session}\0{step.keys[1]}"))

@@ -77,6 +77,7 @@ class Chain:
         on_flag: called for backends that need an administrator.
         balancer: shares the load among the steps of a group; without one, the steps are tried in their order.
         caller: the user of the request. Failures of only one caller open no breaker for others. Empty for Patchbay itself.
+        on_start: called with the log of each request before its first attempt.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Chain:
         on_flag: Flag | None = None,
         caller: str = "",
         balancer: LoadBalancer | None = None,
+        on_start: Callable[[AttemptLog], None] | None = None,
     ) -> None:
         if not steps:
             raise ValueError(f"the chain {name!r} has no steps")
@@ -99,6 +101,7 @@ class Chain:
         self.steps = tuple(steps)
         self.mid_stream = mid_stream
         self.hedge_ms = hedge_ms
+        self._on_start = on_start
         self._new_walk: Callable[[Request, AttemptLog], ChainExecution] = lambda request, trail: ChainExecution(
             name,
             self.steps,
@@ -111,6 +114,12 @@ class Chain:
             caller=caller,
             balancer=balancer,
         )
+
+    def _walk(self, request: Request, trail: AttemptLog | None) -> ChainExecution:
+        trail = AttemptLog() if trail is None else trail
+        if self._on_start:
+            self._on_start(trail)
+        return self._new_walk(request, trail)
 
     @property
     def window(self) -> int | None:
@@ -136,7 +145,7 @@ class Chain:
             AllFailed, AllCooling: no step answered.
             RequestRejected, ContextOverflow, CapabilityMissing: the request is at fault.
         """
-        walk = self._new_walk(request, trail if trail is not None else AttemptLog())
+        walk = self._walk(request, trail)
         while True:
             async with await walk.next() as run:
                 try:
@@ -149,7 +158,7 @@ class Chain:
 
     async def stream(self, request: Request, *, trail: AttemptLog | None = None) -> AsyncGenerator[StreamChunk, None]:
         """Stream from the first step that answers. Raises the errors of `send`, and `StreamBroken` after the first content."""
-        walk = self._new_walk(request, trail if trail is not None else AttemptLog())
+        walk = self._walk(request, trail)
         partial = Accumulator() if self.mid_stream == "continue" else None
         asked: Request | None = None
         broken: errors.StreamBroken | None = None

@@ -102,7 +102,7 @@ class ChainExecution:
         self.alone = len(steps) == 1
         self._name = name
         self.balancer = balancer or LoadBalancer()
-        self.session = session_of(request) if self.balancer.sticky else ""
+        self.session = session_of(request) if self.balancer.sticky or self.balancer.canary_share else ""
         self._queue = deque(self.balancer.order(steps, self.session) if len(steps) > 1 else steps)
         self._favorite = self._queue[0]
         self._favorite_failed = False
@@ -320,6 +320,7 @@ class StepCall:
         """Return the complete answer."""
         answer = await self.step.backend.send(self._request(), trail=self._trail, timeouts=self.step.timeouts())
         self._tracker.answered(self.step, time.monotonic() - self._started)
+        self._walk.trail.answer = self._trail.answer
         return answer
 
     async def first(self) -> StreamChunk:
@@ -332,7 +333,8 @@ class StepCall:
         return packet
 
     def rest(self) -> AsyncGenerator[StreamChunk, None]:
-        """Yield the chunks after the first."""
+        """Yield the chunks after the first. From here on, this call is the one that answers."""
+        self._walk.trail.answer = self._trail.answer
         assert self._stream is not None, "first() opens the stream"
         return self._stream
 
@@ -397,6 +399,7 @@ class _StepTrail(AttemptLog):
 
     def __init__(self, whole: AttemptLog) -> None:
         super().__init__(whole.changed)
+        self.answer = None if whole.answer is None else []
         self._whole = whole
 
     def add(self, attempt: Attempt) -> Attempt:

@@ -53,6 +53,8 @@ class Recorder:
 
     def __enter__(self) -> Self:
         self._trail.add(self.attempt)
+        if self._trail.answer:
+            self._trail.answer.clear()  # the text of an attempt that failed
         return self
 
     def saw(self, packet: StreamChunk) -> None:
@@ -63,6 +65,8 @@ class Recorder:
             if delta.usage:
                 self.attempt.usage = delta.usage
             self._said.add(delta)
+            if self._trail.answer is not None and delta.text and not delta.choice:
+                self._trail.answer.append(delta.text)
             if not self.spoke and delta.has_content:
                 self.first_token()
 
@@ -70,6 +74,8 @@ class Recorder:
         """Record an answer that arrived at once. The time of its first token is unknown."""
         self.attempt.usage = answer.usage or read_usage(answer.body) or usage_estimate.whole(self.attempt.request or {}, answer)
         self.spoke = True
+        if self._trail.answer is not None:
+            self._trail.answer.append(answer.text if not answer.content_type and answer.body.get("choices") else "")
 
     def first_token(self) -> None:
         """Record the time to the first token."""

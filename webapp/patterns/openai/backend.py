@@ -12,7 +12,7 @@ import importlib
 import ssl
 import sys
 from collections.abc import AsyncGenerator, Coroutine, Mapping
-from typing import IO, TYPE_CHECKING, Any, Final, Self, cast
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, Self, cast
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import anyio
@@ -59,6 +59,20 @@ def secret_values(headers: Mapping[str, str]) -> list[str]:
     return [value for name, value in headers.items() if name.lower() not in PUBLIC_HEADERS]
 
 
+class Slots(Protocol):
+    """Bound the calls that run at once, as `asyncio.Semaphore` does."""
+
+    def locked(self) -> bool:
+        """Return whether all are taken."""
+
+    async def acquire(self) -> bool:
+        """Take one."""
+        ...
+
+    def release(self) -> None:
+        """Give one back."""
+
+
 class OpenAIBackend:
     """One OpenAI-compatible server, with one connection pool for its lifetime.
 
@@ -69,6 +83,7 @@ class OpenAIBackend:
         headers: sent with each request, as secret as the key.
         timeouts: see `Timeouts`.
         max_concurrency: calls at once; more wait for a slot.
+        slots: replaces the slots of this process, e.g. with those that several processes share.
         prices: prices of tokens; `model_prices` for single models.
         capabilities: known capabilities by name. False changes or refuses requests.
         adaptations: the repairs that its models need (`openai.repairs`).
@@ -89,6 +104,7 @@ class OpenAIBackend:
         capabilities: Mapping[str, bool] | None = None,
         adaptations: repairs.Adaptations | None = None,
         http_client: httpx2.AsyncClient | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self.name = name
         self.base_url = base_url.rstrip("/")
@@ -100,7 +116,7 @@ class OpenAIBackend:
         self._headers = {key: _header_safe(value, f"header {key}") for key, value in (headers or {}).items()}
         self._prices = prices
         self._model_prices = model_prices or {}
-        self._slots = asyncio.Semaphore(max_concurrency) if max_concurrency else None
+        self._slots = slots or (asyncio.Semaphore(max_concurrency) if max_concurrency else None)
         self._http = http_client
         self._client: openai.AsyncOpenAI | None = None
         self._poster: Poster | None = None
@@ -345,7 +361,7 @@ class _Called:
 
     __slots__ = ("_answered", "_deadline", "_reply", "_slots")
 
-    def __init__(self, slots: asyncio.Semaphore | None, deadline: float, answered: Coroutine[Any, Any, HttpResponse]) -> None:
+    def __init__(self, slots: Slots | None, deadline: float, answered: Coroutine[Any, Any, HttpResponse]) -> None:
         self._slots = slots
         self._deadline = deadline
         self._answered = answered
@@ -366,7 +382,7 @@ class _Called:
         finally:
             self._leave()
 
-    async def _place(self, slots: asyncio.Semaphore) -> None:
+    async def _place(self, slots: Slots) -> None:
         try:
             async with asyncio.timeout_at(self._deadline):
                 await slots.acquire()

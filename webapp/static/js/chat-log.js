@@ -36,7 +36,55 @@ newest.addEventListener("click", () => {
   scrollToEnd();
   input.focus();
 });
-scrollToEnd();
+if (chat.dataset.linked) follow(false);
+else scrollToEnd();
+
+// Messages that are loaded above move nothing that is being read. Browsers do this by themselves only below the very top.
+let anchor = null;
+let anchorTop = 0;
+log.addEventListener("htmx:before:swap", (event) => {
+  if (!event.target.matches(".earlier")) return;
+  anchor = event.target.nextElementSibling;
+  anchorTop = anchor?.getBoundingClientRect().top;
+});
+new MutationObserver(() => {
+  if (!anchor?.isConnected) return;
+  scroller.scrollTop += anchor.getBoundingClientRect().top - anchorTop;
+  anchor = null;
+}).observe(log, { childList: true });
+
+// Messages show when they were written, in the reader's own time zone.
+const HOUR_FORMAT = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const DAY_FORMAT = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+const showTimes = () => {
+  const today = new Date().toDateString();
+  for (const time of log.querySelectorAll("time:empty")) {
+    const written = new Date(time.dateTime);
+    time.textContent = (written.toDateString() === today ? HOUR_FORMAT : DAY_FORMAT).format(written);
+    time.title = DAY_FORMAT.format(written);
+  }
+};
+showTimes();
+new MutationObserver(showTimes).observe(log, { childList: true });
+
+// The tab is named like the conversation.
+const head = document.getElementById("chat-head");
+new MutationObserver(() => {
+  const title = document.getElementById("chat-title")?.textContent;
+  if (title) document.title = `${title} · Patchbay`;
+}).observe(head, { childList: true, subtree: true, characterData: true });
+
+// A refused action says why.
+document.addEventListener("htmx:response:error", (event) => {
+  const { response, text } = event.detail.ctx;
+  if (response.status !== 409 && response.status !== 422) return;
+  const paragraph = document.createElement("p");
+  paragraph.className = "notice";
+  paragraph.dataset.level = "warning";
+  paragraph.setAttribute("role", "alert");
+  paragraph.textContent = text;
+  notice.replaceChildren(paragraph);
+});
 
 // Stop takes the place of Send while an answer streams. The button with the focus may disappear: the message box takes it.
 const updateBusy = () => {
@@ -52,6 +100,7 @@ document.addEventListener("htmx:after:ws:message", (event) => {
   const states = message?.content?.match(/data-status="\w+/g);
   if (!states) return;
   updateBusy();
+  showTimes();
   if (states.every((state) => state.endsWith("streaming"))) return;
   notice.replaceChildren(); // notices are about the answer that was being written
   htmx.trigger(document.body, "answered");

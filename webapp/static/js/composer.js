@@ -35,6 +35,14 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// A starter of the empty chat is sent as a question. What was already written stays.
+document.querySelector(".starters").addEventListener("click", (event) => {
+  const { starter } = event.target.dataset;
+  if (!starter || input.value.trim()) return;
+  input.value = starter;
+  composer.requestSubmit();
+});
+
 // The server confirms a message before the box is cleared, so nothing is lost when it is refused.
 document.addEventListener("htmx:after:ws:message", (event) => {
   const sent = event.detail.message.json?.sent;

@@ -46,7 +46,7 @@ list.addEventListener("change", ({ target }) => {
 });
 
 // A change of the selected documents ends the selection.
-document.addEventListener("htmx:after:swap", ({ target }) => {
+document.addEventListener("htmx:after:settle", ({ target }) => {
   if (target === list && list.querySelector("#messages")) selected.clear();
   if (list.contains(target)) show();
 });

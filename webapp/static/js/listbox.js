@@ -15,6 +15,7 @@ const select = (field, option) => {
 
 // An option whose command has no target on this page stays hidden.
 const matches = (option, words) => {
+  if (option.closest("[data-matched]")) return true; // the server matched it
   if (option.dataset.run && !document.querySelector(option.dataset.run)) return false;
   const text = (option.dataset.words ?? option.textContent).toLowerCase();
   return words.every((word) => text.includes(word));
@@ -34,8 +35,9 @@ document.addEventListener("input", (event) => {
   if (event.target.dataset?.picks) narrow(event.target);
 });
 document.addEventListener("htmx:after:swap", (event) => {
-  if (!event.target.matches?.("[role=listbox]")) return;
-  const field = document.querySelector(`[data-picks="${event.target.id}"]`);
+  const changed = event.detail?.ctx?.target ?? event.target;
+  const list = changed.closest?.("[role=listbox]");
+  const field = list && document.querySelector(`[data-picks="${list.id}"]`);
   if (field) narrow(field);
 });
 

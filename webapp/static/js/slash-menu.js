@@ -1,7 +1,6 @@
 // "/" at the start of a message lists commands, prompts and models. A chosen prompt is filled in and goes into the message box.
 const input = document.getElementById("chat-input");
 const list = document.getElementById("slash-list");
-const picker = document.getElementById("route-picker");
 const dialog = document.getElementById("prompt-dialog");
 const box = document.getElementById("prompt-box");
 const COMMAND = /^\/[^\n]{0,80}$/;
@@ -18,12 +17,7 @@ input.addEventListener("keydown", (event) => {
   if (event.key === "Escape") list.hidden = true;
 });
 list.addEventListener("click", (event) => {
-  const option = event.target.closest("[role=option]");
-  if (!option) return;
-  setText("");
-  if (!option.dataset.model) return;
-  picker.value = option.dataset.model;
-  picker.dispatchEvent(new Event("change", { bubbles: true }));
+  if (event.target.closest("[role=option]")) setText("");
 });
 
 // The server answers with a form for the prompt's variables, or with the finished text.

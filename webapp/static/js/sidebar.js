@@ -26,5 +26,17 @@ list.addEventListener("drop", (event) => {
   if (!target) return;
   event.preventDefault();
   const { folder } = target.dataset;
-  htmx.ajax("POST", `${dragged.pathname}move/`, { source: list, target: list, swap: "innerHTML", values: { folder } });
+  htmx.ajax("POST", `${dragged.pathname}move/`, { source: list, swap: "none", values: { folder } });
+});
+
+// The menu of an entry opens empty, so that it never shows the entry before, and closes when one of its actions is done.
+const rowMenu = document.getElementById("row-menu");
+rowMenu.addEventListener("beforetoggle", (event) => {
+  if (event.newState === "open") rowMenu.replaceChildren();
+});
+rowMenu.addEventListener("htmx:finally:request", () => rowMenu.hidePopover());
+
+// Results begin at their top, wherever the list was scrolled to.
+document.getElementById("chat-find").addEventListener("htmx:finally:request", () => {
+  list.scrollTop = 0;
 });

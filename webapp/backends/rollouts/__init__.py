@@ -1,0 +1,1 @@
+"""Try a candidate for a route with real requests: mirrors and canaries (`models.Rollout`)."""
