@@ -6,11 +6,11 @@ Django reads a request's body, into a file on disk from 2.5 MB on, before any mi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest, parse_cookie
 
 from webapp.core.database import in_database
@@ -30,7 +30,7 @@ async def is_signed_in(scope: Scope) -> bool:
 
 def _is_valid(key: str) -> bool:
     request = HttpRequest()
-    request.session = SessionStore(key)
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
     return bool(get_user(request).is_active)
 
 
@@ -69,6 +69,7 @@ class _Exchange:
         self._allowed = self._refused = False
 
     async def run(self) -> None:
+        """Pass the request on, and count its body."""
         await self._limit.app(self._scope, self._counted, self._answer)
 
     async def _counted(self) -> Mapping[str, Any]:
