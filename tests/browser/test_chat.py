@@ -301,7 +301,7 @@ def test_kill_and_restart_keep_the_partial_answer(
     expect(page.get_by_test_id("message-assistant")).to_have_attribute("data-status", "interrupted", timeout=20_000)
     assert "The first half" in said(page)
     assert len([request for request in upstream.requests if request.method == "POST"]) == 1
-    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("button", name="Continue", exact=True).click()
     answer(page)
     assert said(page).endswith("and the second.")
     page.complaints.clear()  # type: ignore[attr-defined]  # refused connections while the server was down

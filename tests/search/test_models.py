@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.apps import apps
+from django.db import connection
 from django.test import Client
 
 from search import embedder, services
@@ -65,7 +67,7 @@ def test_a_collection_of_the_default_model_is_offered_nothing(multilingual: Coll
 
 def test_the_upgrade_pins_existing_indexes_to_the_model_of_their_vectors(collection: Collection, ingest: Ingest) -> None:
     ingest("cats.md", CATS)
-    import_module("search.migrations.0009_index_prompts").pin(apps, None)
+    import_module("search.migrations.0009_index_prompts").pin(apps, SimpleNamespace(connection=connection))
     assert Index.objects.get().model == f"builtin/{MINILM.name}"
 
 

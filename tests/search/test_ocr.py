@@ -76,16 +76,15 @@ def test_a_document_is_read_again_by_text_recognition(ingest: Ingest) -> None:
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_page_of_a_document_says_which_pages_were_not_read(
-    cast: Users, collection: Collection, client: Client, monkeypatch: pytest.MonkeyPatch, *, installed: bool
+    cast: Users, collection: Collection, as_owner: Client, monkeypatch: pytest.MonkeyPatch, *, installed: bool
 ) -> None:
     monkeypatch.setattr(ocr, "is_installed", lambda: installed)
     notes = ["3 of 12 pages hold pictures and no text (page 4-6): scanned?"]
     document = Document.objects.create(collection=collection, name="scan.pdf", state="ready", text="x", notes=notes, scanned=3)
-    client.force_login(cast.owner)
-    page = client.get(f"/search/documents/{document.pk}/").content.decode()
+    page = as_owner.get(f"/search/documents/{document.pk}/").content.decode()
     assert "3 of 12 pages hold pictures and no text" in page
     assert ('data-testid="recognize"' in page) is installed
     assert ("apt install tesseract-ocr" in page) is not installed
-    client.post(f"/search/documents/{document.pk}/change/", {"do": "recognize"})
+    as_owner.post(f"/search/documents/{document.pk}/change/", {"do": "recognize"})
     document.refresh_from_db()
     assert (document.state, document.recognize) == ("queued", True)

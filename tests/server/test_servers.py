@@ -16,8 +16,8 @@ QUESTION = {"model": "default", "messages": [{"role": "user", "content": "What i
 
 
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-def test_a_server_carries_pages_answers_streams_and_chats(server: str, live: Live, new_live: Callable[..., Live]) -> None:
-    served = live if server == "daphne" else new_live(server=server)
+def test_a_server_carries_pages_answers_streams_and_chats(server: str, new_live: Callable[..., Live]) -> None:
+    served = new_live(server=server)
     token = served.manage("create_token", "--user", "owner").stdout.strip()
     with httpx2.Client(base_url=served.url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
         assert client.get("/accounts/login/").status_code == 200

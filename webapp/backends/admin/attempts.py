@@ -138,6 +138,7 @@ class AttemptAdmin(admin.ModelAdmin):
     list_per_page = 50
     list_select_related = ["user"]
     show_full_result_count = False
+    actions = None  # a log has none, and without them no boxes to select
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 - Django's signature
         """Refuse: only the product writes attempts."""

@@ -36,10 +36,10 @@ document.addEventListener("keydown", (event) => {
 });
 
 // A starter of the empty chat is sent as a question. What was already written stays.
-document.querySelector(".starters").addEventListener("click", (event) => {
-  const { starter } = event.target.dataset;
-  if (!starter || input.value.trim()) return;
-  input.value = starter;
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-starter]");
+  if (!button || input.value.trim()) return;
+  input.value = button.dataset.starter;
   composer.requestSubmit();
 });
 
