@@ -251,12 +251,11 @@ def ended_sessions(sessions: Iterable[SocketSession]) -> set[SocketSession]:
 def rights(user_ids: Iterable[int]) -> dict[int, tuple[Any, ...]]:
     """Return a value for each user that changes with their permissions: their flags, groups, and the permissions of these."""
     found = User.objects.filter(id__in=set(user_ids))
-    flags = {pk: [(*rest,)] for pk, *rest in found.values_list("pk", "is_superuser", "is_staff").order_by("pk")}
-    for pk, *granted in found.values_list("pk", "groups", "groups__permissions").order_by("pk", "groups", "groups__permissions"):
-        flags[pk].append((*granted,))
-    for pk, *granted in found.values_list("pk", "user_permissions").order_by("pk", "user_permissions"):
-        flags[pk].append((*granted,))
-    return {pk: tuple(values) for pk, values in flags.items()}
+    values: dict[int, list[Any]] = defaultdict(list)
+    for fields in (("is_superuser", "is_staff"), ("groups", "groups__permissions"), ("user_permissions",)):
+        for row in found.values_list("pk", *fields).order_by("pk", *fields):
+            values[row[0]].append(row[1:])
+    return {pk: tuple(each) for pk, each in values.items()}
 
 
 def _is_valid(session: SocketSession, user: User | None, stored: set[str]) -> bool:

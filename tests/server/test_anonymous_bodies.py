@@ -50,7 +50,7 @@ class Upload:
 @pytest.mark.parametrize("length", [True, False], ids=["stated", "chunked"])
 async def test_a_large_body_needs_a_sign_in(length: bool) -> None:
     anonymous, known = Upload(pieces=5, length=length), Upload(pieces=5, length=length)
-    assert (await anonymous.run(signed_in=False), await known.run(signed_in=True)) == (401, 200)
+    assert (await anonymous.run(signed_in=False), await known.run(signed_in=True)) == (413, 200)
     assert (anonymous.stored, known.stored) == (0 if length else 600, 3000)
 
 

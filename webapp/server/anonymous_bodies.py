@@ -35,7 +35,7 @@ def _is_valid(key: str) -> bool:
 
 
 class AnonymousBodyLimit:
-    """Answer 401 to a large body of a request without a sign-in, by its Content-Length or as soon as too many bytes have arrived."""
+    """Answer 413 to a large body of a request without a sign-in, by its Content-Length or as soon as too many bytes have arrived."""
 
     def __init__(self, app: Application, *, signed_in: SignedIn = is_signed_in, most: int = MAX_ANONYMOUS_BYTES) -> None:
         self.app, self._signed_in, self._most = app, signed_in, most
@@ -92,5 +92,5 @@ class _Exchange:
 
 
 async def _refuse(send: Send) -> None:
-    message = "Sign in before you send a file."
-    await send_json(send, 401, invalid_request(message, "sign_in_required"), headers=[(b"connection", b"close")])
+    message = f"Without a sign-in, a request may bring {MAX_ANONYMOUS_BYTES // (1024 * 1024)} MB. Sign in to send more."
+    await send_json(send, 413, invalid_request(message, "request_too_large"), headers=[(b"connection", b"close")])

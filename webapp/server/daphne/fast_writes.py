@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.tcp import Server as Transport
 
@@ -46,8 +46,8 @@ class EagerTransport(Transport):
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802 - Twisted's name
         """Count one connection of this address less."""
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # as above
-        self.server.factory.left(self.client[0])
+        super().connectionLost(reason)
+        cast("Any", self.server).factory.left(self.client[0])
 
     def _flush(self) -> None:
         self._flushing = False
