@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from chat import selectors, services
@@ -170,6 +171,19 @@ async def test_a_suspended_user_is_cut(people: Users, serve: Any, fresh: UUID) -
         people.owner.is_active = False
         await people.owner.asave()
         assert await socket.closed(seconds=5) == 4401
+
+
+async def test_a_changed_permission_closes_the_sockets_of_its_user(people: Users, serve: Any, fresh: UUID) -> None:
+    """FAULTS 58. The page connects again, with the permissions of now."""
+    async with serve(saying("x")) as hub:
+        socket, other = Socket(people.owner, fresh), Socket(people.other, uuid.uuid4())
+        await socket.connect()
+        await other.connect()
+        await hub.writer.call(hub._cut_ended_sessions)  # it learns the permissions of now
+        group = await Group.objects.acreate(name="staff")
+        await people.owner.groups.aadd(group)
+        assert await socket.closed(seconds=5) == 4401
+        assert {attachment.user.pk for watching in hub.attachments.values() for attachment in watching} == {people.other.pk}
 
 
 async def test_shutdown_keeps_what_was_written_as_interrupted(people: Users, serve: Any, fresh: UUID) -> None:

@@ -239,3 +239,22 @@ def test_connections_that_became_websockets_are_forgotten_also_once_they_are_clo
         factory.channels[one] = None
     factory.sweep()
     assert factory.channels == {}
+
+
+def test_an_address_may_have_only_so_many_connections() -> None:
+    factory = connection.Factory(SimpleNamespace(), request=object, most=100, most_per_address=2)
+    there, here = SimpleNamespace(host="192.0.2.7"), SimpleNamespace(host="127.0.0.1")
+    assert [factory.buildProtocol(there) is None for _ in range(4)] == [False, False, True, True]
+    assert factory.buildProtocol(SimpleNamespace(host="192.0.2.8"))
+    factory.left("192.0.2.7")
+    assert factory.buildProtocol(there)
+    assert all(factory.buildProtocol(here) for _ in range(4)), "a proxy on this machine"
+
+
+@pytest.mark.parametrize("origin", [b"http://[", b"http://a:b:c", b"http://x:99999999", b"://", b""])
+def test_a_malformed_origin_is_refused_without_a_traceback(live: Live, origin: bytes) -> None:
+    """FAULTS 62."""
+    upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    start = b"GET /ws/chat/4736fc9b-4932-46e6-9181-2e9ff5be1f00/ HTTP/1.1\r\n"
+    assert exchange(live, start + HOST + upgrade + b"Origin: " + origin + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert "has no attribute" not in live.output()
