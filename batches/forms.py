@@ -122,7 +122,7 @@ class PromptForm(OptionsForm):
         return body if schema is None else {**body, "response_format": response_format(schema)}
 
     def problems(self) -> list[str]:
-        """Return what is wrong with the fields that are filled in, as sentences. Empty fields are no problem yet."""
+        """Return what is wrong with the fields that are filled in, as sentences. Empty fields are left out."""
         found = []
         for name, errors in self.errors.as_data().items():
             label = self.fields[name].label if name in self.fields else ""

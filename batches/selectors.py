@@ -42,7 +42,7 @@ def has_retries(batch: Batch) -> bool:
 
 
 def first_run(batch: Batch) -> Batch:
-    """Return the batch that this one retries, directly or through other retries; the batch itself if it is no retry."""
+    """Return the batch that this one retries, directly or through other retries; the batch itself if it retries none."""
     seen = {batch.pk}
     while batch.parent is not None and batch.parent.pk not in seen:
         batch = batch.parent

@@ -14,6 +14,7 @@ from django.utils import timezone
 from chat import search, selectors
 from chat.models import Conversation
 from webapp.accounts.models import User
+from webapp.core.keysets import following
 
 PART = 60
 """Conversations without a folder that are loaded at a time."""
@@ -22,6 +23,7 @@ FOLDERED = 6
 """Conversations that each folder shows at first, and loads at a time."""
 MAX_FOLDERED = 600
 PINNED = 200
+ORDER = ("-updated_at", "-id")
 
 _AGES = ((0, "Today"), (1, "Yesterday"), (7, "Last 7 days"), (30, "Last 30 days"))
 _OLDER = "Older"
@@ -51,7 +53,7 @@ class Cursor:
 
     def after(self) -> Q:
         """Return the condition for the conversations after this one."""
-        return Q(updated_at__lte=self.updated_at) & (Q(updated_at__lt=self.updated_at) | Q(id__lt=self.id))
+        return following(ORDER, (self.updated_at, self.id))
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ def archived(user: User, query: str = "", after: Cursor | None = None) -> Part:
     """Return archived conversations by age; those whose title contains all words of `query`."""
     rows = Conversation.objects.filter(after.after() if after else Q(), user=user, archived=True)
     rows = rows.filter(search.title_filter(query.split()[: search.MAX_WORDS]))
-    found, more = _cut(rows.order_by("-updated_at", "-id").defer(*selectors.LARGE), PART)
+    found, more = _cut(rows.order_by(*ORDER).defer(*selectors.LARGE), PART)
     return Part(by_age(found), len(found), more)
 
 
@@ -122,7 +124,7 @@ def by_age(conversations: Iterable[Conversation], now: datetime | None = None) -
 
 
 def _rows(user: User) -> QuerySet[Conversation]:
-    return Conversation.objects.filter(user=user, archived=False).order_by("-updated_at", "-id").defer(*selectors.LARGE)
+    return Conversation.objects.filter(user=user, archived=False).order_by(*ORDER).defer(*selectors.LARGE)
 
 
 def _cut(rows: QuerySet[Conversation], limit: int) -> tuple[list[Conversation], Cursor | None]:

@@ -12,16 +12,19 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 
 from search.lookups import has_tag
 from search.models import Collection, Document
+from webapp.core.keysets import following, reversed_order
 
 PAGE_SIZE = 100
 MAX_NAME_CHARS = 200
 State = Document.State
 GROUPS: tuple[tuple[str, ...], ...] = ((State.FAILED,), (State.PARSING, State.EMBEDDING), (State.QUEUED, State.READY, State.CANCELLED))
 """States in the order of the list."""
+ORDER = ("-created_at", "id")
+"""The order inside a group."""
 CHOICES = (
     ("failed", "Failed", GROUPS[0]),
     ("reading", "In progress", Document.UNDER_WAY),
@@ -158,21 +161,14 @@ def _rows(found: QuerySet[Document], key: Key | None, count: int, *, backward: b
     for number in reversed(groups) if backward else groups:
         if key and (number > key.group if backward else number < key.group):
             continue
-        group = found.filter(state__in=GROUPS[number]).order_by(*(("created_at", "-id") if backward else ("-created_at", "id")))
+        order = reversed_order(ORDER) if backward else ORDER
+        group = found.filter(state__in=GROUPS[number]).order_by(*order)
         if key and number == key.group:
-            group = group.filter(_newer_than(key) if backward else _older_than(key))
+            group = group.filter(following(order, (key.created_at, key.id)))
         rows += group[: count - len(rows)]
         if len(rows) >= count:
             break
     return rows
-
-
-def _older_than(key: Key) -> Q:
-    return Q(created_at__lte=key.created_at) & (Q(created_at__lt=key.created_at) | Q(id__gt=key.id))
-
-
-def _newer_than(key: Key) -> Q:
-    return Q(created_at__gte=key.created_at) & (Q(created_at__gt=key.created_at) | Q(id__lt=key.id))
 
 
 def kinds(collection: Collection) -> list[str]:

@@ -86,7 +86,7 @@ def _row(request: HttpRequest) -> RowRequest:
     with opened_rows(user, form) as (rows, _name):
         found = next(islice(tables.requests(rows, form.prompting()), max(number, 1) - 1, None), None)
     if found is None:
-        raise InputError(f"There is no row {number}.")
+        raise InputError(f"Row {number} does not exist.")
     custom_id, body = found
     return RowRequest(user, custom_id, form.cleaned_data["endpoint"], body, form.cleaned_data["schema"])
 

@@ -21,7 +21,7 @@ class AnswerSettings:
 
 
 def answer_settings(user: User) -> AnswerSettings:
-    """Return the user's choice. A model that is not offered any more is replaced by the first that is."""
+    """Return the user's choice. If the chosen model is gone, the first offered one takes its place."""
     models = _language_models(user)
     kept = AnswerPreference.objects.filter(user=user).first()
     if not models:

@@ -1,4 +1,4 @@
-"""Fuse the rankings by meaning and by words into one score (docs/adr/0023)."""
+"""Fuse the rankings by meaning and by words into one score (docs/adr/0024)."""
 
 from __future__ import annotations
 

@@ -58,7 +58,6 @@ class Results:
         candidates: the ids of all ranked passages, best first; `found` holds the first of them.
         problems: sentences for the user about indexes that could not be searched.
         weak: whether nothing found seems to answer the query.
-        suggestions: other spellings of the query that the documents hold.
     """
 
     found: list[SearchResult] = field(default_factory=list)
@@ -66,7 +65,6 @@ class Results:
     terms: Terms = field(default_factory=Terms)
     problems: list[str] = field(default_factory=list)
     weak: bool = False
-    suggestions: list[str] = field(default_factory=list)
     milliseconds: float = 0.0
 
 
@@ -79,7 +77,6 @@ async def search(
         index: search this index of a collection instead of the serving one.
     """
     results = Results(terms=terms(query))
-
     text = query[:MAX_QUERY_CHARS]
 
     async def by_meaning(places: Sequence[Index], within: Sequence[int] | None) -> Ranking:
@@ -163,7 +160,8 @@ def _places(user: User, filters: Filters, index: Index | None) -> tuple[list[Ind
     within = selectors.allowed(user, filters) if filters.by_document else None
     places = []
     for each in collections:
-        place = index if index is not None and each.pk == index.collection_id else each.serving if index is None else None
+        chosen = index if index is not None and index.collection_id == each.pk else None
+        place = chosen if index is not None else each.serving
         if place is not None:
             place.collection = each
             places.append(place)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from search import services
 from search.models import Document, Source, SourceItem
 from search.sources import items
 from webapp.patterns.errors import InputError
+from webapp.patterns.units import count
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class FolderFollower:
             items.remove_item(item=known[path])
             changes.removed.append(path)
         self._last = found.files
-        items.note_read(source=self.source, why=f"{len(found.unread)} folders cannot be read: {found.unread[0]}" if found.unread else "")
+        items.note_read(source=self.source, why=_unread(found.unread))
         return changes
 
     def _read(self, path: str, version: str, changes: Changes, *, is_new: bool) -> None:
@@ -139,6 +140,11 @@ class FolderFollower:
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         return document if document.digest == digest else None
+
+
+def _unread(folders: Sequence[str]) -> str:
+    """Return which folders could not be listed, in words; empty for none."""
+    return f"{count(len(folders), 'folder')} could not be read: {folders[0]}" if folders else ""
 
 
 def _gone(known: dict[str, SourceItem], found: Scan) -> Iterator[str]:

@@ -119,8 +119,7 @@ def remove_item(*, item: SourceItem) -> None:
 
 def note_read(*, source: Source, why: str = "") -> None:
     """Note that a source was read now, and why that failed."""
-    now = timezone.now()
-    Source.objects.filter(pk=source.pk).update(last_read_at=now, why=why[:500])
+    Source.objects.filter(pk=source.pk).update(last_read_at=timezone.now(), why=why[:500])
 
 
 def check_room(collection: Collection) -> None:

@@ -30,9 +30,11 @@ def read_links(content: bytes, base: str) -> Links:
         tree = html.document_fromstring(content, parser=html.HTMLParser(encoding=None, huge_tree=False))
     except (etree.LxmlError, ValueError):
         return Links()
-    wishes = ",".join(meta.get("content") or "" for meta in tree.iter("meta") if (meta.get("name") or "").lower() in ("robots", "patchbay"))
-    if "nofollow" in wishes.lower():
-        return Links(noindex="noindex" in wishes.lower())
+    directives = ",".join(
+        meta.get("content") or "" for meta in tree.iter("meta") if (meta.get("name") or "").lower() in ("robots", "patchbay")
+    )
+    if "nofollow" in directives.lower():
+        return Links(noindex="noindex" in directives.lower())
     base = next((urljoin(base, element.get("href")) for element in tree.iter("base") if element.get("href")), base)
     found: dict[str, None] = {}
     for link in tree.iter("a", "area"):
@@ -41,7 +43,7 @@ def read_links(content: bytes, base: str) -> Links:
             found[address] = None
         if len(found) >= MAX_LINKS:
             break
-    return Links(list(found), noindex="noindex" in wishes.lower())
+    return Links(list(found), noindex="noindex" in directives.lower())
 
 
 def clean_address(text: str, base: str = "") -> str:

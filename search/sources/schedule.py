@@ -45,7 +45,7 @@ async def read(source: Source) -> None:
     except DB_UNAVAILABLE:
         raise  # another worker reads it when the lease is over
     except Exception as error:
-        logger.exception("reading the source %s broke", source.pk)
+        logger.exception("reading the source %s failed", source.pk)
         why = f"Patchbay had an internal error ({type(error).__name__}). The server's log has the details"
     next_read_at = timezone.now() + timedelta(minutes=max(source.every_minutes, MIN_MINUTES))
     await in_database(items.note_read, source=source, why=why)

@@ -167,7 +167,7 @@ async def _stored(item: SourceItem | None) -> bytes:
     """Return the version of a page that is stored: its links are followed although it has not changed."""
     if item is None or item.document_id is None:
         return b""
-    path = services.file_path(item.document_id)
+    path = await asyncio.to_thread(services.kept_file, item.document_id)
     return await asyncio.to_thread(path.read_bytes) if path.exists() else b""
 
 

@@ -35,7 +35,7 @@ class DocumentFiles:
     async def content(self, caller: Caller, file_id: str) -> Content:
         """Return the bytes that a document was made from."""
         document = await in_database(_document, caller.user, file_id)
-        path = services.file_path(document.pk)
+        path = await asyncio.to_thread(services.kept_file, document.pk)
         if not path.exists():
             raise not_found("file", file_id)
         media_type = mimetypes.guess_type(document.name)[0] or "application/octet-stream"

@@ -11,6 +11,7 @@ from django.db.models import Model, Q, QuerySet
 from search import selectors
 from search.models import Collection, Document, FileBatch
 from webapp.accounts.models import User
+from webapp.core.keysets import following, reversed_order
 from webapp.ports.files_and_batches import ApiError, Page
 
 STORE_PREFIX, FILE_PREFIX, BATCH_PREFIX = "vs_", "file-", "vsfb_"
@@ -143,22 +144,14 @@ def files_page(documents: QuerySet[Document], page: Page) -> tuple[list[Document
 
 def _page(rows: QuerySet[M], page: Page, fields: tuple[str, ...], place: Callable[[str], Place | None]) -> tuple[list[M], bool]:
     """Return the rows between the cursors, in the page's order. A cursor that names nothing gives an empty page."""
-    newest_first = page.order == "desc"
-    for cursor, is_after in ((page.after, True), (page.before, False)):
+    order = reversed_order(fields) if page.order == "desc" else fields
+    for cursor, direction in ((page.after, order), (page.before, reversed_order(order))):
         if cursor is not None:
             found = place(cursor)
             if found is None:
                 return [], False
-            rows = rows.filter(_beyond(fields, found, "gt" if is_after != newest_first else "lt"))
+            rows = rows.filter(following(direction, found))
     backward = page.before is not None and page.after is None
-    sign = "-" if newest_first != backward else ""
-    taken = list(rows.order_by(*(f"{sign}{name}" for name in fields))[: page.limit + 1])
+    taken = list(rows.order_by(*(reversed_order(order) if backward else order))[: page.limit + 1])
     shown = taken[: page.limit]
     return (shown[::-1] if backward else shown), len(taken) > page.limit
-
-
-def _beyond(fields: tuple[str, ...], place: Place, side: str) -> Q:
-    """Match rows that come after (`gt`) or before (`lt`) a place by these fields."""
-    first, *rest = fields
-    beyond = Q(**{f"{first}__{side}": place[0]})
-    return beyond | (Q(**{first: place[0]}) & _beyond(tuple(rest), place[1:], side)) if rest else beyond

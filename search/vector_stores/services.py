@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -77,18 +77,13 @@ def create_store(*, owner: User, body: Json, files: Sequence[NewFile] = ()) -> C
     return store
 
 
-def _with_unique_name(name: str, create: Any) -> Collection:
+def _with_unique_name(name: str, create: Callable[[str], Collection]) -> Collection:
     """Create a collection with this name, or else with this name and a number: the names of an owner's collections are unique."""
     base = services.clean_name(name)[:MAX_NAME_CHARS] if name.strip() else UNNAMED
-    for number in count(1):
-        try:
-            made: Collection = create(base if number == 1 else f"{base} ({number})")
-        except InputError:
-            if number >= MAX_NAMESAKES:
-                raise
-        else:
-            return made
-    raise AssertionError("count() never ends")
+    for number in range(1, MAX_NAMESAKES):
+        with suppress(InputError):  # the name is taken
+            return create(base if number == 1 else f"{base} ({number})")
+    return create(f"{base} ({MAX_NAMESAKES})")
 
 
 def update_store(*, store: Collection, body: Json) -> None:

@@ -57,7 +57,6 @@ def search(request: HttpRequest) -> HttpResponse:
         "address": _address(text, mode, filters, like),
         "recent": selectors.recent(user) if results is None else [],
         "saved": SavedSearch.objects.filter(user=user)[:SAVED] if results is None else [],
-        "suggestions": [(each, _address(each, mode, filters, None)) for each in results.suggestions] if results else [],
     }
     if request.headers.get("HX-Request-Type") == "partial":
         response = render(request, "search/_results.html", context)

@@ -25,7 +25,7 @@ def saved_searches(request: HttpRequest) -> HttpResponse:
         return render(request, "search/saved.html", {"saved": SavedSearch.objects.filter(user=who(request))})
     address = pages.address_of(request)
     if not address:
-        raise BadRequest("there is no search to save")
+        raise BadRequest("search first, then save")
     try:
         kept = save_search(user=who(request), name=request.POST.get("name", ""), address=address)
     except InputError as error:

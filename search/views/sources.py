@@ -29,9 +29,7 @@ INTERVALS = {60: "Every hour", 360: "Every 6 hours", 1440: "Every day", 10080: "
 class SourceForm(forms.Form):
     """A new web source."""
 
-    kind = forms.ChoiceField(
-        label="Follow", choices=[(Source.Kind.PAGES.value, "A list of pages"), (Source.Kind.SITEMAP.value, "A sitemap")]
-    )
+    kind = forms.ChoiceField(label="Kind", choices=[(Source.Kind.PAGES.value, "A list of pages"), (Source.Kind.SITEMAP.value, "A sitemap")])
     addresses = forms.CharField(
         label="Addresses",
         widget=forms.Textarea(attrs={"rows": 4, "placeholder": "https://example.com/handbook/", "spellcheck": "false"}),
@@ -39,10 +37,14 @@ class SourceForm(forms.Form):
         help_text="One a line. For a sitemap, its address alone.",
     )
     depth = forms.IntegerField(
-        label="Follow links", min_value=0, max_value=web.MAX_DEPTH, initial=0, help_text="Steps below the listed pages; 0 for none."
+        label="Follow links",
+        min_value=0,
+        max_value=web.MAX_DEPTH,
+        initial=0,
+        help_text="How many links from a listed page. 0 reads the listed pages alone.",
     )
-    max_pages = forms.IntegerField(label="At most, pages", min_value=1, max_value=web.MAX_PAGES, initial=200)
-    every_minutes = forms.TypedChoiceField(label="Read", choices=list(INTERVALS.items()), coerce=int, initial=1440)
+    max_pages = forms.IntegerField(label="Page limit", min_value=1, max_value=web.MAX_PAGES, initial=200)
+    every_minutes = forms.TypedChoiceField(label="Read again", choices=list(INTERVALS.items()), coerce=int, initial=1440)
 
     def clean_addresses(self) -> list[str]:
         """Return the addresses, each once."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 ALIAS: Final = "files"
 """The key of the store in Django's `STORAGES`."""
 PIECE: Final = 1024 * 1024
-TEMPORARY: Final = (".part",)
-"""Suffixes of files that are being written."""
+TEMPORARY: Final = ".part"
+"""The suffix of files that are being written."""
 INCOMING: Final = "incoming"
 """The folder of uploads that are being received."""
 
@@ -66,7 +66,7 @@ def fetch(path: Path) -> bool:
         if not store().exists(name_of(path)):
             return False
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=TEMPORARY[0], delete=False) as draft:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=TEMPORARY, delete=False) as draft:
             try:
                 with store().open(name_of(path), "rb") as source:
                     while piece := source.read(PIECE):
@@ -80,7 +80,7 @@ def fetch(path: Path) -> bool:
 
 
 def forget(path: Path) -> None:
-    """Delete a file here and in the store. One that is missing is no error.
+    """Delete a file here and in the store. A missing file is accepted.
 
     Raises:
         StoreUnavailableError: the store did not answer. The file is gone here.
@@ -115,7 +115,7 @@ def local_names() -> Iterator[str]:
     root = Path(settings.MEDIA_ROOT)
     for path in root.rglob("*"):
         parts = path.relative_to(root).parts
-        if path.is_file() and path.suffix not in TEMPORARY and INCOMING not in parts[:1]:
+        if path.is_file() and path.suffix != TEMPORARY and INCOMING not in parts[:1]:
             yield "/".join(parts)
 
 

@@ -16,7 +16,7 @@ SANE = re.compile(rb"[A-Za-z0-9._-]{1,100}")
 
 
 def new_id() -> uuid.UUID:
-    """Return an id that is no secret. `uuid.uuid4` asks the kernel for each one, which takes longer than to check a token."""
+    """Return an id that may be guessed. `uuid.uuid4` asks the kernel for each one, which takes longer than to check a token."""
     return uuid.UUID(int=random.getrandbits(128), version=4)
 
 

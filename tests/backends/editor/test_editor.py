@@ -72,7 +72,7 @@ def test_a_step_id_of_another_route_is_not_taken_over(as_administrator: Client) 
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        (posted("gone/m"), "There is no backend &#x27;gone&#x27; any more."),
+        (posted("gone/m"), "The backend &#x27;gone&#x27; does not exist."),
         (posted("one/m", weight=["many"]), "weight: “many” value must be an integer."),
         (posted("one/m", name="two words"), "Use letters, digits"),
         (posted("one/m", first_token_timeout=[0]), "first token timeout: Ensure this value"),

@@ -49,7 +49,7 @@ def test_the_preview_says_where_a_schema_is_broken(as_owner: Client, server: Ups
     page = as_owner.post("/batches/new/preview/?source=table", posted(file=table(), schema='{"type": "object"')).content.decode()
     assert "JSON schema of each answer: This is not JSON. Line 1, column 18" in page
     empty = as_owner.post("/batches/new/preview/?source=table", posted(template="")).content.decode()
-    assert "preview-problem" not in empty, "fields that are still empty are no error"
+    assert "preview-problem" not in empty, "empty fields are no error"
 
 
 def test_the_chosen_table_is_kept_when_another_field_is_wrong(as_owner: Client, server: Upstream) -> None:
@@ -88,7 +88,7 @@ def test_one_row_is_tried(as_owner: Client, server: Upstream) -> None:
     assert server.requests[-1].body["messages"][-1]["content"] == "Who is Grace?"
     assert not Batch.objects.exists()
     missing = as_owner.post("/batches/new/try/?source=table", posted(file=table(), row="9")).content.decode()
-    assert "There is no row 9." in missing
+    assert "Row 9 does not exist." in missing
 
 
 def test_a_tried_row_shows_an_answer_that_misses_its_schema(as_owner: Client, server: Upstream) -> None:

@@ -15,11 +15,14 @@ from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
+from webapp.core.keysets import following, reversed_order
+
 if TYPE_CHECKING:
     Place = tuple[datetime, int]
 
 BEFORE: Final = "before"
 AFTER: Final = "after"
+ORDER: Final = ("-created_at", "-id")
 SCANNED: Final = 50_000
 """Rows that a filtered list looks at for one page: some 100 ms where no row matches."""
 
@@ -42,7 +45,7 @@ class KeysetChangeList(ChangeList):
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:  # noqa: ARG002 - Django's signature
         """Return the only order that the list has."""
-        return ["-created_at", "-id"]
+        return list(ORDER)
 
     def get_query_string(self, new_params: Any = None, remove: Any = None) -> str:
         """Return a query string for a link. One that changes a filter starts at the first page."""
@@ -65,12 +68,12 @@ class KeysetChangeList(ChangeList):
 
     def _from(self, before: Place | None, after: Place | None) -> Q:
         if after:
-            return Q(created_at__gt=after[0]) | Q(created_at=after[0], pk__gt=after[1])
-        return Q(created_at__lt=before[0]) | Q(created_at=before[0], pk__lt=before[1]) if before else Q()
+            return following(reversed_order(ORDER), after)
+        return following(ORDER, before) if before else Q()
 
     def _page(self, place: Q, *, backward: bool) -> list[Any]:
         """Return the rows of the page and one more, in the direction of reading."""
-        order = ("created_at", "id") if backward else ("-created_at", "-id")
+        order = reversed_order(ORDER) if backward else ORDER
         rows = self.queryset.order_by(*order).filter(place)
         if not (self.has_active_filters or self.query):
             return list(rows[: self.list_per_page + 1])

@@ -71,7 +71,7 @@ def _step(entry: Mapping[str, str], backends: Mapping[str, Backend], group: int,
 
 def _problems(row: RouteStep, backend: str) -> tuple[str, ...]:
     if not row.backend_id:
-        return (f"There is no backend {backend!r} any more.",)
+        return (f"The backend {backend!r} does not exist.",)
     try:
         row.clean_fields(exclude=["id", "route"])
     except ValidationError as error:

@@ -33,7 +33,6 @@ AT_ONCE: Final = 4
 MAX_SAMPLES: Final = 5000
 """Samples kept for each rollout."""
 PATHS: Final = frozenset({"chat/completions", "completions"})
-ENDED: Final = frozenset({"ok"})
 OWN_FIELDS: Final = frozenset({"model", "stream", "stream_options"})
 """Fields of a sent body that the step sets, so that a copy must not carry them on."""
 
@@ -70,7 +69,7 @@ class Mirrors:
             not trail.mirrored
             or trail.answer is None
             or served is None
-            or served.outcome not in ENDED
+            or served.outcome != "ok"
             or served.path not in PATHS
             or not served.request
         ):
