@@ -84,6 +84,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "webapp.server.context_processors.page",
             ],
             "builtins": [
+                "django.templatetags.i18n",
                 "django.templatetags.static",
                 "django_htmx.templatetags.django_htmx",
                 "webapp.templatetags.ui",
@@ -169,10 +170,18 @@ AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # ten minutes are ten minutes
 AXES_ENABLE_ADMIN = False
 
-LANGUAGE_CODE = "en-us"
+LANGUAGE_CODE = "en"
+LANGUAGES = [
+    ("en", "English"),
+    ("de", "Deutsch"),
+    ("fr", "Français"),
+    ("es", "Español"),
+    ("ja", "日本語"),
+    ("zh-hans", "简体中文"),
+]
+LOCALE_PATHS = [BASE_DIR / "webapp" / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
-USE_I18N = False
 FORMAT_MODULE_PATH = "webapp.formats"
 
 STATIC_URL = "/static/"
