@@ -38,7 +38,7 @@ REFERENCES: dict[str, list[str]] = {
 
 @dataclass
 class Compared:
-    """How the words of one document compare.
+    """Compare the words of one document.
 
     Attributes:
         words: words of the reference.

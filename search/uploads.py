@@ -68,7 +68,7 @@ def _count(upload: Upload, outcome: Received, number: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an upload is, for the page.
+    """The progress of an upload, for the page.
 
     Attributes:
         read: files whose text is stored, files that existed before included.

@@ -159,7 +159,7 @@ class Live:
         return status
 
     def output(self) -> str:
-        """What the server printed so far."""
+        """Return the server's output so far."""
         return self._log_file.read_text(errors="replace")
 
     @property
@@ -331,7 +331,7 @@ def _new_page(browser: Browser, server: Live, user: str | None, *, width: int, h
 
 
 def accessibility_violations(page: Page) -> list[str]:
-    """What axe-core finds on the page (WCAG 2.2 A and AA, the order of headings, and names that match their labels), a line each."""
+    """Return axe-core's findings on the page, one a line (WCAG 2.2 A and AA, the order of headings, and names that match their labels)."""
     from axe_core_python.sync_playwright import Axe
 
     tags = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}

@@ -1,4 +1,4 @@
-"""What runs beside the requests goes on, whatever happens to it, until it is left."""
+"""A background task survives every failure and runs until it is stopped."""
 
 from __future__ import annotations
 

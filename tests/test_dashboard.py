@@ -51,7 +51,7 @@ def selectors(node: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def exposed() -> dict[str, set[str]]:
+def metric_labels() -> dict[str, set[str]]:
     """The labels of each metric of `/metrics`, after one attempt."""
     metrics.observe(Attempt("b", "m", outcome="ok", first_token_ms=5, usage=Usage(1, 1)), source="chat")
     families = text_string_to_metric_families(metrics.exposition().decode())
@@ -60,9 +60,9 @@ def exposed() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(("title", "query"), queries())
 def test_each_query_is_valid_and_names_metrics_and_labels_that_exist(
-    title: str, query: str, exposed: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch
+    title: str, query: str, metric_labels: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = exposed | {"patchbay_backend_up": {"backend"}}
+    known = metric_labels | {"patchbay_backend_up": {"backend"}}
     found = list(selectors(parsed(query)))
     assert found, title
     for selector in found:

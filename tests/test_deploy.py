@@ -27,7 +27,7 @@ UNITS = sorted((ROOT / "deploy").glob("*.service"))
 
 
 def instructions(name: str) -> list[str]:
-    """What follows an instruction of the Dockerfile, a text each."""
+    """Return the arguments of an instruction of the Dockerfile, one string each."""
     return [line.removeprefix(name).strip() for line in LINES if line.startswith(f"{name} ")]
 
 
@@ -78,7 +78,7 @@ def test_probes_ask_by_address_whatever_hosts_are_allowed(path: str, db: None, c
 
 
 def variables() -> set[str]:
-    """What the image, compose.yaml and the units set for the product."""
+    """Return the variables that the image, compose.yaml, and the units set for the product."""
     image = {name for line in instructions("ENV") for name in re.findall(r"(\w+)=", line) if not name.startswith(("PYTHON", "PIP_"))}
     units = {name for unit in UNITS for name in re.findall(r"^Environment=(\w+)=", unit.read_text(), re.MULTILINE)}
     return image | units | set(of("web1")["environment"])

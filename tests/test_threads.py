@@ -35,7 +35,7 @@ async def test_a_connection_to_sqlite_stays_open_between_two_queries() -> None:
 
 
 async def test_a_task_that_outlives_a_socket_has_threads_of_its_own() -> None:
-    """What a socket started goes on after it: its calls must not need the socket's context."""
+    """A task that a socket started outlives it, so its calls must not need the socket's context."""
     go = asyncio.Event()
 
     async def later() -> str:

@@ -1,4 +1,4 @@
-"""What ranks passages in each database: FTS5 kept by triggers on SQLite; a generated tsvector and pgvector's table on PostgreSQL.
+"""Create the full-text index: FTS5 kept by triggers on SQLite; a generated tsvector and pgvector's table on PostgreSQL.
 
 A later migration that has SQLite rebuild search_chunk drops its triggers with the table: make them again there.
 """

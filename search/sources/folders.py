@@ -30,7 +30,7 @@ class Scan:
 
 @dataclass(slots=True)
 class Changes:
-    """What a comparison found: documents that were stored, files that failed with the reason, and paths that are gone."""
+    """The result of a comparison: documents that were stored, files that failed with the reason, and paths that are gone."""
 
     stored: list[tuple[str, Document]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)

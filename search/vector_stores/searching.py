@@ -21,7 +21,7 @@ KEYWORD_STRENGTH = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to search: the most results, the lowest score of a result, a filter over attributes, and the rankings to use."""
+    """The options of a search: the most results, the lowest score of a result, a filter over attributes, and the rankings to use."""
 
     limit: int = DEFAULT_RESULTS
     threshold: float = 0.0

@@ -27,7 +27,7 @@ MAX_NAMESAKES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How a file is split: the longest passage in tokens (None for the default), and the tokens that neighbors share."""
+    """The rules for splitting a file: the longest passage in tokens (None for the default), and the tokens that neighbors share."""
 
     passage_tokens: int | None = None
     overlap_tokens: int = 0

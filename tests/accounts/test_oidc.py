@@ -82,7 +82,7 @@ def sign_in(live: Live) -> httpx2.Response:
 
 
 def press(live: Live) -> tuple[httpx2.Response, httpx2.Response]:
-    """Where the button leads, and the profile afterwards."""
+    """Return the target of the sign-in button, and the profile afterwards."""
     with httpx2.Client(base_url=live.url, follow_redirects=True) as browser:
         page = browser.get("/accounts/login/")
         assert "Sign in with Example" in page.text

@@ -63,7 +63,7 @@ def test_guessing_passwords_is_throttled(client: Client, cast: Users) -> None:
 def test_behind_the_proxy_guesses_are_counted_by_the_address_that_the_proxy_saw(
     client: Client, cast: Users, settings: LazySettings
 ) -> None:
-    """One who guesses must not lock out everybody who comes through the same proxy, nor escape by naming addresses of their own."""
+    """An attacker must not lock out everybody behind the same proxy, nor escape by forging addresses."""
     settings.BEHIND_PROXY = True
     for number in range(10):
         guess = {"username": "owner", "password": f"guess {number}"}

@@ -1,4 +1,4 @@
-"""What the tests of the backends share."""
+"""Shared fixtures of the backend tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where bars, lines and ticks fall."""
+"""The positions of bars, lines, and ticks."""
 
 from __future__ import annotations
 

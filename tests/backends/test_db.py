@@ -18,7 +18,7 @@ def used() -> object:
     return connection.connection
 
 
-def left() -> object:
+def driver_connection() -> object:
     """The driver's connection as the call before left it."""
     return connection.connection
 
@@ -34,4 +34,4 @@ async def test_where_connections_are_kept_calls_share_one_and_the_next_call_afte
         with connection_kept():
             first = await in_database(used)
             assert await in_database(used) is first
-        assert await in_database(left) is None
+        assert await in_database(driver_connection) is None

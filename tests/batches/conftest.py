@@ -1,4 +1,4 @@
-"""What the tests of batches share: an upstream as a backend, a runner, and a batch from a few lines."""
+"""Shared fixtures of the batch tests: an upstream as a backend, a runner, and a batch from a few lines."""
 
 from __future__ import annotations
 

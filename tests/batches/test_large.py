@@ -22,7 +22,7 @@ from tests.upstream import Received, Reply, Upstream, Wire, says, status
 
 ROWS = int(os.environ.get("LARGE_ROWS", "50000"))
 CONCURRENCY = 32
-"""What a batch of the API runs with."""
+"""The settings that a batch of the API runs with."""
 FINAL = {"completed", "failed", "expired", "cancelled"}
 
 

@@ -24,7 +24,7 @@ def upstreams_of_this_machine(settings: Any) -> None:
     settings.PRIVATE_WEBHOOKS = True
 
 
-async def told(owner: User, upstream: Upstream) -> Batch:
+async def run_with_webhook(owner: User, upstream: Upstream) -> Batch:
     """A batch with a webhook, run to its end, and told of."""
     url = upstream.base_url.removesuffix("/v1") + "/v1/completions"
     batch: Batch = await in_thread(make_batch)(owner, [line("a")], webhook_url=url)
@@ -33,7 +33,7 @@ async def told(owner: User, upstream: Upstream) -> Batch:
 
 
 async def test_the_end_of_a_batch_is_told_once_and_signed(owner: User, upstream: Upstream) -> None:
-    batch = await told(owner, upstream)
+    batch = await run_with_webhook(owner, upstream)
     (received,) = [received for received in upstream.requests if received.path == "/v1/completions"]
     assert received.body["type"] == "batch.completed"
     assert received.body["data"] == {"id": batch.api_id}
@@ -47,7 +47,7 @@ async def test_the_end_of_a_batch_is_told_once_and_signed(owner: User, upstream:
 
 async def test_a_delivery_that_fails_is_tried_again_later_and_given_up_at_last(owner: User, upstream: Upstream) -> None:
     upstream.script(*[status(500)] * 10, path="/v1/completions")
-    batch = await told(owner, upstream)
+    batch = await run_with_webhook(owner, upstream)
     assert batch.webhook_due_at is not None
     assert batch.webhook_due_at > timezone.now()
     assert batch.webhook_note == "It answered 500."

@@ -93,7 +93,7 @@ def answer(page: Page, state: str = "done") -> None:
     expect(page.get_by_test_id("message-assistant").last).to_have_attribute("data-status", state)
 
 
-def said(page: Page) -> str:
+def answer_text(page: Page) -> str:
     return page.get_by_test_id("message-assistant").last.get_by_test_id("message-text").last.inner_text().strip()
 
 
@@ -104,11 +104,11 @@ def test_an_answer_streams_and_stays(live: Live, route: Answering, browser_page:
     ask(page, "Hi")
     expect(page.get_by_test_id("message-assistant")).to_have_attribute("data-status", "streaming")
     answer(page)
-    assert said(page) == "Hello there, person."
+    assert answer_text(page) == "Hello there, person."
     assert page.get_by_test_id("chat-input").input_value() == ""
     assert f"up{route.port}" in page.get_by_test_id("attempt-trail").inner_text()
     page.reload()
-    assert said(page) == "Hello there, person."
+    assert answer_text(page) == "Hello there, person."
     expect(page.get_by_test_id("conversation-list").get_by_role("link", name="Hi").first).to_be_visible()
 
 
@@ -127,7 +127,7 @@ def test_stop_before_the_first_token_and_in_mid_text(live: Live, route: Answerin
         page.get_by_test_id("chat-stop").click()
         assert route.requests[-1].gone.wait(1.5)
         answer(page, "stopped")
-    assert said(page).startswith("more more")
+    assert answer_text(page).startswith("more more")
 
 
 def test_reloading_at_any_token_loses_and_doubles_nothing(live: Live, route: Answering, browser_page: OpenPage) -> None:
@@ -141,7 +141,7 @@ def test_reloading_at_any_token_loses_and_doubles_nothing(live: Live, route: Ans
         page.wait_for_timeout(random.uniform(50, 400))
         page.reload()
     answer(page)
-    assert said(page).split() == LONG.split()
+    assert answer_text(page).split() == LONG.split()
 
 
 def test_a_cut_connection_resumes_by_itself(live: Live, route: Answering, browser_page: OpenPage) -> None:
@@ -153,7 +153,7 @@ def test_a_cut_connection_resumes_by_itself(live: Live, route: Answering, browse
     expect(page.get_by_test_id("message-text").last).to_contain_text("word3 ")
     page.evaluate("htmx.ext.ws.getRegistry().get(document.getElementById('chat').getAttribute('hx-ws:connect')).socket.close()")
     answer(page)
-    assert said(page).split() == LONG.split()
+    assert answer_text(page).split() == LONG.split()
 
 
 def test_three_tabs_stay_in_step(live: Live, route: Answering, browser_page: OpenPage) -> None:
@@ -168,14 +168,14 @@ def test_three_tabs_stay_in_step(live: Live, route: Answering, browser_page: Ope
     three.goto(one.url)
     for page in (one, two, three):
         answer(page)
-        assert said(page).split() == LONG.split()
+        assert answer_text(page).split() == LONG.split()
     route.default = endless(pace=0.02)
     ask(two, "Go on")
     expect(three.get_by_test_id("message-text").last).to_contain_text("more more")
     three.get_by_test_id("chat-stop").click()
     for page in (one, two, three):
         answer(page, "stopped")
-    assert len({said(page) for page in (one, two, three)}) == 1
+    assert len({answer_text(page) for page in (one, two, three)}) == 1
 
 
 def test_a_failed_backend_is_said_in_place_and_can_be_tried_again(live: Live, route: Answering, browser_page: OpenPage) -> None:
@@ -187,7 +187,7 @@ def test_a_failed_backend_is_said_in_place_and_can_be_tried_again(live: Live, ro
     answer(page, "failed")
     page.get_by_role("button", name="Try again").click()
     answer(page)
-    assert said(page) == "Now it works."
+    assert answer_text(page) == "Now it works."
     expect(page.get_by_text("2/2")).to_be_visible()
     page.get_by_role("button", name="Previous version").click()
     answer(page, "failed")
@@ -244,7 +244,7 @@ def test_a_question_is_sent_even_before_the_scripts_are_there(live: Live, route:
     while page.get_by_test_id("message-assistant").get_attribute("data-status") == "streaming" and time.monotonic() < deadline:
         page.wait_for_timeout(200)
         page.reload()
-    assert said(page) == "Hello from upstream."
+    assert answer_text(page) == "Hello from upstream."
     page.complaints.clear()  # type: ignore[attr-defined]  # the aborted scripts
 
 
@@ -270,7 +270,7 @@ def test_tool_calls_are_cards(live: Live, route: Answering, browser_page: OpenPa
     assert [card.get_attribute("data-state") for card in cards.all()] == ["done", "failed"]
     cards.first.locator("summary").click()
     assert "42" in cards.first.inner_text()
-    assert said(page) == "It is 42."
+    assert answer_text(page) == "It is 42."
 
 
 def test_reasoning_is_folded(live: Live, route: Answering, browser_page: OpenPage) -> None:
@@ -299,11 +299,11 @@ def test_kill_and_restart_keep_the_partial_answer(
     live.kill()
     live.start()
     expect(page.get_by_test_id("message-assistant")).to_have_attribute("data-status", "interrupted", timeout=20_000)
-    assert "The first half" in said(page)
+    assert "The first half" in answer_text(page)
     assert len([request for request in upstream.requests if request.method == "POST"]) == 1
     page.get_by_role("button", name="Continue", exact=True).click()
     answer(page)
-    assert said(page).endswith("and the second.")
+    assert answer_text(page).endswith("and the second.")
     page.complaints.clear()  # type: ignore[attr-defined]  # refused connections while the server was down
 
 

@@ -22,7 +22,7 @@ PICTURE = bytes.fromhex(
 
 
 def look(page: Page, state: str) -> None:
-    """What every state must be."""
+    """Check the rules that every state follows."""
     if state != "shared":
         assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), state
     assert accessibility_violations(page) == [], state

@@ -1,4 +1,4 @@
-"""What the tests of the built-in backend share."""
+"""Shared fixtures of the built-in backend's tests."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from webapp.accounts.models import User
 
 
 class Page:
-    """What a browser makes of the frames, as far as tests need it: elements by id, with appended and replaced HTML."""
+    """Apply the frames as a browser would, as far as the tests need it: elements by id, with appended and replaced HTML."""
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []

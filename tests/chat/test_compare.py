@@ -22,18 +22,18 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def go_on() -> asyncio.Event:
+def finish() -> asyncio.Event:
     """Answers end when it is set."""
     return asyncio.Event()
 
 
 @pytest.fixture
-def speak(go_on: asyncio.Event) -> Runner:
+def name_model(finish: asyncio.Event) -> Runner:
     """Each answer names its model."""
 
     async def run(live: GenerationState, started: Started) -> None:
         live.apply({"k": "text", "d": f"I am {started.model}."})
-        await go_on.wait()
+        await finish.wait()
 
     return run
 
@@ -45,9 +45,9 @@ async def compared(socket: Socket) -> None:
 
 
 async def test_answers_stream_side_by_side_and_one_goes_on(
-    people: Users, serve: Any, fresh: UUID, speak: Runner, go_on: asyncio.Event
+    people: Users, serve: Any, fresh: UUID, name_model: Runner, finish: asyncio.Event
 ) -> None:
-    async with serve(speak):
+    async with serve(name_model):
         socket, other = Socket(people.owner, fresh), Socket(people.owner, fresh)
         await compared(socket)
         assert await Generation.objects.filter(running=True).acount() == 3
@@ -56,7 +56,7 @@ async def test_answers_stream_side_by_side_and_one_goes_on(
         assert 'data-testid="compare"' in late.html
         await other.say(text="In between")
         await other.until(lambda page: "Still answering" in page.html)
-        go_on.set()
+        finish.set()
         page = await socket.until(lambda page: page.html.count('data-testid="pick"') == 3)
         answers = {answer.model: answer async for answer in Message.objects.filter(role="assistant")}
         assert {answer.parent_id for answer in answers.values()} == {answers["one"].parent_id}
@@ -73,8 +73,8 @@ async def test_answers_stream_side_by_side_and_one_goes_on(
         await socket.until(lambda page: page.html.count("I am two.") > 2)
 
 
-async def test_stop_stops_all_of_them(people: Users, serve: Any, fresh: UUID, speak: Runner) -> None:
-    async with serve(speak):
+async def test_stop_stops_all_of_them(people: Users, serve: Any, fresh: UUID, name_model: Runner) -> None:
+    async with serve(name_model):
         socket = Socket(people.owner, fresh)
         await compared(socket)
         await socket.say("stop")
@@ -82,8 +82,8 @@ async def test_stop_stops_all_of_them(people: Users, serve: Any, fresh: UUID, sp
     assert {status async for status in Message.objects.filter(role="assistant").values_list("status", flat=True)} == {"stopped"}
 
 
-async def test_a_comparison_needs_two_or_three_different_models(people: Users, serve: Any, fresh: UUID, speak: Runner) -> None:
-    async with serve(speak):
+async def test_a_comparison_needs_two_or_three_different_models(people: Users, serve: Any, fresh: UUID, name_model: Runner) -> None:
+    async with serve(name_model):
         socket = Socket(people.owner, fresh)
         await socket.connect()
         for others in (["one"], ["two", "three", "four"]):
@@ -94,10 +94,10 @@ async def test_a_comparison_needs_two_or_three_different_models(people: Users, s
 
 
 async def test_another_question_ends_the_comparison_with_the_first_answer(
-    people: Users, serve: Any, fresh: UUID, speak: Runner, go_on: asyncio.Event
+    people: Users, serve: Any, fresh: UUID, name_model: Runner, finish: asyncio.Event
 ) -> None:
-    go_on.set()
-    async with serve(speak):
+    finish.set()
+    async with serve(name_model):
         socket = Socket(people.owner, fresh)
         await compared(socket)
         await socket.until(lambda page: page.html.count('data-testid="pick"') == 3)

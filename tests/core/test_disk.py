@@ -15,7 +15,7 @@ from webapp.server.views import server_error
 
 
 class Usage(NamedTuple):
-    """What `shutil.disk_usage` returns."""
+    """The result of `shutil.disk_usage`."""
 
     total: int
     used: int

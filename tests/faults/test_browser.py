@@ -43,7 +43,7 @@ def ask(page: Page, text: str = "Go") -> None:
     page.get_by_test_id("chat-send").click()
 
 
-def said(page: Page) -> list[str]:
+def answer_words(page: Page) -> list[str]:
     return page.get_by_test_id("message-text").last.inner_text().split()
 
 
@@ -61,12 +61,12 @@ def test_a_network_that_goes_away_costs_nothing(live: Live, route: Upstream, bro
         ask(page)
         expect(page.get_by_test_id("message-text").last).to_contain_text("word3 ")
         network.cut()
-        before = said(page)
+        before = answer_words(page)
         time.sleep(seconds)
-        assert len(said(page)) <= len(before) + 5, "the network was not away"
+        assert len(answer_words(page)) <= len(before) + 5, "the network was not away"
         network.mend()
         until_done(page, seconds=60)
-        assert said(page) == WORDS
+        assert answer_words(page) == WORDS
         assert page.get_by_test_id("message-user").count() == 1
         page.complaints.clear()  # type: ignore[attr-defined]  # refused connections while the network was away
 
@@ -87,7 +87,7 @@ def test_two_hundred_reloads_lose_and_double_nothing(live: Live, route: Upstream
             page.reload()
             reloads += 1
         until_done(page)
-        assert said(page) == WORDS
+        assert answer_words(page) == WORDS
 
 
 @pytest.mark.parametrize("size", [1, 7])

@@ -36,7 +36,7 @@ FORM = b"POST /accounts/login/ HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture(scope="module")
-def hurried(populated_home: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def impatient_server(populated_home: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     server = Live(copied(populated_home, tmp_path_factory), first=HURRY).start()  # type: ignore[arg-type]  # a path
     yield server
     server.stop()
@@ -44,7 +44,7 @@ def hurried(populated_home: object, tmp_path_factory: pytest.TempPathFactory) ->
 
 @dataclass
 class End:
-    """How a connection ended: what the server said, and after how long it closed."""
+    """The end of a connection: the server's reply, and the seconds until it closed."""
 
     said: bytes
     seconds: float
@@ -86,10 +86,10 @@ def drip(port: int, head: bytes, drop: bytes) -> End:
 
 
 @pytest.fixture(scope="module")
-def ends(hurried: Live) -> dict[str, End]:
+def ends(impatient_server: Live) -> dict[str, End]:
     """All cases at once."""
     with ThreadPoolExecutor(len(CASES)) as pool:
-        return dict(zip(CASES, pool.map(lambda case: drip(hurried.port, *case), CASES.values()), strict=True))
+        return dict(zip(CASES, pool.map(lambda case: drip(impatient_server.port, *case), CASES.values()), strict=True))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -105,14 +105,14 @@ def test_a_slow_client_is_let_go(ends: dict[str, End], case: str) -> None:
         assert json.loads(end.said.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
 
 
-def test_websockets_that_come_and_go_stop_no_sweep(hurried: Live) -> None:
+def test_websockets_that_come_and_go_stop_no_sweep(impatient_server: Live) -> None:
     """Between two looks at it a connection may have become a websocket, and be gone."""
-    headers = handshake(hurried, "owner")
+    headers = handshake(impatient_server, "owner")
     for _ in range(20):
-        with attached(hurried, headers, uuid.uuid4()):
+        with attached(impatient_server, headers, uuid.uuid4()):
             pass
-    assert drip(hurried.port, *CASES["says nothing"]).seconds < 15
-    assert "AttributeError" not in hurried.output()
+    assert drip(impatient_server.port, *CASES["says nothing"]).seconds < 15
+    assert "AttributeError" not in impatient_server.output()
 
 
 @contextlib.contextmanager
@@ -138,23 +138,23 @@ def is_closed(client: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("head", [b"", pytest.param(HEAD, marks=pytest.mark.slow)], ids=["silent", "in their headers"])
-def test_any_number_of_slow_clients_keeps_nobody_out(hurried: Live, head: bytes) -> None:
+def test_any_number_of_slow_clients_keeps_nobody_out(impatient_server: Live, head: bytes) -> None:
     """The oldest that wait make way for the newest; memory grows by less than 20 MB."""
-    before = hurried.memory_mb()
-    with crowd(hurried.port, 3 * MOST, head) as clients:
+    before = impatient_server.memory_mb()
+    with crowd(impatient_server.port, 3 * MOST, head) as clients:
         began = time.monotonic()
-        assert httpx2.get(f"{hurried.url}/healthz", timeout=5).status_code == 200
+        assert httpx2.get(f"{impatient_server.url}/healthz", timeout=5).status_code == 200
         assert time.monotonic() - began < 4
-        assert hurried.memory_mb() - before < 20
+        assert impatient_server.memory_mb() - before < 20
         assert sum(map(is_closed, clients)) >= len(clients) - MOST
 
 
-def test_large_heads_of_many_clients_fill_no_memory(hurried: Live) -> None:
+def test_large_heads_of_many_clients_fill_no_memory(impatient_server: Live) -> None:
     """A head of a megabyte is read (FAULTS 16), for as many clients at once as memory is meant for."""
-    before = hurried.memory_mb()
-    with crowd(hurried.port, 55, HEAD + b"X: ") as clients, ThreadPoolExecutor(55) as pool:
+    before = impatient_server.memory_mb()
+    with crowd(impatient_server.port, 55, HEAD + b"X: ") as clients, ThreadPoolExecutor(55) as pool:
         answers = list(pool.map(large_head, clients))
-        assert hurried.memory_mb() - before < 120
+        assert impatient_server.memory_mb() - before < 120
     assert sum(answer.startswith(b"HTTP/1.1 431 ") for answer in answers) > 15
 
 
@@ -167,7 +167,7 @@ def large_head(client: socket.socket) -> bytes:
 
 
 @pytest.mark.slow
-def test_an_upload_that_is_slow_but_goes_on_is_taken(hurried: Live) -> None:
+def test_an_upload_that_is_slow_but_goes_on_is_taken(impatient_server: Live) -> None:
     """Several times the time in which a body must bring something."""
 
     def pieces() -> Iterator[bytes]:
@@ -175,19 +175,21 @@ def test_an_upload_that_is_slow_but_goes_on_is_taken(hurried: Live) -> None:
             time.sleep(0.1)
             yield bytes(4096)
 
-    assert httpx2.post(f"{hurried.url}/accounts/login/", content=pieces(), timeout=30).status_code == 403  # read whole: it is no form
+    assert (
+        httpx2.post(f"{impatient_server.url}/accounts/login/", content=pieces(), timeout=30).status_code == 403
+    )  # read whole: it is no form
 
 
 @pytest.mark.slow
-def test_who_waits_for_the_server_is_not_hurried(hurried: Live, upstream: Upstream) -> None:
+def test_who_waits_for_the_server_is_not_hurried(impatient_server: Live, upstream: Upstream) -> None:
     """A stream with long pauses, an answer that takes its time, and a websocket where nothing happens: ten times every limit."""
     pause = 6.0
     upstream.default = stream(chunk({"role": "assistant", "content": "a"}), pause, chunk({"content": "b"}, finish="stop"))
-    serve(hurried, upstream, "patient")
-    token = hurried.manage("create_token", "--user", "owner").stdout.strip()
+    serve(impatient_server, upstream, "patient")
+    token = impatient_server.manage("create_token", "--user", "owner").stdout.strip()
     words: list[str] = []
-    reading = threading.Thread(target=streamed, args=(hurried, token, "patient", words))
-    with attached(hurried, handshake(hurried, "owner"), uuid.uuid4()) as quiet:
+    reading = threading.Thread(target=streamed, args=(impatient_server, token, "patient", words))
+    with attached(impatient_server, handshake(impatient_server, "owner"), uuid.uuid4()) as quiet:
         reading.start()
         reading.join(30)
         assert "".join(words) == "ab[DONE]"
@@ -199,16 +201,16 @@ def hears(quiet: Socket) -> None:
     quiet.until("could not read that message")
 
 
-def test_a_server_that_was_stopped_for_a_while_blames_nobody(hurried: Live) -> None:
+def test_a_server_that_was_stopped_for_a_while_blames_nobody(impatient_server: Live) -> None:
     """Its own absence is not its clients' slowness: a laptop that slept, a machine that was too busy."""
-    assert hurried.process
-    with socket.create_connection(("localhost", hurried.port), timeout=5) as client:
+    assert impatient_server.process
+    with socket.create_connection(("localhost", impatient_server.port), timeout=5) as client:
         client.sendall(HEAD)
         time.sleep(0.1)
-        os.kill(hurried.process.pid, signal.SIGSTOP)
+        os.kill(impatient_server.process.pid, signal.SIGSTOP)
         time.sleep(1.2)
         client.sendall(b"Connection: close\r\n\r\n")
-        os.kill(hurried.process.pid, signal.SIGCONT)
+        os.kill(impatient_server.process.pid, signal.SIGCONT)
         assert client.recv(100).startswith(b"HTTP/1.1 401 ")
 
 

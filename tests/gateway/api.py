@@ -1,4 +1,4 @@
-"""What the gateway's tests talk to the API with."""
+"""Clients of the API for the gateway's tests."""
 
 from __future__ import annotations
 

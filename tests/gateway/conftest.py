@@ -15,15 +15,15 @@ from webapp.gateway import auth
 
 
 @pytest.fixture(autouse=True)
-def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the process keeps for a few seconds, tests must not share: they use the same ids again."""
+def _empty_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clear the caches of the process: the tests use the same ids again."""
     auth.tokens.forget()
     monkeypatch.setattr(registry, "spending", Spending())
 
 
 @pytest.fixture
 async def people(transactional_db: None) -> Users:
-    """The cast, for tests that run on an event loop."""
+    """The usual users, for tests that run on an event loop."""
     return await sync_to_async(make_users)()
 
 

@@ -1,4 +1,4 @@
-"""What holds for every path and method below /v1."""
+"""The rules that every path and method below /v1 follows."""
 
 from __future__ import annotations
 

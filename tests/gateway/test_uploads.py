@@ -1,4 +1,4 @@
-"""What uploads leave on the disk."""
+"""The files that uploads leave on the disk."""
 
 from __future__ import annotations
 

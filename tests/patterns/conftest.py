@@ -1,4 +1,4 @@
-"""What the tests of the patterns share."""
+"""Shared fixtures of the pattern tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from webapp.patterns.agent.tools import ToolContext, ToolRegistry
 
 @pytest.fixture
 def log() -> list[str]:
-    """What the tools did, in order."""
+    """The calls of the tools, in order."""
     return []
 
 

@@ -102,7 +102,7 @@ def test_errors_are_counted_and_not_raised() -> None:
 
 
 def test_it_is_bounded_in_time() -> None:
-    """What runs when time is up is closed and counted as unfinished; the warm-up counts against the limit."""
+    """Requests still running at the time limit are closed and counted as unfinished. The warm-up counts against the limit."""
     closed = 0
 
     async def stream(request: Request) -> AsyncGenerator[StreamChunk, None]:

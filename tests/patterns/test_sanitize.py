@@ -1,4 +1,4 @@
-"""What strangers send, made fit for every database."""
+"""Untrusted text is cleaned so that every database can store it."""
 
 from __future__ import annotations
 

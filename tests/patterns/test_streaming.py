@@ -15,7 +15,7 @@ DELTAS = st.builds(
 )
 
 
-def heard(*deltas: Delta, choice: int = 0) -> Accumulator:
+def accumulated(*deltas: Delta, choice: int = 0) -> Accumulator:
     whole = Accumulator(choice)
     for delta in deltas:
         whole.add(delta)
@@ -23,7 +23,7 @@ def heard(*deltas: Delta, choice: int = 0) -> Accumulator:
 
 
 def test_everything_adds_up() -> None:
-    whole = heard(
+    whole = accumulated(
         Delta("He", reasoning="h"),
         Delta("llo", reasoning="m", refusal="no"),
         Delta(tool_calls=(ToolCallDelta(1, "b", "g", "{"), ToolCallDelta(0, "a", "f"))),
@@ -47,13 +47,13 @@ def test_everything_adds_up() -> None:
 
 
 def test_other_choices_are_left_aside() -> None:
-    assert heard(Delta("a"), Delta("b", choice=1), choice=1).text == "b"
+    assert accumulated(Delta("a"), Delta("b", choice=1), choice=1).text == "b"
 
 
 def test_a_message_without_text_has_null_only_beside_calls_or_a_refusal() -> None:
-    assert heard().message() == {"role": "assistant", "content": ""}
-    assert heard(Delta(refusal="no")).message() == {"role": "assistant", "content": None, "refusal": "no"}
-    assert heard(Delta(tool_calls=(ToolCallDelta(0, "a", "f", "{}"),))).message()["content"] is None
+    assert accumulated().message() == {"role": "assistant", "content": ""}
+    assert accumulated(Delta(refusal="no")).message() == {"role": "assistant", "content": None, "refusal": "no"}
+    assert accumulated(Delta(tool_calls=(ToolCallDelta(0, "a", "f", "{}"),))).message()["content"] is None
 
 
 def test_a_restart_voids_what_came_before() -> None:
@@ -75,6 +75,6 @@ def test_any_grouping_into_packets_gives_the_same(deltas: list[Delta], data: st.
     grouped = Accumulator()
     for part in (deltas[:cut], deltas[cut:]):
         grouped.add_packet(StreamChunk(b"", tuple(part)))
-        assert grouped.text.startswith(heard(*deltas[:cut]).text[:1])
-    singly = heard(*deltas)
+        assert grouped.text.startswith(accumulated(*deltas[:cut]).text[:1])
+    singly = accumulated(*deltas)
     assert (grouped.message(), grouped.reasoning, grouped.finish_reason) == (singly.message(), singly.reasoning, singly.finish_reason)

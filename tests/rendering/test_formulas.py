@@ -1,4 +1,4 @@
-"""What is a formula, what is not, and how TeX becomes MathML."""
+"""Formulas are told from plain text, and TeX becomes MathML."""
 
 from __future__ import annotations
 

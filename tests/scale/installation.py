@@ -152,7 +152,7 @@ class Job:
         return {row[0] for row in rows}
 
     def owners(self) -> list[str]:
-        """Who holds chunks of it."""
+        """Return the workers that hold chunks of it."""
         rows = self.installation.query(
             "SELECT DISTINCT owner FROM batches_batchchunk WHERE batch_id = %s AND owner <> '' AND lease_until > now()", self.key
         )

@@ -72,7 +72,7 @@ def test_two_workers_share_a_batch_and_send_each_row_once(installation: Installa
 
 
 def test_a_killed_worker_s_rows_are_done_by_the_other(installation: Installation) -> None:
-    """What had a result is not sent again; only what was under way in the killed one is."""
+    """Rows that have a result are not sent again. Only the requests that ran in the killed worker are."""
     job = begun(installation, first=1.0)
     killed = installation.workers[0]
     job.wait_for_results(1)

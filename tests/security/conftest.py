@@ -1,4 +1,4 @@
-"""What the owner has: one of each thing that has an address, so that others can be seen not to reach it."""
+"""One object for each kind of address, all of one owner, so that tests can show that others do not reach them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets where: every address of the project, asked for without a session, by somebody else, and without a CSRF token (FAULTS 7)."""
+"""Each address is requested without a session, by another user, and without a CSRF token (FAULTS 7)."""
 
 from __future__ import annotations
 

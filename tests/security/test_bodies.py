@@ -66,7 +66,7 @@ def as_strict_as_postgresql() -> Iterator[None]:
 
 
 def fails(client: Client, method: str, path: str, **options: Any) -> str:
-    """What was wrong with the answer; empty for nothing."""
+    """Return the fault of a response; empty if there is none."""
     with as_strict_as_postgresql():
         try:
             response = client.generic("POST", path, **options) if method == "generic" else getattr(client, method)(path, **options)
@@ -78,20 +78,20 @@ def fails(client: Client, method: str, path: str, **options: Any) -> str:
 
 
 @pytest.fixture
-def everybody(as_administrator: Client, as_owner: Client, client: Client) -> dict[str, Client]:
-    """Who asks: the administrator in the admin, the owner for what is theirs."""
+def clients_by_app(as_administrator: Client, as_owner: Client, client: Client) -> dict[str, Client]:
+    """Return the user who sends the request: the administrator for the admin, else the owner."""
     return {"admin": as_administrator, "": as_owner, "anonymous": client}
 
 
-def clients(everybody: dict[str, Client], app: str) -> Client:
-    return everybody["admin"] if app in {"admin", "backends"} else everybody[""]
+def clients(clients_by_app: dict[str, Client], app: str) -> Client:
+    return clients_by_app["admin"] if app in {"admin", "backends"} else clients_by_app[""]
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_no_query_breaks_a_page(things: Things, everybody: dict[str, Client], value: str) -> None:
+def test_no_query_breaks_a_page(things: Things, clients_by_app: dict[str, Client], value: str) -> None:
     query = dict.fromkeys(PARAMETERS, value)
     asked = [address for address in ADDRESSES if address.app != "admin" or value == VALUES["digits"]]
-    found = [fails(clients(everybody, one.app), "get", path_of(one, things), query_params=query) for one in asked]
+    found = [fails(clients(clients_by_app, one.app), "get", path_of(one, things), query_params=query) for one in asked]
     assert not any(found), "\n".join(filter(None, found))
 
 
@@ -102,14 +102,14 @@ def test_rows_go_on_after_a_number_only(things: Things, as_owner: Client, after:
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_no_form_breaks_a_page(things: Things, everybody: dict[str, Client], value: str) -> None:
+def test_no_form_breaks_a_page(things: Things, clients_by_app: dict[str, Client], value: str) -> None:
     found = []
     for address in ADDRESSES:
         if "delete" in address.name or address.name in {"revoke", "change-index", "change-document", "look"}:
             continue
         if address.app == "admin" and value != VALUES["nul"]:
             continue
-        found.append(fails(clients(everybody, address.app), "post", path_of(address, things), data=dict.fromkeys(FORM_FIELDS, value)))
+        found.append(fails(clients(clients_by_app, address.app), "post", path_of(address, things), data=dict.fromkeys(FORM_FIELDS, value)))
     assert not any(found), "\n".join(filter(None, found))
 
 

@@ -1,4 +1,4 @@
-"""Where the server may be made to call: addresses that users enter, in every notation (FAULTS 14)."""
+"""Addresses that users enter, in every notation: the server calls only those that it may (FAULTS 14)."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def headers(live: Live) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_breaks(live: Live) -> Iterator[None]:
+def no_traceback(live: Live) -> Iterator[None]:
     before = live.output().count("Traceback")
     yield
     assert httpx2.get(f"{live.url}/readyz").status_code == 200

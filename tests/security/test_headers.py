@@ -1,4 +1,4 @@
-"""What every answer says to browsers: the content security policy, who may frame it, what it is; and what the cookies may do."""
+"""The security headers of every response, and the attributes of its cookies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NONCE = re.compile(r"'nonce-([^']+)'")
 INLINE = re.compile(
     r"<(?:script|style)(?![^>]*\b(?:src|nonce|type=\"application/json\"))[^>]*>|<[^>]+\s(?:style|on[a-z]+)=[^>]*>|javascript:"
 )
-"""What the policy refuses: a page that has it does not work."""
+"""The sources that the content security policy blocks: a page that uses one does not work."""
 
 
 def policy_of(headers: httpx2.Headers | HttpResponseBase) -> dict[str, str]:
@@ -33,7 +33,7 @@ def policy_of(headers: httpx2.Headers | HttpResponseBase) -> dict[str, str]:
 
 
 def problems(headers: httpx2.Headers | HttpResponseBase) -> list[str]:
-    """What is wrong with the headers of an answer to a browser."""
+    """Return the faults in the headers of a response to a browser."""
     policy = policy_of(headers)
     wrong = [name for name, value in ALWAYS.items() if headers.get(name) != value]
     wrong += [name for name, value in LOCKED.items() if policy.get(name) != value]
@@ -114,7 +114,7 @@ def test_cookies_are_kept_from_other_sites_and_the_session_from_scripts(client: 
 
 
 def test_behind_tls_no_cookie_leaves_without_it(client: Client, cast: Users, settings: LazySettings) -> None:
-    """What PATCHBAY_HTTPS_ONLY sets (webapp/settings.py)."""
+    """The settings that follow from PATCHBAY_HTTPS_ONLY (webapp/settings.py)."""
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
     cookies = cookies_after_signing_in(client, secure=True)
     assert all(cookie["secure"] for cookie in cookies.values())

@@ -1,4 +1,4 @@
-"""What strangers write, in a real browser: no dialog, no request that leaves, no report of the content policy (FAULTS 1-5)."""
+"""Hostile content in a real browser opens no dialog, sends no request elsewhere, and breaks no content policy (FAULTS 1-5)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LINE = " ".join(TAGS[:5])
 
 
 class Watch:
-    """What a page did that it must not."""
+    """The forbidden things that a page did."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

@@ -1,4 +1,4 @@
-"""Who may see what: every address of the project for every role, against the table in roles.txt."""
+"""Each role may open exactly the addresses that roles.txt lists for it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ async def ask(people: Users, serve: Any, seconds: float = 10) -> tuple[Message, 
 
 
 def everything() -> str:
-    """What the database keeps of answers, attempts and requests, as one text."""
+    """Return the stored answers, attempts, and requests as one text."""
     kept = [*Message.objects.values(), *Attempt.objects.values(), *SentRequest.objects.values(), *Conversation.objects.values()]
     return json.dumps([*kept, *BatchRow.objects.values(), *LogEntry.objects.values()], default=str)
 
@@ -128,7 +128,7 @@ async def test_what_no_database_can_hold_is_taken_out_of_an_answer(people: Users
     ],
 )
 async def test_answers_of_any_shape_can_be_looked_at_and_downloaded(people: Users, upstream: Upstream, response: str) -> None:
-    """What a remote batch brings home is whatever its server wrote."""
+    """The results of a remote batch are untrusted, because its server wrote them."""
     batch = await run(await in_thread(make_batch)(people.owner, [line("=cmd|' /C calc'!A0", "@SUM(1)")]))
     await BatchRow.objects.aupdate(response=response, state=BatchRow.State.OK, error_message="+1")
     row = await batch.rows.aget()

@@ -28,7 +28,7 @@ async def test_it_is_so_under_asgi(cast: Users) -> None:
 
 
 def test_downloads_keep_their_length(as_owner: Client) -> None:
-    """What is no page is left alone."""
+    """Responses that are not pages are not compressed."""
     answer = as_owner.get("/manifest.webmanifest", headers={"accept-encoding": "gzip"})
     assert answer.status_code == 200
     assert "Content-Encoding" not in answer

@@ -91,8 +91,8 @@ def test_every_answer_names_its_request(live: Live) -> None:
     assert httpx2.get(f"{live.url}/healthz", headers={"x-request-id": "no spaces!"}).headers["x-request-id"] != "no spaces!"
 
 
-def said(filtered: RateLimitFilter, message: str) -> str | None:
-    """What of a line comes through."""
+def filtered_line(filtered: RateLimitFilter, message: str) -> str | None:
+    """Return a line as the log's filter passes it on."""
     record = logging.LogRecord("a test of logs", logging.ERROR, "", 0, message, None, None)
     return record.getMessage() if filtered.filter(record) else None
 
@@ -100,18 +100,18 @@ def said(filtered: RateLimitFilter, message: str) -> str | None:
 def test_what_waits_says_so_once_a_minute_and_how_often_it_did() -> None:
     now = 1000.0
     filtered = RateLimitFilter(clock=lambda: now)
-    assert [said(filtered, "Redis is away") for _ in range(4)] == ["Redis is away", None, None, None]
-    assert said(filtered, "PostgreSQL is away") == "PostgreSQL is away"
+    assert [filtered_line(filtered, "Redis is away") for _ in range(4)] == ["Redis is away", None, None, None]
+    assert filtered_line(filtered, "PostgreSQL is away") == "PostgreSQL is away"
     now += REPEAT_SECONDS
-    assert said(filtered, "Redis is away") == "Redis is away (3 times more since)"
-    assert said(filtered, "PostgreSQL is away") == "PostgreSQL is away"
+    assert filtered_line(filtered, "Redis is away") == "Redis is away (3 times more since)"
+    assert filtered_line(filtered, "PostgreSQL is away") == "PostgreSQL is away"
 
 
 def test_lines_of_requests_are_never_left_out() -> None:
     filtered = RateLimitFilter(clock=lambda: 0.0)
     token = request_id.set("r-1")
     try:
-        assert [said(filtered, "Service Unavailable: /chat/") for _ in range(2)] == ["Service Unavailable: /chat/"] * 2
+        assert [filtered_line(filtered, "Service Unavailable: /chat/") for _ in range(2)] == ["Service Unavailable: /chat/"] * 2
     finally:
         request_id.reset(token)
 

@@ -1,4 +1,4 @@
-"""What stands before every websocket."""
+"""The checks that every websocket passes before its consumer runs."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ PATIENCE = 180.0
 FRAME_SECONDS = 8.0
 QUESTIONS_A_CHAT = 4
 FLUSH_SECONDS = 1.0
-"""What a person saw for so long is in the database."""
+"""A text that a person saw for this long is in the database."""
 _STATUS = re.compile(r'data-testid="message-assistant" data-status="(\w+)"')
 ENDED = ("done", "stopped", "interrupted", "failed")
 
@@ -82,7 +82,7 @@ class Chatter:
         self._tally.lost.append(f"{asked[-1]}: no whole answer in {PATIENCE:.0f} s")
 
     def _judge(self, log: list[Turn], asked: list[str]) -> str:
-        """What to do next: nothing when the answer is there; sends that were never taken are sent again."""
+        """Return the next step: none if the answer is there. Messages that the server never took are sent again."""
         shown = [turn.question for turn in log]
         wanted = [question(name) for name in asked]
         for text in set(wanted[:-1]) - set(shown):

@@ -55,6 +55,6 @@ class Server:
 
 
 def drift(samples: list[float]) -> float:
-    """How much more the last third of the samples shows than the first, as a share."""
+    """Return by which share the last third of the samples exceeds the first."""
     third = len(samples) // 3
     return median(samples[-third:]) / median(samples[:third]) - 1

@@ -1,4 +1,4 @@
-"""What came of it: counted by the users of the soak, asserted and printed at its end."""
+"""The counts of a soak: the users add to them, and the end of the test asserts and prints them."""
 
 from __future__ import annotations
 

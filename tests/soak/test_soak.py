@@ -1,4 +1,4 @@
-"""Nothing is lost, nothing is doubled, and the memory does not grow, whatever happens to the server and to its backends.
+"""The server and its backends fail in every way; nothing is lost, nothing is doubled, and the memory does not grow.
 
 `make soak` runs this for SOAK_SECONDS (600). Chat, gateway, batches and search go on together over a route of two steps: a flaky
 backend, which fails in about one of ten completions (tests/soak/flaky.py), and a steady one. In the first part the server process is

@@ -1,4 +1,4 @@
-"""What is true: the one right answer to each question, and the record of the answers that the upstreams gave whole.
+"""The one right answer to each question, and the record of the answers that the upstreams sent completely.
 
 A question is `Question chat-17?`. Its answer is words that each carry the question's name and their place (`chat-17.0 chat-17.1 …`), so a
 word that is missing, doubled or of another answer is seen wherever the answer turns up.

@@ -61,7 +61,7 @@ class Chat:
             await socket.close()
 
     def tool_results(self) -> list[str]:
-        """What the model was told of its calls, in the newest request."""
+        """Return the tool results of the newest request to the model."""
         messages = self.upstream.requests[-1].body["messages"]
         return [message["content"] for message in messages if message["role"] == "tool"]
 

@@ -87,7 +87,7 @@ async def _send(send: Send, body: object, status: int = 200) -> None:
 
 
 @pytest.fixture
-def guarded() -> Iterator[SignInServer]:
+def sign_in_server() -> Iterator[SignInServer]:
     server = SignInServer()
     yield server
     server.stop()
@@ -101,9 +101,9 @@ async def page(people: Users) -> AsyncIterator[AsyncClient]:
     await sessions.aclose()
 
 
-async def begun(page: AsyncClient, guarded: SignInServer) -> tuple[ToolServer, dict[str, str]]:
+async def begun(page: AsyncClient, sign_in_server: SignInServer) -> tuple[ToolServer, dict[str, str]]:
     """Press *Sign in*; the server, and the query of the address that the page leads to."""
-    server = await sync_to_async(services.add_server)(name="guarded", url=guarded.url)
+    server = await sync_to_async(services.add_server)(name="sign_in_server", url=sign_in_server.url)
     with pytest.raises(ToolServerError, match="401"):
         await toolset.refresh(server)
     await server.arefresh_from_db()
@@ -113,7 +113,7 @@ async def begun(page: AsyncClient, guarded: SignInServer) -> tuple[ToolServer, d
     address = html.split('data-testid="sign-in-link"')[1].split('href="')[1].split('"')[0].replace("&amp;", "&")
     query = {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
     assert (query["code_challenge_method"], query["client_id"]) == ("S256", "client-1")
-    guarded.challenge = query["code_challenge"]
+    sign_in_server.challenge = query["code_challenge"]
     return server, query
 
 
@@ -124,33 +124,33 @@ async def listed(server: ToolServer) -> None:
     assert await server.tools.aexists()
 
 
-async def test_a_person_signs_in_and_the_tools_appear(page: AsyncClient, guarded: SignInServer) -> None:
-    server, query = await begun(page, guarded)
+async def test_a_person_signs_in_and_the_tools_appear(page: AsyncClient, sign_in_server: SignInServer) -> None:
+    server, query = await begun(page, sign_in_server)
     back = urlsplit(query["redirect_uri"]).path + "?" + urlencode({"code": "code-1", "state": query["state"]})
     answer = await page.get(back)
     assert answer.headers["location"] == f"/tools/{server.pk}/"
     await listed(server)
     assert not server.sign_in_needed
     assert TOKEN not in str(await ToolServer.objects.filter(pk=server.pk).values().afirst())
-    assert guarded.seen[0]["code"] == "code-1"
+    assert sign_in_server.seen[0]["code"] == "code-1"
     assert len(await toolset.refresh(server)) > 5  # with the stored token
 
 
-async def test_an_expired_token_is_refreshed(page: AsyncClient, guarded: SignInServer) -> None:
-    server, query = await begun(page, guarded)
+async def test_an_expired_token_is_refreshed(page: AsyncClient, sign_in_server: SignInServer) -> None:
+    server, query = await begun(page, sign_in_server)
     await page.get(urlsplit(query["redirect_uri"]).path + "?" + urlencode({"code": "code-1", "state": query["state"]}))
     await listed(server)
     kept = json.loads(server.oauth.reveal())
     await ToolServer.objects.filter(pk=server.pk).aupdate(oauth=Secret.of(json.dumps({**kept, "expires_at": 1})))
     await server.arefresh_from_db()
-    guarded.token = "access-2"
+    sign_in_server.token = "access-2"
     await toolset.refresh(server)
-    assert guarded.seen[-1]["grant_type"] == "refresh_token"
-    assert guarded.headers["authorization"] == "Bearer access-2"
+    assert sign_in_server.seen[-1]["grant_type"] == "refresh_token"
+    assert sign_in_server.headers["authorization"] == "Bearer access-2"
 
 
-async def test_another_persons_or_an_unknown_state_is_refused(page: AsyncClient, guarded: SignInServer, people: Users) -> None:
-    _server, query = await begun(page, guarded)
+async def test_another_persons_or_an_unknown_state_is_refused(page: AsyncClient, sign_in_server: SignInServer, people: Users) -> None:
+    _server, query = await begun(page, sign_in_server)
     stranger = AsyncClient()
     await sync_to_async(stranger.force_login)(people.other)
     for client, state in ((stranger, query["state"]), (page, "unknown")):
@@ -159,8 +159,8 @@ async def test_another_persons_or_an_unknown_state_is_refused(page: AsyncClient,
     assert not await OAuthFlow.objects.exclude(code="").aexists()
 
 
-async def test_a_refusal_is_shown(page: AsyncClient, guarded: SignInServer) -> None:
-    server, query = await begun(page, guarded)
+async def test_a_refusal_is_shown(page: AsyncClient, sign_in_server: SignInServer) -> None:
+    server, query = await begun(page, sign_in_server)
     await page.get("/tools/callback/?" + urlencode({"error": "access_denied", "state": query["state"]}))
     with pytest.raises(ToolServerError, match="access_denied"):
         await asyncio.gather(*oauth.pending())

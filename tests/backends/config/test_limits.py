@@ -1,4 +1,4 @@
-"""Who has which limits a minute."""
+"""Each user has the limits per minute that apply to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may use what, decided from plain values."""
+"""Permissions are decided from plain values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `manage.py doctor` says of the backends."""
+"""`manage.py doctor` reports on the backends."""
 
 from __future__ import annotations
 

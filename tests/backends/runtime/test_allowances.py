@@ -1,4 +1,4 @@
-"""What is left of limits: requests and tokens per minute, a token's budget of the month; for all processes together."""
+"""All processes share what is left of the limits: requests and tokens per minute, and a token's monthly budget."""
 
 from __future__ import annotations
 

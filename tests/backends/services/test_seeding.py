@@ -1,4 +1,4 @@
-"""What a first start creates, and what later ones leave alone."""
+"""The first start creates rows that later starts leave alone."""
 
 from __future__ import annotations
 

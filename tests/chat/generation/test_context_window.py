@@ -1,4 +1,4 @@
-"""What fits into the window, what becomes of the rest, and what servers teach about counting."""
+"""The messages that fit the window, the fate of the others, and what servers teach about counting tokens."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from webapp.patterns.types import AttemptLog, Request, Usage
 
 
 @pytest.fixture(autouse=True)
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test taught, the next does not know."""
+def empty_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget between tests what was learned about a server."""
     fresh = Calibration()
     monkeypatch.setattr(context_window, "calibration", fresh)
     monkeypatch.setattr(learned, "calibration", fresh)

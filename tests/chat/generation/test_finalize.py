@@ -1,4 +1,4 @@
-"""What the database refuses for good holds up nobody; what it cannot take now is held."""
+"""A write that the database refuses for good delays no other; a write that it cannot take yet is kept."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def take(page: dict[str, list[str]], view: AnswerView, cursor: Cursor) -> None:
 
 
 def swap(page: dict[str, list[str]], frame: dict[str, str]) -> None:
-    """What htmx does with a frame, as far as runs and blocks are concerned."""
+    """Apply a frame to runs and blocks as htmx does."""
     if frame["swap"] != "beforeend" or not PIECE.search(frame["content"]):
         return
     for run, blocks in runs(frame["content"], frame["target"][1:]).items():

@@ -27,7 +27,7 @@ def read(data: object) -> Imported:
     return conversation
 
 
-def said(turn: Turn) -> list[tuple[str, str]]:
+def texts_of(turn: Turn) -> list[tuple[str, str]]:
     return [(part["kind"], part.get("text") or shown(part)) for part in turn.parts]
 
 
@@ -101,7 +101,7 @@ def test_thoughts_and_tool_calls_of_chatgpt_go_to_the_answer_after_them() -> Non
         )
     )
     assert [turn.role for turn in found.turns] == ["user", "assistant"]
-    assert said(found.turns[1]) == [
+    assert texts_of(found.turns[1]) == [
         ("reasoning", "**Searching**\n\nI look it up."),
         ("tool", "web.run(search('x')) = "),
         ("text", "She did."),
@@ -190,7 +190,7 @@ def test_claude_is_imported_with_thinking_tools_files_and_branches() -> None:
     assert (found.title, found.source, found.leaf) == ("Planets", "k1", "c")
     assert found.turns[0].text == "How many?\n\n(Not imported: moon.png)"
     assert [file.name for file in found.turns[0].files] == ["sky.txt", "pasted.txt"]
-    assert said(found.turns[1]) == [("reasoning", "I count."), ("tool", 'search({"q": "planets"}) = eight'), ("text", "Eight.")]
+    assert texts_of(found.turns[1]) == [("reasoning", "I count."), ("tool", 'search({"q": "planets"}) = eight'), ("text", "Eight.")]
     assert [turn.parent for turn in found.turns] == [None, "a", "a"]
 
 
@@ -230,7 +230,7 @@ LIBRECHAT: dict[str, Any] = {
 def test_librechat_is_imported_with_thinking_and_tools() -> None:
     found = read(LIBRECHAT)
     assert (found.title, found.system_prompt, found.leaf) == ("Boats", "Be brief.", "a")
-    assert said(found.turns[1])[:2] == [("reasoning", "Hm."), ("tool", 'web({"q":1}) = wind')]
+    assert texts_of(found.turns[1])[:2] == [("reasoning", "Hm."), ("tool", 'web({"q":1}) = wind')]
     assert found.turns[1].model == "gpt-4o"
 
 
@@ -239,13 +239,13 @@ def test_a_recursive_export_of_librechat_is_imported_with_its_branches() -> None
     other = {"messageId": "b", "text": ":::thinking\nLet me see.\n:::\nBecause.", "sender": "GPT"}
     found = read({**LIBRECHAT, "messages": None, "messagesTree": [{**question, "children": [answer, other]}]})
     assert [(turn.key, turn.parent) for turn in found.turns] == [("q", None), ("a", "q"), ("b", "q")]
-    assert said(found.turns[2]) == [("reasoning", "Let me see."), ("text", "Because.")]
+    assert texts_of(found.turns[2]) == [("reasoning", "Let me see."), ("text", "Because.")]
 
 
 def test_think_tags_in_an_imported_answer_are_reasoning() -> None:
     chat = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nThe answer."}]}
     found = read([{"id": "o", "title": "t", "chat": chat}])
-    assert said(found.turns[1]) == [("reasoning", "Hm."), ("text", "The answer.")]
+    assert texts_of(found.turns[1]) == [("reasoning", "Hm."), ("text", "The answer.")]
     assert found.turns[1].text == "The answer."
 
 

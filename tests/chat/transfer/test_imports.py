@@ -23,7 +23,7 @@ from tests.users import Users
 from webapp.accounts.models import User
 
 
-def said(role: str, text: str, **more: Any) -> dict[str, Any]:
+def chatgpt_message(role: str, text: str, **more: Any) -> dict[str, Any]:
     return {"author": {"role": role}, "content": {"content_type": "text", "parts": [text]}, "create_time": 1_700_000_000.5, **more}
 
 
@@ -35,11 +35,11 @@ CHATGPT: dict[str, Any] = {
     "current_node": "a2",
     "mapping": {
         "root": {"message": None, "parent": None, "children": ["s"]},
-        "s": {"message": said("system", "hidden"), "parent": "root", "children": ["q"]},
-        "q": {"message": said("user", "Why tides?"), "parent": "s", "children": ["a1", "t"]},
-        "a1": {"message": said("assistant", "The Moon.", metadata={"model_slug": "gpt-4o"}), "parent": "q", "children": []},
-        "t": {"message": said("assistant", "search()", recipient="web"), "parent": "q", "children": ["a2"]},
-        "a2": {"message": said("assistant", "The *Moon* and the Sun."), "parent": "t", "children": []},
+        "s": {"message": chatgpt_message("system", "hidden"), "parent": "root", "children": ["q"]},
+        "q": {"message": chatgpt_message("user", "Why tides?"), "parent": "s", "children": ["a1", "t"]},
+        "a1": {"message": chatgpt_message("assistant", "The Moon.", metadata={"model_slug": "gpt-4o"}), "parent": "q", "children": []},
+        "t": {"message": chatgpt_message("assistant", "search()", recipient="web"), "parent": "q", "children": ["a2"]},
+        "a2": {"message": chatgpt_message("assistant", "The *Moon* and the Sun."), "parent": "t", "children": []},
     },
 }
 OPEN_WEBUI: dict[str, Any] = {
@@ -100,7 +100,12 @@ def test_chatgpts_archive_is_unpacked() -> None:
     assert read(buffer.getvalue())[0].title == "Tides"
 
 
-CIRCLE = {"mapping": {"a": {"parent": "b", "message": said("user", "x")}, "b": {"parent": "a", "message": said("user", "y")}}}
+CIRCLE = {
+    "mapping": {
+        "a": {"parent": "b", "message": chatgpt_message("user", "x")},
+        "b": {"parent": "a", "message": chatgpt_message("user", "y")},
+    }
+}
 
 
 @pytest.mark.django_db
@@ -129,7 +134,7 @@ def test_fields_of_unexpected_types_count_as_missing() -> None:
         "mapping": {
             "a": {
                 "parent": 7,
-                "message": said("user", "x") | {"create_time": float("nan"), "content": {"parts": [{"asset_pointer": "f"}, 3]}},
+                "message": chatgpt_message("user", "x") | {"create_time": float("nan"), "content": {"parts": [{"asset_pointer": "f"}, 3]}},
             },
             "b": {"parent": "a", "message": {"author": None, "content": [], "metadata": 1}},
         },

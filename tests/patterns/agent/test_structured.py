@@ -80,7 +80,7 @@ class Scripted:
 
 
 async def read(text: str, kind: Any) -> Any:
-    """What is made of a text, asked for once."""
+    """Parse a scripted answer without a retry, and return the value."""
     return (await parse(Scripted(text), QUESTION, kind, attempts=1)).value
 
 

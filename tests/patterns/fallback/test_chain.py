@@ -78,7 +78,7 @@ async def hear(chain: Chain, request: Request = HELLO, trail: AttemptLog | None 
     return whole.text
 
 
-def told(trail: AttemptLog) -> list[tuple[str, str, str]]:
+def outcomes_of(trail: AttemptLog) -> list[tuple[str, str, str]]:
     return [(attempt.backend, attempt.outcome, attempt.error) for attempt in trail.attempts]
 
 
@@ -103,7 +103,7 @@ async def test_the_first_step_that_works_answers_under_its_own_model(bench: Benc
     assert (await bench.chain().send(HELLO)).text == "Hello from a"
     assert [request.body["model"] for request in bench.servers[0].requests] == ["m-a", "m-a"]
     assert bench.calls == [2, 0, 0]
-    assert (told(trail), trail.usage) == ([("a", "ok", "")], Usage(7, 3))
+    assert (outcomes_of(trail), trail.usage) == ([("a", "ok", "")], Usage(7, 3))
     assert trail.served_by is trail.attempts[0]
 
 
@@ -144,7 +144,7 @@ async def test_the_next_step_is_tried(bench: Bench, reply: Reply, kind: str) -> 
     bench.servers[0].script(reply)
     trail = AttemptLog()
     assert await hear(bench.chain(), trail=trail) == "Hello from b"
-    assert told(trail) == [("a", "failed", kind), ("b", "ok", "")]
+    assert outcomes_of(trail) == [("a", "failed", kind), ("b", "ok", "")]
     assert trail.attempts[0].why
     assert bench.calls == [1, 1, 0]
 
@@ -249,7 +249,7 @@ async def test_a_conflict_is_tried_once_more_then_the_next(bench: Bench) -> None
     bench.servers[0].script(status(409), status(409))
     trail = AttemptLog()
     assert await hear(bench.chain(), trail=trail) == "Hello from b"
-    assert told(trail) == [("a", "failed", "Conflict"), ("a", "failed", "Conflict"), ("b", "ok", "")]
+    assert outcomes_of(trail) == [("a", "failed", "Conflict"), ("a", "failed", "Conflict"), ("b", "ok", "")]
 
 
 async def test_steps_have_their_own_timeouts(bench: Bench) -> None:
@@ -273,7 +273,7 @@ async def test_on_the_last_step_a_short_wait_is_waited_once(bench: Bench) -> Non
     waits: list[str] = []
     trail = AttemptLog(lambda _: waits.append(trail.waiting))
     assert await hear(bench.chain(1), trail=trail) == "Hello from a"
-    assert told(trail) == [("a", "failed", "RateLimited"), ("a", "ok", "")]
+    assert outcomes_of(trail) == [("a", "failed", "RateLimited"), ("a", "ok", "")]
     assert "a · m-a is rate limited. Asking again in 0 s" in waits
     assert trail.waiting == ""
     bench.servers[0].script(status(429, headers={"retry-after": "0.05"}))
@@ -342,7 +342,7 @@ async def test_steps_that_may_not_be_used_say_why(bench: Bench) -> None:
     trail = AttemptLog()
     with pytest.raises(errors.AllFailed, match="a/m: Its key is lost") as caught:
         await hear(bench.chain(steps=[Step(bench.backends[0], "m", unusable="Its key is lost.")]), trail=trail)
-    assert (caught.value.cause, told(trail)) == (None, [("a", "skipped", "")])
+    assert (caught.value.cause, outcomes_of(trail)) == (None, [("a", "skipped", "")])
 
 
 async def test_a_stream_of_nothing_is_a_failure(bench: Bench) -> None:
@@ -462,7 +462,7 @@ async def test_a_broken_stream_stops_by_default_and_the_partial_is_kept(bench: B
     with pytest.raises(errors.StreamBroken):  # noqa: PT012 (the partial is what matters)
         async for packet in bench.chain().stream(HELLO, trail=trail):
             whole.add_packet(packet)
-    assert (whole.text, told(trail), bench.calls) == ("Once", [("a", "partial", "StreamBroken")], [1, 0, 0])
+    assert (whole.text, outcomes_of(trail), bench.calls) == ("Once", [("a", "partial", "StreamBroken")], [1, 0, 0])
 
 
 async def test_restart_begins_anew_and_says_so(bench: Bench) -> None:
@@ -474,7 +474,7 @@ async def test_restart_begins_anew_and_says_so(bench: Bench) -> None:
     for packet in packets:
         whole.add_packet(packet)
     assert whole.text == "Hello from b"
-    assert told(trail) == [("a", "partial", "StreamBroken"), ("b", "ok", "")]
+    assert outcomes_of(trail) == [("a", "partial", "StreamBroken"), ("b", "ok", "")]
     assert trail.served_by is trail.attempts[1]
     assert bench.servers[1].requests[0].body["messages"] == HELLO.messages
 

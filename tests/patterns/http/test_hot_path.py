@@ -49,7 +49,7 @@ async def test_a_hot_call_says_what_the_package_would(base_url: str, headers: di
 
 @pytest.mark.parametrize("user", ["", "ann:secret@"])
 async def test_the_bytes_on_the_wire_are_those_of_the_package(user: str) -> None:
-    async with heard() as (port, sent):
+    async with recording_server() as (port, sent):
         backend = OpenAIBackend("up", f"http://{user}127.0.0.1:{port}/deep/v1", api_key="sk-0123456789abcdef", headers={"X-Team": "a"})
         await backend.send(ASK)
         content = sent[0].partition(b"\r\n\r\n")[2]
@@ -64,7 +64,7 @@ async def test_the_bytes_on_the_wire_are_those_of_the_package(user: str) -> None
 
 
 @asynccontextmanager
-async def heard() -> AsyncIterator[tuple[int, list[bytes]]]:
+async def recording_server() -> AsyncIterator[tuple[int, list[bytes]]]:
     """A server that answers everything: its port, and the requests that came."""
     sent: list[bytes] = []
     body = json.dumps(ANSWER).encode()

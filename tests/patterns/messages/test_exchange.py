@@ -30,7 +30,7 @@ async def native(upstream: Upstream) -> AsyncIterator[OpenAIBackend]:
 
 
 @pytest.fixture
-async def only(upstream: Upstream) -> AsyncIterator[OpenAIBackend]:
+async def messages_backend(upstream: Upstream) -> AsyncIterator[OpenAIBackend]:
     """A backend that speaks Messages only, with the key in Anthropic's header."""
     upstream.paths["/v1/messages"] = answers("Hello from Claude.")
     capabilities = {"messages": True, "chat_completions": False}
@@ -92,57 +92,57 @@ async def test_another_refusal_says_nothing_about_the_protocol(native: OpenAIBac
     assert native.capabilities["messages"] is True
 
 
-async def test_a_server_that_speaks_nothing_else_is_not_given_up(only: OpenAIBackend, upstream: Upstream) -> None:
+async def test_a_server_that_speaks_nothing_else_is_not_given_up(messages_backend: OpenAIBackend, upstream: Upstream) -> None:
     del upstream.paths["/v1/messages"]
     with pytest.raises(errors.BackendError):
-        await only.send(CHAT)
-    assert only.capabilities["messages"] is True
+        await messages_backend.send(CHAT)
+    assert messages_backend.capabilities["messages"] is True
 
 
-async def test_a_chat_completion_is_translated(only: OpenAIBackend, upstream: Upstream) -> None:
-    response = await only.send(CHAT)
+async def test_a_chat_completion_is_translated(messages_backend: OpenAIBackend, upstream: Upstream) -> None:
+    response = await messages_backend.send(CHAT)
     assert (response.text, response.protocol, response.usage) == ("Hello from Claude.", "", Usage(7, 3, cached_tokens=2))
-    chunks = [chunk async for chunk in only.stream(CHAT)]
+    chunks = [chunk async for chunk in messages_backend.stream(CHAT)]
     assert b"".join(chunk.raw for chunk in chunks).endswith(b"data: [DONE]\n\n")
     assert upstream.requests[0].headers["x-api-key"] == "key-123"
     assert "authorization" not in upstream.requests[0].headers
 
 
-async def test_what_the_server_cannot_do_is_a_missing_capability(only: OpenAIBackend) -> None:
+async def test_what_the_server_cannot_do_is_a_missing_capability(messages_backend: OpenAIBackend) -> None:
     with pytest.raises(errors.CapabilityMissing):
-        await only.send(CHAT.with_options(n=3))
+        await messages_backend.send(CHAT.with_options(n=3))
 
 
 async def test_a_whole_answer_is_streamed_where_the_server_did_not_stream(
-    native: OpenAIBackend, only: OpenAIBackend, upstream: Upstream
+    native: OpenAIBackend, messages_backend: OpenAIBackend, upstream: Upstream
 ) -> None:
     whole = {"type": "message", "content": [{"type": "text", "text": "Whole."}], "stop_reason": "end_turn", "usage": {"input_tokens": 1}}
     upstream.paths["/v1/messages"] = status(200, whole)
-    for backend, request in ((native, to_request(BODY)), (only, CHAT)):
+    for backend, request in ((native, to_request(BODY)), (messages_backend, CHAT)):
         chunks = [chunk async for chunk in backend.stream(request)]
         assert "".join(delta.text for chunk in chunks for delta in chunk.deltas) == "Whole."
 
 
-async def test_what_is_no_message_is_a_bad_answer(native: OpenAIBackend, only: OpenAIBackend, upstream: Upstream) -> None:
+async def test_what_is_no_message_is_a_bad_answer(native: OpenAIBackend, messages_backend: OpenAIBackend, upstream: Upstream) -> None:
     upstream.paths["/v1/messages"] = status(200, {"type": "message", "usage": {"input_tokens": 1}})
-    for backend, request in ((native, to_request(BODY)), (only, CHAT)):
+    for backend, request in ((native, to_request(BODY)), (messages_backend, CHAT)):
         with pytest.raises(errors.BadAnswer):
             await backend.send(request)
 
 
-async def test_tokens_are_counted_by_the_server(only: OpenAIBackend, upstream: Upstream) -> None:
-    assert isinstance(only, CountsTokens)
+async def test_tokens_are_counted_by_the_server(messages_backend: OpenAIBackend, upstream: Upstream) -> None:
+    assert isinstance(messages_backend, CountsTokens)
     upstream.paths["/v1/messages/count_tokens"] = counts(42)
-    assert await only.count_tokens(to_request(BODY)) == 42
-    assert await only.count_tokens(CHAT) == 42
+    assert await messages_backend.count_tokens(to_request(BODY)) == 42
+    assert await messages_backend.count_tokens(CHAT) == 42
     assert all("max_tokens" not in request.body for request in upstream.requests)
     upstream.paths["/v1/messages/count_tokens"] = status(200, {"tokens": 1})
     with pytest.raises(errors.BadAnswer):
-        await only.count_tokens(CHAT)
+        await messages_backend.count_tokens(CHAT)
 
 
-async def test_models_are_listed_a_thousand_at_a_time(only: OpenAIBackend, upstream: Upstream) -> None:
-    assert [model.id for model in await only.models()] == ["m"]
+async def test_models_are_listed_a_thousand_at_a_time(messages_backend: OpenAIBackend, upstream: Upstream) -> None:
+    assert [model.id for model in await messages_backend.models()] == ["m"]
     assert upstream.requests[0].query == {"limit": "1000"}
 
 

@@ -64,7 +64,7 @@ async def hear(server: Backend, request: Request = HELLO, trail: AttemptLog | No
     return [packet async for packet in server.stream(request, trail=trail)]
 
 
-def said(packets: list[StreamChunk]) -> Accumulator:
+def accumulated(packets: list[StreamChunk]) -> Accumulator:
     whole = Accumulator()
     for packet in packets:
         whole.add_packet(packet)
@@ -72,7 +72,7 @@ def said(packets: list[StreamChunk]) -> Accumulator:
 
 
 async def failure(server: Backend, trail: AttemptLog | None = None) -> tuple[errors.BackendError, str]:
-    """How a stream fails, and the text that came before."""
+    """Return how a stream failed, and the text that came before."""
     whole = Accumulator()
     try:
         async for packet in server.stream(HELLO, trail=trail):
@@ -95,7 +95,7 @@ async def test_a_stream_comes_as_packets_and_the_attempt_is_kept(upstream: Upstr
     trail = AttemptLog(lambda attempt: changes.append(attempt.outcome))
     server = OpenAIBackend("up", upstream.base_url + "/", prices=Prices(input=1_000_000, output=2_000_000))
     packets = await hear(server, trail=trail)
-    whole = said(packets)
+    whole = accumulated(packets)
     assert (whole.text, whole.finish_reason, whole.usage) == ("Hello from upstream.", "stop", Usage(7, 3))
     assert packets[0].deltas[0].has_content
     [attempt] = trail.attempts
@@ -123,7 +123,7 @@ async def test_usage_is_asked_for_but_only_relayed_where_the_caller_asked(upstre
 async def test_a_server_that_refuses_stream_options_is_not_asked_again(upstream: Upstream, backend: OpenAIBackend) -> None:
     upstream.script(error("Unknown parameter: stream_options", type="invalid_request_error", param="stream_options"))
     trail = AttemptLog()
-    assert said(await hear(backend, trail=trail)).text == "Hello from upstream."
+    assert accumulated(await hear(backend, trail=trail)).text == "Hello from upstream."
     await hear(backend)
     assert ["stream_options" in request.body for request in upstream.requests] == [True, False, False]
     assert trail.attempts[0].request == upstream.requests[1].body
@@ -238,7 +238,7 @@ async def test_embeddings_and_legacy_completions_go_their_own_ways(upstream: Ups
     assert [len(row["embedding"]) for row in answer.body["data"]] == [4, 4]
     legacy = Request({"model": "m", "prompt": "Once"}, path="completions")
     assert (await backend.send(legacy)).body["choices"][0]["text"] == "Hello from upstream."
-    assert said(await hear(backend, legacy)).text == "Hello from upstream."
+    assert accumulated(await hear(backend, legacy)).text == "Hello from upstream."
     assert [request.path for request in upstream.requests] == ["/v1/embeddings", "/v1/completions", "/v1/completions"]
 
 
@@ -260,7 +260,7 @@ async def test_a_server_that_does_not_stream_is_heard_all_the_same(upstream: Ups
     raw = json.dumps(body)
     upstream.script(stream(raw[:20], 0.02, raw[20:], content_type="application/json"))
     packets = await hear(backend)
-    assert (said(packets).text, said(packets).usage) == ("Hi", Usage(7, 3))
+    assert (accumulated(packets).text, accumulated(packets).usage) == ("Hi", Usage(7, 3))
     assert b'"delta":{"role":"assistant","content":"Hi"}' in packets[0].raw
     assert packets[-1].raw.endswith(b"data: [DONE]\n\n")
 
@@ -268,7 +268,7 @@ async def test_a_server_that_does_not_stream_is_heard_all_the_same(upstream: Ups
 async def test_a_compressed_stream_is_decompressed(upstream: Upstream, backend: OpenAIBackend) -> None:
     body = gzip.compress(sse(chunk({"content": "Hi"}), chunk(finish="stop")))
     upstream.script(stream(body, headers={"content-encoding": "gzip"}), stream(b"no gzip", headers={"content-encoding": "gzip"}))
-    assert said(await hear(backend)).text == "Hi"
+    assert accumulated(await hear(backend)).text == "Hi"
     assert isinstance((await failure(backend))[0], errors.BadAnswer)
 
 
@@ -298,12 +298,12 @@ async def test_what_opens_the_stream_is_kept_for_the_relay(upstream: Upstream, b
 async def test_a_finished_answer_is_whole_however_its_stream_ends(upstream: Upstream, backend: OpenAIBackend, end: Any) -> None:
     """FAULTS 36: no `[DONE]`."""
     upstream.script(stream(chunk({"content": "Hi"}), chunk(finish="stop"), *end))
-    assert said(await hear(backend)).text == "Hi"
+    assert accumulated(await hear(backend)).text == "Hi"
 
 
 async def test_an_answer_of_nothing_is_an_answer_when_it_is_finished(upstream: Upstream, backend: OpenAIBackend) -> None:
     upstream.script(stream(chunk({"role": "assistant"}), chunk(finish="length")))
-    assert said(await hear(backend)).finish_reason == "length"
+    assert accumulated(await hear(backend)).finish_reason == "length"
 
 
 # --- failures before the first content: the next step may be tried
@@ -633,7 +633,7 @@ async def test_a_client_of_ones_own_is_used_and_closed(upstream: Upstream) -> No
     transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=sse(chunk({"content": "Hi"}), chunk(finish="stop"))))
     client = httpx2.AsyncClient(transport=transport)
     server = OpenAIBackend("inside", "http://builtin/v1", http_client=client)
-    assert said(await hear(server)).text == "Hi"
+    assert accumulated(await hear(server)).text == "Hi"
     await server.aclose()
     assert client.is_closed
     await OpenAIBackend("never used", "http://builtin/v1").aclose()
@@ -672,5 +672,5 @@ async def test_256_streams_at_once_all_complete(upstream: Upstream) -> None:
     upstream.default = tokens(10, pace=0.02)
     server = OpenAIBackend("up", upstream.base_url)
     heard = await asyncio.gather(*(hear(server) for _ in range(256)))
-    assert {said(packets).text for packets in heard} == {" ".join(f"tok{number}" for number in range(10))}
+    assert {accumulated(packets).text for packets in heard} == {" ".join(f"tok{number}" for number in range(10))}
     await server.aclose()

@@ -1,4 +1,4 @@
-"""What real servers write into a stream, and what the decoder makes of it (FAULTS 32-38)."""
+"""The decoder reads and repairs what real servers stream (FAULTS 32-38)."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def deltas(*pieces: bytes) -> list[Delta]:
     return [delta for packet in decode(*pieces)[1] for delta in packet.deltas]
 
 
-def heard(*pieces: bytes) -> Accumulator:
-    """What a consumer makes of the stream."""
+def accumulated(*pieces: bytes) -> Accumulator:
+    """The deltas that a consumer reads from the stream."""
     whole = Accumulator()
     for delta in deltas(*pieces):
         whole.add(delta)
@@ -58,7 +58,7 @@ def call(**fields: Any) -> dict[str, Any]:
 
 
 def calls(*events: Any) -> list[tuple[str, str, str]]:
-    return [(one.id, one.name, one.arguments) for one in heard(sse(*events)).tool_calls]
+    return [(one.id, one.name, one.arguments) for one in accumulated(sse(*events)).tool_calls]
 
 
 # --- text and its frame
@@ -84,7 +84,7 @@ def test_opening_chunks_bring_nothing(opening: dict[str, Any] | None) -> None:
 
 
 def test_the_role_may_come_with_every_delta() -> None:
-    said = heard(
+    said = accumulated(
         sse(chunk({"role": "assistant", "content": "a"}), chunk({"role": "", "content": "b"}), chunk({"content": "c"}, finish="stop"))
     )
     assert (said.text, said.finish_reason) == ("abc", "stop")
@@ -125,31 +125,31 @@ def test_choices_and_deltas_that_are_no_objects_are_passed_over(junk: Any) -> No
 
 
 def test_legacy_completions_stream_text() -> None:
-    said = heard(sse({"choices": [{"text": "Once", "index": 0}]}, {"choices": [{"text": " upon", "finish_reason": "length"}]}))
+    said = accumulated(sse({"choices": [{"text": "Once", "index": 0}]}, {"choices": [{"text": " upon", "finish_reason": "length"}]}))
     assert (said.text, said.finish_reason) == ("Once upon", "length")
 
 
 def test_content_may_be_parts_or_a_whole_message() -> None:
     parts = chunk({"content": [{"type": "text", "text": "a"}, {"type": "other"}, "b", 7]})
     message = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "c"}, "finish_reason": "stop"}]}
-    assert heard(sse(parts, message)).text == "abc"
+    assert accumulated(sse(parts, message)).text == "abc"
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_reasoning_comes_under_either_name(name: str) -> None:
     """FAULTS 35."""
-    said = heard(sse(chunk({name: "hm"}), chunk({"content": "a", name: None})))
+    said = accumulated(sse(chunk({name: "hm"}), chunk({"content": "a", name: None})))
     assert (said.reasoning, said.text) == ("hm", "a")
 
 
 def test_reasoning_under_both_names_counts_once_and_may_be_parts() -> None:
     both = chunk({"reasoning": "hm", "reasoning_content": "hm"})
-    assert heard(sse(both, chunk({"reasoning": [{"text": "!"}]}))).reasoning == "hm!"
+    assert accumulated(sse(both, chunk({"reasoning": [{"text": "!"}]}))).reasoning == "hm!"
 
 
 def test_a_refusal_is_kept_apart() -> None:
     """FAULTS 35."""
-    said = heard(sse(chunk({"refusal": "I "}), chunk({"refusal": "won't"}, finish="stop")))
+    said = accumulated(sse(chunk({"refusal": "I "}), chunk({"refusal": "won't"}, finish="stop")))
     assert (said.refusal, said.text) == ("I won't", "")
     assert said.message() == {"role": "assistant", "content": None, "refusal": "I won't"}
 
@@ -163,7 +163,7 @@ def test_a_refusal_is_kept_apart() -> None:
 )  # fmt: skip
 def test_finish_reasons_are_said_in_openais_words_and_true_to_the_answer(sent: str, meant: str) -> None:
     """FAULTS 33: `"tool_calls"` with none."""
-    assert heard(sse(chunk({"content": "a"}, finish=sent))).finish_reason == meant
+    assert accumulated(sse(chunk({"content": "a"}, finish=sent))).finish_reason == meant
     assert relayed(sse(chunk({"content": "a"}, finish=sent)))[0]["choices"][0]["finish_reason"] == meant
 
 
@@ -183,7 +183,7 @@ def test_an_aborted_answer_is_a_failure(reason: str) -> None:
 )
 def test_usage_comes_with_or_without_choices(where: Any) -> None:
     """FAULTS 32: a usage chunk with empty `choices`; and with some; and totals that do not add up."""
-    found = heard(sse(where)).usage
+    found = accumulated(sse(where)).usage
     assert found == Usage(5, 2)
     assert found is not None
     assert found.total_tokens == 7
@@ -195,21 +195,21 @@ def test_usage_on_every_chunk_is_a_running_count() -> None:
         chunk({"content": "b"}, usage={"prompt_tokens": 5, "completion_tokens": 1}),
         chunk(usage=USAGE),
     ]
-    assert heard(sse(*events)).usage == Usage(5, 2)
+    assert accumulated(sse(*events)).usage == Usage(5, 2)
 
 
 def test_usage_holds_cached_and_reasoning_tokens_and_no_nonsense() -> None:
     usage = {**USAGE, "prompt_tokens_details": {"cached_tokens": 3}, "completion_tokens_details": {"reasoning_tokens": 1}}
-    assert heard(sse(chunk(choices=[], usage=usage))).usage == Usage(5, 2, 3, 1)
+    assert accumulated(sse(chunk(choices=[], usage=usage))).usage == Usage(5, 2, 3, 1)
     odd = {"prompt_tokens": -1, "completion_tokens": "7", "prompt_tokens_details": 3, "completion_tokens_details": [1]}
-    assert heard(sse(chunk(choices=[], usage=odd))).usage == Usage()
+    assert accumulated(sse(chunk(choices=[], usage=odd))).usage == Usage()
 
 
 def test_a_usage_chunk_that_nobody_asked_for_is_not_relayed() -> None:
     body = sse(chunk({"content": "a"}), chunk(finish="stop"), chunk(choices=[], usage=USAGE)) + DONE
     events = relayed(body, hide_usage=True)
     assert [event if isinstance(event, str) else bool(event["choices"]) for event in events] == [True, True, "[DONE]"]
-    assert heard(body).usage == Usage(5, 2)
+    assert accumulated(body).usage == Usage(5, 2)
 
 
 # --- tool calls (FAULTS 33)
@@ -318,18 +318,18 @@ def test_unknown_fields_of_a_repaired_call_are_kept() -> None:
 
 @pytest.mark.parametrize("nothing", [[], {}, None, "", 7, [7]])
 def test_tool_calls_that_hold_none_are_none(nothing: Any) -> None:
-    said = heard(sse(chunk({"content": "a", "tool_calls": nothing}), chunk({"function_call": "x"}), chunk(finish="stop")))
+    said = accumulated(sse(chunk({"content": "a", "tool_calls": nothing}), chunk({"function_call": "x"}), chunk(finish="stop")))
     assert (said.text, said.tool_calls) == ("a", [])
 
 
 def test_a_stop_with_calls_is_a_tool_calls() -> None:
     """FAULTS 33: `finish_reason: "stop"` with calls present."""
-    assert heard(sse(call(index=0, id="a", name="f", arguments="{}"), chunk(finish="stop"))).finish_reason == "tool_calls"
+    assert accumulated(sse(call(index=0, id="a", name="f", arguments="{}"), chunk(finish="stop"))).finish_reason == "tool_calls"
 
 
 def test_a_length_inside_a_call_stays_a_length() -> None:
     """FAULTS 34: the call is cut off and must not be executed."""
-    assert heard(sse(call(index=0, id="a", name="f", arguments='{"x'), chunk(finish="length"))).finish_reason == "length"
+    assert accumulated(sse(call(index=0, id="a", name="f", arguments='{"x'), chunk(finish="length"))).finish_reason == "length"
 
 
 # --- the frame of events (FAULTS 36)
@@ -352,15 +352,15 @@ def test_a_length_inside_a_call_stays_a_length() -> None:
     ],
 )  # fmt: skip
 def test_frames_of_all_kinds_are_read(body: bytes) -> None:
-    said = heard(body)
+    said = accumulated(body)
     assert (said.text, said.finish_reason) == ("ab", "stop")
     assert decode(body)[0].error is None
-    assert heard(b"".join(packet.raw for packet in decode(body)[1])).text == "ab"
+    assert accumulated(b"".join(packet.raw for packet in decode(body)[1])).text == "ab"
 
 
 def test_done_between_lines_without_empty_ones_ends_the_stream() -> None:
     body = (sse(chunk({"content": "a"})) + DONE + sse(chunk({"content": "late"}))).replace(b"\n\n", b"\n")
-    assert heard(body).text == "a"
+    assert accumulated(body).text == "a"
 
 
 def test_nothing_is_decoded_once_the_stream_is_done() -> None:

@@ -1,4 +1,4 @@
-"""What each status and each dialect of error body means (FAULTS 40)."""
+"""Each status and each dialect of error body maps to its error class (FAULTS 40)."""
 
 from __future__ import annotations
 

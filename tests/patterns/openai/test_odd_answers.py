@@ -44,7 +44,7 @@ async def answering(raw: bytes) -> Any:
         await backend.aclose()
 
 
-async def whole(backend: OpenAIBackend) -> str:
+async def whole_text(backend: OpenAIBackend) -> str:
     return (await backend.send(HELLO)).text
 
 
@@ -52,7 +52,7 @@ async def streamed(backend: OpenAIBackend) -> str:
     return "".join([delta.text async for packet in backend.stream(HELLO) for delta in packet.deltas])
 
 
-@pytest.mark.parametrize("ask", [whole, streamed])
+@pytest.mark.parametrize("ask", [whole_text, streamed])
 @pytest.mark.parametrize(
     "raw",
     [
@@ -80,7 +80,7 @@ async def test_an_odd_answer_is_read(raw: bytes, ask: Ask) -> None:
 async def test_an_answer_that_contradicts_itself_is_a_failure(raw: bytes, kind: type[Exception]) -> None:
     async with answering(raw) as backend:
         with pytest.raises(kind):
-            await whole(backend)
+            await whole_text(backend)
 
 
 async def test_nan_and_infinity_become_null_and_the_stream_goes_on() -> None:

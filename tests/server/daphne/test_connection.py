@@ -19,7 +19,7 @@ GET = b"GET /v1/models HTTP/1.1\r\n" + HOST
 POST = b"POST /v1/chat/completions HTTP/1.1\r\n" + HOST
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 NEXT = GET + b"\r\n"
-"""What would be smuggled in, were a body ended at another place than where a proxy sees its end."""
+"""A request that would be smuggled in if the server and a proxy disagreed about where a body ends."""
 
 MALFORMED = {
     "two lengths": (400, POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n{}  "),
@@ -147,7 +147,7 @@ class Wire(StringTransport):
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
 
     @property
-    def said(self) -> bytes:
+    def written(self) -> bytes:
         return bytes(self.io.getvalue())
 
     def loseWriteConnection(self) -> None:  # noqa: N802 - Twisted's name
@@ -203,9 +203,9 @@ def test_a_client_that_must_wait_for_the_application_is_not_slow() -> None:
         setattr(body, waits, True)
         look(made, 3 * connection.BODY_SWEEPS)
         setattr(body, waits, None)
-    assert wire.said == b""
+    assert wire.written == b""
     look(made, connection.BODY_SWEEPS)
-    assert wire.said.startswith(b"HTTP/1.1 408 ")
+    assert wire.written.startswith(b"HTTP/1.1 408 ")
 
 
 async def test_a_body_must_bring_its_bytes_each_minute() -> None:
@@ -213,12 +213,12 @@ async def test_a_body_must_bring_its_bytes_each_minute() -> None:
     made, wire = receiving(body)
     made.check()
     for size in (connection.BODY_BYTES, 2 * connection.BODY_BYTES, connection.BODY_BYTES - 1):
-        assert wire.said == b""
+        assert wire.written == b""
         body.add(bytes(size))
         await body.receive()
         for _ in range(connection.BODY_SWEEPS):
             made.check()
-    assert wire.said.startswith(b"HTTP/1.1 408 ")
+    assert wire.written.startswith(b"HTTP/1.1 408 ")
     assert await body.receive() == {"type": "http.disconnect"}
 
 
@@ -227,7 +227,7 @@ def test_an_answer_that_has_begun_is_cut_off_and_never_followed_by_another() -> 
     made.requests[-1].startedWriting = 1
     look(made, connection.BODY_SWEEPS)
     assert wire.disconnected
-    assert wire.said == b""
+    assert wire.written == b""
 
 
 def test_connections_that_became_websockets_are_forgotten_also_once_they_are_closed() -> None:

@@ -70,7 +70,7 @@ class Wire(StringTransport):
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
 
     @property
-    def said(self) -> bytes:
+    def written(self) -> bytes:
         return bytes(self.io.getvalue())
 
     def loseWriteConnection(self) -> None:  # noqa: N802 - Twisted's name
@@ -124,11 +124,11 @@ async def test_a_body_in_pieces_is_answered_and_the_connection_is_used_again() -
     for piece in (USUAL, b"{", b"}"):
         made.dataReceived(piece)
         await settle()
-    assert wire.said == b"HTTP/1.1 200 OK\r\ncontent-length: 23\r\n\r\n/v1/chat/completions {}"
+    assert wire.written == b"HTTP/1.1 200 OK\r\ncontent-length: 23\r\n\r\n/v1/chat/completions {}"
     assert made.stage is Stage.IDLE
     made.dataReceived(USUAL + b"[]")
     await settle()
-    assert wire.said.endswith(b"/v1/chat/completions []")
+    assert wire.written.endswith(b"/v1/chat/completions []")
     assert not wire.disconnecting
 
 
@@ -136,15 +136,15 @@ async def test_requests_in_a_row_are_answered_in_their_order() -> None:
     made, wire = connected(answer)
     made.dataReceived((USUAL + b"{}") * 2 + USUAL + b"[]")
     await settle()
-    assert wire.said.count(b"HTTP/1.1 200 OK") == 3
-    assert wire.said.endswith(b"[]")
+    assert wire.written.count(b"HTTP/1.1 200 OK") == 3
+    assert wire.written.endswith(b"[]")
 
 
 async def test_an_answer_without_a_length_goes_out_in_chunks() -> None:
     made, wire = connected(partial(answer, length=False))
     made.dataReceived(USUAL + b"{}")
     await settle()
-    assert wire.said.endswith(b"transfer-encoding: chunked\r\n\r\n4\r\n/v1/\r\n13\r\nchat/completions {}\r\n0\r\n\r\n")
+    assert wire.written.endswith(b"transfer-encoding: chunked\r\n\r\n4\r\n/v1/\r\n13\r\nchat/completions {}\r\n0\r\n\r\n")
 
 
 async def test_an_answer_before_the_end_of_the_body_closes_the_connection() -> None:
@@ -155,7 +155,7 @@ async def test_an_answer_before_the_end_of_the_body_closes_the_connection() -> N
     made, wire = connected(refuse)
     made.dataReceived(USUAL.replace(b": 2", b": 200") + b"{")
     await settle()
-    assert wire.said.endswith(b"connection: close\r\n\r\n")
+    assert wire.written.endswith(b"connection: close\r\n\r\n")
     assert wire.half_closed
     made.dataReceived(USUAL + b"{}")  # it is discarded
     assert made.stage is Stage.GOODBYE
@@ -186,7 +186,7 @@ async def test_a_client_that_leaves_is_reported_to_the_application() -> None:
     made.connectionLost()
     await settle()
     assert [message["type"] for message in seen] == ["http.request", "http.disconnect"]
-    assert wire.said == b""
+    assert wire.written == b""
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -200,8 +200,8 @@ async def test_an_application_that_fails_leaves_no_answer_that_looks_whole(begun
     made, wire = connected(fail)
     made.dataReceived(USUAL + b"{}")
     await settle()
-    assert wire.said.startswith(b"HTTP/1.1 200 OK" if begun else b"HTTP/1.1 500 ")
-    assert not wire.said.endswith(b"0\r\n\r\n")
+    assert wire.written.startswith(b"HTTP/1.1 200 OK" if begun else b"HTTP/1.1 500 ")
+    assert not wire.written.endswith(b"0\r\n\r\n")
     assert wire.disconnecting
     assert "broken" in caplog.text
 
@@ -213,7 +213,7 @@ async def test_a_header_with_a_line_break_is_not_sent() -> None:
     made, wire = connected(smuggle)
     made.dataReceived(USUAL + b"{}")
     await settle()
-    assert wire.said.startswith(b"HTTP/1.1 500 ")
+    assert wire.written.startswith(b"HTTP/1.1 500 ")
 
 
 async def test_a_writer_waits_for_a_full_client() -> None:
@@ -222,7 +222,7 @@ async def test_a_writer_waits_for_a_full_client() -> None:
     made.pauseProducing()
     made.dataReceived(b"}")
     await settle()
-    assert wire.said == b""
+    assert wire.written == b""
     made.resumeProducing()
     await settle()
-    assert wire.said.endswith(b"{}")
+    assert wire.written.endswith(b"{}")

@@ -39,7 +39,7 @@ FLUSHED_SECONDS = INTERVAL + 3.5
 
 @dataclass
 class Written:
-    """What a simulated model wrote into one answer.
+    """The text and calls that a simulated model wrote into one answer.
 
     Attributes:
         base: the text that a continued answer had before.

@@ -1,4 +1,4 @@
-"""What a running tool may say to the user: progress, and questions."""
+"""Let a running tool report progress to the user and ask questions."""
 
 from __future__ import annotations
 
