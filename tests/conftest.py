@@ -34,32 +34,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def cast(db: None) -> Users:
+def users(db: None) -> Users:
     """The three people, in a fresh database."""
     return make_users()
 
 
 @pytest.fixture
-def as_owner(cast: Users) -> Client:
+def as_owner(users: Users) -> Client:
     """A client signed in as the owner."""
     client = Client()
-    client.force_login(cast.owner)
+    client.force_login(users.owner)
     return client
 
 
 @pytest.fixture
-def as_other(cast: Users) -> Client:
+def as_other(users: Users) -> Client:
     """A client signed in as the other user."""
     client = Client()
-    client.force_login(cast.other)
+    client.force_login(users.other)
     return client
 
 
 @pytest.fixture
-def as_administrator(cast: Users) -> Client:
+def as_administrator(users: Users) -> Client:
     """A client signed in as the administrator."""
     client = Client()
-    client.force_login(cast.administrator)
+    client.force_login(users.administrator)
     return client
 
 

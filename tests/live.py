@@ -1,7 +1,7 @@
 """The product as users meet it: a real `manage.py up` process with a state folder of its own, and a real browser.
 
-Fixtures (registered in tests/conftest.py): `live`, one server for the session with the cast signed up; `new_live`, a factory of
-servers that a test may kill and start again; `browser_page`, a function that opens a page, signed in as one of the cast.
+Fixtures (registered in tests/conftest.py): `live`, one server for the session with the usual users signed up; `new_live`, a factory of
+servers that a test may kill and start again; `browser_page`, a function that opens a page, signed in as one of the usual users.
 What takes seconds is done once: state folders are prepared for all test processes, a server's shell stays open, and so does a browser.
 """
 
@@ -173,7 +173,7 @@ class Live:
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
     def sign_in(self, username: str) -> httpx2.Client:
-        """An HTTP client with the session of one of the cast: the one they have, while it holds, since passwords are slow to check."""
+        """An HTTP client with the session of one of the usual users: reused while it is valid, because passwords are slow to check."""
         client = httpx2.Client(base_url=self.url, timeout=30, cookies=self._sessions.get(username))
         if username not in self._sessions or client.get("/accounts/profile/").status_code != 200:
             client.cookies.clear()
@@ -215,7 +215,7 @@ def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def populated_home(prepared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with the cast signed up."""
+    """The same with the usual users signed up."""
 
     def populate(home: Path) -> None:
         shutil.copytree(prepared_home, home, dirs_exist_ok=True)
@@ -231,7 +231,7 @@ def copied(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def new_live(populated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Live]]:
-    """A factory: `new_live(PATCHBAY_…="…")` starts a fresh server with the cast in it; all are stopped afterwards."""
+    """A factory: `new_live(PATCHBAY_…="…")` starts a fresh server with the usual users in it; all are stopped afterwards."""
     started: list[Live] = []
 
     def make(*, server: str = "daphne", first: str = "", workers: int = 1, **environment: str) -> Live:

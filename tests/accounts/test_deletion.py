@@ -19,15 +19,15 @@ def on_disk(folder: Path) -> list[Path]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_its_files_of_chat_batches_and_search_go_with_it(cast: Users, settings: Any, tmp_path: Path) -> None:
+def test_its_files_of_chat_batches_and_search_go_with_it(users: Users, settings: Any, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = tmp_path
-    for user in (cast.owner, cast.other):
+    for user in (users.owner, users.other):
         chat.uploads.keep(user=user, file=SimpleUploadedFile("notes.txt", b"The zebra"))
         batches.input.files.store(user=user, filename="input.jsonl", purpose="batch", data=[b"{}\n"])
         collection = search.services.create_collection(owner=user, name="Library", model="up/small")
         search.services.add_file(collection=collection, name="cats.md", content=[b"Cats sleep."])
     assert len(on_disk(tmp_path)) == 6
-    cast.owner.delete()
+    users.owner.delete()
     assert len(on_disk(tmp_path)) == 3
-    cast.other.delete()
+    users.other.delete()
     assert on_disk(tmp_path) == []

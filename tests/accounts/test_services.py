@@ -27,7 +27,7 @@ def test_the_first_administrator_spends_the_link() -> None:
     assert not services.setup_token_fits(token)
 
 
-def test_there_is_only_one_first_administrator(cast: Users) -> None:
+def test_there_is_only_one_first_administrator(users: Users) -> None:
     with pytest.raises(services.AlreadySetUp):
         services.create_first_administrator(username="eve", password=PASSWORD)
     assert not User.objects.filter(username="eve").exists()
@@ -39,9 +39,9 @@ def test_a_strange_token_does_not_fit() -> None:
 
 
 @pytest.mark.django_db
-def test_single_sign_on_finds_an_account_by_its_address_however_it_is_written(cast: Users) -> None:
-    User.objects.filter(pk=cast.owner.pk).update(email="Ada@Example.org")
-    assert services.account_of(["ada@example.org", "ADA@example.org", ""]) == cast.owner
+def test_single_sign_on_finds_an_account_by_its_address_however_it_is_written(users: Users) -> None:
+    User.objects.filter(pk=users.owner.pk).update(email="Ada@Example.org")
+    assert services.account_of(["ada@example.org", "ADA@example.org", ""]) == users.owner
     assert services.account_of(["", "nobody@example.org"]) is None
-    User.objects.filter(pk=cast.other.pk).update(email="ada@example.org")
+    User.objects.filter(pk=users.other.pk).update(email="ada@example.org")
     assert services.account_of(["ada@example.org"]) is None  # nobody can say which of the two it is

@@ -9,7 +9,7 @@ from django.test import Client
 from tests.users import PASSWORD, Users
 
 
-def test_one_address_that_tries_many_names_is_locked_out(cast: Users, settings: LazySettings) -> None:
+def test_one_address_that_tries_many_names_is_locked_out(users: Users, settings: LazySettings) -> None:
     settings.ADDRESS_FAILURE_LIMIT = 5
     client = Client()
     for number in range(5):

@@ -34,7 +34,7 @@ def test_what_is_wrong_with_a_password_is_said_where_it_was_entered(db: None) ->
     assert list(form.errors) == ["password1"]
 
 
-def test_signing_in_replaces_the_session(client: Client, cast: Users) -> None:
+def test_signing_in_replaces_the_session(client: Client, users: Users) -> None:
     """FAULTS 12: a session id from before sign-in is worth nothing afterwards."""
     client.session.save()
     before = client.session.session_key
@@ -44,11 +44,11 @@ def test_signing_in_replaces_the_session(client: Client, cast: Users) -> None:
 
 
 @pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "javascript:alert(1)"])
-def test_signing_in_never_sends_people_elsewhere(client: Client, cast: Users, target: str) -> None:
+def test_signing_in_never_sends_people_elsewhere(client: Client, users: Users, target: str) -> None:
     assert client.post(LOGIN, {"username": "owner", "password": PASSWORD, "next": target})["Location"] == "/"
 
 
-def test_guessing_passwords_is_throttled(client: Client, cast: Users) -> None:
+def test_guessing_passwords_is_throttled(client: Client, users: Users) -> None:
     """FAULTS 12: by user and address."""
     answers = [client.post(LOGIN, {"username": "owner", "password": f"guess {n}"}).status_code for n in range(11)]
     assert answers[0] == 400
@@ -61,7 +61,7 @@ def test_guessing_passwords_is_throttled(client: Client, cast: Users) -> None:
 
 
 def test_behind_the_proxy_guesses_are_counted_by_the_address_that_the_proxy_saw(
-    client: Client, cast: Users, settings: LazySettings
+    client: Client, users: Users, settings: LazySettings
 ) -> None:
     """An attacker must not lock out everybody behind the same proxy, nor escape by forging addresses."""
     settings.BEHIND_PROXY = True
@@ -75,14 +75,14 @@ def test_behind_the_proxy_guesses_are_counted_by_the_address_that_the_proxy_saw(
     assert client.post(LOGIN, right, headers={"x-forwarded-for": "no address"}).status_code == 302
 
 
-def test_a_suspended_user_cannot_go_on(as_owner: Client, cast: Users) -> None:
+def test_a_suspended_user_cannot_go_on(as_owner: Client, users: Users) -> None:
     """FAULTS 9: the session is refused."""
-    cast.owner.is_active = False
-    cast.owner.save()
+    users.owner.is_active = False
+    users.owner.save()
     assert as_owner.get(reverse("accounts:profile")).status_code == 302
 
 
-def test_the_profile_is_saved(as_owner: Client, cast: Users) -> None:
+def test_the_profile_is_saved(as_owner: Client, users: Users) -> None:
     form = {"first_name": "<b>Ada</b>", "last_name": "L", "email": "ada@example.org", "system_prompt": "{{7*7}}"}
     assert as_owner.post(reverse("accounts:profile"), form).status_code == 302
     page = as_owner.get(reverse("accounts:profile")).content.decode()
@@ -90,28 +90,28 @@ def test_the_profile_is_saved(as_owner: Client, cast: Users) -> None:
     assert "{{7*7}}" in page
 
 
-def test_nobody_takes_the_address_of_another_where_it_decides_who_signs_in(as_owner: Client, cast: Users, settings: LazySettings) -> None:
+def test_nobody_takes_the_address_of_another_where_it_decides_who_signs_in(as_owner: Client, users: Users, settings: LazySettings) -> None:
     """Single sign-on connects a person to the account with their verified address: it must not be one that they were lured into."""
     settings.OIDC_ISSUER = "https://id.example.org"
     assert as_owner.post(reverse("accounts:profile"), {"first_name": "Ada", "email": "victim@example.org"}).status_code == 302
-    cast.owner.refresh_from_db()
-    assert (cast.owner.first_name, cast.owner.email) == ("Ada", "")
+    users.owner.refresh_from_db()
+    assert (users.owner.first_name, users.owner.email) == ("Ada", "")
 
 
-def test_the_password_is_changed_and_the_session_stays(as_owner: Client, cast: Users) -> None:
+def test_the_password_is_changed_and_the_session_stays(as_owner: Client, users: Users) -> None:
     new = "another long pass phrase"
     form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     assert as_owner.post(reverse("accounts:profile"), form).status_code == 302
     assert as_owner.get(reverse("accounts:profile")).status_code == 200
-    cast.owner.refresh_from_db()
-    assert cast.owner.check_password(new)
+    users.owner.refresh_from_db()
+    assert users.owner.check_password(new)
 
 
-def test_who_signs_in_elsewhere_is_not_asked_for_an_old_password(as_owner: Client, cast: Users) -> None:
+def test_who_signs_in_elsewhere_is_not_asked_for_an_old_password(as_owner: Client, users: Users) -> None:
     assert b"old_password" in as_owner.get("/accounts/profile/").content
-    cast.owner.set_unusable_password()
-    cast.owner.save()
-    as_owner.force_login(cast.owner)
+    users.owner.set_unusable_password()
+    users.owner.save()
+    as_owner.force_login(users.owner)
     assert b"old_password" not in as_owner.get("/accounts/profile/").content
 
 

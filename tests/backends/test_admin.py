@@ -177,30 +177,30 @@ def test_a_benchmark_is_started_from_its_form_and_its_page_shows_it(make_upstrea
         "/admin/backends/attempt/?backend=x&outcome=ok",
     ],
 )
-def test_every_page_of_the_admin_opens_in_the_products_looks_for_staff_alone(cast: Users, path: str) -> None:
+def test_every_page_of_the_admin_opens_in_the_products_looks_for_staff_alone(users: Users, path: str) -> None:
     services.seed()
     client = Client()
-    client.force_login(cast.administrator)
+    client.force_login(users.administrator)
     page = client.get(path)
     assert page.status_code == 200
     text = page.content.decode()
     assert "css/patchbay.css" in text
     assert "admin/css/base.css" not in text
     assert " style=" not in text, "the content security policy forbids it"
-    client.force_login(cast.owner)
+    client.force_login(users.owner)
     assert client.get(path, follow=True).status_code == 403
     client.logout()
     assert client.get(path, follow=True).redirect_chain[-1][0].startswith("/accounts/login/?next=/admin/")
 
 
 @pytest.mark.django_db
-def test_who_may_only_look_is_offered_nothing_to_do(cast: Users) -> None:
+def test_who_may_only_look_is_offered_nothing_to_do(users: Users) -> None:
     backend = services.add_backend(name="a", base_url="http://127.0.0.1:9/v1", api_key=KEY)
-    cast.owner.is_staff = True
-    cast.owner.save()
-    cast.owner.user_permissions.set(Permission.objects.filter(codename__in=["view_backend", "view_route"]))
+    users.owner.is_staff = True
+    users.owner.save()
+    users.owner.user_permissions.set(Permission.objects.filter(codename__in=["view_backend", "view_route"]))
     client = Client()
-    client.force_login(cast.owner)
+    client.force_login(users.owner)
     page = client.get(f"/admin/backends/backend/{backend.pk}/change/").content.decode()
     assert "abcdefghijklmnop" not in page
     assert "Refresh models" not in page

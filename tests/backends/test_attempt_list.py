@@ -103,16 +103,16 @@ def test_a_request_id_finds_its_attempts_however_old(as_administrator: Client, m
 @pytest.mark.parametrize(
     "place", ["before=x", "before=2026-11-20_1", "after=2026-11-20T12:00:00Z_-5", "before=&after=", "before=_", "p=99999"]
 )
-def test_a_place_that_does_not_exist_is_the_first_page(as_administrator: Client, cast: Users, place: str) -> None:
+def test_a_place_that_does_not_exist_is_the_first_page(as_administrator: Client, users: Users, place: str) -> None:
     make(3)
     response = as_administrator.get(f"{LIST}?{place}")
     assert response.status_code == 200
     assert len(numbers(response.content.decode())) == 3
 
 
-def test_attempts_are_filtered_by_user_whose_name_is_offered_once_summed(as_administrator: Client, cast: Users) -> None:
+def test_attempts_are_filtered_by_user_whose_name_is_offered_once_summed(as_administrator: Client, users: Users) -> None:
     make(3)
-    make(2, user=cast.owner)
+    make(2, user=users.owner)
     assert len(numbers(as_administrator.get(f"{LIST}?user=owner").content.decode())) == 2
     usage_sums.add_up(datetime.now(UTC) + timedelta(days=1))
     page = as_administrator.get(LIST).content.decode()

@@ -67,16 +67,16 @@ def test_the_part_that_changes_is_returned_alone_to_htmx(as_owner: Client) -> No
     assert b"<html" not in as_owner.get("/backends/", headers={"HX-Request": "true"}).content
 
 
-def test_a_route_closed_to_the_user_is_not_shown(as_owner: Client, as_other: Client, cast: Users) -> None:
+def test_a_route_closed_to_the_user_is_not_shown(as_owner: Client, as_other: Client, users: Users) -> None:
     services.seed()
-    Route.objects.get(name="default").allowed_users.add(cast.owner)
+    Route.objects.get(name="default").allowed_users.add(users.owner)
     assert "answers now" in as_owner.get("/backends/").content.decode()
     page = as_other.get("/backends/").content.decode()
     assert "Steps of default" not in page
     assert "builtin/patchbay-builtin" not in page
 
 
-def test_signed_out_people_are_sent_to_sign_in(client: Client, cast: Users) -> None:
+def test_signed_out_people_are_sent_to_sign_in(client: Client, users: Users) -> None:
     for path in ("/backends/", "/usage/"):
         assert client.get(path).status_code == 302
 
@@ -95,36 +95,36 @@ def test_an_offer_is_accepted_with_one_click(as_administrator: Client) -> None:
     assert [str(step) for step in Route.objects.get(name="default").steps.all()] == ["ollama/llama3.1", "builtin/patchbay-builtin"]
 
 
-def test_usage_adds_up_and_draws(as_administrator: Client, cast: Users) -> None:
+def test_usage_adds_up_and_draws(as_administrator: Client, users: Users) -> None:
     for n in range(4):
-        attempt(cast.owner, first_token_ms=100 * (n + 1), cost="0.002")
-    attempt(cast.owner, outcome="failed", error="TimedOut", prompt_tokens=0, completion_tokens=0, first_token_ms=None)
+        attempt(users.owner, first_token_ms=100 * (n + 1), cost="0.002")
+    attempt(users.owner, outcome="failed", error="TimedOut", prompt_tokens=0, completion_tokens=0, first_token_ms=None)
     page = as_administrator.get("/usage/?period=24h").content.decode()
     for expected in ("4\u2009000", "2\u2009000", "0.0080", "Too slow", "301 ms", "<rect"):
         assert expected in page, expected
 
 
-def test_people_see_their_budgets_and_limits_before_they_reach_them(as_other: Client, cast: Users) -> None:
+def test_people_see_their_budgets_and_limits_before_they_reach_them(as_other: Client, users: Users) -> None:
     assert b"my-limits" not in as_other.get("/usage/").content
     lab = Group.objects.create(name="<Lab>")
-    lab.user_set.add(cast.other)
+    lab.user_set.add(users.other)
     Budget.objects.create(group=lab, monthly=5, tokens_per_minute=9000)
-    Budget.objects.create(user=cast.other, requests_per_minute=20)
+    Budget.objects.create(user=users.other, requests_per_minute=20)
     page = as_other.get("/usage/").content.decode()
     assert "Of the monthly budget of the group &lt;Lab&gt; (5), 0.0000 is spent." in page
     assert "You may use 20 requests per minute. All members of &lt;Lab&gt; together may use 9,000 tokens per minute." in page
 
 
-def test_people_see_their_own_usage_only(as_other: Client, cast: Users) -> None:
-    attempt(cast.owner, model="secret-model")
-    page = as_other.get(f"/usage/?user={cast.owner.username}").content.decode()
+def test_people_see_their_own_usage_only(as_other: Client, users: Users) -> None:
+    attempt(users.owner, model="secret-model")
+    page = as_other.get(f"/usage/?user={users.owner.username}").content.decode()
     assert "secret-model" not in page
     assert "No usage in this period" in page
 
 
-def test_filters_narrow_and_nonsense_is_ignored(as_administrator: Client, cast: Users) -> None:
-    attempt(cast.owner, backend="a", prompt_tokens=11)
-    attempt(cast.owner, backend="b", prompt_tokens=31)
+def test_filters_narrow_and_nonsense_is_ignored(as_administrator: Client, users: Users) -> None:
+    attempt(users.owner, backend="a", prompt_tokens=11)
+    attempt(users.owner, backend="b", prompt_tokens=31)
     assertContains(as_administrator.get("/usage/?backend=b"), "<dd>31</dd>", html=True)
     assertContains(as_administrator.get("/usage/?period=nonsense&nothing=1"), "<dd>42</dd>", html=True)
     assert as_administrator.get("/usage/?backend=%00&model=" + "x" * 5000).status_code == 200

@@ -43,7 +43,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def client_of(live: Live, upstream: Upstream) -> Callable[[str], openai.OpenAI]:
-    """The official client of one of the cast."""
+    """The official client of one of the usual users."""
     done = live.manage("add_backend", "--name", "up", "--base-url", upstream.base_url)
     assert done.returncode == 0, done.stderr
 

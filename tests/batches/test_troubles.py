@@ -183,7 +183,7 @@ def take_over(batch: Batch) -> None:
     batch.chunks.update(owner="other", fence=F("fence") + 1)
 
 
-def test_an_upload_to_a_full_disk_leaves_nothing_behind(tmp_path: object, monkeypatch: pytest.MonkeyPatch, cast: object) -> None:
+def test_an_upload_to_a_full_disk_leaves_nothing_behind(tmp_path: object, monkeypatch: pytest.MonkeyPatch, users: object) -> None:
     """FAULTS 45: /dev/full is a disk without room."""
     import pathlib
 

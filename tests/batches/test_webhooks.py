@@ -60,6 +60,6 @@ async def test_a_delivery_that_fails_is_tried_again_later_and_given_up_at_last(o
     assert (due_at, note) == (None, "Given up. It answered 500.")
 
 
-def test_each_user_has_a_secret_of_their_own(cast: object) -> None:
+def test_each_user_has_a_secret_of_their_own(users: object) -> None:
     owner, other = User.objects.get(username="owner"), User.objects.get(username="other")
     assert webhooks.secret(owner) != webhooks.secret(other)

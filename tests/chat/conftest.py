@@ -1,4 +1,4 @@
-"""A running hub with a scripted runner, sockets, and people."""
+"""A running hub with a scripted runner, sockets, and the usual users."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Socket:
 
 
 @pytest.fixture
-def people(transactional_db: None) -> Users:
+def users(transactional_db: None) -> Users:
     return make_users()
 
 

@@ -12,9 +12,9 @@ from tests.users import Users
 pytestmark = pytest.mark.django_db
 
 
-def test_the_palette_has_places_actions_and_ones_own_conversations_escaped(as_owner: Client, as_other: Client, cast: Users) -> None:
+def test_the_palette_has_places_actions_and_ones_own_conversations_escaped(as_owner: Client, as_other: Client, users: Users) -> None:
     """FAULTS 5, 7."""
-    mine = Conversation.objects.create(user=cast.owner, title="<b>Tides</b>", updated_at=timezone.now())
+    mine = Conversation.objects.create(user=users.owner, title="<b>Tides</b>", updated_at=timezone.now())
     page = as_owner.get("/chat/palette/").content.decode()
     assert f'href="/chat/{mine.id}/"' in page
     assert "&lt;b&gt;Tides" in page

@@ -45,10 +45,10 @@ async def compared(socket: Socket) -> None:
 
 
 async def test_answers_stream_side_by_side_and_one_goes_on(
-    people: Users, serve: Any, fresh: UUID, name_model: Runner, finish: asyncio.Event
+    users: Users, serve: Any, fresh: UUID, name_model: Runner, finish: asyncio.Event
 ) -> None:
     async with serve(name_model):
-        socket, other = Socket(people.owner, fresh), Socket(people.owner, fresh)
+        socket, other = Socket(users.owner, fresh), Socket(users.owner, fresh)
         await compared(socket)
         assert await Generation.objects.filter(running=True).acount() == 3
         await other.connect()
@@ -61,7 +61,7 @@ async def test_answers_stream_side_by_side_and_one_goes_on(
         answers = {answer.model: answer async for answer in Message.objects.filter(role="assistant")}
         assert {answer.parent_id for answer in answers.values()} == {answers["one"].parent_id}
         client = Client()
-        await sync_to_async(client.force_login)(people.other)
+        await sync_to_async(client.force_login)(users.other)
         path = f"/chat/messages/{answers['two'].id}/pick/"
         assert (await sync_to_async(client.post)(path)).status_code == 404
         await sync_to_async(services.pick_answer)(message=await Message.objects.select_related("conversation").aget(id=answers["two"].id))
@@ -73,18 +73,18 @@ async def test_answers_stream_side_by_side_and_one_goes_on(
         await socket.until(lambda page: page.html.count("I am two.") > 2)
 
 
-async def test_stop_stops_all_of_them(people: Users, serve: Any, fresh: UUID, name_model: Runner) -> None:
+async def test_stop_stops_all_of_them(users: Users, serve: Any, fresh: UUID, name_model: Runner) -> None:
     async with serve(name_model):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await compared(socket)
         await socket.say("stop")
         await socket.until(lambda page: page.html.count('data-status="stopped"') == 3)
     assert {status async for status in Message.objects.filter(role="assistant").values_list("status", flat=True)} == {"stopped"}
 
 
-async def test_a_comparison_needs_two_or_three_different_models(people: Users, serve: Any, fresh: UUID, name_model: Runner) -> None:
+async def test_a_comparison_needs_two_or_three_different_models(users: Users, serve: Any, fresh: UUID, name_model: Runner) -> None:
     async with serve(name_model):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         for others in (["one"], ["two", "three", "four"]):
             await socket.say(text="Hi", model="one", compare=others)
@@ -94,11 +94,11 @@ async def test_a_comparison_needs_two_or_three_different_models(people: Users, s
 
 
 async def test_another_question_ends_the_comparison_with_the_first_answer(
-    people: Users, serve: Any, fresh: UUID, name_model: Runner, finish: asyncio.Event
+    users: Users, serve: Any, fresh: UUID, name_model: Runner, finish: asyncio.Event
 ) -> None:
     finish.set()
     async with serve(name_model):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await compared(socket)
         await socket.until(lambda page: page.html.count('data-testid="pick"') == 3)
         await socket.say(text="Next", model="one")

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def conversation(cast: Users) -> Conversation:
-    return Conversation.objects.create(user=cast.owner, title="Tides", updated_at=timezone.now())
+def conversation(users: Users) -> Conversation:
+    return Conversation.objects.create(user=users.owner, title="Tides", updated_at=timezone.now())
 
 
 def test_a_folder_is_made_renamed_and_deleted_and_its_conversations_stay(as_owner: Client, conversation: Conversation) -> None:
@@ -44,10 +44,10 @@ def test_nobody_touches_the_folders_of_others(as_other: Client, conversation: Co
     assert conversation.folder == "Sea"
 
 
-def test_a_folder_named_like_an_age_is_a_folder_and_pinned_comes_first(cast: Users) -> None:
+def test_a_folder_named_like_an_age_is_a_folder_and_pinned_comes_first(users: Users) -> None:
     for title, more in (("a", {}), ("b", {"folder": "Today"}), ("c", {"folder": "Today", "pinned": True})):
-        Conversation.objects.create(user=cast.owner, title=title, updated_at=timezone.now(), **more)
-    groups = sidebar.first(cast.owner).groups
+        Conversation.objects.create(user=users.owner, title=title, updated_at=timezone.now(), **more)
+    groups = sidebar.first(users.owner).groups
     assert [(group.name, group.folder) for group in groups] == [("Pinned", False), ("Today", True), ("Today", False)]
 
 

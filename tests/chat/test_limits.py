@@ -27,11 +27,11 @@ def prepare(upstream: Upstream) -> None:
     upstream.default = says("Hello")
 
 
-async def test_a_question_over_the_limit_is_kept_and_may_be_asked_again(people: Users, serve: Any, fresh: UUID, upstream: Upstream) -> None:
+async def test_a_question_over_the_limit_is_kept_and_may_be_asked_again(users: Users, serve: Any, fresh: UUID, upstream: Upstream) -> None:
     await sync_to_async(prepare)(upstream)
-    await Budget.objects.acreate(user=people.owner, requests_per_minute=1, tokens_per_minute=100_000)
+    await Budget.objects.acreate(user=users.owner, requests_per_minute=1, tokens_per_minute=100_000)
     async with serve(generate.write):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.say(text="One", model="up/m")
         assert (await socket.until_ended()).last_status == "done"
@@ -47,4 +47,4 @@ async def test_a_question_over_the_limit_is_kept_and_may_be_asked_again(people: 
     assert "Try again</button>" in card
     assert await Message.objects.filter(role="user").order_by("created_at").alast() == await Message.objects.aget(text="Two, at length")
     assert len([request for request in upstream.requests if request.method == "POST"]) == 1
-    assert (await Allowance.objects.aget(user=people.owner)).tokens_left < 100_000
+    assert (await Allowance.objects.aget(user=users.owner)).tokens_left < 100_000

@@ -30,18 +30,18 @@ def test_a_new_chat_begins_with_the_model_that_the_user_chose_last(as_owner: Cli
     assert chosen(as_other.get("/chat/").content.decode()) == "default"
 
 
-def test_a_choice_outlives_a_reload_and_is_used_for_the_next_answer(as_owner: Client, cast: Users) -> None:
-    started = services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text="Hi")
+def test_a_choice_outlives_a_reload_and_is_used_for_the_next_answer(as_owner: Client, users: Users) -> None:
+    started = services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=users.owner, text="Hi")
     services.finish_generation(generation_id=started.generation.id, parts=[], outcome=services.Outcome(), html="")
     address = f"/chat/{started.conversation.id}/"
     as_owner.post(f"{address}model/", {"model": BUILTIN})
     assert chosen(as_owner.get(address).content.decode()) == BUILTIN
-    again = services.regenerate_answer(owner=uuid.uuid4(), message_id=started.answer.id, user=cast.owner)
+    again = services.regenerate_answer(owner=uuid.uuid4(), message_id=started.answer.id, user=users.owner)
     assert again.model == BUILTIN
 
 
-def test_the_model_of_another_users_conversation_stays(as_other: Client, cast: Users) -> None:
-    started = services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text="Hi")
+def test_the_model_of_another_users_conversation_stays(as_other: Client, users: Users) -> None:
+    started = services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=users.owner, text="Hi")
     assert as_other.post(f"/chat/{started.conversation.id}/model/", {"model": BUILTIN}).status_code == 404
     assert Conversation.objects.get().model == "default"
 

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def conversation(cast: Users) -> Conversation:
+def conversation(users: Users) -> Conversation:
     """A question and an answer of the owner."""
-    started = services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text="A <b>question</b>")
+    started = services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=users.owner, text="A <b>question</b>")
     parts = [{"kind": "text", "text": "An *answer*"}]
     services.finish_generation(
         generation_id=started.generation.id, parts=parts, outcome=services.Outcome(), html="<p>An <em>answer</em></p>"
@@ -71,9 +71,9 @@ def test_renaming_and_deleting(as_owner: Client, conversation: Conversation) -> 
     assert not Conversation.objects.exists()
 
 
-def test_an_edited_question_makes_a_branch_and_the_old_one_stays(as_owner: Client, conversation: Conversation, cast: Users) -> None:
+def test_an_edited_question_makes_a_branch_and_the_old_one_stays(as_owner: Client, conversation: Conversation, users: Users) -> None:
     question = Message.objects.get(role="user")
-    started = services.edit_message(owner=uuid.uuid4(), message_id=question.id, user=cast.owner, text="Another question")
+    started = services.edit_message(owner=uuid.uuid4(), message_id=question.id, user=users.owner, text="Another question")
     services.finish_generation(
         generation_id=started.generation.id, parts=[{"kind": "text", "text": "Second"}], outcome=services.Outcome(), html="<p>Second</p>"
     )
@@ -94,8 +94,8 @@ def test_deleting_from_a_message_keeps_what_is_before_it(as_owner: Client, conve
     assert conversation.leaf_id == Message.objects.get().id
 
 
-def test_a_long_conversation_comes_a_window_at_a_time(as_owner: Client, cast: Users) -> None:
-    conversation = Conversation.objects.create(user=cast.owner, updated_at=timezone.now())
+def test_a_long_conversation_comes_a_window_at_a_time(as_owner: Client, users: Users) -> None:
+    conversation = Conversation.objects.create(user=users.owner, updated_at=timezone.now())
     parent: Message | None = None
     for number in range(75):
         role = "assistant" if number % 2 else "user"
@@ -115,8 +115,8 @@ def test_a_long_conversation_comes_a_window_at_a_time(as_owner: Client, cast: Us
     assert "hx-get" in earlier
 
 
-def test_a_link_opens_a_long_conversation_at_its_message_and_reads_on_both_ways(as_owner: Client, cast: Users) -> None:
-    conversation = Conversation.objects.create(user=cast.owner, updated_at=timezone.now())
+def test_a_link_opens_a_long_conversation_at_its_message_and_reads_on_both_ways(as_owner: Client, users: Users) -> None:
+    conversation = Conversation.objects.create(user=users.owner, updated_at=timezone.now())
     made: list[Message] = []
     for number in range(60):
         parent, text = made[-1] if made else None, f"message-{number}."
@@ -131,14 +131,16 @@ def test_a_link_opens_a_long_conversation_at_its_message_and_reads_on_both_ways(
     assert "Loading later" not in as_owner.get(f"/chat/{conversation.id}/after/{made[50].id}/{made[-1].id}/").content.decode()
 
 
-def test_a_link_to_a_message_of_another_branch_shows_that_branch(as_owner: Client, conversation: Conversation, cast: Users) -> None:
+def test_a_link_to_a_message_of_another_branch_shows_that_branch(as_owner: Client, conversation: Conversation, users: Users) -> None:
     question = Message.objects.get(role="user")
-    services.edit_message(owner=uuid.uuid4(), message_id=question.id, user=cast.owner, text="Another question")
+    services.edit_message(owner=uuid.uuid4(), message_id=question.id, user=users.owner, text="Another question")
     page = as_owner.get(f"/chat/{conversation.id}/?message={question.id}").content.decode()
     assert "A &lt;b&gt;question" in page.split('id="chat-log"', 1)[1]
 
 
-def test_a_fork_has_the_branch_up_to_its_message_and_leaves_the_original(as_owner: Client, conversation: Conversation, cast: Users) -> None:
+def test_a_fork_has_the_branch_up_to_its_message_and_leaves_the_original(
+    as_owner: Client, conversation: Conversation, users: Users
+) -> None:
     later = Message.objects.create(conversation=conversation, parent_id=conversation.leaf_id, role="user", text="Later")
     assert "HX-Redirect" in as_owner.post(f"/chat/messages/{conversation.leaf_id}/fork/").headers
     fork = Conversation.objects.exclude(id=conversation.id).get()
@@ -147,11 +149,11 @@ def test_a_fork_has_the_branch_up_to_its_message_and_leaves_the_original(as_owne
     assert "<em>answer</em>" in as_owner.get(f"/chat/{fork.id}/").content.decode()
 
 
-def test_a_question_whose_answer_was_deleted_can_be_asked_again(as_owner: Client, conversation: Conversation, cast: Users) -> None:
+def test_a_question_whose_answer_was_deleted_can_be_asked_again(as_owner: Client, conversation: Conversation, users: Users) -> None:
     as_owner.post(f"/chat/messages/{answer_id(conversation)}/delete/")
     question = Message.objects.get()
     assert "Ask again" in as_owner.get(f"/chat/{conversation.id}/").content.decode()
-    started = services.regenerate_answer(owner=uuid.uuid4(), message_id=question.id, user=cast.owner)
+    started = services.regenerate_answer(owner=uuid.uuid4(), message_id=question.id, user=users.owner)
     assert started.answer.parent_id == question.id
 
 

@@ -37,17 +37,17 @@ def test_a_prompt_is_written_changed_used_and_deleted(as_owner: Client) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["new", "With Capitals", "a/b", "", "-x", "taken"])
-def test_names_that_cannot_be_typed_or_are_taken_are_refused(as_owner: Client, cast: Users, name: str) -> None:
-    services.save_prompt(user=cast.owner, prompt=None, name="taken", text="x", shared=False)
+def test_names_that_cannot_be_typed_or_are_taken_are_refused(as_owner: Client, users: Users, name: str) -> None:
+    services.save_prompt(user=users.owner, prompt=None, name="taken", text="x", shared=False)
     assert as_owner.post("/chat/prompts/", {"name": name, "text": "x"}).status_code == 200
     assert Prompt.objects.count() == 1
 
 
 @pytest.mark.django_db
-def test_others_see_shared_prompts_only_and_change_none(as_other: Client, cast: Users) -> None:
+def test_others_see_shared_prompts_only_and_change_none(as_other: Client, users: Users) -> None:
     """FAULTS 7."""
-    own = services.save_prompt(user=cast.owner, prompt=None, name="own", text="private", shared=False)
-    shared = services.save_prompt(user=cast.owner, prompt=None, name="all", text="for everybody", shared=True)
+    own = services.save_prompt(user=users.owner, prompt=None, name="own", text="private", shared=False)
+    shared = services.save_prompt(user=users.owner, prompt=None, name="all", text="for everybody", shared=True)
     page = as_other.get("/chat/prompts/").content.decode()
     assert "for everybody" in page
     assert "private" not in page
@@ -59,16 +59,16 @@ def test_others_see_shared_prompts_only_and_change_none(as_other: Client, cast: 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("text", ["/new", " /stop\n", "/greet"])
-def test_a_command_that_was_sent_before_its_list_had_come_is_no_question(cast: Users, text: str) -> None:
-    services.save_prompt(user=cast.owner, prompt=None, name="greet", text="x", shared=False)
+def test_a_command_that_was_sent_before_its_list_had_come_is_no_question(users: Users, text: str) -> None:
+    services.save_prompt(user=users.owner, prompt=None, name="greet", text="x", shared=False)
     with pytest.raises(services.Refused, match="is a command"):
-        services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text=text)
+        services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=users.owner, text=text)
     assert not Message.objects.exists()
 
 
 @pytest.mark.django_db
-def test_what_only_begins_like_a_command_is_a_question(cast: Users) -> None:
-    services.save_prompt(user=cast.other, prompt=None, name="greet", text="x", shared=False)
+def test_what_only_begins_like_a_command_is_a_question(users: Users) -> None:
+    services.save_prompt(user=users.other, prompt=None, name="greet", text="x", shared=False)
     for text in ("/new things in Python?", "/etc", "/greet"):
-        services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=cast.owner, text=text)
+        services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=users.owner, text=text)
     assert Message.objects.filter(role="user").count() == 3

@@ -38,20 +38,20 @@ def suspend(_client: Client, users: Users) -> None:
 
 
 @pytest.mark.parametrize("end", [sign_out, change_the_password, sign_out_elsewhere, suspend])
-def test_what_ends_a_sign_in_ends_its_sockets(as_owner: Client, cast: Users, end: Callable[[Client, Users], None]) -> None:
-    session = session_of(as_owner, cast.owner.pk)
+def test_what_ends_a_sign_in_ends_its_sockets(as_owner: Client, users: Users, end: Callable[[Client, Users], None]) -> None:
+    session = session_of(as_owner, users.owner.pk)
     assert ended_sessions([session]) == set()
-    end(as_owner, cast)
+    end(as_owner, users)
     assert ended_sessions([session]) == {session}
 
 
-def test_signing_out_everywhere_keeps_the_device_that_asked(as_owner: Client, cast: Users) -> None:
+def test_signing_out_everywhere_keeps_the_device_that_asked(as_owner: Client, users: Users) -> None:
     elsewhere = Client()
-    elsewhere.force_login(cast.owner)
+    elsewhere.force_login(users.owner)
     assert as_owner.post("/accounts/sign-out-everywhere/").status_code == 302
     assert as_owner.get("/accounts/profile/").status_code == 200
     assert elsewhere.get("/accounts/profile/").status_code == 302
 
 
-def test_a_socket_without_a_session_lives_as_long_as_its_user_is_active(cast: Users) -> None:
-    assert ended_sessions([SocketSession(cast.owner.pk)]) == set()
+def test_a_socket_without_a_session_lives_as_long_as_its_user_is_active(users: Users) -> None:
+    assert ended_sessions([SocketSession(users.owner.pk)]) == set()

@@ -35,29 +35,29 @@ def all_pages(client: Client, address: str, headers: dict[str, str] | None = Non
     return text
 
 
-def test_every_conversation_is_reached_once_by_scrolling(as_owner: Client, cast: Users) -> None:
-    made = conversations(cast.owner, 200)
+def test_every_conversation_is_reached_once_by_scrolling(as_owner: Client, users: Users) -> None:
+    made = conversations(users.owner, 200)
     text = all_pages(as_owner, "/chat/list/")
     assert ENTRY.findall(text) == [one.id.hex for one in made]
     headings = re.findall(r'<h2 class="side-heading">([^<]+)</h2>', text)
     assert len(headings) == len(set(headings)), "a heading is not repeated where a part ends"
 
 
-def test_conversations_of_the_same_time_are_reached_once(as_owner: Client, cast: Users) -> None:
-    made = conversations(cast.owner, 150)
+def test_conversations_of_the_same_time_are_reached_once(as_owner: Client, users: Users) -> None:
+    made = conversations(users.owner, 150)
     Conversation.objects.update(updated_at=timezone.now())
     assert sorted(ENTRY.findall(all_pages(as_owner, "/chat/list/"))) == sorted(one.id.hex for one in made)
 
 
-def test_a_folder_shows_its_latest_and_loads_the_rest(as_owner: Client, cast: Users) -> None:
-    made = conversations(cast.owner, 50, folder="R&D / sea")
+def test_a_folder_shows_its_latest_and_loads_the_rest(as_owner: Client, users: Users) -> None:
+    made = conversations(users.owner, 50, folder="R&D / sea")
     page = as_owner.get("/chat/list/").content.decode()
     assert ENTRY.findall(page) == [one.id.hex for one in made[: sidebar.FOLDERED]]
     assert ENTRY.findall(all_pages(as_owner, "/chat/list/")) == [one.id.hex for one in made]
 
 
-def test_a_refresh_keeps_the_length_of_the_list(as_owner: Client, cast: Users) -> None:
-    conversations(cast.owner, 200)
+def test_a_refresh_keeps_the_length_of_the_list(as_owner: Client, users: Users) -> None:
+    conversations(users.owner, 200)
     page = as_owner.get("/chat/list/?shown=60&shown=60").content.decode()
     assert len(ENTRY.findall(page)) == 120
 
@@ -71,8 +71,8 @@ def message(conversation: Conversation, text: str, **fields: object) -> Message:
     return Message.objects.create(conversation=conversation, role="user", text=text, **fields)
 
 
-def test_hits_are_grouped_by_conversation_and_open_at_their_message(as_owner: Client, cast: Users) -> None:
-    first, second = conversations(cast.owner, 2)
+def test_hits_are_grouped_by_conversation_and_open_at_their_message(as_owner: Client, users: Users) -> None:
+    first, second = conversations(users.owner, 2)
     hits = [message(first, f"the tide of day {n}") for n in range(5)]
     message(second, "a single tide")
     page = as_owner.get("/chat/find/?q=tide").content.decode()
@@ -82,8 +82,8 @@ def test_hits_are_grouped_by_conversation_and_open_at_their_message(as_owner: Cl
     assert "2 conversations" in page
 
 
-def test_titles_are_found_whatever_their_case_and_marked(as_owner: Client, cast: Users) -> None:
-    conversations(cast.owner, 1)
+def test_titles_are_found_whatever_their_case_and_marked(as_owner: Client, users: Users) -> None:
+    conversations(users.owner, 1)
     Conversation.objects.update(title="Ärger mit <b>Gezeiten</b>", archived=True)
     for query in ("ärger", "GEZEITEN", "Ärger gezei"):
         page = as_owner.get("/chat/find/", {"q": query}).content.decode()
@@ -91,25 +91,25 @@ def test_titles_are_found_whatever_their_case_and_marked(as_owner: Client, cast:
         assert "&lt;b&gt;" in page
 
 
-def test_the_search_reads_on_to_the_last_match(as_owner: Client, cast: Users) -> None:
-    for conversation in conversations(cast.owner, 150):
+def test_the_search_reads_on_to_the_last_match(as_owner: Client, users: Users) -> None:
+    for conversation in conversations(users.owner, 150):
         message(conversation, "common words")
     page = all_pages(as_owner, "/chat/find/?q=common")
     assert len(re.findall(r"\?message=", page)) == 150
 
 
-def test_imported_messages_are_listed_by_their_own_time(cast: Users) -> None:
+def test_imported_messages_are_listed_by_their_own_time(users: Users) -> None:
     from chat.models import search_number
 
-    old, new = conversations(cast.owner, 2)
+    old, new = conversations(users.owner, 2)
     message(new, "same words")
     past = timezone.now() - timedelta(days=400)
     message(old, "same words", created_at=past, search_id=search_number(past))
-    assert [entry.conversation.id for entry in search.find(cast.owner, "same words").found] == [new.id, old.id]
+    assert [entry.conversation.id for entry in search.find(users.owner, "same words").found] == [new.id, old.id]
 
 
-def test_the_archive_lists_finds_and_gives_back(as_owner: Client, as_other: Client, cast: Users) -> None:
-    conversation = conversations(cast.owner, 1)[0]
+def test_the_archive_lists_finds_and_gives_back(as_owner: Client, as_other: Client, users: Users) -> None:
+    conversation = conversations(users.owner, 1)[0]
     undo = as_owner.post(f"/chat/{conversation.id}/archive/")
     assert b"Undo" in undo.content
     assert undo.has_header("HX-Trigger")
@@ -121,19 +121,19 @@ def test_the_archive_lists_finds_and_gives_back(as_owner: Client, as_other: Clie
     assert b"The archive is empty" in as_owner.get("/chat/archive/").content
 
 
-def test_a_long_archive_is_reached_to_its_end(as_owner: Client, cast: Users) -> None:
-    conversations(cast.owner, 130, archived=True)
+def test_a_long_archive_is_reached_to_its_end(as_owner: Client, users: Users) -> None:
+    conversations(users.owner, 130, archived=True)
     assert len(set(re.findall(r"Talk \d+", unquote(all_pages(as_owner, "/chat/archive/"))))) == 130
 
 
-def test_deleting_another_conversation_stays_on_the_page(as_owner: Client, cast: Users) -> None:
-    shown, other = conversations(cast.owner, 2)
+def test_deleting_another_conversation_stays_on_the_page(as_owner: Client, users: Users) -> None:
+    shown, other = conversations(users.owner, 2)
     headers = {"HX-Current-URL": f"http://testserver/chat/{shown.id}/"}
     assert as_owner.post(f"/chat/{other.id}/delete/", headers=headers).has_header("HX-Trigger")
     assert as_owner.post(f"/chat/{shown.id}/delete/", headers=headers)["HX-Redirect"] == "/chat/"
 
 
-def test_the_palette_finds_any_conversation_by_its_title(as_owner: Client, as_other: Client, cast: Users) -> None:
-    conversations(cast.owner, 300)
+def test_the_palette_finds_any_conversation_by_its_title(as_owner: Client, as_other: Client, users: Users) -> None:
+    conversations(users.owner, 300)
     assert b"Talk 299" in as_owner.get("/chat/palette/conversations/?q=talk+299").content
     assert b"Talk" not in as_other.get("/chat/palette/conversations/?q=talk").content

@@ -44,14 +44,14 @@ async def paused(serve: Any, user: User, fresh: UUID, upstream: Upstream, **fiel
     return card, page
 
 
-async def test_an_administrator_tries_a_paused_backend_at_once(people: Users, serve: Any, fresh: UUID, upstream: Upstream) -> None:
-    card, page = await paused(serve, people.administrator, fresh, upstream, now="1")
+async def test_an_administrator_tries_a_paused_backend_at_once(users: Users, serve: Any, fresh: UUID, upstream: Upstream) -> None:
+    card, page = await paused(serve, users.administrator, fresh, upstream, now="1")
     assert 'data-testid="try-now"' in card
     assert page.last_status == "done"
     assert "Hello" in page.html
 
 
-async def test_nobody_else_ends_a_pause(people: Users, serve: Any, fresh: UUID, upstream: Upstream) -> None:
-    card, page = await paused(serve, people.owner, fresh, upstream, now="1")
+async def test_nobody_else_ends_a_pause(users: Users, serve: Any, fresh: UUID, upstream: Upstream) -> None:
+    card, page = await paused(serve, users.owner, fresh, upstream, now="1")
     assert 'data-testid="try-now"' not in card
     assert page.last_status == "failed"

@@ -28,71 +28,71 @@ def media(settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.mark.django_db
-def test_short_texts_go_into_the_question_and_large_documents_are_searched(cast: Users, settings: Any, tmp_path: Path) -> None:
+def test_short_texts_go_into_the_question_and_large_documents_are_searched(users: Users, settings: Any, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = tmp_path
-    kept = {name: uploads.keep(user=cast.owner, file=SimpleUploadedFile(name, data)) for name, data in
+    kept = {name: uploads.keep(user=users.owner, file=SimpleUploadedFile(name, data)) for name, data in
             {"short.txt": b"The zebra", "large.txt": LARGE, "paper.pdf": b"%PDF-1.7 \x00\xff"}.items()}  # fmt: skip
     texts = {name: uploads.text_of(uploads.entry(upload)) for name, upload in kept.items()}
     assert "The zebra" in texts["short.txt"]
     assert "search_documents" in texts["large.txt"]
     assert "search_documents" in texts["paper.pdf"]
     with pytest.raises(uploads.Unusable):
-        uploads.keep(user=cast.owner, file=SimpleUploadedFile("program.exe", b"MZ\x00\x01\xff"))
+        uploads.keep(user=users.owner, file=SimpleUploadedFile("program.exe", b"MZ\x00\x01\xff"))
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_question_brings_its_documents_into_the_conversations_collection(
-    people: Users, serve: Any, settings: Any, tmp_path: Path
+    users: Users, serve: Any, settings: Any, tmp_path: Path
 ) -> None:
     settings.MEDIA_ROOT = tmp_path
     conversation = uuid.uuid4()
-    upload = await asyncio.to_thread(uploads.keep, user=people.owner, file=SimpleUploadedFile("large.txt", LARGE))
+    upload = await asyncio.to_thread(uploads.keep, user=users.owner, file=SimpleUploadedFile("large.txt", LARGE))
     async with serve(saying("x")):
-        socket = Socket(people.owner, conversation)
+        socket = Socket(users.owner, conversation)
         await socket.connect()
         await socket.say(text="What is in it?", attachment=str(upload.id))
         await socket.until_ended()
         await socket.close()
-    found = await Collection.objects.aget(conversation=conversation, owner=people.owner)
+    found = await Collection.objects.aget(conversation=conversation, owner=users.owner)
     assert await found.documents.values_list("name", flat=True).aget() == "large.txt"
 
 
-def kept(cast: Users, name: str = "notes.txt", data: bytes = b"The zebra") -> Upload:
-    return uploads.keep(user=cast.owner, file=SimpleUploadedFile(name, data))
+def kept(users: Users, name: str = "notes.txt", data: bytes = b"The zebra") -> Upload:
+    return uploads.keep(user=users.owner, file=SimpleUploadedFile(name, data))
 
 
-def sent(cast: Users, *uploads: Upload, conversation: uuid.UUID | None = None) -> Message:
+def sent(users: Users, *uploads: Upload, conversation: uuid.UUID | None = None) -> Message:
     """A question with these files, whose answer has ended."""
     id_ = conversation or uuid.uuid4()
-    attached = selectors.attached(cast.owner, id_, [str(upload.id) for upload in uploads])
-    started = services.send_message(owner=uuid.uuid4(), conversation_id=id_, user=cast.owner, text="What is it?", attachments=attached)
+    attached = selectors.attached(users.owner, id_, [str(upload.id) for upload in uploads])
+    started = services.send_message(owner=uuid.uuid4(), conversation_id=id_, user=users.owner, text="What is it?", attachments=attached)
     services.finish_generation(generation_id=started.generation.id, parts=[], outcome=services.Outcome(), html="")
     assert started.question
     return started.question
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_goes_with_the_conversation_that_it_was_sent_to(cast: Users, media: Path) -> None:
-    upload = kept(cast)
-    question = sent(cast, upload)
+def test_a_file_goes_with_the_conversation_that_it_was_sent_to(users: Users, media: Path) -> None:
+    upload = kept(users)
+    question = sent(users, upload)
     assert uploads.path(upload.id).exists()
     services.delete_conversation(conversation=Conversation.objects.get(id=question.conversation_id))
     assert [file for file in media.rglob("*") if file.is_file()] == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_goes_with_the_last_message_that_has_it(cast: Users, media: Path) -> None:
-    first, second = kept(cast), kept(cast)
-    question = sent(cast, first)
-    later = sent(cast, first, second, conversation=question.conversation_id)
+def test_a_file_goes_with_the_last_message_that_has_it(users: Users, media: Path) -> None:
+    first, second = kept(users), kept(users)
+    question = sent(users, first)
+    later = sent(users, first, second, conversation=question.conversation_id)
     services.delete_from(message=later)
     assert (uploads.path(first.id).exists(), uploads.path(second.id).exists()) == (True, False)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_was_never_sent_goes_after_a_day_and_what_was_sent_stays(cast: Users, media: Path) -> None:
-    fresh, forgotten, older = kept(cast), kept(cast), kept(cast)
-    sent(cast, older)
+def test_what_was_never_sent_goes_after_a_day_and_what_was_sent_stays(users: Users, media: Path) -> None:
+    fresh, forgotten, older = kept(users), kept(users), kept(users)
+    sent(users, older)
     Upload.objects.filter(id=older.id).update(conversation=None)  # as an earlier version left it
     Upload.objects.exclude(id=fresh.id).update(created_at=timezone.now() - 2 * uploads.UNSENT)
     uploads.sweep()
@@ -101,27 +101,27 @@ def test_what_was_never_sent_goes_after_a_day_and_what_was_sent_stays(cast: User
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_file_is_taken_out_of_the_composer_again_unless_it_was_sent(cast: Users, media: Path) -> None:
-    unsent, gone = kept(cast), kept(cast)
-    sent(cast, unsent)
+def test_a_file_is_taken_out_of_the_composer_again_unless_it_was_sent(users: Users, media: Path) -> None:
+    unsent, gone = kept(users), kept(users)
+    sent(users, unsent)
     for upload in (unsent, gone):
         uploads.discard(upload=upload)
     assert [uploads.path(upload.id).exists() for upload in (unsent, gone)] == [True, False]
 
 
 @pytest.mark.django_db
-def test_a_file_of_one_conversation_is_not_sent_to_another(cast: Users, media: Path) -> None:
+def test_a_file_of_one_conversation_is_not_sent_to_another(users: Users, media: Path) -> None:
     """It would be lost there when the first one is deleted."""
-    upload = kept(cast)
-    sent(cast, upload)
+    upload = kept(users)
+    sent(users, upload)
     with pytest.raises(selectors.NotFound):
-        sent(cast, upload)
+        sent(users, upload)
 
 
 @pytest.mark.django_db
-def test_a_model_is_told_which_files_are_gone(cast: Users, media: Path) -> None:
+def test_a_model_is_told_which_files_are_gone(users: Users, media: Path) -> None:
     """A disk was lost, or a backup restored without its files: the conversation goes on."""
-    question = sent(cast, kept(cast), kept(cast, "cat.png", b"\x89PNG\r\n\x1a\n"))
+    question = sent(users, kept(users), kept(users, "cat.png", b"\x89PNG\r\n\x1a\n"))
     for file in media.rglob("*"):
         if file.is_file():
             file.unlink()

@@ -58,8 +58,8 @@ def lose(path: Path) -> None:
     path.unlink()
 
 
-def test_a_batch_file_is_published_fetched_where_it_is_missing_and_deleted(store: Any, cast: Users) -> None:
-    file = batches.input.files.store(user=cast.owner, filename="a.jsonl", purpose="batch", data=[b"one\n", b"two\n"])
+def test_a_batch_file_is_published_fetched_where_it_is_missing_and_deleted(store: Any, users: Users) -> None:
+    file = batches.input.files.store(user=users.owner, filename="a.jsonl", purpose="batch", data=[b"one\n", b"two\n"])
     assert names(store) == {f"team/{file.id}"}
     lose(file.target)
     assert File.objects.get(pk=file.pk).path.read_bytes() == b"one\ntwo\n"
@@ -68,8 +68,8 @@ def test_a_batch_file_is_published_fetched_where_it_is_missing_and_deleted(store
     assert names(store) == set()
 
 
-def test_an_attachment_is_shown_by_a_machine_that_lacks_it(store: Any, cast: Users, as_owner: Client) -> None:
-    upload = chat.uploads.keep(user=cast.owner, file=SimpleUploadedFile("note.txt", b"hello"))
+def test_an_attachment_is_shown_by_a_machine_that_lacks_it(store: Any, users: Users, as_owner: Client) -> None:
+    upload = chat.uploads.keep(user=users.owner, file=SimpleUploadedFile("note.txt", b"hello"))
     lose(chat.uploads.path(upload.id))
     response = as_owner.get(f"/chat/files/{upload.id}/")
     assert b"".join(response.streaming_content) == b"hello"  # type: ignore[attr-defined]  # a streaming response
@@ -77,8 +77,8 @@ def test_an_attachment_is_shown_by_a_machine_that_lacks_it(store: Any, cast: Use
     assert names(store) == set()
 
 
-def test_a_document_is_read_by_a_machine_that_lacks_it(store: Any, cast: Users) -> None:
-    collection = search.services.create_collection(owner=cast.owner, name="c")
+def test_a_document_is_read_by_a_machine_that_lacks_it(store: Any, users: Users) -> None:
+    collection = search.services.create_collection(owner=users.owner, name="c")
     document = search.services.add_file(collection=collection, name="a.txt", content=[b"text"]).document
     lose(search.services.file_path(document.pk))
     assert search.services.kept_file(document.pk).read_bytes() == b"text"
@@ -114,13 +114,13 @@ def test_files_are_copied_both_ways_and_an_interrupted_copy_goes_on(store: Any, 
 
 
 def test_a_store_that_is_down_is_said_and_leaves_nothing_behind(
-    store: Any, settings: LazySettings, cast: Users, as_owner: Client, monkeypatch: pytest.MonkeyPatch
+    store: Any, settings: LazySettings, users: Users, as_owner: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.STORAGES["files"]["OPTIONS"]["endpoint_url"] = "http://127.0.0.1:9"
     settings.STORAGES = {**settings.STORAGES}
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(batches.input.files.StorageFull):
-        batches.input.files.store(user=cast.owner, filename="a.jsonl", purpose="batch", data=[b"one\n"])
+        batches.input.files.store(user=users.owner, filename="a.jsonl", purpose="batch", data=[b"one\n"])
     assert not File.objects.exists()
     response = as_owner.post("/chat/files/", {"file": SimpleUploadedFile("note.txt", b"hello")})
     assert "The file store does not answer" in response.content.decode()

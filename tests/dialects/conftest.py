@@ -74,10 +74,10 @@ class Streamed:
 class Desk:
     """A client of the gateway and of the chat, and the servers behind them."""
 
-    def __init__(self, api: Api, server: Server, people: Users) -> None:
+    def __init__(self, api: Api, server: Server, users: Users) -> None:
         self.api = api
         self.server = server
-        self.people = people
+        self.users = users
 
     async def add(self, name: str) -> str:
         """Add a dialect as a backend; return the name of its model."""
@@ -122,7 +122,7 @@ class Desk:
     async def chat(self, model: str) -> AsyncIterator[Conversation]:
         """Open a conversation with a model."""
         async with running(generate.write):
-            conversation = Conversation(self.people, model)
+            conversation = Conversation(self.users, model)
             await conversation.socket.connect()
             yield conversation
             await conversation.socket.close()
@@ -131,9 +131,9 @@ class Desk:
 class Conversation:
     """A conversation over the websocket."""
 
-    def __init__(self, people: Users, model: str) -> None:
+    def __init__(self, users: Users, model: str) -> None:
         self.id = uuid.uuid4()
-        self.socket = Socket(people.owner, self.id)
+        self.socket = Socket(users.owner, self.id)
         self.model = model
 
     async def say(self, text: str = "hello") -> Page:
@@ -165,9 +165,9 @@ async def desk(transactional_db: None, dialect_server: Server, monkeypatch: pyte
     auth.tokens.forget()
     monkeypatch.setattr(registry, "spending", budgets.Spending())
     dialect_server.requests.clear()
-    people = await sync_to_async(make_users)()
-    api = Api(people)
-    await api.use_token(people.owner)
-    yield Desk(api, dialect_server, people)
+    users = await sync_to_async(make_users)()
+    api = Api(users)
+    await api.use_token(users.owner)
+    yield Desk(api, dialect_server, users)
     await api.aclose()
     await registry.aclose()

@@ -27,8 +27,8 @@ CHAT = {"model": "m", "messages": MESSAGES}
 class Api:
     """A client in process: raw over `http`, or through the openai package with `sdk()`."""
 
-    def __init__(self, people: Users) -> None:
-        self.people = people
+    def __init__(self, users: Users) -> None:
+        self.users = users
         self.token = ""
         self.row: ApiToken | None = None
         transport = httpx2.ASGITransport(application, raise_app_exceptions=True)

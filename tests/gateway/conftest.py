@@ -22,16 +22,16 @@ def _empty_caches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def people(transactional_db: None) -> Users:
+async def users(transactional_db: None) -> Users:
     """The usual users, for tests that run on an event loop."""
     return await sync_to_async(make_users)()
 
 
 @pytest.fixture
-async def api(people: Users) -> AsyncIterator[Api]:
+async def api(users: Users) -> AsyncIterator[Api]:
     """The API with the owner's token."""
-    api = Api(people)
-    await api.use_token(people.owner)
+    api = Api(users)
+    await api.use_token(users.owner)
     yield api
     await api.aclose()
     await registry.aclose()

@@ -46,17 +46,17 @@ async def test_a_revoked_token_and_a_suspended_user_are_out_once_the_lookup_is_s
     await sync_to_async(revoke_token)(token=api.row)
     now[0] += auth.FRESH_SECONDS + auth.STALE_SECONDS + 0.01
     assert (await api.http.get("models")).status_code == 401
-    await api.use_token(api.people.other)
+    await api.use_token(api.users.other)
     assert (await api.http.get("models")).status_code == 200
-    api.people.other.is_active = False
-    await api.people.other.asave()
+    api.users.other.is_active = False
+    await api.users.other.asave()
     now[0] += auth.FRESH_SECONDS + auth.STALE_SECONDS + 0.01
     assert (await api.http.get("models")).status_code == 401
     assert auth.FRESH_SECONDS + auth.STALE_SECONDS < 5
 
 
 async def test_a_token_ends_at_its_time_even_while_it_is_known(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    await api.use_token(api.people.owner, expires_at=timezone.now() + timedelta(hours=1))
+    await api.use_token(api.users.owner, expires_at=timezone.now() + timedelta(hours=1))
     assert (await api.http.get("models")).status_code == 200
     later = timezone.now() + timedelta(hours=2)
     monkeypatch.setattr("django.utils.timezone.now", lambda: later)
@@ -78,7 +78,7 @@ async def test_a_token_is_looked_up_once_and_not_for_each_request(api: Api, monk
     assert len(asked) == 2
 
 
-async def test_no_more_tokens_are_remembered_than_fit(people: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_more_tokens_are_remembered_than_fit(users: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "MAX_KNOWN", 3)
     tokens = auth.Tokens()
     for number in range(9):
@@ -91,7 +91,7 @@ async def test_no_more_tokens_are_remembered_than_fit(people: Any, monkeypatch: 
     [("chat/completions", "chat"), ("completions", "chat"), ("embeddings", "embeddings"), ("files", "files"), ("batches", "batches")],
 )
 async def test_a_token_does_only_what_its_scopes_say(api: Api, path: str, scope: str) -> None:
-    await api.use_token(api.people.owner, scopes=["models"])
+    await api.use_token(api.users.owner, scopes=["models"])
     response = await api.post(path, {})
     assert (response.status_code, response.json()["error"]["code"]) == (403, "missing_scope")
     assert scope in response.json()["error"]["message"]
@@ -102,14 +102,14 @@ async def test_a_restricted_route_is_closed_by_every_name(api: Api, upstream: Up
     """FAULTS 8."""
     await api.serve(upstream, route="secret", model="m")
     route = await Route.objects.aget(name="secret")
-    await route.allowed_users.aadd(api.people.other)
+    await route.allowed_users.aadd(api.users.other)
     for name in ("secret", "backend0/m", "m"):
         response = await api.chat(model=name)
         assert (response.status_code, response.json()["error"]["code"]) == (403, "model_forbidden")
         assert (await api.http.get(f"models/{name}")).status_code == 403
     assert (await api.http.get("models")).json()["data"] == []
     assert upstream.requests == []
-    await api.use_token(api.people.other)
+    await api.use_token(api.users.other)
     assert (await api.chat(model="secret")).status_code == 200
 
 
@@ -129,7 +129,7 @@ async def test_an_unknown_model_is_a_404_that_names_the_parameter(api: Api) -> N
 
 
 async def test_the_token_itself_is_nowhere_in_the_database(api: Api) -> None:
-    _, plaintext = await sync_to_async(create_token)(user=api.people.owner)
+    _, plaintext = await sync_to_async(create_token)(user=api.users.owner)
     row = await ApiToken.objects.order_by("-pk").afirst()
     assert row is not None
     assert plaintext not in str(row.__dict__)

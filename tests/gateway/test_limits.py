@@ -27,7 +27,7 @@ async def test_a_token_without_limits_asks_the_database_nothing(api: Api, upstre
 
 async def test_many_at_once_are_let_in_no_more_often_than_the_limit_says(api: Api, upstream: Upstream) -> None:
     await api.serve(upstream)
-    await api.use_token(api.people.owner, requests_per_minute=5)
+    await api.use_token(api.users.owner, requests_per_minute=5)
     answers = await asyncio.gather(*(api.chat() for _ in range(12)))
     assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 7
     refusal = next(answer for answer in answers if answer.status_code == 429)
@@ -42,7 +42,7 @@ async def test_what_an_answer_used_counts(api: Api, upstream: Upstream, streams:
     [backend] = await api.serve(upstream)
     backend.input_price, backend.output_price = Decimal(100_000), Decimal(0)
     await backend.asave()
-    await api.use_token(api.people.owner, tokens_per_minute=10, monthly_budget=Decimal("0.7"))
+    await api.use_token(api.users.owner, tokens_per_minute=10, monthly_budget=Decimal("0.7"))
     assert (await api.chat(stream=streams)).status_code == 200
     row = await Allowance.objects.aget()
     assert row.spent == Decimal("0.7")
@@ -53,7 +53,7 @@ async def test_what_an_answer_used_counts(api: Api, upstream: Upstream, streams:
 @pytest.mark.parametrize("streams", [False, True])
 async def test_a_client_that_closes_with_the_last_byte_is_counted_too(api: Api, upstream: Upstream, streams: bool) -> None:
     await api.serve(upstream)
-    await api.use_token(api.people.owner, tokens_per_minute=1000)
+    await api.use_token(api.users.owner, tokens_per_minute=1000)
     body = json.dumps({**CHAT, "stream": streams}).encode()
     headers = {"authorization": f"Bearer {api.token}"}
     await Exchange("chat/completions", body, headers=headers, leaves_at_the_end=True).run()
@@ -62,7 +62,7 @@ async def test_a_client_that_closes_with_the_last_byte_is_counted_too(api: Api, 
 
 async def test_a_stream_that_its_client_cuts_is_counted_and_marked_as_estimated(api: Api, upstream: Upstream) -> None:
     await api.serve(upstream)
-    await api.use_token(api.people.owner, tokens_per_minute=1000)
+    await api.use_token(api.users.owner, tokens_per_minute=1000)
     upstream.default = endless(pace=0.001)
     headers = {"authorization": f"Bearer {api.token}"}
     exchange = Exchange("chat/completions", json.dumps({**CHAT, "stream": True}).encode(), headers=headers)
@@ -82,7 +82,7 @@ async def test_a_stream_that_its_client_cuts_is_counted_and_marked_as_estimated(
 
 async def test_a_users_own_spent_budget_is_a_429_too(api: Api, upstream: Upstream) -> None:
     await api.serve(upstream)
-    await Budget.objects.acreate(user=api.people.owner, monthly=Decimal(0))
+    await Budget.objects.acreate(user=api.users.owner, monthly=Decimal(0))
     response = await api.chat()
     assert (response.status_code, response.json()["error"]["code"]) == (429, "insufficient_quota")
     assert int(response.headers["retry-after"]) > 0
@@ -92,12 +92,12 @@ async def test_a_users_own_spent_budget_is_a_429_too(api: Api, upstream: Upstrea
 
 async def test_a_users_limit_holds_across_all_of_their_tokens(api: Api, upstream: Upstream) -> None:
     await api.serve(upstream)
-    await Budget.objects.acreate(user=api.people.owner, requests_per_minute=2)
+    await Budget.objects.acreate(user=api.users.owner, requests_per_minute=2)
     assert (await api.chat()).status_code == 200
-    await api.use_token(api.people.owner, requests_per_minute=50)
+    await api.use_token(api.users.owner, requests_per_minute=50)
     passed = await api.chat()
     assert (passed.headers["x-ratelimit-limit-requests"], passed.headers["x-ratelimit-remaining-requests"]) == ("2", "0")
-    await api.use_token(api.people.owner)
+    await api.use_token(api.users.owner)
     refused = await api.chat()
     assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
     assert refused.json()["error"]["code"] == "rate_limit_exceeded"
@@ -107,7 +107,7 @@ async def test_a_users_limit_holds_across_all_of_their_tokens(api: Api, upstream
     assert refused.headers["x-ratelimit-reset-requests"] in {"59s", "1m0s"}
     with pytest.raises(openai.RateLimitError, match="Try again in"):
         await api.sdk().chat.completions.create(model="m", messages=MESSAGES)
-    await api.use_token(api.people.other)
+    await api.use_token(api.users.other)
     assert (await api.chat()).status_code == 200
     assert len(upstream.requests) == 3
 
@@ -115,10 +115,10 @@ async def test_a_users_limit_holds_across_all_of_their_tokens(api: Api, upstream
 async def test_a_groups_members_share_its_tokens(api: Api, upstream: Upstream) -> None:
     await api.serve(upstream)
     lab = await Group.objects.acreate(name="Lab")
-    await lab.user_set.aadd(api.people.owner, api.people.other)
+    await lab.user_set.aadd(api.users.owner, api.users.other)
     await Budget.objects.acreate(group=lab, tokens_per_minute=5)
     assert (await api.chat()).status_code == 200  # uses more, as is known afterwards
-    await api.use_token(api.people.other)
+    await api.use_token(api.users.other)
     refused = await api.chat()
     assert refused.status_code == 429
     assert "all members of Lab together may use 5 tokens per minute" in refused.json()["error"]["message"]

@@ -20,7 +20,7 @@ SHARED_SECRET = "a secret that both processes share, long and random enough"
 def two_webs(
     prepared_home: Path, tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, redis: Redis
 ) -> Iterator[tuple[Live, Live]]:
-    """Two running web processes, A and B, with the cast signed up."""
+    """Two running web processes, A and B, with the usual users signed up."""
     home = copied(prepared_home, tmp_path_factory)
     environment = {
         "DATABASE_URL": postgres.url(f"two-webs-{uuid.uuid4().hex[:8]}"),

@@ -37,8 +37,8 @@ def state_folder(settings: object, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cast(transactional_db: None) -> Users:
-    """The cast, in a database that other threads see too."""
+def users(transactional_db: None) -> Users:
+    """The usual users, in a database that other threads see too."""
     from tests.users import make_users
 
     seeding.seed()
@@ -47,8 +47,8 @@ def cast(transactional_db: None) -> Users:
 
 
 @pytest.fixture
-def collection(cast: Users) -> Collection:
-    return services.create_collection(owner=cast.owner, name="Library")
+def collection(users: Users) -> Collection:
+    return services.create_collection(owner=users.owner, name="Library")
 
 
 def run_ingestion(document: Document) -> Document:
@@ -78,11 +78,11 @@ def ingest(collection: Collection) -> Ingest:
 
 
 @pytest.fixture
-async def api(cast: Users) -> AsyncIterator[Api]:
+async def api(users: Users) -> AsyncIterator[Api]:
     """The API with a token of the owner."""
     auth.tokens.forget()
-    api = Api(cast)
-    await api.use_token(cast.owner)
+    api = Api(users)
+    await api.use_token(users.owner)
     yield api
     await api.aclose()
     await registry.aclose()

@@ -31,11 +31,11 @@ def add_model(name: str, base_url: str) -> Backend:
 
 
 @pytest.fixture
-def upstream(cast: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
+def upstream(users: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
     """A server with the chat model `llm`, as the backend `up`, which writes the owner's answers."""
     server = make_upstream()
     add_model("up", server.base_url)
-    set_answer_preference(user=cast.owner, enabled=True, model="up/llm")
+    set_answer_preference(user=users.owner, enabled=True, model="up/llm")
     return server
 
 
@@ -70,10 +70,10 @@ def passages() -> list[str]:
     return [str(pk) for pk in Chunk.objects.order_by("pk").values_list("pk", flat=True)]
 
 
-def test_an_answer_cites_the_passages_of_the_page(cast: Users, ingest: Ingest, upstream: Upstream) -> None:
+def test_an_answer_cites_the_passages_of_the_page(users: Users, ingest: Ingest, upstream: Upstream) -> None:
     ingest("cats.md", CATS)
     upstream.script(says("They play with **wool** [1]. Ghosts say so [7].\n\n<img src=x onerror=alert(1)>"))
-    status, frames = ask(cast.owner, q="What do kittens play with?", passage=passages())
+    status, frames = ask(users.owner, q="What do kittens play with?", passage=passages())
     html = drawn(frames)
     assert status == 200
     assert "<strong>wool</strong>" in html
@@ -86,41 +86,41 @@ def test_an_answer_cites_the_passages_of_the_page(cast: Users, ingest: Ingest, u
     assert sent[1]["content"].endswith("Question: What do kittens play with?")
     assert "up · llm" in frames[-1]["end"]
     attempt = Attempt.objects.get(model="llm")
-    assert (attempt.user, attempt.source) == (cast.owner, "search")
+    assert (attempt.user, attempt.source) == (users.owner, "search")
 
 
-def test_a_failed_backend_is_replaced_and_a_failed_route_says_why(cast: Users, ingest: Ingest, upstream: Upstream) -> None:
+def test_a_failed_backend_is_replaced_and_a_failed_route_says_why(users: Users, ingest: Ingest, upstream: Upstream) -> None:
     ingest("cats.md", CATS)
     upstream.script(error("the disk of the model is on fire", code=500))
-    status, frames = ask(cast.owner, q="wool?", passage=passages())
+    status, frames = ask(users.owner, q="wool?", passage=passages())
     assert status == 200
     assert list(frames[-1]) == ["error"]
     assert "on fire" in frames[-1]["error"]
     dead = add_model("dead", f"http://127.0.0.1:{closed_port()}/v1")
     set_route(name="writers", steps=[(dead, "llm"), (Backend.objects.get(name="up"), "llm")])
-    set_answer_preference(user=cast.owner, enabled=True, model="writers")
+    set_answer_preference(user=users.owner, enabled=True, model="writers")
     upstream.script(says("Wool [1]."))
-    frames = ask(cast.owner, q="wool?", passage=passages())[1]
+    frames = ask(users.owner, q="wool?", passage=passages())[1]
     assert "Wool" in drawn(frames)
     assert "1 failed first" in frames[-1]["end"]
 
 
-def test_an_empty_answer_is_an_error(cast: Users, ingest: Ingest, upstream: Upstream) -> None:
+def test_an_empty_answer_is_an_error(users: Users, ingest: Ingest, upstream: Upstream) -> None:
     ingest("cats.md", CATS)
     upstream.script(says(" "))
-    assert "error" in ask(cast.owner, q="wool?", passage=passages())[1][-1]
+    assert "error" in ask(users.owner, q="wool?", passage=passages())[1][-1]
 
 
-def test_only_passages_that_the_user_may_read_are_answered_from(cast: Users, ingest: Ingest, upstream: Upstream) -> None:
+def test_only_passages_that_the_user_may_read_are_answered_from(users: Users, ingest: Ingest, upstream: Upstream) -> None:
     ingest("cats.md", CATS)
-    set_answer_preference(user=cast.other, enabled=True, model="up/llm")
-    assert ask(cast.other, q="wool?", passage=passages())[0] == 400
-    assert ask(cast.owner, q="wool?", passage=["x", "-1"])[0] == 400
-    assert ask(cast.owner, q=" ", passage=passages())[0] == 400
+    set_answer_preference(user=users.other, enabled=True, model="up/llm")
+    assert ask(users.other, q="wool?", passage=passages())[0] == 400
+    assert ask(users.owner, q="wool?", passage=["x", "-1"])[0] == 400
+    assert ask(users.owner, q=" ", passage=passages())[0] == 400
     assert upstream.requests == []
 
 
-def test_answers_are_off_until_the_user_turns_them_on(as_other: Client, cast: Users, ingest: Ingest, upstream: Upstream) -> None:
+def test_answers_are_off_until_the_user_turns_them_on(as_other: Client, users: Users, ingest: Ingest, upstream: Upstream) -> None:
     checked = re.compile(r"data-answer-enabled\s+checked")
     page = as_other.get("/search/").content.decode()
     assert "data-answer-enabled" in page
@@ -130,21 +130,21 @@ def test_answers_are_off_until_the_user_turns_them_on(as_other: Client, cast: Us
     assert as_other.post("/search/answer/settings/", form, headers=htmx).status_code == 204
     assert checked.search(as_other.get("/search/").content.decode())
     assert as_other.post("/search/answer/settings/", {"model": "nowhere"}, headers=htmx).status_code == 400
-    assert AnswerPreference.objects.get(user=cast.other).enabled
+    assert AnswerPreference.objects.get(user=users.other).enabled
 
 
-def test_without_a_language_model_no_answer_is_offered(as_owner: Client, cast: Users) -> None:
+def test_without_a_language_model_no_answer_is_offered(as_owner: Client, users: Users) -> None:
     page = as_owner.get("/search/").content.decode()
     assert "data-answer-enabled" not in page
     with pytest.raises(InputError):
-        set_answer_preference(user=cast.owner, enabled=True, model="default")
+        set_answer_preference(user=users.owner, enabled=True, model="default")
 
 
-def test_the_first_eight_passages_are_sent(cast: Users, ingest: Ingest, upstream: Upstream) -> None:
+def test_the_first_eight_passages_are_sent(users: Users, ingest: Ingest, upstream: Upstream) -> None:
     ingest("parts.md", "".join(f"# Part {number}\n\n{'word ' * 60}\n\n" for number in range(12)))
     assert len(passages()) > 8
     upstream.script(says("Yes [1]."))
-    ask(cast.owner, q="word?", passage=passages())
+    ask(users.owner, q="word?", passage=passages())
     sent = upstream.requests[-1].body["messages"][1]["content"]
     assert "\n[8] parts.md" in sent
     assert "\n[9] parts.md" not in sent

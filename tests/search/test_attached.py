@@ -18,8 +18,8 @@ from webapp.patterns.agent.tools import ToolContext
 PET = "# My cat\n\nOur cat at home is named Wilhelmina and sleeps on the piano.\n"
 
 
-def attach(cast: Users, conversation: uuid.UUID, path: Path) -> Document:
-    Attached().add(user=cast.owner, conversation_id=conversation, title="Pets", name="pet.md", path=path)
+def attach(users: Users, conversation: uuid.UUID, path: Path) -> Document:
+    Attached().add(user=users.owner, conversation_id=conversation, title="Pets", name="pet.md", path=path)
     return run_ingestion(Document.objects.get(name="pet.md"))
 
 
@@ -34,30 +34,30 @@ def found_by(user_id: int, conversation: uuid.UUID | None) -> list[str]:
     return asyncio.run(ask())
 
 
-def test_in_its_conversation_an_attached_document_is_found_first(cast: Users, collection: Collection, tmp_path: Path) -> None:
+def test_in_its_conversation_an_attached_document_is_found_first(users: Users, collection: Collection, tmp_path: Path) -> None:
     """FAULTS 7: and never by anybody else."""
     run_ingestion(services.add_file(collection=collection, name="cats.md", content=[CATS.encode()]).document)
     file, conversation = tmp_path / "pet", uuid.uuid4()
     file.write_text(PET)
-    attach(cast, conversation, file)
-    found = found_by(cast.owner.pk, conversation)
+    attach(users, conversation, file)
+    found = found_by(users.owner.pk, conversation)
     assert found[0] == "pet.md"
     assert "cats.md" in found
-    assert found_by(cast.other.pk, conversation) == []
-    assert asyncio.run(collection_of(cast.other, str(conversation))) is None
+    assert found_by(users.other.pk, conversation) == []
+    assert asyncio.run(collection_of(users.other, str(conversation))) is None
 
 
-def test_the_documents_go_with_the_conversation(cast: Users, tmp_path: Path) -> None:
+def test_the_documents_go_with_the_conversation(users: Users, tmp_path: Path) -> None:
     file, conversation = tmp_path / "pet", uuid.uuid4()
     file.write_text(PET)
-    document = attach(cast, conversation, file)
-    Attached().forget(user=cast.owner, conversation_id=conversation)
+    document = attach(users, conversation, file)
+    Attached().forget(user=users.owner, conversation_id=conversation)
     assert not Collection.objects.filter(conversation=conversation).exists()
     assert not services.file_path(document.pk).exists()
 
 
-def test_the_tool_waits_for_a_document_that_is_being_read_but_not_for_ever(cast: Users, tmp_path: Path) -> None:
+def test_the_tool_waits_for_a_document_that_is_being_read_but_not_for_ever(users: Users, tmp_path: Path) -> None:
     file, conversation = tmp_path / "pet", uuid.uuid4()
     file.write_text(PET)
-    Attached().add(user=cast.owner, conversation_id=conversation, title="Pets", name="pet.md", path=file)
-    assert asyncio.run(collection_of(cast.owner, str(conversation), wait=0.1)) is not None
+    Attached().add(user=users.owner, conversation_id=conversation, title="Pets", name="pet.md", path=file)
+    assert asyncio.run(collection_of(users.owner, str(conversation), wait=0.1)) is not None

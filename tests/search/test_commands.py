@@ -34,7 +34,7 @@ def call_tool(arguments: dict[str, Any], user_id: int | None) -> tuple[str, str]
     return asyncio.run(run())
 
 
-def test_files_and_folders_are_indexed_and_failures_named(cast: Users, tmp_path: Path) -> None:
+def test_files_and_folders_are_indexed_and_failures_named(users: Users, tmp_path: Path) -> None:
     folder = tmp_path / "docs"
     (folder / "inner").mkdir(parents=True)
     (folder / "cats.md").write_text(CATS)
@@ -47,7 +47,7 @@ def test_files_and_folders_are_indexed_and_failures_named(cast: Users, tmp_path:
     assert ended.value.code == 1
     assert err.getvalue().strip() == "noise.txt: It is binary data, not text"
     assert out.getvalue().strip() == "2 added to “Docs”, 1 failed"
-    collection = Collection.objects.get(name="Docs", owner=cast.administrator)
+    collection = Collection.objects.get(name="Docs", owner=users.administrator)
     assert {d.name: d.state for d in collection.documents.all()} == {
         "cats.md": "ready",
         "inner/engines.md": "ready",
@@ -58,9 +58,9 @@ def test_files_and_folders_are_indexed_and_failures_named(cast: Users, tmp_path:
     assert again.getvalue().strip() == "0 added to “Docs”, 1 already there"
 
 
-def test_a_file_that_a_killed_process_left_behind_is_gone_on_with(cast: Users, tmp_path: Path) -> None:
+def test_a_file_that_a_killed_process_left_behind_is_gone_on_with(users: Users, tmp_path: Path) -> None:
     (tmp_path / "cats.md").write_text(CATS)
-    into = services.default_collection(owner=cast.administrator, name="Two  words")
+    into = services.default_collection(owner=users.administrator, name="Two  words")
     document = services.add_file(collection=into, name="cats.md", content=[CATS.encode()]).document
     Document.objects.update(leased_until=timezone.now() + timedelta(seconds=0.5))
     out = StringIO()
@@ -69,14 +69,14 @@ def test_a_file_that_a_killed_process_left_behind_is_gone_on_with(cast: Users, t
     assert (document.state, out.getvalue().strip()) == ("ready", "1 added to “Two words”")
 
 
-def test_a_path_that_is_not_there_is_named(cast: Users) -> None:
+def test_a_path_that_is_not_there_is_named(users: Users) -> None:
     with pytest.raises(CommandError, match="There is no /nowhere"):
         call_command("index_documents", "/nowhere")
     with pytest.raises(CommandError, match="no user named 'x'"):
         call_command("index_documents", __file__, user="x")
 
 
-def test_search_is_evaluated_by_the_corpus_s_own_headings(cast: Users, ingest: Ingest) -> None:
+def test_search_is_evaluated_by_the_corpus_s_own_headings(users: Users, ingest: Ingest) -> None:
     body = "sentence about it. " * 15
     titles = ["Feeding house cats", "Diesel engine oil", "Growing tomato plants", "Tuning piano strings"]
     ingest("all.md", "".join(f"# {title}\n\n{title.split()[1]} {body}\n\n" for title in titles))
@@ -102,9 +102,9 @@ def test_quality_is_counted_by_the_first_right_answer() -> None:
     assert measured.ndcg == pytest.approx((1 + 0.63093) / 4, abs=1e-4)
 
 
-def test_the_tool_finds_passages_with_links_to_them(cast: Users, ingest: Ingest) -> None:
+def test_the_tool_finds_passages_with_links_to_them(users: Users, ingest: Ingest) -> None:
     ingest("cats.md", CATS)
-    text, fault = call_tool({"query": "what do kittens play with?", "limit": 1}, cast.owner.pk)
+    text, fault = call_tool({"query": "what do kittens play with?", "limit": 1}, users.owner.pk)
     assert fault == ""
     answer = json.loads(text)
     chunk = Chunk.objects.get()
@@ -119,10 +119,10 @@ def test_the_tool_finds_passages_with_links_to_them(cast: Users, ingest: Ingest)
     ]
 
 
-def test_the_tool_knows_the_user_s_documents_alone(cast: Users, ingest: Ingest) -> None:
+def test_the_tool_knows_the_user_s_documents_alone(users: Users, ingest: Ingest) -> None:
     ingest("cats.md", CATS)
-    assert json.loads(call_tool({"query": "kittens"}, cast.other.pk)[0])["passages"] == []
+    assert json.loads(call_tool({"query": "kittens"}, users.other.pk)[0])["passages"] == []
     assert "signed-in" in call_tool({"query": "kittens"}, None)[0]
-    text, fault = call_tool({"query": "kittens", "collection": "Library"}, cast.other.pk)
+    text, fault = call_tool({"query": "kittens", "collection": "Library"}, users.other.pk)
     assert fault == "failed"
     assert "There is no collection named 'Library'. There are: none." in text

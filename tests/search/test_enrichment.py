@@ -23,7 +23,7 @@ SAID = {"summary": "About cats, and <b>wool</b>.", "tags": ["Pets", " cats ", ""
 
 
 @pytest.fixture
-def upstream(cast: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
+def upstream(users: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
     """A server with the chat model `llm`, as the backend `up`."""
     server = make_upstream()
     backend = add_backend(name="up", base_url=server.base_url)
@@ -33,9 +33,9 @@ def upstream(cast: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
 
 
 @pytest.fixture
-def collection(cast: Users, upstream: Upstream) -> Collection:
+def collection(users: Users, upstream: Upstream) -> Collection:
     """Embedded by the built-in model, described by `up/llm`."""
-    made = services.create_collection(owner=cast.owner, name="Library")
+    made = services.create_collection(owner=users.owner, name="Library")
     services.change_collection(collection=made, name="Library", description="", groups=[], describe_with="up/llm")
     return made
 
@@ -55,7 +55,7 @@ def describe(document: Document) -> Document:
     return document
 
 
-def test_a_document_is_described_once_it_is_ready(ingest: Ingest, upstream: Upstream, cast: Users) -> None:
+def test_a_document_is_described_once_it_is_ready(ingest: Ingest, upstream: Upstream, users: Users) -> None:
     document = ingest("cats.md", CATS)
     assert (document.state, document.to_describe, document.summary) == (State.READY, True, "")
     upstream.script(says(json.dumps(SAID)))
@@ -65,7 +65,7 @@ def test_a_document_is_described_once_it_is_ready(ingest: Ingest, upstream: Upst
     asked = upstream.requests[-1].body
     assert CATS in asked["messages"][0]["content"]
     assert asked["response_format"]["type"] == "json_schema"
-    assert Attempt.objects.get(model="llm").user == cast.owner
+    assert Attempt.objects.get(model="llm").user == users.owner
     assert enrichment.claim() is None
 
 
@@ -116,8 +116,8 @@ def test_summary_and_tags_are_on_the_page_escaped_and_the_tag_is_a_filter(as_own
     assert "engines.md" not in found
 
 
-def test_documents_that_were_there_before_are_described_when_their_owner_says_so(as_owner: Client, ingest: Ingest, cast: Users) -> None:
-    other = services.create_collection(owner=cast.owner, name="Other")
+def test_documents_that_were_there_before_are_described_when_their_owner_says_so(as_owner: Client, ingest: Ingest, users: Users) -> None:
+    other = services.create_collection(owner=users.owner, name="Other")
     document = ingest("cats.md", CATS, other)
     assert document.to_describe is None
     as_owner.post(f"/search/collections/{other.pk}/", {"name": "Other", "describe_with": "up/llm", "describe_existing": "on"})

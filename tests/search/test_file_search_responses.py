@@ -91,17 +91,17 @@ async def test_a_wrong_filter_is_refused_before_the_model_is_asked(client: opena
     assert not model.requests
 
 
-async def test_a_token_without_the_scope_cannot_search(cast: Users, api: Api, model: Upstream) -> None:
-    chat_only = client_of(api, (await sync_to_async(create_token)(user=cast.owner, label="x", scopes=["chat"]))[1])
+async def test_a_token_without_the_scope_cannot_search(users: Users, api: Api, model: Upstream) -> None:
+    chat_only = client_of(api, (await sync_to_async(create_token)(user=users.owner, label="x", scopes=["chat"]))[1])
     tool: Any = {"type": "file_search", "vector_store_ids": ["vs_1"]}
     with pytest.raises(openai.PermissionDeniedError, match="'search'"):
         await chat_only.responses.create(model="m", input="?", tools=[tool])
 
 
-async def test_a_store_of_another_user_is_not_searched(cast: Users, api: Api, client: openai.AsyncOpenAI, model: Upstream) -> None:
+async def test_a_store_of_another_user_is_not_searched(users: Users, api: Api, client: openai.AsyncOpenAI, model: Upstream) -> None:
     """FAULTS 63."""
     store, _, _ = await filled(client)
-    stranger = client_of(api, (await sync_to_async(create_token)(user=cast.other, label="x"))[1])
+    stranger = client_of(api, (await sync_to_async(create_token)(user=users.other, label="x"))[1])
     tool: Any = {"type": "file_search", "vector_store_ids": [store.id]}
     response = await stranger.responses.create(model="m", input="?", tools=[tool])
     assert response.output[0].status == "failed"  # type: ignore[union-attr]

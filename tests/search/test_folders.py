@@ -162,6 +162,6 @@ def test_work_that_a_killed_process_left_is_finished(collection: Collection, fol
     assert set(names(collection).values()) == {"ready"}
 
 
-def test_only_folders_are_watched(cast: Users, folder: Path) -> None:
+def test_only_folders_are_watched(users: Users, folder: Path) -> None:
     with pytest.raises(CommandError, match="Only folders"):
         call_command("index_documents", str(folder / "cats.md"), watch=True)

@@ -22,7 +22,7 @@ DIMENSION = 16
 
 
 @pytest.fixture
-def cast(db: None) -> Users:
+def users(db: None) -> Users:
     from tests.users import make_users
 
     return make_users()
@@ -34,8 +34,8 @@ def its() -> Engine:
 
 
 @pytest.fixture
-def index(cast: Users) -> Index:
-    collection = services.create_collection(owner=cast.owner, name="Library")
+def index(users: Users) -> Index:
+    collection = services.create_collection(owner=users.owner, name="Library")
     assert collection.serving
     return collection.serving
 
@@ -167,9 +167,9 @@ def test_a_passage_with_more_of_the_words_comes_first(its: Engine, index: Index)
     assert found(its, index, "diesel fuel pump ")[0] == ids[1]
 
 
-def test_words_are_found_in_the_scopes_and_passages_asked_for_alone(its: Engine, index: Index, cast: Users) -> None:
+def test_words_are_found_in_the_scopes_and_passages_asked_for_alone(its: Engine, index: Index, users: Users) -> None:
     ids = passages(index.collection, ["diesel one", "diesel two"])
-    other = services.create_collection(owner=cast.other, name="Other")
+    other = services.create_collection(owner=users.other, name="Other")
     passages(other, ["diesel three"])
     assert set(found(its, index, "diesel")) == set(ids)
     assert found(its, index, "diesel", within=[ids[1]]) == [ids[1]]
@@ -295,10 +295,10 @@ def test_signs_find_what_the_exact_search_finds(its: Engine, index: Index, monke
 
 @embedded_only
 def test_many_indexes_do_not_use_up_the_files_that_a_process_may_open(
-    its: Engine, cast: Users, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    its: Engine, users: Users, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "MAX_OPEN", 3)
-    indexes = [services.create_collection(owner=cast.owner, name=f"Chat {number}").serving for number in range(8)]
+    indexes = [services.create_collection(owner=users.owner, name=f"Chat {number}").serving for number in range(8)]
     matrix = vectors(8)
     for index, vector in zip(indexes, matrix, strict=True):
         assert index

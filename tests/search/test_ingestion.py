@@ -36,7 +36,7 @@ State = Document.State
 
 
 @pytest.fixture
-def upstream(cast: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
+def upstream(users: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
     """A server that embeds in 8 dimensions, as the backend `up` with the models `small` and `other`."""
     server = make_upstream()
     backend = add_backend(name="up", base_url=server.base_url)
@@ -47,16 +47,16 @@ def upstream(cast: Users, make_upstream: Callable[..., Upstream]) -> Upstream:
 
 
 @pytest.fixture
-def collection(cast: Users, upstream: Upstream) -> Collection:
-    return services.create_collection(owner=cast.owner, name="Library", model="up/small")
+def collection(users: Users, upstream: Upstream) -> Collection:
+    return services.create_collection(owner=users.owner, name="Library", model="up/small")
 
 
 def serving(collection: Collection) -> Index:
     return Collection.objects.select_related("serving").get(pk=collection.pk).serving or pytest.fail("nothing serves")
 
 
-def ask(cast: Users, text: str, mode: query.Mode = "semantic") -> Results:
-    return async_to_sync(query.search)(cast.owner, text, mode=mode)
+def ask(users: Users, text: str, mode: query.Mode = "semantic") -> Results:
+    return async_to_sync(query.search)(users.owner, text, mode=mode)
 
 
 def build(index: Index) -> Index:
@@ -89,10 +89,10 @@ def test_the_same_content_is_not_added_twice(collection: Collection, ingest: Ing
     assert (added.existed, added.document.pk) == (True, document.pk)
 
 
-def test_the_same_name_replaces_once_the_new_one_is_ready(collection: Collection, ingest: Ingest, cast: Users) -> None:
+def test_the_same_name_replaces_once_the_new_one_is_ready(collection: Collection, ingest: Ingest, users: Users) -> None:
     old = ingest("pets.md", CATS)
     waiting = services.add_file(collection=collection, name="pets.md", content=[ENGINES.encode()]).document
-    assert ask(cast, "Kittens play with wool").found[0].chunk.document_id == old.pk
+    assert ask(users, "Kittens play with wool").found[0].chunk.document_id == old.pk
     run_ingestion(waiting)
     assert list(Document.objects.values_list("pk", flat=True)) == [waiting.pk]
     assert engine().ids(serving(collection)) == set(Chunk.objects.values_list("pk", flat=True))
@@ -105,9 +105,9 @@ def test_a_failed_new_version_leaves_the_old_one(collection: Collection, ingest:
     assert Document.objects.filter(pk=old.pk, state=State.READY).exists()
 
 
-def test_equal_passages_are_embedded_once(collection: Collection, ingest: Ingest, upstream: Upstream, cast: Users) -> None:
+def test_equal_passages_are_embedded_once(collection: Collection, ingest: Ingest, upstream: Upstream, users: Users) -> None:
     ingest("cats.md", CATS)
-    other = services.create_collection(owner=cast.owner, name="Other", model="up/small")
+    other = services.create_collection(owner=users.owner, name="Other", model="up/small")
     ingest("warm.md", ENGINES, other)
     asked = len(upstream.requests)
     assert ingest("cats2.md", CATS, other).state == State.READY
@@ -115,14 +115,14 @@ def test_equal_passages_are_embedded_once(collection: Collection, ingest: Ingest
     assert engine().ids(serving(other)) == set(Chunk.objects.filter(collection=other).values_list("pk", flat=True))
 
 
-def test_deleting_leaves_no_trace(collection: Collection, ingest: Ingest, cast: Users) -> None:
+def test_deleting_leaves_no_trace(collection: Collection, ingest: Ingest, users: Users) -> None:
     document = ingest("cats.md", CATS)
     path = services.file_path(document.pk)
     assert path.exists()
     services.delete_document(document=document)
     assert not path.exists()
     assert engine().ids(serving(collection)) == set()
-    assert ask(cast, "cats", mode="hybrid").found == []
+    assert ask(users, "cats", mode="hybrid").found == []
     assert not Chunk.objects.exists()
 
 
@@ -148,7 +148,7 @@ def test_a_backend_that_fails_is_named_and_a_retry_goes_on(collection: Collectio
 
 
 def test_another_dimension_is_named_and_the_old_index_keeps_serving(
-    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Users
+    collection: Collection, upstream: Upstream, ingest: Ingest, users: Users
 ) -> None:
     """FAULTS 46: the embedding backend changes its dimension."""
     ingest("cats.md", CATS)
@@ -156,22 +156,22 @@ def test_another_dimension_is_named_and_the_old_index_keeps_serving(
     document = ingest("engines.md", ENGINES)
     assert document.state == State.FAILED
     assert "16 dimensions and the index 8" in document.why
-    results = ask(cast, "kittens and their wool", mode="hybrid")
+    results = ask(users, "kittens and their wool", mode="hybrid")
     assert results.found[0].chunk.document.name == "cats.md"
     assert results.problems == ["The query has 16 dimensions and the index 8: they come from different models"]
     assert len(engine().ids(serving(collection))) == Chunk.objects.filter(document__name="cats.md").count()
 
 
-def test_a_route_that_comes_to_mean_another_model_is_refused(collection: Collection, ingest: Ingest, cast: Users) -> None:
+def test_a_route_that_comes_to_mean_another_model_is_refused(collection: Collection, ingest: Ingest, users: Users) -> None:
     ingest("cats.md", CATS)
     Index.objects.update(model="up/other")
-    results = ask(cast, "cats")
+    results = ask(users, "cats")
     assert results.found == []
     assert "answered by other, but the index holds vectors of small" in results.problems[0]
 
 
 def test_another_model_is_built_beside_and_takes_over_at_once(
-    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Users
+    collection: Collection, upstream: Upstream, ingest: Ingest, users: Users
 ) -> None:
     """FAULTS 47: while the new index is built, each query is answered whole from one index."""
     ingest("cats.md", CATS)
@@ -180,17 +180,17 @@ def test_another_model_is_built_beside_and_takes_over_at_once(
     new = services.change_model(collection=collection, model="up/other")
     assert serving(collection) == old
     upstream.embeds = embeds(8)
-    assert [r.chunk.document.name for r in ask(cast, "kittens").found] == ["cats.md"]
+    assert [r.chunk.document.name for r in ask(users, "kittens").found] == ["cats.md"]
     upstream.embeds = embeds(32)
     build(new)
     assert (serving(collection), new.state, new.dimension) == (new, Index.State.READY, 32)
     assert engine().ids(new) == engine().ids(old)
-    assert ask(cast, "kittens").problems == []
-    assert len(ask(cast, "kittens").found) == len(engine().ids(new))
+    assert ask(users, "kittens").problems == []
+    assert len(ask(users, "kittens").found) == len(engine().ids(new))
 
 
 async def test_queries_that_run_while_an_index_is_built_are_answered_whole_from_one(
-    collection: Collection, upstream: Upstream, cast: Users, monkeypatch: pytest.MonkeyPatch
+    collection: Collection, upstream: Upstream, users: Users, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAULTS 47: re-index while queries run: no empty or mixed results."""
     monkeypatch.setattr(embed_index, "BATCH", 2)
@@ -209,7 +209,7 @@ async def test_queries_that_run_while_an_index_is_built_are_answered_whole_from_
     building = asyncio.create_task(rebuild.build(new.pk))
     answered: Counter[str] = Counter()
     while not (over := building.done()) or not answered["after"]:
-        results = await query.search(cast.owner, f"word {answered.total()}", mode="semantic")
+        results = await query.search(users.owner, f"word {answered.total()}", mode="semantic")
         assert results.problems == []
         assert len(results.found) == 10
         answered["after" if over else "during"] += 1
@@ -238,35 +238,35 @@ def test_a_passage_that_two_workers_embed_is_in_the_index_once(collection: Colle
 
 
 @embedded_only
-def test_lost_vectors_are_noticed_by_a_query_and_made_again(collection: Collection, ingest: Ingest, cast: Users, tmp_path: Path) -> None:
+def test_lost_vectors_are_noticed_by_a_query_and_made_again(collection: Collection, ingest: Ingest, users: Users, tmp_path: Path) -> None:
     ingest("cats.md", CATS)
     for file in (tmp_path / "vectors").iterdir():
         file.unlink()
-    results = ask(cast, "kittens", mode="hybrid")
+    results = ask(users, "kittens", mode="hybrid")
     assert [result.chunk.document.name for result in results.found] == ["cats.md"]
     assert results.found[0].semantic is None
     note = "“Library” is still being embedded. Until then, semantic search does not find all of its passages"
     assert results.problems == [note]
-    assert ask(cast, "kittens").problems == [note]
-    assert ask(cast, "kittens", mode="keyword").problems == []
+    assert ask(users, "kittens").problems == [note]
+    assert ask(users, "kittens", mode="keyword").problems == []
     build(serving(collection))
-    results = ask(cast, "kittens", mode="hybrid")
+    results = ask(users, "kittens", mode="hybrid")
     assert results.problems == []
     assert results.found[0].semantic is not None
 
 
 @embedded_only
 def test_lost_vectors_that_cannot_be_made_again_are_said_to_be_missing(
-    collection: Collection, ingest: Ingest, upstream: Upstream, cast: Users, tmp_path: Path
+    collection: Collection, ingest: Ingest, upstream: Upstream, users: Users, tmp_path: Path
 ) -> None:
     """FAULTS 46."""
     ingest("cats.md", CATS)
     for file in (tmp_path / "vectors").iterdir():
         file.unlink()
-    ask(cast, "kittens")
+    ask(users, "kittens")
     upstream.embeds = status(400, {"error": {"message": "no such thing"}})
     build(serving(collection))
-    (problem,) = ask(cast, "kittens", mode="hybrid").problems
+    (problem,) = ask(users, "kittens", mode="hybrid").problems
     assert problem.startswith("Embedding the rest of “Library” failed, so semantic search does not find all of its passages: ")
     assert "no such thing" in problem
 
@@ -284,7 +284,7 @@ def test_a_document_added_while_an_index_is_built_is_in_both(collection: Collect
 
 
 def test_a_build_that_fails_is_named_and_the_old_index_keeps_serving(
-    collection: Collection, upstream: Upstream, ingest: Ingest, cast: Users
+    collection: Collection, upstream: Upstream, ingest: Ingest, users: Users
 ) -> None:
     """FAULTS 46."""
     ingest("cats.md", CATS)
@@ -295,7 +295,7 @@ def test_a_build_that_fails_is_named_and_the_old_index_keeps_serving(
     assert (new.state, serving(collection)) == (Index.State.FAILED, old)
     assert "wrong model" in new.why
     upstream.embeds = embeds()
-    assert ask(cast, "kittens").found
+    assert ask(users, "kittens").found
     services.build_again(index=new)
     assert build(new).state == Index.State.READY
 
@@ -377,16 +377,16 @@ def test_a_version_that_comes_again_while_its_successor_waits_is_the_newest(coll
     assert Document.objects.get().text == CATS
 
 
-def test_what_an_account_leaves_behind_goes_with_it(collection: Collection, ingest: Ingest, cast: Users, tmp_path: Path) -> None:
+def test_what_an_account_leaves_behind_goes_with_it(collection: Collection, ingest: Ingest, users: Users, tmp_path: Path) -> None:
     ingest("cats.md", CATS)
     index = serving(collection)
-    cast.owner.delete()
+    users.owner.delete()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert engine().ids(index) == set()
 
 
-def test_a_name_that_somebody_else_takes_meanwhile_is_refused_or_shared(cast: Users) -> None:
-    others = iter([Collection(owner=cast.owner, name="Library")])
+def test_a_name_that_somebody_else_takes_meanwhile_is_refused_or_shared(users: Users) -> None:
+    others = iter([Collection(owner=users.owner, name="Library")])
 
     def racing(execute: Any, *query: Any) -> Any:
         """Another process makes the collection just after this one has looked for it."""
@@ -396,11 +396,11 @@ def test_a_name_that_somebody_else_takes_meanwhile_is_refused_or_shared(cast: Us
         return found
 
     with connection.execute_wrapper(racing):
-        made = services.default_collection(owner=cast.owner, name="Library")
+        made = services.default_collection(owner=users.owner, name="Library")
     assert made == Collection.objects.get()
-    assert services.default_collection(owner=cast.owner, name=" Library  ") == made
+    assert services.default_collection(owner=users.owner, name=" Library  ") == made
     with pytest.raises(InputError, match="already"):
-        services.create_collection(owner=cast.owner, name="Library")
+        services.create_collection(owner=users.owner, name="Library")
 
 
 async def test_a_document_that_is_read_while_another_index_takes_over_is_in_that_one(

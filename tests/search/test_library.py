@@ -125,7 +125,7 @@ def test_deleting_removes_the_row(as_owner: Client, collection: Collection) -> N
     assert not Document.objects.exists()
 
 
-def test_a_collection_is_made_named_once_and_deleted(as_owner: Client, cast: Users) -> None:
+def test_a_collection_is_made_named_once_and_deleted(as_owner: Client, users: Users) -> None:
     made = as_owner.post("/search/collections/", {"name": "Books", "model": "embed"})
     collection = Collection.objects.get()
     assert made["Location"] == f"/search/collections/{collection.pk}/"
@@ -137,14 +137,14 @@ def test_a_collection_is_made_named_once_and_deleted(as_owner: Client, cast: Use
 
 
 def test_a_group_s_members_may_search_and_read_but_not_change(
-    as_owner: Client, as_other: Client, cast: Users, collection: Collection, ingest: Ingest
+    as_owner: Client, as_other: Client, users: Users, collection: Collection, ingest: Ingest
 ) -> None:
     document = ingest("cats.md", CATS)
     group = Group.objects.create(name="readers")
-    cast.owner.groups.add(group)
+    users.owner.groups.add(group)
     as_owner.post(f"/search/collections/{collection.pk}/", {"name": "Library", "groups": [group.pk]})
     assert as_other.get(f"/search/documents/{document.pk}/").status_code == 404
-    cast.other.groups.add(group)
+    users.other.groups.add(group)
     assert as_other.get(f"/search/documents/{document.pk}/").status_code == 200
     assert "cats.md" in as_other.get("/search/", {"q": "kittens"}).content.decode()
     page = as_other.get(f"/search/collections/{collection.pk}/").content.decode()
@@ -153,7 +153,7 @@ def test_a_group_s_members_may_search_and_read_but_not_change(
     assert as_other.post(f"/search/documents/{document.pk}/change/", {"do": "delete"}).status_code == 404
 
 
-def test_a_new_description_undoes_neither_sharing_nor_summaries(as_owner: Client, cast: Users, collection: Collection) -> None:
+def test_a_new_description_undoes_neither_sharing_nor_summaries(as_owner: Client, users: Users, collection: Collection) -> None:
     """The owner left the group, and the model's backend is off: both are still to be seen, and kept."""
     group = Group.objects.create(name="readers")
     collection.groups.add(group)
@@ -168,7 +168,7 @@ def test_a_new_description_undoes_neither_sharing_nor_summaries(as_owner: Client
     assert (collection.description, collection.describe_with, list(collection.groups.all())) == ("new", "gone/llm", [group])
 
 
-def test_the_map_and_the_comparison_show_the_passages(as_owner: Client, cast: Users, collection: Collection, ingest: Ingest) -> None:
+def test_the_map_and_the_comparison_show_the_passages(as_owner: Client, users: Users, collection: Collection, ingest: Ingest) -> None:
     text = "".join(f"# Part {number}\n\n{'word ' * 60}number {number}.\n\n" for number in range(4))
     ingest("parts.md", text)
     drawing = as_owner.get(f"/search/collections/{collection.pk}/map/").content.decode()

@@ -37,10 +37,10 @@ def multilingual(collection: Collection) -> Collection:
     "question",
     ["Was fressen Katzen?", "Que mangent les chats ?", "¿Qué comen los gatos?", "猫は何を食べますか？", "ماذا تأكل القطط؟"],
 )
-def test_a_question_finds_the_passage_in_another_language(question: str, multilingual: Collection, cast: Users, ingest: Ingest) -> None:
+def test_a_question_finds_the_passage_in_another_language(question: str, multilingual: Collection, users: Users, ingest: Ingest) -> None:
     ingest("cats.md", CATS)
     ingest("engines.md", ENGINES)
-    results = async_to_sync(query.search)(cast.owner, question)
+    results = async_to_sync(query.search)(users.owner, question)
     assert results.found[0].chunk.document.name == "cats.md"
 
 
@@ -71,9 +71,9 @@ def test_the_upgrade_pins_existing_indexes_to_the_model_of_their_vectors(collect
     assert Index.objects.get().model == f"builtin/{MINILM.name}"
 
 
-def test_a_new_multilingual_collection_has_an_english_companion_that_its_documents_fill(cast: Users, ingest: Ingest) -> None:
+def test_a_new_multilingual_collection_has_an_english_companion_that_its_documents_fill(users: Users, ingest: Ingest) -> None:
     RouteStep.objects.filter(model=MINILM.name).update(model=E5.name)
-    made = services.create_collection(owner=cast.owner, name="Both")
+    made = services.create_collection(owner=users.owner, name="Both")
     document = ingest("cats.md", CATS, made)
     made.refresh_from_db()
     assert made.companion is not None
@@ -81,21 +81,21 @@ def test_a_new_multilingual_collection_has_an_english_companion_that_its_documen
     assert engine().ids(made.companion) == set(document.chunks.values_list("pk", flat=True))
 
 
-def test_both_asks_the_companion_for_english_questions_only(cast: Users, ingest: Ingest) -> None:
+def test_both_asks_the_companion_for_english_questions_only(users: Users, ingest: Ingest) -> None:
     RouteStep.objects.filter(model=MINILM.name).update(model=E5.name)
-    made = services.create_collection(owner=cast.owner, name="Both")
+    made = services.create_collection(owner=users.owner, name="Both")
     ingest("cats.md", CATS, made)
     ingest("engines.md", ENGINES, made)
-    asked = {text: scores(cast, text) for text in ("What do cats eat?", "Was fressen Katzen?")}
+    asked = {text: scores(users, text) for text in ("What do cats eat?", "Was fressen Katzen?")}
     assert made.companion is not None
     services.drop_index(index=made.companion)
     embedder.forget_queries()
-    assert scores(cast, "What do cats eat?") != asked["What do cats eat?"]
-    assert scores(cast, "Was fressen Katzen?") == asked["Was fressen Katzen?"]
+    assert scores(users, "What do cats eat?") != asked["What do cats eat?"]
+    assert scores(users, "Was fressen Katzen?") == asked["Was fressen Katzen?"]
 
 
-def scores(cast: Users, text: str) -> list[float]:
-    return [result.score for result in async_to_sync(query.search)(cast.owner, text).found]
+def scores(users: Users, text: str) -> list[float]:
+    return [result.score for result in async_to_sync(query.search)(users.owner, text).found]
 
 
 def test_a_collection_of_the_former_model_keeps_that_index_as_the_companion_of_the_new_one(collection: Collection, ingest: Ingest) -> None:
@@ -110,9 +110,9 @@ def test_a_collection_of_the_former_model_keeps_that_index_as_the_companion_of_t
     assert collection.companion == former
 
 
-def test_a_change_to_a_model_without_a_companion_ends_it(cast: Users, ingest: Ingest) -> None:
+def test_a_change_to_a_model_without_a_companion_ends_it(users: Users, ingest: Ingest) -> None:
     RouteStep.objects.filter(model=MINILM.name).update(model=E5.name)
-    made = services.create_collection(owner=cast.owner, name="Both")
+    made = services.create_collection(owner=users.owner, name="Both")
     ingest("cats.md", CATS, made)
     build(services.change_model(collection=made, model=f"builtin/{MINILM.name}"))
     made.refresh_from_db()
@@ -144,13 +144,13 @@ def test_a_text_is_not_english(text: str) -> None:
 
 
 @pytest.mark.parametrize("question", ["How tall is Mount Everest?", "price of gold today"])
-def test_a_question_about_another_subject_matches_nothing(question: str, cast: Users, ingest: Ingest) -> None:
+def test_a_question_about_another_subject_matches_nothing(question: str, users: Users, ingest: Ingest) -> None:
     ingest("cats.md", CATS)
     ingest("engines.md", ENGINES)
-    assert async_to_sync(query.search)(cast.owner, question).weak
+    assert async_to_sync(query.search)(users.owner, question).weak
 
 
 @pytest.mark.parametrize("question", ["What do cats eat?", "fish and mice", "felines and their dinner", "wool"])
-def test_a_question_that_a_passage_answers_is_not_weak(question: str, cast: Users, ingest: Ingest) -> None:
+def test_a_question_that_a_passage_answers_is_not_weak(question: str, users: Users, ingest: Ingest) -> None:
     ingest("cats.md", CATS)
-    assert not async_to_sync(query.search)(cast.owner, question).weak
+    assert not async_to_sync(query.search)(users.owner, question).weak

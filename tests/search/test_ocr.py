@@ -76,7 +76,7 @@ def test_a_document_is_read_again_by_text_recognition(ingest: Ingest) -> None:
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_page_of_a_document_says_which_pages_were_not_read(
-    cast: Users, collection: Collection, as_owner: Client, monkeypatch: pytest.MonkeyPatch, *, installed: bool
+    users: Users, collection: Collection, as_owner: Client, monkeypatch: pytest.MonkeyPatch, *, installed: bool
 ) -> None:
     monkeypatch.setattr(ocr, "is_installed", lambda: installed)
     notes = ["3 of 12 pages hold pictures and no text (page 4-6): scanned?"]

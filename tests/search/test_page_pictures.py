@@ -70,29 +70,29 @@ def test_pages_are_turned_and_out_of_range_stays_in_range(as_owner: Client, docu
     assert all(word in whole for word in ("Apples", "Bananas", "Cherries"))
 
 
-def test_a_page_is_drawn_once_and_its_picture_goes_with_the_document(cast: Users, document: Document) -> None:
+def test_a_page_is_drawn_once_and_its_picture_goes_with_the_document(users: Users, document: Document) -> None:
     address = f"/search/documents/{document.pk}/pages/2.png"
-    [(status, picture)] = fetch(cast.owner, address)
+    [(status, picture)] = fetch(users.owner, address)
     assert status == 200
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
     assert int.from_bytes(picture[16:20], "big") == page_pictures.WIDTH
     services.file_path(document.pk).rename(services.file_path(document.pk).with_suffix(".away"))
-    assert fetch(cast.owner, address) == [(200, picture)]
+    assert fetch(users.owner, address) == [(200, picture)]
     services.delete_document(document=document)
     assert list((Path(settings.PATCHBAY_HOME) / "page-pictures").rglob("*.png")) == []
 
 
-def test_pages_that_do_not_exist_or_may_not_be_read_are_not_found(cast: Users, document: Document, ingest: Ingest) -> None:
+def test_pages_that_do_not_exist_or_may_not_be_read_are_not_found(users: Users, document: Document, ingest: Ingest) -> None:
     address = f"/search/documents/{document.pk}/pages"
     text = ingest("text.md", "# Not a PDF\n\ntext")
     paths = (f"{address}/0.png", f"{address}/4.png", f"/search/documents/{text.pk}/pages/1.png")
-    assert [status for status, _ in fetch(cast.owner, *paths)] == [404, 404, 404]
-    assert [status for status, _ in fetch(cast.other, f"{address}/1.png")] == [404]
+    assert [status for status, _ in fetch(users.owner, *paths)] == [404, 404, 404]
+    assert [status for status, _ in fetch(users.other, f"{address}/1.png")] == [404]
 
 
-def test_a_file_that_cannot_be_drawn_says_so(cast: Users, document: Document) -> None:
+def test_a_file_that_cannot_be_drawn_says_so(users: Users, document: Document) -> None:
     services.file_path(document.pk).write_bytes(b"%PDF-1.7\nnonsense")
-    [(status, body)] = fetch(cast.owner, f"/search/documents/{document.pk}/pages/1.png")
+    [(status, body)] = fetch(users.owner, f"/search/documents/{document.pk}/pages/1.png")
     assert status == 422
     assert b"cannot be drawn" in body
 

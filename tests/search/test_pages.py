@@ -187,7 +187,7 @@ def test_a_very_long_line_is_shown_stretch_by_stretch(collection: Collection) ->
 
 
 @pytest.mark.usefixtures("library")
-def test_another_user_finds_and_opens_nothing(as_other: Client, cast: Users) -> None:
+def test_another_user_finds_and_opens_nothing(as_other: Client, users: Users) -> None:
     """FAULTS 7: documents, passages and collections of others do not exist."""
     chunk = Chunk.objects.first()
     assert chunk is not None

@@ -10,14 +10,14 @@ from tests.search.conftest import CATS, ENGINES, Ingest
 from tests.users import Users
 
 
-def ask(cast: Users, text: str, **options: object) -> query.Results:
-    return async_to_sync(query.search)(cast.owner, text, **options)  # type: ignore[arg-type]
+def ask(users: Users, text: str, **options: object) -> query.Results:
+    return async_to_sync(query.search)(users.owner, text, **options)  # type: ignore[arg-type]
 
 
-def test_a_question_finds_the_passage_that_means_it(cast: Users, ingest: Ingest) -> None:
+def test_a_question_finds_the_passage_that_means_it(users: Users, ingest: Ingest) -> None:
     assert ingest("cats.md", CATS).state == Document.State.READY
     assert ingest("engines.md", ENGINES).state == Document.State.READY
-    results = ask(cast, "what do felines like to have for dinner?")
+    results = ask(users, "what do felines like to have for dinner?")
     assert results.problems == []
     best = results.found[0]
     assert best.chunk.document.name == "cats.md"

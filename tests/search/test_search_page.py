@@ -78,7 +78,7 @@ def test_a_search_is_saved_opened_renamed_and_deleted(as_owner: Client, as_other
     assert SavedSearch.objects.count() == 1
 
 
-def test_what_cannot_be_saved_is_refused(as_owner: Client, cast: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_saved_is_refused(as_owner: Client, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     assert as_owner.post("/search/saved/", {"name": "nothing"}).status_code == 400
     assert "Enter a name" in as_owner.post("/search/saved/?q=x", {"name": " "}, follow=True).content.decode()
     assert "too long" in as_owner.post("/search/saved/?q=" + "x" * 4000, {"name": "x"}, follow=True).content.decode()

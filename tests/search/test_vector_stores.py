@@ -28,11 +28,11 @@ ORM = sync_to_async
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
 
-async def test_a_store_is_a_collection_and_the_other_way_round(cast: Users, client: openai.AsyncOpenAI) -> None:
+async def test_a_store_is_a_collection_and_the_other_way_round(users: Users, client: openai.AsyncOpenAI) -> None:
     store = await client.vector_stores.create(name="Handbook", description="For all", metadata={"team": "a"})
     row = await Collection.objects.aget(pk=int(store.id.removeprefix("vs_")))
-    assert (row.name, row.description, row.owner_id) == ("Handbook", "For all", cast.owner.pk)
-    await ORM(services.create_collection)(owner=cast.owner, name="From the browser")
+    assert (row.name, row.description, row.owner_id) == ("Handbook", "For all", users.owner.pk)
+    await ORM(services.create_collection)(owner=users.owner, name="From the browser")
     names = [each.name async for each in client.vector_stores.list(order="asc")]
     assert names == ["Handbook", "From the browser"]
     assert (await client.vector_stores.retrieve(store.id)).metadata == {"team": "a"}
@@ -63,7 +63,7 @@ async def test_a_file_that_cannot_be_read_says_why(client: openai.AsyncOpenAI) -
     assert "damaged PDF" in errors[0].message if errors[0] else False
 
 
-async def test_a_document_of_the_browser_is_a_file_of_the_store(cast: Users, client: openai.AsyncOpenAI, collection: Collection) -> None:
+async def test_a_document_of_the_browser_is_a_file_of_the_store(users: Users, client: openai.AsyncOpenAI, collection: Collection) -> None:
     document = (await ORM(services.add_file)(collection=collection, name="cats.md", content=[CATS.encode()])).document
     await ingest_all()
     store_id = f"vs_{collection.pk}"
@@ -250,11 +250,11 @@ async def test_a_deleted_file_leaves_its_stores(client: openai.AsyncOpenAI) -> N
     assert [file.id for file in (await client.vector_stores.files.list(store.id)).data] == [engines]
 
 
-async def test_another_user_finds_nothing(cast: Users, api: Api, client: openai.AsyncOpenAI) -> None:
+async def test_another_user_finds_nothing(users: Users, api: Api, client: openai.AsyncOpenAI) -> None:
     """FAULTS 63."""
     store, cats, _ = await filled(client)
     batch = await client.vector_stores.file_batches.create(store.id, file_ids=[cats])
-    stranger = client_of(api, (await ORM(create_token)(user=cast.other, label="x"))[1])
+    stranger = client_of(api, (await ORM(create_token)(user=users.other, label="x"))[1])
     calls: list[Callable[[], Any]] = [
         lambda: stranger.vector_stores.retrieve(store.id),
         lambda: stranger.vector_stores.update(store.id, name="x"),
@@ -280,12 +280,12 @@ async def test_another_user_finds_nothing(cast: Users, api: Api, client: openai.
         await stranger.vector_stores.files.create(own.id, file_id=cats)
 
 
-async def test_members_of_a_group_search_and_read_but_do_not_change(cast: Users, api: Api, client: openai.AsyncOpenAI) -> None:
+async def test_members_of_a_group_search_and_read_but_do_not_change(users: Users, api: Api, client: openai.AsyncOpenAI) -> None:
     store, cats, _ = await filled(client)
     team = await Group.objects.acreate(name="Team")
-    await cast.other.groups.aadd(team)
+    await users.other.groups.aadd(team)
     await (await Collection.objects.aget(pk=int(store.id[3:]))).groups.aadd(team)
-    member = client_of(api, (await ORM(create_token)(user=cast.other, label="x"))[1])
+    member = client_of(api, (await ORM(create_token)(user=users.other, label="x"))[1])
     assert (await member.vector_stores.search(store.id, query="cats")).data[0].file_id == cats
     for call in (
         lambda: member.vector_stores.update(store.id, name="x"),
@@ -296,13 +296,13 @@ async def test_members_of_a_group_search_and_read_but_do_not_change(cast: Users,
             await call()
 
 
-async def test_a_token_needs_the_scope(cast: Users, api: Api, client: openai.AsyncOpenAI) -> None:
+async def test_a_token_needs_the_scope(users: Users, api: Api, client: openai.AsyncOpenAI) -> None:
     store = await client.vector_stores.create()
-    reader = client_of(api, (await ORM(create_token)(user=cast.owner, label="x", scopes=["search"]))[1])
+    reader = client_of(api, (await ORM(create_token)(user=users.owner, label="x", scopes=["search"]))[1])
     assert (await reader.vector_stores.retrieve(store.id)).id == store.id
     with pytest.raises(openai.PermissionDeniedError, match="'files'"):
         await reader.vector_stores.delete(store.id)
-    writer = client_of(api, (await ORM(create_token)(user=cast.owner, label="x", scopes=["files"]))[1])
+    writer = client_of(api, (await ORM(create_token)(user=users.owner, label="x", scopes=["files"]))[1])
     with pytest.raises(openai.PermissionDeniedError, match="'search'"):
         await writer.vector_stores.search(store.id, query="x")
 
@@ -391,21 +391,21 @@ async def test_a_document_that_is_being_deleted_is_not_shown_and_its_file_can_be
 
 
 async def test_a_cited_document_of_the_browser_can_be_fetched_by_its_readers(
-    cast: Users, api: Api, client: openai.AsyncOpenAI, collection: Collection
+    users: Users, api: Api, client: openai.AsyncOpenAI, collection: Collection
 ) -> None:
     document = (await ORM(services.add_file)(collection=collection, name="cats.md", content=[CATS.encode()])).document
     file_id = f"file-{document.pk.hex}"
     file = await client.files.retrieve(file_id)
     assert (file.filename, file.bytes, file.purpose) == ("cats.md", len(CATS), "assistants")
     assert (await client.files.content(file_id)).content == CATS.encode()
-    member = client_of(api, (await ORM(create_token)(user=cast.other, label="x"))[1])
+    member = client_of(api, (await ORM(create_token)(user=users.other, label="x"))[1])
     with pytest.raises(openai.NotFoundError):
         await member.files.content(file_id)
     team = await Group.objects.acreate(name="Team")
-    await cast.other.groups.aadd(team)
+    await users.other.groups.aadd(team)
     await collection.groups.aadd(team)
     assert (await member.files.content(file_id)).content == CATS.encode()
-    files_only = client_of(api, (await ORM(create_token)(user=cast.owner, label="x", scopes=["files"]))[1])
+    files_only = client_of(api, (await ORM(create_token)(user=users.owner, label="x", scopes=["files"]))[1])
     with pytest.raises(openai.NotFoundError):
         await files_only.files.retrieve(file_id)
     with pytest.raises(openai.NotFoundError):

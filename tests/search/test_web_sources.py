@@ -261,9 +261,9 @@ def test_the_command_reads_and_indexes(site: Site, follow: Follow, collection: C
     assert source.why
 
 
-def test_the_page_adds_reads_and_deletes_sources(site: Site, cast: Users, collection: Collection, client: Client) -> None:
+def test_the_page_adds_reads_and_deletes_sources(site: Site, users: Users, collection: Collection, client: Client) -> None:
     browser = Client()
-    browser.force_login(cast.owner)
+    browser.force_login(users.owner)
     path = f"/search/collections/{collection.pk}/sources/"
     form = {"kind": "pages", "addresses": f"{site.root}/a\n{site.root}/b", "depth": 0, "max_pages": 10, "every_minutes": 60}
     assert browser.post(path, form).status_code == 302

@@ -102,9 +102,9 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def things(cast: Users) -> Things:
+def things(users: Users) -> Things:
     """One of each, all the owner's; backends and their like belong to administrators."""
-    owner = cast.owner
+    owner = users.owner
     return {**_chat(owner), **_batches(owner), **_search(owner), **_backends(owner), **_tool_servers(owner), **_responses(owner)}
 
 

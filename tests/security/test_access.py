@@ -75,7 +75,7 @@ def test_what_is_open_to_everybody_shows_nothing_of_anybody(client: Client, thin
 
 
 @pytest.mark.parametrize("name", ["other", "administrator"])
-def test_the_things_of_others_do_not_exist_by_any_method(things: Things, cast: Users, name: str) -> None:
+def test_the_things_of_others_do_not_exist_by_any_method(things: Things, users: Users, name: str) -> None:
     """FAULTS 7: an administrator, too, reads nobody's chats."""
     client = Client(raise_request_exception=False)
     client.force_login(User.objects.get(username=name))
@@ -114,9 +114,9 @@ def test_configuration_is_for_those_who_may(as_owner: Client, things: Things) ->
             assert WORD.encode() not in content
 
 
-def test_every_post_wants_a_csrf_token(things: Things, cast: Users) -> None:
+def test_every_post_wants_a_csrf_token(things: Things, users: Users) -> None:
     client = Client(enforce_csrf_checks=True)
-    client.force_login(cast.administrator)
+    client.force_login(users.administrator)
     for address in ADDRESSES:
         if address.id in WITHOUT_CSRF:
             continue

@@ -188,7 +188,7 @@ def test_a_webhook_that_is_no_address_is_refused_with_the_form(as_owner: Client,
     assert as_owner.post("/batches/new/", form).status_code == 400
 
 
-def test_where_to_go_on_is_a_path_of_this_site_and_nothing_else(client: Client, cast: Any) -> None:
+def test_where_to_go_on_is_a_path_of_this_site_and_nothing_else(client: Client, users: Any) -> None:
     for target in (
         "https://evil.example/",
         "//evil.example",

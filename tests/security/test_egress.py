@@ -78,14 +78,14 @@ def test_no_form_and_no_command_takes_a_metadata_address(as_administrator: Clien
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("url", [*METADATA, *INSIDE])
-def test_no_webhook_leads_into_the_network_that_the_server_stands_in(cast: Users, url: str) -> None:
+def test_no_webhook_leads_into_the_network_that_the_server_stands_in(users: Users, url: str) -> None:
     """FAULTS 14: private networks are for administrators to enter; webhooks are entered by everybody."""
     with pytest.raises(InputError, match="webhook"):
-        make_batch(cast.owner, [line("a")], webhook_url=url)
+        make_batch(users.owner, [line("a")], webhook_url=url)
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_name_that_leads_inside_is_not_called(cast: Users, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_leads_inside_is_not_called(users: Users, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS 14: by DNS."""
 
     async def resolve(host: str, port: int) -> list[str]:
@@ -93,7 +93,7 @@ async def test_a_name_that_leads_inside_is_not_called(cast: Users, upstream: Ups
 
     monkeypatch.setattr("webapp.patterns.http.transport.resolve", resolve)
     url = f"http://hooks.example:{upstream.port}/v1/completions"
-    batch: Batch = await in_thread(make_batch)(cast.owner, [line("a")], webhook_url=url)
+    batch: Batch = await in_thread(make_batch)(users.owner, [line("a")], webhook_url=url)
     note = await webhooks._post(await Batch.objects.select_related("user").aget(pk=batch.pk))
     assert note == "It could not be reached (ForbiddenAddress)."
     assert upstream.requests == []

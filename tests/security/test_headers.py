@@ -105,7 +105,7 @@ def cookies_after_signing_in(client: Client, *, secure: bool) -> dict[str, Morse
     return dict(client.cookies.items())
 
 
-def test_cookies_are_kept_from_other_sites_and_the_session_from_scripts(client: Client, cast: Users) -> None:
+def test_cookies_are_kept_from_other_sites_and_the_session_from_scripts(client: Client, users: Users) -> None:
     cookies = cookies_after_signing_in(client, secure=False)
     assert set(cookies) == {"sessionid", "csrftoken", "theme"}
     assert {cookie["samesite"] for cookie in cookies.values()} == {"Lax"}
@@ -113,14 +113,14 @@ def test_cookies_are_kept_from_other_sites_and_the_session_from_scripts(client: 
     assert not any(cookie["domain"] for cookie in cookies.values())
 
 
-def test_behind_tls_no_cookie_leaves_without_it(client: Client, cast: Users, settings: LazySettings) -> None:
+def test_behind_tls_no_cookie_leaves_without_it(client: Client, users: Users, settings: LazySettings) -> None:
     """The settings that follow from PATCHBAY_HTTPS_ONLY (webapp/settings.py)."""
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
     cookies = cookies_after_signing_in(client, secure=True)
     assert all(cookie["secure"] for cookie in cookies.values())
 
 
-def test_a_cookie_of_the_browser_s_own_making_opens_nothing(client: Client, cast: Users) -> None:
+def test_a_cookie_of_the_browser_s_own_making_opens_nothing(client: Client, users: Users) -> None:
     for value in ("x", "a" * 32, "' OR 1=1--", "\0", "x" * 10_000):
         client.cookies["sessionid"] = value
         assert client.get("/chat/").status_code == 302
@@ -132,7 +132,7 @@ FOREIGN = ("evil.example", "localhost.evil.example", "evil.example:80", "localho
 
 
 @pytest.mark.parametrize("host", FOREIGN)
-def test_another_name_gets_no_page(client: Client, cast: Users, host: str) -> None:
+def test_another_name_gets_no_page(client: Client, users: Users, host: str) -> None:
     """DNS rebinding, poisoned links."""
     for path in ("/", "/accounts/login/", "/nowhere/"):
         response = client.get(path, headers={"host": host})
@@ -140,7 +140,7 @@ def test_another_name_gets_no_page(client: Client, cast: Users, host: str) -> No
         assert host not in response.content.decode() or not host.strip()
 
 
-def test_what_a_proxy_would_say_is_not_believed_without_one(client: Client, cast: Users, live: Live) -> None:
+def test_what_a_proxy_would_say_is_not_believed_without_one(client: Client, users: Users, live: Live) -> None:
     """X-Forwarded-*: links, the scheme and the address that sign-ins are counted by come from the connection."""
     forged = {
         "x-forwarded-host": "evil.example",

@@ -26,24 +26,24 @@ pytestmark = pytest.mark.usefixtures("no_model")
 
 
 @pytest.fixture
-def clients(cast: Users) -> list[Client]:
+def clients(users: Users) -> list[Client]:
     """One for each role."""
     services.seed_roles()
     manager = User.objects.create(username="manager")
     services.set_role(user=manager, role="manager")
     clients = [Client(raise_request_exception=False) for _ in ROLES]
-    for client, person in zip(clients[1:], (cast.owner, cast.other, manager, cast.administrator), strict=True):
+    for client, person in zip(clients[1:], (users.owner, users.other, manager, users.administrator), strict=True):
         client.force_login(person)
     return clients
 
 
 @pytest.fixture
-def things(things: Things, cast: Users) -> Things:
+def things(things: Things, users: Users) -> Things:
     """With what the admin has pages for besides."""
-    budget = Budget.objects.create(user=cast.owner, monthly=1)
-    attempt = Attempt.objects.create(user=cast.owner, created_at=timezone.now(), source="chat", backend="b", model="m", outcome="ok")
+    budget = Budget.objects.create(user=users.owner, monthly=1)
+    attempt = Attempt.objects.create(user=users.owner, created_at=timezone.now(), source="chat", backend="b", model="m", outcome="ok")
     lab = Group.objects.create(name="Lab")
-    more = {"accounts/budget": budget.pk, "backends/attempt": attempt.pk, "auth/group": lab.pk, "accounts/user": cast.owner.pk}
+    more = {"accounts/budget": budget.pk, "backends/attempt": attempt.pk, "auth/group": lab.pk, "accounts/user": users.owner.pk}
     more["backends/apitoken"] = ApiToken.objects.get().pk
     more["backends/backendmodel"] = BackendModel.objects.get(name="m").pk
     return {**things, **{f"/admin/{where}/": {"object_id": pk, "id": pk} for where, pk in more.items()}}

@@ -28,8 +28,8 @@ ECHO = f'Bad key {KEY!r} in "Authorization: Bearer {KEY}" \0 <img src=x onerror=
 
 
 @pytest.fixture
-def people(transactional_db: None, upstream: Upstream) -> Users:
-    """The cast, and the upstream as the backend `up` with a key, alone in the route `default`."""
+def users(transactional_db: None, upstream: Upstream) -> Users:
+    """The usual users, and the upstream as the backend `up` with a key, alone in the route `default`."""
     from tests.users import make_users
 
     backend = services.add_backend(name="up", base_url=upstream.base_url, api_key=KEY)
@@ -38,10 +38,10 @@ def people(transactional_db: None, upstream: Upstream) -> Users:
     return make_users()
 
 
-async def ask(people: Users, serve: Any, seconds: float = 10) -> tuple[Message, str]:
+async def ask(users: Users, serve: Any, seconds: float = 10) -> tuple[Message, str]:
     """One question by the owner; the answer as it was kept, and all that the socket was sent."""
     async with serve(write):
-        socket = Socket(people.owner, uuid.uuid4())
+        socket = Socket(users.owner, uuid.uuid4())
         assert (await socket.connect())[0]
         await socket.say(text="Hi")
         page = await socket.until_ended(seconds)
@@ -67,26 +67,26 @@ def everything() -> str:
     ids=["401", "500", "400", "in the stream"],
 )
 async def test_a_key_that_a_server_echoes_is_nowhere(
-    people: Users, serve: Any, upstream: Upstream, reply: Any, caplog: pytest.LogCaptureFixture
+    users: Users, serve: Any, upstream: Upstream, reply: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """FAULTS 15: page, database, attempts, log, status page and admin; and what the server says of it is text (FAULTS 5)."""
     upstream.default = reply
     caplog.set_level(logging.DEBUG, "patchbay")
-    answer, sent = await ask(people, serve)
+    answer, sent = await ask(users, serve)
     assert answer.status == "failed"
     assert "<img" not in sent
-    pages, export = await in_thread(look_around)(people, answer.conversation_id)
+    pages, export = await in_thread(look_around)(users, answer.conversation_id)
     for text in (sent, await in_thread(everything)(), caplog.text, pages, export):
         assert KEY not in text
         assert "s3cr3t" not in text
     assert "<img src=x" not in pages
 
 
-def look_around(people: Users, conversation_id: Any) -> tuple[str, str]:
+def look_around(users: Users, conversation_id: Any) -> tuple[str, str]:
     """The pages that speak of backends and attempts, as their readers see them; and the conversation as a file of JSON."""
     owner, administrator = Client(), Client()
-    owner.force_login(people.owner)
-    administrator.force_login(people.administrator)
+    owner.force_login(users.owner)
+    administrator.force_login(users.administrator)
     chats = [f"/chat/{conversation_id}/", "/usage/", "/backends/"]
     backend = Backend.objects.get()
     admin = [
@@ -102,13 +102,13 @@ def look_around(people: Users, conversation_id: Any) -> tuple[str, str]:
     return "\n".join([*read, *(administrator.get(path).content.decode() for path in admin + attempts)]), export
 
 
-async def test_what_no_database_can_hold_is_taken_out_of_an_answer(people: Users, serve: Any, upstream: Upstream) -> None:
+async def test_what_no_database_can_hold_is_taken_out_of_an_answer(users: Users, serve: Any, upstream: Upstream) -> None:
     """PostgreSQL refuses NUL: one such token would hold up the log of every conversation."""
     upstream.script(
         says("", tool_calls=[("calc\0ulator", '{"expression": "1\0+1"}'), ("calculator", '{"expression": "1+1", "x": "\\u0000"}')]),
         says("a \0 b", reasoning="think\0ing"),
     )
-    answer, _ = await ask(people, serve)
+    answer, _ = await ask(users, serve)
     assert (answer.status, answer.text) == ("done", "a  b")
     assert "\\u0000" not in (await in_thread(everything)()).replace("\\\\u0000", "")
 
@@ -127,9 +127,9 @@ async def test_what_no_database_can_hold_is_taken_out_of_an_answer(people: Users
         '{"data": [1]}',
     ],
 )
-async def test_answers_of_any_shape_can_be_looked_at_and_downloaded(people: Users, upstream: Upstream, response: str) -> None:
+async def test_answers_of_any_shape_can_be_looked_at_and_downloaded(users: Users, upstream: Upstream, response: str) -> None:
     """The results of a remote batch are untrusted, because its server wrote them."""
-    batch = await run(await in_thread(make_batch)(people.owner, [line("=cmd|' /C calc'!A0", "@SUM(1)")]))
+    batch = await run(await in_thread(make_batch)(users.owner, [line("=cmd|' /C calc'!A0", "@SUM(1)")]))
     await BatchRow.objects.aupdate(response=response, state=BatchRow.State.OK, error_message="+1")
     row = await batch.rows.aget()
     assert isinstance(outputs.answer_of(row), str)
@@ -137,6 +137,6 @@ async def test_answers_of_any_shape_can_be_looked_at_and_downloaded(people: User
     assert "'=cmd|" in table
     assert "'@SUM" in table
     client = Client()
-    await client.aforce_login(people.owner)
+    await client.aforce_login(users.owner)
     assert (await in_thread(client.get)(f"/batches/{batch.pk}/rows/1/")).status_code == 200
     await registry.aclose()

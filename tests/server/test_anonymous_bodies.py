@@ -61,16 +61,16 @@ async def test_a_small_body_needs_none(length: bool) -> None:
     assert upload.stored == 600
 
 
-async def test_a_session_counts_only_while_its_user_is_active(cast: Any, transactional_db: None) -> None:
+async def test_a_session_counts_only_while_its_user_is_active(users: Any, transactional_db: None) -> None:
     def sign_in() -> bytes:
         client = Client()
-        client.force_login(cast.owner)
+        client.force_login(users.owner)
         return "; ".join(f"{name}={cookie.value}" for name, cookie in client.cookies.items()).encode()
 
     scope = {"headers": [(b"cookie", await in_database(sign_in))]}
     assert await is_signed_in(scope)
-    cast.owner.is_active = False
-    await in_database(cast.owner.save)
+    users.owner.is_active = False
+    await in_database(users.owner.save)
     assert not await is_signed_in(scope)
     assert not await is_signed_in({"headers": [(b"cookie", b"sessionid=unknown")]})
     assert not await is_signed_in({"headers": []})

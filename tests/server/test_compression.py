@@ -22,7 +22,7 @@ def test_a_page_is_a_fraction_of_its_size(as_owner: Client) -> None:
     assert b"chat-input" in gzip.decompress(packed.content)
 
 
-async def test_it_is_so_under_asgi(cast: Users) -> None:
+async def test_it_is_so_under_asgi(users: Users) -> None:
     packed = await AsyncClient().get("/accounts/login/", headers={"accept-encoding": "gzip"})
     assert packed["Content-Encoding"] == "gzip"
 

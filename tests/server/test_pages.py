@@ -31,7 +31,7 @@ def test_it_is_ready_with_redis_though_the_chat_listens_there(new_live: Callable
     assert httpx2.get(f"{live.url}/readyz").json() == {"ready": True, "problems": {}}
 
 
-def test_an_unknown_address_gets_a_page_that_helps(client: Client, cast: Users) -> None:
+def test_an_unknown_address_gets_a_page_that_helps(client: Client, users: Users) -> None:
     response = client.get("/nowhere/")
     assert response.status_code == 404
     assert b"There is nothing here" in response.content

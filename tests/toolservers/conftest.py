@@ -24,7 +24,7 @@ from webapp.toolservers.models import ToolServer
 
 
 @pytest.fixture
-def people(transactional_db: None) -> Users:
+def users(transactional_db: None) -> Users:
     return make_users()
 
 
@@ -36,7 +36,7 @@ def remote() -> Iterator[McpServer]:
 
 
 @pytest.fixture
-async def server(people: Users, remote: McpServer) -> AsyncIterator[ToolServer]:
+async def server(users: Users, remote: McpServer) -> AsyncIterator[ToolServer]:
     """The tool server, added and listed."""
     added = await sync_to_async(services.add_server)(name="trial", url=remote.url)
     await toolset.refresh(added)
@@ -47,15 +47,15 @@ async def server(people: Users, remote: McpServer) -> AsyncIterator[ToolServer]:
 class Chat:
     """A conversation of the owner's, whose route `m` is asked over a scripted upstream."""
 
-    def __init__(self, people: Users, upstream: Upstream) -> None:
-        self.people = people
+    def __init__(self, users: Users, upstream: Upstream) -> None:
+        self.users = users
         self.upstream = upstream
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Socket]:
         """A socket in a fresh conversation, with the hub running."""
         async with running(write):
-            socket = Socket(self.people.owner, uuid.uuid4())
+            socket = Socket(self.users.owner, uuid.uuid4())
             await socket.connect()
             yield socket
             await socket.close()
@@ -71,9 +71,9 @@ class Chat:
 
 
 @pytest.fixture
-async def chat(people: Users, upstream: Upstream) -> AsyncIterator[Chat]:
+async def chat(users: Users, upstream: Upstream) -> AsyncIterator[Chat]:
     await sync_to_async(_add_route)(upstream)
-    yield Chat(people, upstream)
+    yield Chat(users, upstream)
     await registry.aclose()
     await asyncio.sleep(0)
 

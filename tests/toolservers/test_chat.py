@@ -36,7 +36,7 @@ async def test_a_read_only_tool_runs_and_its_call_is_recorded(chat: Chat, server
     assert page.last_status == "done"
     assert chat.tool_results() == ["5"]
     call = await ServerCall.objects.aget()
-    assert (call.tool, call.user_id, call.source, call.error) == ("add", chat.people.owner.pk, "chat", "")
+    assert (call.tool, call.user_id, call.source, call.error) == ("add", chat.users.owner.pk, "chat", "")
 
 
 @pytest.mark.parametrize(("yes", "told", "calls"), [(True, "1 notes", 1), (False, "declined", 0)])

@@ -19,8 +19,8 @@ FORM = {"enabled": "on", "on_by_default": "on", "call_seconds": "30", "result_ch
 
 
 @pytest.fixture
-def administrator(people: Users, client: Client) -> Client:
-    client.force_login(people.administrator)
+def administrator(users: Users, client: Client) -> Client:
+    client.force_login(users.administrator)
     return client
 
 
@@ -30,7 +30,7 @@ def add(name: str, *arguments: str, command: list[str] | None = None) -> tuple[i
     return int(out.getvalue()), err.getvalue()
 
 
-def test_a_server_by_address_is_added_by_the_command(people: Users, remote: McpServer) -> None:
+def test_a_server_by_address_is_added_by_the_command(users: Users, remote: McpServer) -> None:
     pk, said = add("trial", "--url", remote.url, "--header", "X-Key: secret-value")
     server = ToolServer.objects.get(pk=pk)
     assert f"{server.tools.count()} tools found" in said
@@ -41,7 +41,7 @@ def test_a_server_by_address_is_added_by_the_command(people: Users, remote: McpS
     assert ToolServer.objects.get(pk=pk).headers.reveal() != ""
 
 
-def test_a_server_by_command_is_added_by_the_command(people: Users) -> None:
+def test_a_server_by_command_is_added_by_the_command(users: Users) -> None:
     pk, said = add("local", command=[sys.executable, "-m", "tests.tool_server"])
     assert ToolServer.objects.get(pk=pk).tools.filter(name="add").exists(), said
 
@@ -56,13 +56,13 @@ BAD: list[tuple[str, ...]] = [
 
 
 @pytest.mark.parametrize("arguments", BAD)
-def test_what_cannot_be_a_server_is_refused(people: Users, arguments: tuple[str, ...]) -> None:
+def test_what_cannot_be_a_server_is_refused(users: Users, arguments: tuple[str, ...]) -> None:
     with pytest.raises(CommandError):
         add("bad", *arguments)
     assert not ToolServer.objects.exists()
 
 
-def test_a_server_that_does_not_answer_is_kept_with_its_error(people: Users) -> None:
+def test_a_server_that_does_not_answer_is_kept_with_its_error(users: Users) -> None:
     pk, said = add("gone", "--url", "http://127.0.0.1:9/mcp")
     assert "could not be listed" in said
     assert ToolServer.objects.get(pk=pk).error
@@ -88,9 +88,9 @@ def test_an_administrator_adds_a_server_and_sets_approvals(administrator: Client
     assert not ToolServer.objects.exists()
 
 
-def test_others_see_shared_servers_and_change_nothing(people: Users, client: Client) -> None:
+def test_others_see_shared_servers_and_change_nothing(users: Users, client: Client) -> None:
     server = services.add_server(name="shared", url="http://127.0.0.1:9/mcp")
-    client.force_login(people.owner)
+    client.force_login(users.owner)
     assert client.get(f"/tools/{server.pk}/").status_code == 200
     for path in ("", "edit/", "check/", "delete/", "sign-in/"):
         assert client.post(f"/tools/{server.pk}/{path}", FORM).status_code == 403
@@ -98,21 +98,21 @@ def test_others_see_shared_servers_and_change_nothing(people: Users, client: Cli
     assert ToolServer.objects.exists()
 
 
-def test_a_server_of_ones_own_does_not_exist_for_others(people: Users, client: Client) -> None:
+def test_a_server_of_ones_own_does_not_exist_for_others(users: Users, client: Client) -> None:
     with override_settings(TOOL_SERVER_HOSTS=["*"], PRIVATE_WEBHOOKS=True):
-        server = services.add_server(name="mine", url="http://127.0.0.1:9/mcp", owner=people.owner)
-    for person in (people.other, people.administrator):
+        server = services.add_server(name="mine", url="http://127.0.0.1:9/mcp", owner=users.owner)
+    for person in (users.other, users.administrator):
         client.force_login(person)
         for path in ("", "edit/", "check/", "delete/", "sign-in/"):
             assert client.post(f"/tools/{server.pk}/{path}").status_code == 404
         assert "mine" not in client.get("/tools/").content.decode()
         assert selectors.by_label(person, "mine") is None
-    client.force_login(people.owner)
+    client.force_login(users.owner)
     assert client.get(f"/tools/{server.pk}/").status_code == 200
 
 
-def test_users_add_their_own_only_where_it_is_allowed(people: Users, client: Client) -> None:
-    client.force_login(people.owner)
+def test_users_add_their_own_only_where_it_is_allowed(users: Users, client: Client) -> None:
+    client.force_login(users.owner)
     with override_settings(TOOL_SERVER_HOSTS=["mcp.example.com"]):
         page = client.post("/tools/new/", {**FORM, "name": "a", "url": "https://elsewhere.example/mcp"}).content.decode()
         assert "has not allowed" in page
@@ -122,7 +122,7 @@ def test_users_add_their_own_only_where_it_is_allowed(people: Users, client: Cli
     assert not ToolServer.objects.exists()
 
 
-def test_a_new_address_forgets_the_secrets_of_the_old_one(people: Users) -> None:
+def test_a_new_address_forgets_the_secrets_of_the_old_one(users: Users) -> None:
     services.add_server(name="moved", url="https://one.example/mcp", headers={"Authorization": "Bearer x"})
     server = services.add_server(name="moved", url="https://two.example/mcp")
     assert not server.headers

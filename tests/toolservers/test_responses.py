@@ -23,10 +23,10 @@ ADD = says(tool_calls=[("trial__add", '{"a": 2, "b": 3}')])
 
 
 @pytest.fixture
-async def api(people: Users, upstream: Upstream) -> AsyncIterator[Api]:
+async def api(users: Users, upstream: Upstream) -> AsyncIterator[Api]:
     auth.tokens.forget()
-    api = Api(people)
-    await api.use_token(people.owner)
+    api = Api(users)
+    await api.use_token(users.owner)
     await api.serve(upstream)
     yield api
     await api.aclose()
@@ -53,7 +53,7 @@ async def test_a_registered_server_is_used_by_its_label(api: Api, upstream: Upst
     assert "add" in [tool["name"] for tool in listed["tools"]]
     assert (call["name"], call["output"], call["error"]) == ("add", "5", None)
     record = await ServerCall.objects.aget()
-    assert (record.source, record.user_id) == ("responses", api.people.owner.pk)
+    assert (record.source, record.user_id) == ("responses", api.users.owner.pk)
 
 
 async def test_the_label_with_its_own_address_is_the_registered_server(api: Api, upstream: Upstream, remote: McpServer) -> None:
@@ -98,7 +98,7 @@ async def test_unknown_and_unallowed_servers_are_errors_of_the_listing(api: Api,
 
 
 async def test_a_server_of_another_user_does_not_exist(api: Api, upstream: Upstream, server: ToolServer) -> None:
-    await ToolServer.objects.filter(pk=server.pk).aupdate(owner=api.people.other)
+    await ToolServer.objects.filter(pk=server.pk).aupdate(owner=api.users.other)
     response = await asked(api, upstream, {})
     assert "no tool server" in response["output"][0]["error"]
 

@@ -94,9 +94,9 @@ def sign_in_server() -> Iterator[SignInServer]:
 
 
 @pytest.fixture
-async def page(people: Users) -> AsyncIterator[AsyncClient]:
+async def page(users: Users) -> AsyncIterator[AsyncClient]:
     client = AsyncClient()
-    await sync_to_async(client.force_login)(people.administrator)
+    await sync_to_async(client.force_login)(users.administrator)
     yield client
     await sessions.aclose()
 
@@ -149,10 +149,10 @@ async def test_an_expired_token_is_refreshed(page: AsyncClient, sign_in_server: 
     assert sign_in_server.headers["authorization"] == "Bearer access-2"
 
 
-async def test_another_persons_or_an_unknown_state_is_refused(page: AsyncClient, sign_in_server: SignInServer, people: Users) -> None:
+async def test_another_persons_or_an_unknown_state_is_refused(page: AsyncClient, sign_in_server: SignInServer, users: Users) -> None:
     _server, query = await begun(page, sign_in_server)
     stranger = AsyncClient()
-    await sync_to_async(stranger.force_login)(people.other)
+    await sync_to_async(stranger.force_login)(users.other)
     for client, state in ((stranger, query["state"]), (page, "unknown")):
         answer = await client.get("/tools/callback/?" + urlencode({"code": "stolen", "state": state}))
         assert answer.headers["location"] == "/tools/"

@@ -16,27 +16,27 @@ from webapp.patterns.errors import LimitReached
 from webapp.patterns.types import Attempt, AttemptLog, Usage
 
 
-def test_a_user_has_their_own_limits_or_the_servers_and_those_of_all_their_groups(cast: Users, settings: LazySettings) -> None:
+def test_a_user_has_their_own_limits_or_the_servers_and_those_of_all_their_groups(users: Users, settings: LazySettings) -> None:
     lab, club = Group.objects.create(name="Lab"), Group.objects.create(name="Club")
-    lab.user_set.add(cast.owner, cast.other)
-    club.user_set.add(cast.owner)
-    Budget.objects.create(user=cast.owner, tokens_per_minute=9000)
-    Budget.objects.create(user=cast.administrator, monthly=5)
+    lab.user_set.add(users.owner, users.other)
+    club.user_set.add(users.owner)
+    Budget.objects.create(user=users.owner, tokens_per_minute=9000)
+    Budget.objects.create(user=users.administrator, monthly=5)
     Budget.objects.create(group=lab, requests_per_minute=100)
     Budget.objects.create(group=club, requests_per_minute=50)
     together = Limit("group", lab.pk, "all members of Lab together", 100)
     owners = Limit("group", club.pk, "all members of Club together", 50)
     known = limits.load()
-    assert known.of(cast.owner.pk) == (Limit("user", cast.owner.pk, "you", None, 9000), together, owners)
-    assert known.of(cast.other.pk) == (together,)
-    assert known.of(cast.administrator.pk) == ()
+    assert known.of(users.owner.pk) == (Limit("user", users.owner.pk, "you", None, 9000), together, owners)
+    assert known.of(users.other.pk) == (together,)
+    assert known.of(users.administrator.pk) == ()
     settings.REQUESTS_PER_MINUTE, settings.TOKENS_PER_MINUTE = 20, 1000
     known = limits.load()
-    assert known.of(cast.owner.pk)[0] == Limit("user", cast.owner.pk, "you", 20, 9000)
-    assert known.of(cast.administrator.pk) == (Limit("user", cast.administrator.pk, "you", 20, 1000),)
+    assert known.of(users.owner.pk)[0] == Limit("user", users.owner.pk, "you", 20, 9000)
+    assert known.of(users.administrator.pk) == (Limit("user", users.administrator.pk, "you", 20, 1000),)
 
 
-def test_every_change_of_a_limit_or_of_a_groups_members_is_seen(cast: Users) -> None:
+def test_every_change_of_a_limit_or_of_a_groups_members_is_seen(users: Users) -> None:
     version = [snapshot.version()]
 
     def changed() -> bool:
@@ -46,7 +46,7 @@ def test_every_change_of_a_limit_or_of_a_groups_members_is_seen(cast: Users) -> 
     group = Group.objects.create(name="Lab")
     budget = Budget.objects.create(group=group, requests_per_minute=1)
     assert changed()
-    cast.owner.groups.add(group)
+    users.owner.groups.add(group)
     assert changed()
     group.name = "Laboratory"
     group.save()

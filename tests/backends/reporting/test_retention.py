@@ -24,7 +24,7 @@ from webapp.patterns.errors import BudgetSpent
 DAYS = 40
 
 
-def fill(cast: Users) -> None:
+def fill(users: Users) -> None:
     """Two requests a day for 40 days: one answered at once, one by its second backend; tokens, costs and times all different."""
     today = datetime.now(UTC).replace(hour=0, minute=1)
     rows = []
@@ -33,7 +33,7 @@ def fill(cast: Users) -> None:
             "request_id": uuid.uuid4(),
             "created_at": today - timedelta(days=number // 2),
             "source": "gateway",
-            "user": (cast.owner, cast.other, None)[number % 3],
+            "user": (users.owner, users.other, None)[number % 3],
             "route": "default",
         }
         if number % 2:
@@ -45,11 +45,11 @@ def fill(cast: Users) -> None:
     Attempt.objects.bulk_create(rows)
 
 
-def shown(cast: Users, **query: str) -> list[Any]:
+def shown(users: Users, **query: str) -> list[Any]:
     """All that the page shows, to staff and to a person."""
     filters = usage.Filters.of({"period": "90d", **query})
     found: list[Any] = []
-    for viewer in (cast.administrator, cast.owner):
+    for viewer in (users.administrator, users.owner):
         page = usage.read(filters, viewer=viewer)
         assert page.complete
         found += [page, usage.choices(viewer=viewer)]
@@ -68,46 +68,46 @@ QUERIES: list[dict[str, str]] = [
 ]
 
 
-def test_the_page_shows_the_same_before_and_after_attempts_are_summed_up_and_deleted(cast: Users) -> None:
-    fill(cast)
-    before = [shown(cast, **query) for query in QUERIES]
+def test_the_page_shows_the_same_before_and_after_attempts_are_summed_up_and_deleted(users: Users) -> None:
+    fill(users)
+    before = [shown(users, **query) for query in QUERIES]
     cutoff = datetime.now(UTC) - timedelta(days=15)
     kept = Attempt.objects.filter(created_at__gte=cutoff).count()
     while usage_sums.add_up(cutoff, at_once=7):  # steps of seven attempts divide requests
-        assert [shown(cast, **query) for query in QUERIES] == before
+        assert [shown(users, **query) for query in QUERIES] == before
     while retention.delete_old(cutoff, at_once=7):
-        assert [shown(cast, **query) for query in QUERIES] == before
+        assert [shown(users, **query) for query in QUERIES] == before
     assert Attempt.objects.count() == kept
     assert UsageSum.objects.count() > 20
 
 
-def test_a_rebuild_leaves_right_sums_and_repairs_wrong_ones(cast: Users, settings: Any) -> None:
+def test_a_rebuild_leaves_right_sums_and_repairs_wrong_ones(users: Users, settings: Any) -> None:
     settings.ATTEMPT_RETENTION_DAYS = 0
-    fill(cast)
-    before = [shown(cast, **query) for query in QUERIES]
+    fill(users)
+    before = [shown(users, **query) for query in QUERIES]
     call_command("sum_usage", stdout=StringIO())
     assert not Attempt.objects.filter(summed=None).exists()
     UsageSum.objects.update(prompt_tokens=7, attempts=1, first_tokens=b"")
-    assert shown(cast) != before[0]
+    assert shown(users) != before[0]
     call_command("sum_usage", "--rebuild", stdout=StringIO())
-    assert [shown(cast, **query) for query in QUERIES] == before
+    assert [shown(users, **query) for query in QUERIES] == before
 
 
-def test_a_rebuild_keeps_the_sums_of_attempts_that_the_log_no_longer_holds(cast: Users, settings: Any) -> None:
+def test_a_rebuild_keeps_the_sums_of_attempts_that_the_log_no_longer_holds(users: Users, settings: Any) -> None:
     settings.ATTEMPT_RETENTION_DAYS = 0
-    fill(cast)
-    before = shown(cast)
+    fill(users)
+    before = shown(users)
     call_command("sum_usage", stdout=StringIO())
     Attempt.objects.filter(created_at__lt=datetime.now(UTC) - timedelta(days=10), backend="up").delete()
     said = StringIO()
     call_command("sum_usage", "--rebuild", stdout=said)
     assert "the sums have attempts that the log no longer holds" in said.getvalue()
-    assert shown(cast) == before
+    assert shown(users) == before
 
 
-def test_an_import_without_sums_is_announced_on_the_page(cast: Users, as_administrator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_without_sums_is_announced_on_the_page(users: Users, as_administrator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "MAX_WAITING", 20)
-    fill(cast)
+    fill(users)
     page = as_administrator.get("/usage/?period=90d").content.decode()
     assert "usage-incomplete" in page
     assert "manage.py sum_usage" in page
@@ -115,36 +115,36 @@ def test_an_import_without_sums_is_announced_on_the_page(cast: Users, as_adminis
     assert "usage-incomplete" not in as_administrator.get("/usage/?period=90d").content.decode()
 
 
-def test_a_request_counts_at_its_last_attempt_whatever_the_filter(cast: Users) -> None:
-    fill(cast)
+def test_a_request_counts_at_its_last_attempt_whatever_the_filter(users: Users) -> None:
+    fill(users)
     filters = usage.Filters.of({"period": "90d", "backend": "down"})
     for _ in range(2):
-        assert usage.read(filters, viewer=cast.administrator).totals.requests == 0
-        assert usage.read(filters, viewer=cast.administrator).totals.failed == DAYS
+        assert usage.read(filters, viewer=users.administrator).totals.requests == 0
+        assert usage.read(filters, viewer=users.administrator).totals.failed == DAYS
         usage_sums.add_up(datetime.now(UTC) + timedelta(days=1))
 
 
-def test_the_sums_of_a_deleted_user_stay_without_a_name(cast: Users) -> None:
-    fill(cast)
+def test_the_sums_of_a_deleted_user_stay_without_a_name(users: Users) -> None:
+    fill(users)
     usage_sums.add_up(datetime.now(UTC) - timedelta(days=15))
     filters = usage.Filters(period="90d")
-    total = usage.read(filters, viewer=cast.administrator).totals.completion_tokens
-    cast.other.delete()
-    page = usage.read(filters, viewer=cast.administrator)
+    total = usage.read(filters, viewer=users.administrator).totals.completion_tokens
+    users.other.delete()
+    page = usage.read(filters, viewer=users.administrator)
     assert page.totals.completion_tokens == total
     assert {one.name for one in page.groups["user"]} == {"owner", ""}
 
 
-def test_a_budget_counts_the_days_too(cast: Users) -> None:
-    Budget.objects.create(user=cast.owner, monthly=Decimal("2.5"))
-    spend(cast.owner, "2", NOW - timedelta(days=20))
+def test_a_budget_counts_the_days_too(users: Users) -> None:
+    Budget.objects.create(user=users.owner, monthly=Decimal("2.5"))
+    spend(users.owner, "2", NOW - timedelta(days=20))
     usage_sums.add_up(NOW - timedelta(days=10))
     retention.delete_old(NOW - timedelta(days=10))
     assert not Attempt.objects.exists()
-    check(cast.owner)
-    spend(cast.owner, "0.5")
+    check(users.owner)
+    spend(users.owner, "0.5")
     with pytest.raises(BudgetSpent):
-        check(cast.owner)
+        check(users.owner)
 
 
 def test_how_long_is_a_setting_and_0_keeps_all(settings: Any) -> None:
@@ -156,11 +156,11 @@ def test_how_long_is_a_setting_and_0_keeps_all(settings: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_the_server_does_it_by_itself(cast: Users, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_server_does_it_by_itself(users: Users, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "AT_ONCE", 50)
     monkeypatch.setattr(retention, "BREATH_SECONDS", 0.01)
     settings.ATTEMPT_RETENTION_DAYS = 1
-    await sync_to_async(fill)(cast)
+    await sync_to_async(fill)(users)
     async with retention.service():
         for _ in range(500):
             await asyncio.sleep(0.01)
@@ -170,20 +170,20 @@ async def test_the_server_does_it_by_itself(cast: Users, settings: Any, monkeypa
     assert await UsageSum.objects.aexists()
 
 
-def test_the_page_says_how_much_is_estimated(as_administrator: Client, cast: Users) -> None:
-    fill(cast)
+def test_the_page_says_how_much_is_estimated(as_administrator: Client, users: Users) -> None:
+    fill(users)
     assert "of these tokens are estimates" in as_administrator.get("/usage/?period=90d").content.decode()
     assert "≈" in as_administrator.get("/admin/backends/attempt/").content.decode()
 
 
-def test_the_hours_of_a_day_are_the_same_before_and_after_they_are_summed(cast: Users) -> None:
+def test_the_hours_of_a_day_are_the_same_before_and_after_they_are_summed(users: Users) -> None:
     now = datetime.now(UTC)
     for hours in range(30):
         common = {"request_id": uuid.uuid4(), "created_at": now - timedelta(hours=hours), "source": "chat", "backend": f"b{hours % 2}"}
         Attempt.objects.create(**common, model="m", outcome="failed" if hours % 3 else "ok", prompt_tokens=hours)
 
     def hourly() -> list[Any]:
-        return [usage.read(usage.Filters(period="24h"), viewer=cast.administrator), usage.hourly_counts()]
+        return [usage.read(usage.Filters(period="24h"), viewer=users.administrator), usage.hourly_counts()]
 
     before = hourly()
     while usage_sums.add_up(now + timedelta(seconds=1), at_once=4):

@@ -20,11 +20,11 @@ def table(client: Client, query: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(response.content.decode("utf-8-sig"))))
 
 
-def test_usage_is_exported_by_person_route_and_model_with_totals(as_administrator: Client, cast: Users) -> None:
-    attempt(cast.owner, cost="0.5")
-    attempt(cast.other, model="n", outcome="failed", error="TimedOut")
+def test_usage_is_exported_by_person_route_and_model_with_totals(as_administrator: Client, users: Users) -> None:
+    attempt(users.owner, cost="0.5")
+    attempt(users.other, model="n", outcome="failed", error="TimedOut")
     usage_sums.add_up(datetime.now(UTC))
-    attempt(cast.owner, cost="0.25")  # not summed yet
+    attempt(users.owner, cost="0.25")  # not summed yet
     *rows, total = table(as_administrator, "period=7d")
     assert [(row["user"], row["model"], row["attempts"], row["failed"]) for row in rows] == [
         ("other", "n", "1", "1"),
@@ -34,16 +34,16 @@ def test_usage_is_exported_by_person_route_and_model_with_totals(as_administrato
     assert [row["model"] for row in table(as_administrator, "period=7d&model=n")] == ["n", ""]
 
 
-def test_users_export_only_their_own_usage(as_owner: Client, cast: Users) -> None:
-    attempt(cast.owner)
-    attempt(cast.other)
+def test_users_export_only_their_own_usage(as_owner: Client, users: Users) -> None:
+    attempt(users.owner)
+    attempt(users.other)
     assert [row["user"] for row in table(as_owner, "period=24h")] == ["owner", ""]
 
 
-def test_usage_is_exported_by_token(as_owner: Client, cast: Users) -> None:
-    token, _ = create_token(user=cast.owner, label="=cmd()")
-    attempt(cast.owner, token=token)
-    attempt(cast.owner)
+def test_usage_is_exported_by_token(as_owner: Client, users: Users) -> None:
+    token, _ = create_token(user=users.owner, label="=cmd()")
+    attempt(users.owner, token=token)
+    attempt(users.owner)
     row, total = table(as_owner, "by=token")
     assert row["token"].startswith("'=cmd()"), "a spreadsheet must not run it"
     assert (row["attempts"], total["attempts"]) == ("1", "1")

@@ -36,17 +36,17 @@ def server(make: MakeUpstream, *replies: Reply) -> Upstream:
     return made
 
 
-async def ask(cast: Users, text: str = "hello", *, stream: bool = True) -> str:
+async def ask(users: Users, text: str = "hello", *, stream: bool = True) -> str:
     """One request of the owner to the route, recorded as the chat does; its answer."""
     trail, request = AttemptLog(), Request.chat([{"role": "user", "content": text}])
-    chain = await registry.resolve("team", user=cast.owner)
+    chain = await registry.resolve("team", user=users.owner)
     try:
         if stream:
             parts = [delta.text async for packet in chain.stream(request, trail=trail) for delta in packet.deltas]
             return "".join(parts)
         return str((await chain.send(request, trail=trail)).body["choices"][0]["message"]["content"])
     finally:
-        registry.record(trail, request_id=uuid.uuid4(), source="chat", user_id=cast.owner.pk, route="team")
+        registry.record(trail, request_id=uuid.uuid4(), source="chat", user_id=users.owner.pk, route="team")
 
 
 async def start(kind: str, percent: float = 100, **limits: Any) -> Rollout:
@@ -78,12 +78,12 @@ async def samples(count: int) -> list[MirrorSample]:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_mirror_gets_copies_that_no_user_sees_or_pays(
-    closing: None, make_upstream: MakeUpstream, cast: Users, stream: bool
+    closing: None, make_upstream: MakeUpstream, users: Users, stream: bool
 ) -> None:
     old, new = server(make_upstream, says("the old answer is here")), server(make_upstream, says("the new answer is here"))
     await prepare(old, new)
     await start("mirror")
-    assert await ask(cast, "a question", stream=stream) == "the old answer is here"
+    assert await ask(users, "a question", stream=stream) == "the old answer is here"
     [sample] = await samples(1)
     assert sample.stable == "old/m"
     assert sample.similarity == pytest.approx(0.8)
@@ -95,38 +95,38 @@ async def test_a_mirror_gets_copies_that_no_user_sees_or_pays(
     attempts = {row.source: row async for row in Attempt.objects.all()}
     assert attempts["mirror"].user_id is None
     assert attempts["mirror"].backend == "new"
-    assert attempts["chat"].user_id == cast.owner.pk
+    assert attempts["chat"].user_id == users.owner.pk
     assert attempts["chat"].backend == "old"
 
 
-async def test_failures_of_a_candidate_are_counted_and_reach_no_user(closing: None, make_upstream: MakeUpstream, cast: Users) -> None:
+async def test_failures_of_a_candidate_are_counted_and_reach_no_user(closing: None, make_upstream: MakeUpstream, users: Users) -> None:
     await prepare(server(make_upstream, says("fine")), server(make_upstream, error("the model is broken", code=500)))
     await start("mirror")
-    assert await ask(cast) == "fine"
+    assert await ask(users) == "fine"
     [sample] = await samples(1)
     assert sample.error
     assert sample.similarity is None
 
 
 async def test_a_mirror_that_hangs_delays_nothing_and_further_copies_are_dropped(
-    closing: None, make_upstream: MakeUpstream, cast: Users
+    closing: None, make_upstream: MakeUpstream, users: Users
 ) -> None:
     new = server(make_upstream, silence)
     await prepare(server(make_upstream, says("fine")), new)
     await start("mirror")
     for _ in range(mirroring.AT_ONCE + 3):
-        assert await asyncio.wait_for(ask(cast), 5) == "fine"
+        assert await asyncio.wait_for(ask(users), 5) == "fine"
     await asyncio.to_thread(new.wait_for, mirroring.AT_ONCE)
     await asyncio.sleep(0.05)
     assert len(new.requests) == mirroring.AT_ONCE
 
 
-async def test_a_share_of_nothing_and_a_stopped_mirror_copy_nothing(closing: None, make_upstream: MakeUpstream, cast: Users) -> None:
+async def test_a_share_of_nothing_and_a_stopped_mirror_copy_nothing(closing: None, make_upstream: MakeUpstream, users: Users) -> None:
     new = server(make_upstream, says("new"))
     await prepare(server(make_upstream, says("fine")), new)
     rollout = await start("mirror")
     await sync_to_async(services.stop_rollout)(rollout=rollout)
-    await ask(cast)
+    await ask(users)
     await asyncio.sleep(0.1)
     assert new.requests == []
     sample = mirroring.sampler(0.25, iter([0.2, 0.3]).__next__)
@@ -137,27 +137,27 @@ async def test_a_share_of_nothing_and_a_stopped_mirror_copy_nothing(closing: Non
 
 
 async def test_a_canary_answers_its_share_and_the_route_answers_where_it_fails(
-    closing: None, make_upstream: MakeUpstream, cast: Users
+    closing: None, make_upstream: MakeUpstream, users: Users
 ) -> None:
     new = server(make_upstream, says("from the new one"), error("broken", code=500))
     await prepare(server(make_upstream, says("from the old one")), new)
     await start("canary")
-    assert await ask(cast) == "from the new one"
-    assert await ask(cast) == "from the old one"
+    assert await ask(users) == "from the new one"
+    assert await ask(users) == "from the old one"
     assert len(new.requests) == 2
 
 
-async def test_a_canary_without_a_share_of_this_request_is_not_asked(closing: None, make_upstream: MakeUpstream, cast: Users) -> None:
+async def test_a_canary_without_a_share_of_this_request_is_not_asked(closing: None, make_upstream: MakeUpstream, users: Users) -> None:
     old, new = server(make_upstream, says("old")), server(make_upstream, says("new"))
     await prepare(old, new)
     await start("canary", percent=30)
-    answers = [await ask(cast) for _ in range(60)]
+    answers = [await ask(users) for _ in range(60)]
     assert 4 <= answers.count("new") <= 34
     assert answers.count("old") + answers.count("new") == 60
 
 
 async def test_a_failing_canary_is_rolled_back_with_a_note(
-    closing: None, make_upstream: MakeUpstream, cast: Users, caplog: pytest.LogCaptureFixture
+    closing: None, make_upstream: MakeUpstream, users: Users, caplog: pytest.LogCaptureFixture
 ) -> None:
     new = server(make_upstream, error("bad", code=400, param="x"))
     await prepare(server(make_upstream, says("fine")), new)
@@ -180,7 +180,7 @@ async def test_a_failing_canary_is_rolled_back_with_a_note(
     assert rollout.state == Rollout.State.ROLLED_BACK
     assert "40.0 % of 5 attempts failed" in rollout.note
     assert "rolled back" in caplog.text
-    assert await ask(cast) == "fine"
+    assert await ask(users) == "fine"
     assert new.requests == []
     assert await sync_to_async(canary.check_all)() == []
 
@@ -217,14 +217,14 @@ def test_similar_texts_share_words_in_the_same_order() -> None:
     assert similarity("word " * 100_000, "word " * 100_000) == 1
 
 
-def make(cast: Users) -> Route:
+def make(users: Users) -> Route:
     old, new = (services.add_backend(name=name, base_url=f"http://localhost:9/{name}/v1") for name in ("old", "new"))
     services.add_model(backend=new, name="m")
     return services.set_route(name="team", steps=[(old, "m")])
 
 
-def test_the_command_starts_and_stops(cast: Users) -> None:
-    made, said = make(cast), StringIO()
+def test_the_command_starts_and_stops(users: Users) -> None:
+    made, said = make(users), StringIO()
     call_command("add_rollout", "--route", "team", "--step", "new/m", "--canary", "5", "--min-samples", "50", stdout=said)
     rollout = Rollout.objects.get(pk=int(said.getvalue()))
     assert (rollout.kind, rollout.percent, rollout.min_samples, rollout.max_latency_ratio) == ("canary", 5, 50, 2)
@@ -237,8 +237,8 @@ def test_the_command_starts_and_stops(cast: Users) -> None:
             call_command("add_rollout", "--route", "team", *wrong)
 
 
-def test_the_page_starts_shows_and_stops(as_administrator: Client, cast: Users) -> None:
-    made = make(cast)
+def test_the_page_starts_shows_and_stops(as_administrator: Client, users: Users) -> None:
+    made = make(users)
     form = {"route": made.pk, "kind": "mirror", "percent": "10"}
     form |= {"min_samples": "30", "max_error_rise": "5", "max_latency_ratio": "2"}
     form["candidate"] = Backend.objects.get(name="new").offered.get().pk
@@ -263,8 +263,8 @@ def test_the_page_starts_shows_and_stops(as_administrator: Client, cast: Users) 
     assert "old/m is already a step" not in as_administrator.post("/rollouts/", form).content.decode()
 
 
-def test_a_canary_has_a_page(as_administrator: Client, cast: Users) -> None:
-    made = make(cast)
+def test_a_canary_has_a_page(as_administrator: Client, users: Users) -> None:
+    made = make(users)
     rollout = services.start_rollout(route=made, kind="canary", backend=Backend.objects.get(name="new"), model="m", percent=10)
     common: dict[str, Any] = {"created_at": timezone.now(), "source": "gateway", "route": "team", "model": "m", "outcome": "ok"}
     Attempt.objects.bulk_create(

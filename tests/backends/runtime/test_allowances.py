@@ -42,8 +42,8 @@ def refused(limits: list[Limit], now: float = NOW, **options: Any) -> ChainError
     return refusal
 
 
-def test_requests_beyond_the_limit_wait_for_the_next_to_flow_back(cast: Users) -> None:
-    limits = of_user(cast.owner, requests=3)
+def test_requests_beyond_the_limit_wait_for_the_next_to_flow_back(users: Users) -> None:
+    limits = of_user(users.owner, requests=3)
     assert [take(limits).requests for _ in range(3)] == [Standing(3, 2, 20.0), Standing(3, 1, 40.0), Standing(3, 0, 60.0)]
     error = refused(limits)
     assert isinstance(error, LimitReached)
@@ -54,16 +54,16 @@ def test_requests_beyond_the_limit_wait_for_the_next_to_flow_back(cast: Users) -
     refused(limits, NOW + 20)
 
 
-def test_a_long_pause_saves_up_no_more_than_a_minutes_worth(cast: Users) -> None:
-    limits = of_user(cast.owner, requests=2)
+def test_a_long_pause_saves_up_no_more_than_a_minutes_worth(users: Users) -> None:
+    limits = of_user(users.owner, requests=2)
     take(limits)
     for _ in range(2):
         take(limits, NOW + 3600)
     refused(limits, NOW + 3600)
 
 
-def test_tokens_that_were_used_beyond_the_limit_are_paid_back_first(cast: Users) -> None:
-    limits = of_user(cast.owner, tokens=600)
+def test_tokens_that_were_used_beyond_the_limit_are_paid_back_first(users: Users) -> None:
+    limits = of_user(users.owner, tokens=600)
     take(limits)
     allowances.charge(limits, NOW, tokens=1800, cost=0)
     assert refused(limits).retry_after == pytest.approx(120, abs=1)
@@ -71,8 +71,8 @@ def test_tokens_that_were_used_beyond_the_limit_are_paid_back_first(cast: Users)
     take(limits, NOW + 121)
 
 
-def test_a_spent_budget_ends_with_its_month(cast: Users) -> None:
-    token = create_token(user=cast.owner)[0]
+def test_a_spent_budget_ends_with_its_month(users: Users) -> None:
+    token = create_token(user=users.owner)[0]
     limits = [Limit("token", token.pk, "this token", budget=Decimal("0.5"))]
     take(limits)
     allowances.charge(limits, NOW, tokens=10, cost=0.3)
@@ -85,35 +85,35 @@ def test_a_spent_budget_ends_with_its_month(cast: Users) -> None:
     take(limits, december)
 
 
-def test_a_clock_that_steps_back_gives_nothing_away(cast: Users) -> None:
-    limits = of_user(cast.owner, requests=1)
+def test_a_clock_that_steps_back_gives_nothing_away(users: Users) -> None:
+    limits = of_user(users.owner, requests=1)
     take(limits)
     refused(limits, NOW - 3600)
     refused(limits)
 
 
-def test_a_limit_of_nothing_lets_nothing_in(cast: Users) -> None:
-    assert refused(of_user(cast.owner, requests=0)).retry_after == 24 * 3600
-    assert "Try again in 24 hours" in refused(of_user(cast.owner, tokens=0)).message
+def test_a_limit_of_nothing_lets_nothing_in(users: Users) -> None:
+    assert refused(of_user(users.owner, requests=0)).retry_after == 24 * 3600
+    assert "Try again in 24 hours" in refused(of_user(users.owner, tokens=0)).message
 
 
-def test_the_tightest_of_several_limits_counts_and_a_refusal_takes_from_none(cast: Users) -> None:
+def test_the_tightest_of_several_limits_counts_and_a_refusal_takes_from_none(users: Users) -> None:
     group = Group.objects.create(name="Lab")
-    own, shared = Limit("user", cast.owner.pk, "you", requests=9), Limit("group", group.pk, "all members of Lab together", requests=1)
+    own, shared = Limit("user", users.owner.pk, "you", requests=9), Limit("group", group.pk, "all members of Lab together", requests=1)
     assert take([own, shared]).requests == Standing(1, 0, 60.0)
     for _ in range(3):
         assert refused([own, shared]).message.startswith("Rate limit reached: all members of Lab together may make 1 request per minute.")
-    assert Allowance.objects.get(user=cast.owner).requests_left == 8
-    take([Limit("user", cast.other.pk, "you", requests=9)])
+    assert Allowance.objects.get(user=users.owner).requests_left == 8
+    take([Limit("user", users.other.pk, "you", requests=9)])
 
 
-def test_some_of_a_limit_is_left_for_others(cast: Users) -> None:
-    limits = of_user(cast.owner, requests=10, tokens=1000)
+def test_some_of_a_limit_is_left_for_others(users: Users) -> None:
+    limits = of_user(users.owner, requests=10, tokens=1000)
     for _ in range(8):
         take(limits, spare=0.2)
     refused(limits, spare=0.2)
     take(limits)
-    few = of_user(cast.other, requests=2)
+    few = of_user(users.other, requests=2)
     take(few, spare=0.2)
     take(few, spare=0.2)
 
@@ -153,8 +153,8 @@ def test_two_connections_never_both_take_the_last_request(monkeypatch: pytest.Mo
     assert Allowance.objects.get().requests_left == 0
 
 
-def test_taking_and_charging_cost_few_queries(cast: Users, django_assert_max_num_queries: Any) -> None:
-    limits = of_user(cast.owner, requests=5, tokens=5)
+def test_taking_and_charging_cost_few_queries(users: Users, django_assert_max_num_queries: Any) -> None:
+    limits = of_user(users.owner, requests=5, tokens=5)
     take(limits, time.time())
     with django_assert_max_num_queries(4):  # the savepoint of the test included
         take(limits, time.time())

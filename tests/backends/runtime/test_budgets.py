@@ -28,48 +28,48 @@ def check(user: User, spending: Spending | None = None) -> None:
     async_to_sync((spending or Spending(now=lambda: NOW)).check)(user.pk)
 
 
-def test_without_a_budget_nothing_is_refused(cast: Users) -> None:
-    spend(cast.owner, "1000")
-    check(cast.owner)
+def test_without_a_budget_nothing_is_refused(users: Users) -> None:
+    spend(users.owner, "1000")
+    check(users.owner)
 
 
-def test_a_spent_budget_says_whose_how_much_and_until_when(cast: Users) -> None:
-    Budget.objects.create(user=cast.owner, monthly=Decimal("2.5"))
-    spend(cast.owner, "2.4")
-    check(cast.owner)
-    spend(cast.owner, "0.1")
+def test_a_spent_budget_says_whose_how_much_and_until_when(users: Users) -> None:
+    Budget.objects.create(user=users.owner, monthly=Decimal("2.5"))
+    spend(users.owner, "2.4")
+    check(users.owner)
+    spend(users.owner, "0.1")
     with pytest.raises(BudgetSpent, match=r"Your monthly budget \(2\.5\) is spent\. It starts anew on 1 January; a manager") as refused:
-        check(cast.owner)
+        check(users.owner)
     assert refused.value.retry_after == 36 * 3600
-    check(cast.other)
+    check(users.other)
 
 
-def test_last_month_does_not_count(cast: Users) -> None:
-    Budget.objects.create(user=cast.owner, monthly=Decimal(1))
-    spend(cast.owner, "5", datetime(2026, 11, 30, 23, 59, tzinfo=UTC))
-    check(cast.owner)
+def test_last_month_does_not_count(users: Users) -> None:
+    Budget.objects.create(user=users.owner, monthly=Decimal(1))
+    spend(users.owner, "5", datetime(2026, 11, 30, 23, 59, tzinfo=UTC))
+    check(users.owner)
 
 
-def test_a_group_spends_together(cast: Users) -> None:
+def test_a_group_spends_together(users: Users) -> None:
     group = Group.objects.create(name="Lab")
-    group.user_set.add(cast.owner, cast.other)
+    group.user_set.add(users.owner, users.other)
     Budget.objects.create(group=group, monthly=Decimal(3))
-    spend(cast.owner, "2")
-    spend(cast.other, "1")
+    spend(users.owner, "2")
+    spend(users.other, "1")
     with pytest.raises(BudgetSpent, match="group Lab"):
-        check(cast.owner)
-    check(cast.administrator)
+        check(users.owner)
+    check(users.administrator)
 
 
-def test_the_database_is_asked_every_few_seconds_only(cast: Users) -> None:
+def test_the_database_is_asked_every_few_seconds_only(users: Users) -> None:
     clock = [0.0]
     spending = Spending(now=lambda: NOW, monotonic=lambda: clock[0])
-    check(cast.owner, spending)
-    Budget.objects.create(user=cast.owner, monthly=Decimal(0))
-    check(cast.owner, spending)
+    check(users.owner, spending)
+    Budget.objects.create(user=users.owner, monthly=Decimal(0))
+    check(users.owner, spending)
     clock[0] = 5.0
     with pytest.raises(BudgetSpent):
-        check(cast.owner, spending)
+        check(users.owner, spending)
 
 
 @pytest.mark.django_db(transaction=True)

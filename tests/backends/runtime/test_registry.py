@@ -28,7 +28,7 @@ KEY = "sk-test-abcdefghijklmnop-7f3d"
 
 
 @pytest.fixture
-def people(transactional_db: None) -> Users:
+def users(transactional_db: None) -> Users:
     return make_users()
 
 
@@ -56,7 +56,7 @@ async def test_the_answer_comes_from_the_third_backend_and_the_trail_says_why(ma
     assert all(a.why for a in trail.attempts[:2])
 
 
-async def test_recorded_attempts_are_written_behind_with_their_health(make_upstream: MakeUpstream, people: Users) -> None:
+async def test_recorded_attempts_are_written_behind_with_their_health(make_upstream: MakeUpstream, users: Users) -> None:
     failing, good = make_upstream(), make_upstream()
     failing.default = status(500)
     await add("failing", failing.base_url)
@@ -64,19 +64,19 @@ async def test_recorded_attempts_are_written_behind_with_their_health(make_upstr
     await route("default", "failing/m", "good/m")
     trail, request_id = AttemptLog(), uuid.uuid4()
     await text_of("default", trail)
-    registry.record(trail, request_id=request_id, source="chat", user_id=people.owner.pk, route="default")
+    registry.record(trail, request_id=request_id, source="chat", user_id=users.owner.pk, route="default")
     await registry.flush()
     rows = [row async for row in Attempt.objects.filter(request_id=request_id).order_by("id")]
     assert [(row.backend, row.outcome, row.user_id) for row in rows] == [
-        ("failing", "failed", people.owner.pk),
-        ("good", "ok", people.owner.pk),
+        ("failing", "failed", users.owner.pk),
+        ("good", "ok", users.owner.pk),
     ]
     assert (rows[1].prompt_tokens, rows[1].completion_tokens) == (7, 3)
     states = {health.backend.name: health.state async for health in Health.objects.select_related("backend")}
     assert states == {"failing": "down", "good": "up"}
 
 
-async def test_attempts_of_a_deleted_user_are_kept_without_a_name(people: Users) -> None:
+async def test_attempts_of_a_deleted_user_are_kept_without_a_name(users: Users) -> None:
     from webapp.patterns import types
 
     trail = AttemptLog()
@@ -264,35 +264,35 @@ async def test_a_request_that_is_too_long_for_every_step_is_cut_once(make_upstre
 # --- who may use what
 
 
-async def test_a_restricted_route_is_closed_by_every_name(make_upstream: MakeUpstream, people: Users) -> None:
+async def test_a_restricted_route_is_closed_by_every_name(make_upstream: MakeUpstream, users: Users) -> None:
     """FAULTS 8: by its own name, as backend/model, by an alias of the model, by a bare id."""
     upstream, open_one = make_upstream(), make_upstream()
     await add("secret", upstream.base_url, "big:latest", "small")
     await add("open", open_one.base_url, "small")
     await route("private", "secret/big")
-    await (await Route.objects.aget()).allowed_users.aadd(people.owner)
+    await (await Route.objects.aget()).allowed_users.aadd(users.owner)
     for name in ("private", "secret/big", "secret/big:latest", "secret/BIG", "big:latest", "secret/unlisted"):
         with pytest.raises(ModelForbidden):
-            await registry.resolve(name, user=people.other)
+            await registry.resolve(name, user=users.other)
         if name != "big:latest":
-            await registry.resolve(name, user=people.administrator)
-    await registry.resolve("private", user=people.owner)
-    await registry.resolve("secret/big", user=people.owner)
-    assert [s.backend.name for s in (await registry.resolve("small", user=people.other)).steps] == ["open", "secret"]
-    names = {offer.name for offer in await registry.offered(people.other)}
+            await registry.resolve(name, user=users.administrator)
+    await registry.resolve("private", user=users.owner)
+    await registry.resolve("secret/big", user=users.owner)
+    assert [s.backend.name for s in (await registry.resolve("small", user=users.other)).steps] == ["open", "secret"]
+    names = {offer.name for offer in await registry.offered(users.other)}
     assert names == {"secret/small", "open/small"}
 
 
-async def test_a_bare_id_leaves_out_the_backends_that_are_closed_to_the_user(make_upstream: MakeUpstream, people: Users) -> None:
+async def test_a_bare_id_leaves_out_the_backends_that_are_closed_to_the_user(make_upstream: MakeUpstream, users: Users) -> None:
     await add("secret", make_upstream().base_url, "m")
     await add("open", make_upstream().base_url, "m")
     await route("private", "secret/m")
-    await (await Route.objects.aget()).allowed_users.aadd(people.owner)
-    assert [s.backend.name for s in (await registry.resolve("m", user=people.other)).steps] == ["open"]
-    assert [s.backend.name for s in (await registry.resolve("m", user=people.owner)).steps] == ["open", "secret"]
+    await (await Route.objects.aget()).allowed_users.aadd(users.owner)
+    assert [s.backend.name for s in (await registry.resolve("m", user=users.other)).steps] == ["open"]
+    assert [s.backend.name for s in (await registry.resolve("m", user=users.owner)).steps] == ["open", "secret"]
 
 
-async def test_a_group_opens_a_route_and_leaving_it_closes_it(make_upstream: MakeUpstream, people: Users) -> None:
+async def test_a_group_opens_a_route_and_leaving_it_closes_it(make_upstream: MakeUpstream, users: Users) -> None:
     from django.contrib.auth.models import Group
 
     await add("a", make_upstream().base_url, "m")
@@ -300,28 +300,28 @@ async def test_a_group_opens_a_route_and_leaving_it_closes_it(make_upstream: Mak
     group = await Group.objects.acreate(name="team")
     await (await Route.objects.aget()).allowed_groups.aadd(group)
     with pytest.raises(ModelForbidden):
-        await registry.resolve("private", user=people.other)
-    await people.other.groups.aadd(group)
-    await registry.resolve("private", user=people.other)
-    await people.other.groups.aremove(group)
+        await registry.resolve("private", user=users.other)
+    await users.other.groups.aadd(group)
+    await registry.resolve("private", user=users.other)
+    await users.other.groups.aremove(group)
     with pytest.raises(ModelForbidden):
-        await registry.resolve("private", user=people.other)
+        await registry.resolve("private", user=users.other)
 
 
-async def test_a_route_does_not_open_when_the_last_person_allowed_is_deleted(make_upstream: MakeUpstream, people: Users) -> None:
+async def test_a_route_does_not_open_when_the_last_person_allowed_is_deleted(make_upstream: MakeUpstream, users: Users) -> None:
     await add("a", make_upstream().base_url, "m")
     await route("private", "a/m")
-    await (await Route.objects.aget()).allowed_users.aadd(people.owner)
-    await people.owner.adelete()
+    await (await Route.objects.aget()).allowed_users.aadd(users.owner)
+    await users.owner.adelete()
     with pytest.raises(ModelForbidden):
-        await registry.resolve("private", user=people.other)
+        await registry.resolve("private", user=users.other)
 
 
-async def test_what_is_offered_tells_windows_kinds_and_health(make_upstream: MakeUpstream, people: Users) -> None:
+async def test_what_is_offered_tells_windows_kinds_and_health(make_upstream: MakeUpstream, users: Users) -> None:
     pk = await add("a", make_upstream().base_url, "m", "text-embedding-3-small")
     await route("default", "a/m")
     await Health.objects.acreate(backend_id=pk, state="down", why="refused")
-    found = {offer.name: offer for offer in await registry.offered(people.owner)}
+    found = {offer.name: offer for offer in await registry.offered(users.owner)}
     assert list(found) == ["default", "a/m", "a/text-embedding-3-small"]
     assert [(o.kind, o.chat, o.embeddings, o.up) for o in found.values()] == [
         ("route", True, False, False),

@@ -20,8 +20,8 @@ from webapp.patterns.types import Usage
 
 
 @pytest.fixture
-def batch(cast: Users) -> Batch:
-    batch = make_batch(cast.owner, [line("a"), line("b")])
+def batch(users: Users) -> Batch:
+    batch = make_batch(users.owner, [line("a"), line("b")])
     BatchRow.objects.bulk_create(BatchRow(batch=batch, number=n, custom_id=str(n), offset=0, length=1) for n in (1, 2, 3))
     BatchChunk.objects.create(batch=batch, first=1, last=3)
     return batch

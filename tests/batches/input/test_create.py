@@ -68,26 +68,26 @@ def test_what_is_wrong_besides_its_size_is_said_first(as_owner: Client, two_rows
     assert "linked batches" not in page
 
 
-def test_a_table_with_too_many_rows_becomes_linked_batches(cast: Users, two_rows_a_batch: None) -> None:
+def test_a_table_with_too_many_rows_becomes_linked_batches(users: Users, two_rows_a_batch: None) -> None:
     rows = [{"word": f"w{number}"} for number in range(3)]
-    first = create.from_rows(user=cast.owner, rows=rows, name="t.csv", prompting=PROMPTING, options={"executor": "local"})
+    first = create.from_rows(user=users.owner, rows=rows, name="t.csv", prompting=PROMPTING, options={"executor": "local"})
     assert first.name == "t.csv (part 1 of 2)"
     assert [part.count(b"\n") for part in contents()] == [2, 1]
 
 
 @pytest.mark.parametrize("count", [2 * create.MAX_PARTS + 1, 0])
-def test_a_table_that_makes_no_batches_leaves_no_files(cast: Users, two_rows_a_batch: None, count: int) -> None:
+def test_a_table_that_makes_no_batches_leaves_no_files(users: Users, two_rows_a_batch: None, count: int) -> None:
     rows = ({"word": "w"} for _ in range(count))
     with pytest.raises(InputError, match=r"(?i)split it|no rows"):
-        create.from_rows(user=cast.owner, rows=rows, name="t.csv", prompting=PROMPTING, options={})
+        create.from_rows(user=users.owner, rows=rows, name="t.csv", prompting=PROMPTING, options={})
     assert not File.objects.exists()
     assert not Batch.objects.exists()
 
 
-def test_a_row_that_cannot_be_filled_in_leaves_no_parts(cast: Users, two_rows_a_batch: None) -> None:
+def test_a_row_that_cannot_be_filled_in_leaves_no_parts(users: Users, two_rows_a_batch: None) -> None:
     rows = [{"word": "a"}, {"word": "b"}, {"other": "c"}]
     with pytest.raises(InputError, match="template names"):
-        create.from_rows(user=cast.owner, rows=rows, name="t.csv", prompting=PROMPTING, options={})
+        create.from_rows(user=users.owner, rows=rows, name="t.csv", prompting=PROMPTING, options={})
     assert not File.objects.exists()
 
 
@@ -101,9 +101,9 @@ def test_lines_by_the_million_take_no_memory(tmp_path: Any) -> None:
     assert not found.only_too_large
 
 
-def test_the_api_refuses_what_the_page_splits(cast: Users) -> None:
+def test_the_api_refuses_what_the_page_splits(users: Users) -> None:
     """OpenAI's contract: one file, one batch."""
-    file = files.store(user=cast.owner, filename="x.jsonl", purpose="batch", data=lines(3))
+    file = files.store(user=users.owner, filename="x.jsonl", purpose="batch", data=lines(3))
     with file.path.open("rb") as source:
         found = jsonl.validate(source, limits=SMALL)
     assert found.only_too_large

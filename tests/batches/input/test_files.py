@@ -19,14 +19,14 @@ from tests.users import Users
 from webapp.patterns.errors import InputError
 
 
-def store(cast: Users, name: str = "a.jsonl", **options: int) -> File:
-    return files.store(user=cast.owner, filename=name, purpose="batch", data=[b"one", b"two"], **options)
+def store(users: Users, name: str = "a.jsonl", **options: int) -> File:
+    return files.store(user=users.owner, filename=name, purpose="batch", data=[b"one", b"two"], **options)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..\\..\\x", "nul\0name", "x" * 400, "", "\u202eevil"])
-def test_a_file_lies_under_its_id_whatever_it_is_called(cast: Users, name: str) -> None:
+def test_a_file_lies_under_its_id_whatever_it_is_called(users: Users, name: str) -> None:
     """FAULTS 19: names with paths, NUL, or 300 characters."""
-    file = store(cast, name)
+    file = store(users, name)
     assert file.path == Path(django_settings.MEDIA_ROOT) / str(file.id)
     assert file.path.read_bytes() == b"onetwo"
     assert "/" not in file.filename
@@ -34,22 +34,22 @@ def test_a_file_lies_under_its_id_whatever_it_is_called(cast: Users, name: str) 
     assert file.filename.isprintable()
 
 
-def test_a_file_that_is_moved_in_is_no_longer_where_it_was(cast: Users, tmp_path: Path) -> None:
+def test_a_file_that_is_moved_in_is_no_longer_where_it_was(users: Users, tmp_path: Path) -> None:
     source = tmp_path / "x"
     source.write_bytes(b"data")
-    file = files.adopt(user=cast.owner, path=source, filename="x", purpose="batch", expires_after=3600)
+    file = files.adopt(user=users.owner, path=source, filename="x", purpose="batch", expires_after=3600)
     assert (file.path.read_bytes(), file.bytes, source.exists()) == (b"data", 4, False)
     assert file.expires_at == file.created_at + timedelta(hours=1)
 
 
 @pytest.mark.parametrize(("purpose", "expires_after"), [("nonsense", None), ("batch", 5), ("batch", 10**9)])
-def test_a_wrong_upload_is_refused(cast: Users, purpose: str, expires_after: int | None) -> None:
+def test_a_wrong_upload_is_refused(users: Users, purpose: str, expires_after: int | None) -> None:
     with pytest.raises(InputError):
-        files.store(user=cast.owner, filename="x", purpose=purpose, data=[], expires_after=expires_after)
+        files.store(user=users.owner, filename="x", purpose=purpose, data=[], expires_after=expires_after)
     assert not File.objects.exists()
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(cast: Users) -> None:
+def test_an_upload_that_breaks_off_leaves_nothing(users: Users) -> None:
     before = set(Path(django_settings.MEDIA_ROOT).iterdir())
 
     def broken() -> object:
@@ -57,18 +57,18 @@ def test_an_upload_that_breaks_off_leaves_nothing(cast: Users) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        files.store(user=cast.owner, filename="x", purpose="batch", data=broken())  # type: ignore[arg-type]  # a generator
+        files.store(user=users.owner, filename="x", purpose="batch", data=broken())  # type: ignore[arg-type]  # a generator
     assert set(Path(django_settings.MEDIA_ROOT).iterdir()) == before
 
 
-def test_a_file_over_the_limit_is_refused(cast: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_over_the_limit_is_refused(users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_FILE_BYTES", 5)
     with pytest.raises(files.FileTooLarge):
-        store(cast)
+        store(users)
 
 
-def test_expired_files_and_old_drafts_are_swept_and_files_in_use_stay(cast: Users, django_capture_on_commit_callbacks: object) -> None:
-    gone, used = store(cast), make_batch(cast.owner, [line("a")]).input_file
+def test_expired_files_and_old_drafts_are_swept_and_files_in_use_stay(users: Users, django_capture_on_commit_callbacks: object) -> None:
+    gone, used = store(users), make_batch(users.owner, [line("a")]).input_file
     assert used is not None
     File.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     old, new = (Path(django_settings.MEDIA_ROOT) / name for name in ("old.part", "new.part"))
@@ -83,27 +83,27 @@ def test_expired_files_and_old_drafts_are_swept_and_files_in_use_stay(cast: User
     new.unlink()
 
 
-def test_the_input_of_a_running_batch_cannot_be_deleted(cast: Users) -> None:
-    batch = make_batch(cast.owner, [line("a")])
+def test_the_input_of_a_running_batch_cannot_be_deleted(users: Users) -> None:
+    batch = make_batch(users.owner, [line("a")])
     assert batch.input_file is not None
     with pytest.raises(InputError, match="running batch"):
         files.delete(file=batch.input_file)
 
 
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"webhook_url": "ftp://x"}, {"webhook_url": "http://"}, {"metadata": {"a": 1}}])
-def test_wrong_options_of_a_batch_are_refused(cast: Users, wrong: dict[str, object]) -> None:
+def test_wrong_options_of_a_batch_are_refused(users: Users, wrong: dict[str, object]) -> None:
     with pytest.raises(InputError):
-        make_batch(cast.owner, [line("a")], **wrong)
+        make_batch(users.owner, [line("a")], **wrong)
 
 
-def test_a_batch_needs_ones_own_batch_file(cast: Users) -> None:
+def test_a_batch_needs_ones_own_batch_file(users: Users) -> None:
     with pytest.raises(InputError):
-        services.create_batch(user=cast.other, input_file=store(cast))
+        services.create_batch(user=users.other, input_file=store(users))
     assert not Batch.objects.exists()
 
 
-def test_batches_go_when_their_retention_is_over(cast: Users, settings: Any, django_capture_on_commit_callbacks: Any) -> None:
-    old, young, running = (make_batch(cast.owner, [line("a")]) for _ in range(3))
+def test_batches_go_when_their_retention_is_over(users: Users, settings: Any, django_capture_on_commit_callbacks: Any) -> None:
+    old, young, running = (make_batch(users.owner, [line("a")]) for _ in range(3))
     long_ago = timezone.now() - timedelta(days=8)
     Batch.objects.update(created_at=long_ago)
     Batch.objects.filter(pk=old.pk).update(status="completed", completed_at=long_ago)
@@ -117,8 +117,8 @@ def test_batches_go_when_their_retention_is_over(cast: Users, settings: Any, dja
     assert not old.input_file.path.exists()
 
 
-def test_a_batch_that_has_ended_cannot_be_cancelled(cast: Users) -> None:
-    batch = make_batch(cast.owner, [line("a")])
+def test_a_batch_that_has_ended_cannot_be_cancelled(users: Users) -> None:
+    batch = make_batch(users.owner, [line("a")])
     Batch.objects.update(status="completed")
     with pytest.raises(InputError, match="completed"):
         services.cancel_batch(batch=batch)

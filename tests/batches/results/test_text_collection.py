@@ -22,13 +22,13 @@ def documents(collection: Collection) -> dict[str, list[dict[str, str]]]:
     return {each.name: [json.loads(line) for line in services.file_path(each.pk).read_text().splitlines()] for each in found}
 
 
-def test_a_click_makes_a_collection_of_what_was_asked_and_answered(as_owner: Client, cast: Users) -> None:
-    batch = finished(cast)
+def test_a_click_makes_a_collection_of_what_was_asked_and_answered(as_owner: Client, users: Users) -> None:
+    batch = finished(users)
     assert "Search these results" in as_owner.get(f"/batches/{batch.pk}/").content.decode()
     response = as_owner.post(f"/batches/{batch.pk}/search/")
     collection = Collection.objects.get()
     assert response["Location"] == f"/search/collections/{collection.pk}/"
-    assert collection.owner == cast.owner
+    assert collection.owner == users.owner
     ((name, rows),) = documents(collection).items()
     assert name == "Rows 1 to 3.jsonl"
     assert rows == [{"custom_id": f"row-{number}", "asked": f"question {number}", "answer": "=1+1 <b>bold</b>"} for number in (1, 2)], (
@@ -36,9 +36,9 @@ def test_a_click_makes_a_collection_of_what_was_asked_and_answered(as_owner: Cli
     )
 
 
-def test_another_click_adds_only_what_came_since(as_owner: Client, cast: Users, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_click_adds_only_what_came_since(as_owner: Client, users: Users, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_collection, "ROWS_A_DOCUMENT", 2)
-    batch = finished(cast)
+    batch = finished(users)
     text_collection.index(batch=batch)
     collection = Collection.objects.get()
     assert [*documents(collection)] == ["Rows 1 to 2.jsonl"], "a run of rows without an answer makes no document"
@@ -49,8 +49,8 @@ def test_another_click_adds_only_what_came_since(as_owner: Client, cast: Users, 
 
 
 @pytest.mark.parametrize("changes", [{"completed": 0}, {"endpoint": "/v1/embeddings"}])
-def test_what_has_no_words_cannot_be_searched(as_owner: Client, cast: Users, changes: dict[str, object]) -> None:
-    batch = finished(cast)
+def test_what_has_no_words_cannot_be_searched(as_owner: Client, users: Users, changes: dict[str, object]) -> None:
+    batch = finished(users)
     Batch.objects.filter(pk=batch.pk).update(**changes)
     batch.refresh_from_db()
     with pytest.raises(InputError):
@@ -60,7 +60,7 @@ def test_what_has_no_words_cannot_be_searched(as_owner: Client, cast: Users, cha
     assert not Document.objects.exists()
 
 
-def test_anothers_batch_cannot_be_searched(as_other: Client, cast: Users) -> None:
+def test_anothers_batch_cannot_be_searched(as_other: Client, users: Users) -> None:
     """FAULTS 7."""
-    batch = make_batch(cast.owner, [b"{}\n"])
+    batch = make_batch(users.owner, [b"{}\n"])
     assert as_other.post(f"/batches/{batch.pk}/search/").status_code == 404

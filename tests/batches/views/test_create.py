@@ -73,7 +73,7 @@ def test_an_error_in_the_table_names_its_line_and_keeps_the_file(as_owner: Clien
     assert 'name="file_id"' in refused
 
 
-def test_another_users_kept_file_cannot_be_used(as_owner: Client, as_other: Client, cast: Users, server: Upstream) -> None:
+def test_another_users_kept_file_cannot_be_used(as_owner: Client, as_other: Client, users: Users, server: Upstream) -> None:
     as_owner.post("/batches/new/?source=table", posted(file=table(), schema="{"))
     stolen = as_other.post("/batches/new/?source=table", posted(file_id=str(File.objects.get().pk)))
     assert stolen.status_code == 400

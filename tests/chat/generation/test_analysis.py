@@ -39,8 +39,8 @@ def test_of_a_long_conversation_the_beginning_and_the_end_are_read() -> None:
 
 
 @pytest.fixture
-def conversation(cast: Users) -> Conversation:
-    made = Conversation.objects.create(user=cast.owner, title="Tides", model="no-such-model", updated_at=timezone.now(), analysis=FOUND)
+def conversation(users: Users) -> Conversation:
+    made = Conversation.objects.create(user=users.owner, title="Tides", model="no-such-model", updated_at=timezone.now(), analysis=FOUND)
     services.change_conversation(conversation=made, leaf=Message.objects.create(conversation=made, role="user", text="Why tides?"))
     return made
 

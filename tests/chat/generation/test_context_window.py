@@ -111,8 +111,8 @@ async def test_a_report_makes_the_count_exact(make_upstream: Callable[..., Upstr
 
 
 @pytest.mark.django_db
-def test_the_transcript_marks_what_is_left_out_and_offers_the_choice(cast: Users, as_owner: Client, as_other: Client) -> None:
-    send: dict[str, Any] = {"owner": uuid.uuid4(), "conversation_id": uuid.uuid4(), "user": cast.owner}
+def test_the_transcript_marks_what_is_left_out_and_offers_the_choice(users: Users, as_owner: Client, as_other: Client) -> None:
+    send: dict[str, Any] = {"owner": uuid.uuid4(), "conversation_id": uuid.uuid4(), "user": users.owner}
     for number in range(2):
         started = services.send_message(**send, text=f"Question {number}")
         question = Message.objects.earliest("created_at")

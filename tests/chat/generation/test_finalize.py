@@ -43,7 +43,7 @@ def strict_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(QuerySet, "bulk_create", bulk_create)
 
 
-async def test_a_row_that_is_refused_does_not_hold_up_the_others(people: Users, serve: Any, strict_database: None) -> None:
+async def test_a_row_that_is_refused_does_not_hold_up_the_others(users: Users, serve: Any, strict_database: None) -> None:
     go_on = asyncio.Event()
 
     async def run(live: GenerationState, started: Started) -> None:
@@ -52,7 +52,7 @@ async def test_a_row_that_is_refused_does_not_hold_up_the_others(people: Users, 
         await go_on.wait()
 
     async with serve(run):
-        sockets = [Socket(people.owner, uuid.uuid4()) for _ in range(2)]
+        sockets = [Socket(users.owner, uuid.uuid4()) for _ in range(2)]
         for socket, text in zip(sockets, (POISON, "healthy"), strict=True):
             await socket.connect()
             await socket.say(text=text)
@@ -80,11 +80,11 @@ def refusing(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> None:
 
 @pytest.mark.parametrize(("refusals", "text"), [(1, "All of it"), (2, "")])
 async def test_an_answer_that_is_refused_ends_as_failed_with_what_was_taken(
-    people: Users, serve: Any, fresh: UUID, monkeypatch: pytest.MonkeyPatch, refusals: int, text: str
+    users: Users, serve: Any, fresh: UUID, monkeypatch: pytest.MonkeyPatch, refusals: int, text: str
 ) -> None:
     refusing(monkeypatch, *[DataError("value too long")] * refusals)
     async with serve(saying("All of it")):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.say(text="Hi")
         assert (await socket.until_ended()).last_status == "failed"
@@ -92,22 +92,22 @@ async def test_an_answer_that_is_refused_ends_as_failed_with_what_was_taken(
     assert (answer.status, answer.error, answer.text) == ("failed", services.REFUSED, text)
 
 
-async def test_an_answer_waits_for_a_database_that_is_away(people: Users, serve: Any, fresh: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_waits_for_a_database_that_is_away(users: Users, serve: Any, fresh: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS 50."""
     monkeypatch.setattr(finalize, "RETRY_SECONDS", 0.01)
     refusing(monkeypatch, *[OperationalError("the server closed the connection")] * 5)
     async with serve(saying("All of it")):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.say(text="Hi")
         assert (await socket.until_ended()).last_status == "done"
     assert (await Message.objects.aget(role="assistant")).text == "All of it"
 
 
-async def test_an_orphan_that_is_refused_does_not_hold_up_the_reaping(people: Users, fresh: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_orphan_that_is_refused_does_not_hold_up_the_reaping(users: Users, fresh: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
     def leave_orphans() -> list[Started]:
         return [
-            services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=people.owner, text=str(number))
+            services.send_message(owner=uuid.uuid4(), conversation_id=uuid.uuid4(), user=users.owner, text=str(number))
             for number in range(3)
         ]
 
@@ -121,14 +121,14 @@ async def test_an_orphan_that_is_refused_does_not_hold_up_the_reaping(people: Us
     ]
 
 
-async def test_a_finish_reason_of_any_length_is_kept_as_far_as_the_column_goes(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_finish_reason_of_any_length_is_kept_as_far_as_the_column_goes(users: Users, serve: Any, fresh: UUID) -> None:
     """PostgreSQL refuses what SQLite lets through."""
 
     async def run(live: GenerationState, started: Started) -> None:
         live.outcome.finish_reason = "content_filter_\0" + "x" * 300
 
     async with serve(run):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.say(text="Hi")
         await socket.until_ended()

@@ -65,6 +65,6 @@ def test_a_form_escapes_and_a_table_takes_the_list_of_objects() -> None:
 
 
 @pytest.mark.django_db
-def test_an_invalid_schema_is_refused_when_it_is_saved(cast: Users) -> None:
-    form_ = SettingsForm({"json_schema": '{"type": "nonsense"}'}, conversation=Conversation(user=cast.owner))
+def test_an_invalid_schema_is_refused_when_it_is_saved(users: Users) -> None:
+    form_ = SettingsForm({"json_schema": '{"type": "nonsense"}'}, conversation=Conversation(user=users.owner))
     assert "not a JSON schema" in str(form_.errors["json_schema"])

@@ -30,9 +30,9 @@ from webapp.core.leases import SilenceWatch
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def test_a_client_that_knows_the_contract_holds_a_conversation(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_client_that_knows_the_contract_holds_a_conversation(users: Users, serve: Any, fresh: UUID) -> None:
     async with serve(saying("Hello ", "**you**")):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         assert (await socket.connect())[0]
         await socket.say(text="Hi there")
         page = await socket.until_ended()
@@ -44,10 +44,10 @@ async def test_a_client_that_knows_the_contract_holds_a_conversation(people: Use
     assert await LogRow.objects.acount() == 0
 
 
-async def test_text_arrives_before_the_answer_ends(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_text_arrives_before_the_answer_ends(users: Users, serve: Any, fresh: UUID) -> None:
     go_on = asyncio.Event()
     async with serve(saying("First words. ", then=go_on.wait)):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.say(text="Hi")
         page = await socket.until(lambda page: "First words." in page.html)
@@ -56,7 +56,7 @@ async def test_text_arrives_before_the_answer_ends(people: Users, serve: Any, fr
         await socket.until_ended()
 
 
-async def test_a_second_socket_gets_the_state_and_then_what_is_new(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_second_socket_gets_the_state_and_then_what_is_new(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 24: no gap and no double for whoever comes late."""
     go_on = asyncio.Event()
     words = [f"word{number} " for number in range(50)]
@@ -69,11 +69,11 @@ async def test_a_second_socket_gets_the_state_and_then_what_is_new(people: Users
             await asyncio.sleep(0.001)
 
     async with serve(run):
-        first = Socket(people.owner, fresh)
+        first = Socket(users.owner, fresh)
         await first.connect()
         await first.say(text="Hi")
         await first.until(lambda page: "word25" in page.html)
-        late = Socket(people.owner, fresh)
+        late = Socket(users.owner, fresh)
         await late.connect()
         await late.until(lambda page: "word25" in page.html)
         go_on.set()
@@ -84,7 +84,7 @@ async def test_a_second_socket_gets_the_state_and_then_what_is_new(people: Users
     assert all(streamed.count(f"word{number} ") <= 2 for number in range(50))
 
 
-async def test_stop_keeps_the_partial_answer(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_stop_keeps_the_partial_answer(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 27: Stop mid-text, from another socket."""
     cancelled = asyncio.Event()
 
@@ -97,7 +97,7 @@ async def test_stop_keeps_the_partial_answer(people: Users, serve: Any, fresh: U
             raise
 
     async with serve(run):
-        one, two = Socket(people.owner, fresh), Socket(people.owner, fresh)
+        one, two = Socket(users.owner, fresh), Socket(users.owner, fresh)
         await one.connect()
         await one.say(text="Hi")
         await one.until(lambda page: "partial answer" in page.html)
@@ -108,7 +108,7 @@ async def test_stop_keeps_the_partial_answer(people: Users, serve: Any, fresh: U
     assert (await Message.objects.aget(role="assistant")).text == "partial answer"
 
 
-async def test_an_answer_that_never_ends_is_cut_and_keeps_its_beginning(people: Users, serve: Any, fresh: UUID, settings: Any) -> None:
+async def test_an_answer_that_never_ends_is_cut_and_keeps_its_beginning(users: Users, serve: Any, fresh: UUID, settings: Any) -> None:
     settings.CHAT_ANSWER_CHARS = 1000
 
     async def run(live: GenerationState, started: Started) -> None:
@@ -117,7 +117,7 @@ async def test_an_answer_that_never_ends_is_cut_and_keeps_its_beginning(people: 
             await asyncio.sleep(0)
 
     async with serve(run):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.say(text="Hi")
         assert (await socket.until_ended()).last_status == "failed"
@@ -125,11 +125,11 @@ async def test_an_answer_that_never_ends_is_cut_and_keeps_its_beginning(people: 
     assert (answer.text, answer.error) == ("more " * 200, "The answer was cut: an answer may have 1,000 characters.")
 
 
-async def test_one_answer_at_a_time_and_the_other_is_told_why(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_one_answer_at_a_time_and_the_other_is_told_why(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 28."""
     never = asyncio.Event()
     async with serve(saying("x", then=never.wait)):
-        one, two = Socket(people.owner, fresh), Socket(people.owner, fresh)
+        one, two = Socket(users.owner, fresh), Socket(users.owner, fresh)
         await one.connect()
         await two.connect()
         await one.say(text="first")
@@ -140,19 +140,19 @@ async def test_one_answer_at_a_time_and_the_other_is_told_why(people: Users, ser
     assert await Message.objects.filter(role="user").acount() == 1
 
 
-async def test_another_users_conversation_is_refused_with_404(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_another_users_conversation_is_refused_with_404(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 7."""
     async with serve(saying("x")):
-        owner = Socket(people.owner, fresh)
+        owner = Socket(users.owner, fresh)
         await owner.connect()
         await owner.say(text="mine")
         await owner.until_ended()
-        assert await Socket(people.other, fresh).connect() == (False, 4404)
+        assert await Socket(users.other, fresh).connect() == (False, 4404)
 
 
-async def test_a_socket_that_waited_on_a_fresh_id_sees_nothing_of_who_took_it(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_socket_that_waited_on_a_fresh_id_sees_nothing_of_who_took_it(users: Users, serve: Any, fresh: UUID) -> None:
     async with serve(saying("secret words")):
-        spy, owner = Socket(people.other, fresh), Socket(people.owner, fresh)
+        spy, owner = Socket(users.other, fresh), Socket(users.owner, fresh)
         await spy.connect()
         await owner.connect()
         await owner.say(text="mine")
@@ -163,33 +163,33 @@ async def test_a_socket_that_waited_on_a_fresh_id_sees_nothing_of_who_took_it(pe
         assert "mine" not in page.html
 
 
-async def test_a_suspended_user_is_cut(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_suspended_user_is_cut(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 9: within 5 s."""
     async with serve(saying("x")):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
-        people.owner.is_active = False
-        await people.owner.asave()
+        users.owner.is_active = False
+        await users.owner.asave()
         assert await socket.closed(seconds=5) == 4401
 
 
-async def test_a_changed_permission_closes_the_sockets_of_its_user(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_changed_permission_closes_the_sockets_of_its_user(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 58. The page connects again, with the permissions of now."""
     async with serve(saying("x")) as hub:
-        socket, other = Socket(people.owner, fresh), Socket(people.other, uuid.uuid4())
+        socket, other = Socket(users.owner, fresh), Socket(users.other, uuid.uuid4())
         await socket.connect()
         await other.connect()
         await hub.writer.call(hub._cut_ended_sessions)  # it learns the permissions of now
         group = await Group.objects.acreate(name="staff")
-        await people.owner.groups.aadd(group)
+        await users.owner.groups.aadd(group)
         assert await socket.closed(seconds=5) == 4401
-        assert {attachment.user.pk for watching in hub.attachments.values() for attachment in watching} == {people.other.pk}
+        assert {attachment.user.pk for watching in hub.attachments.values() for attachment in watching} == {users.other.pk}
 
 
-async def test_shutdown_keeps_what_was_written_as_interrupted(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_shutdown_keeps_what_was_written_as_interrupted(users: Users, serve: Any, fresh: UUID) -> None:
     never = asyncio.Event()
     async with serve(saying("so far", then=never.wait)):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.say(text="Hi")
         await socket.until(lambda page: "so far" in page.html)
@@ -198,14 +198,14 @@ async def test_shutdown_keeps_what_was_written_as_interrupted(people: Users, ser
     assert await Owner.objects.acount() == 0
 
 
-async def test_the_generations_of_a_dead_process_are_interrupted_with_their_log(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_the_generations_of_a_dead_process_are_interrupted_with_their_log(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 26: what a killed process had flushed is kept, and the answer can be continued."""
     dead = uuid.uuid4()
-    started = await sync_to_async(services.send_message)(owner=dead, conversation_id=fresh, user=people.owner, text="Hi")
+    started = await sync_to_async(services.send_message)(owner=dead, conversation_id=fresh, user=users.owner, text="Hi")
     events = [{"k": "text", "d": "kept "}, {"k": "call", "id": "1", "name": "t", "arguments": "{}", "at": 1.0}]
     await LogRow.objects.acreate(generation=started.generation, seq=1, events=events)
     async with serve(saying("and more")):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         page = await socket.until(lambda page: page.last_status == "interrupted")
         assert "kept" in page.html
@@ -217,13 +217,13 @@ async def test_the_generations_of_a_dead_process_are_interrupted_with_their_log(
     assert await Generation.objects.filter(running=True).acount() == 0
 
 
-async def test_a_process_is_dead_only_after_a_silence_that_this_process_watched(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_process_is_dead_only_after_a_silence_that_this_process_watched(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 26, 50: clocks of machines may differ by an hour, and after a time without the database nobody could give a sign."""
     other, clock = uuid.uuid4(), iter([0.0, 2.0, 60.0, 62.0, 64.0, 66.0])
 
     def begin() -> Started:
         Owner.objects.create(id=other, process="elsewhere/1/1/1", seen_at=timezone.now() - timedelta(hours=1))
-        return services.send_message(owner=other, conversation_id=fresh, user=people.owner, text="Hi")
+        return services.send_message(owner=other, conversation_id=fresh, user=users.owner, text="Hi")
 
     started = await sync_to_async(begin)()
     watch: SilenceWatch[UUID] = SilenceWatch(6, gap=4, clock=lambda: next(clock))
@@ -235,26 +235,26 @@ async def test_a_process_is_dead_only_after_a_silence_that_this_process_watched(
     assert alive == [True, True, True, True, True, False]
 
 
-async def test_the_answers_of_a_process_that_this_machine_knows_to_be_dead_end_at_once(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_the_answers_of_a_process_that_this_machine_knows_to_be_dead_end_at_once(users: Users, serve: Any, fresh: UUID) -> None:
     dead = uuid.uuid4()
 
     def begin() -> None:
         here = leases.this_worker().split("/")
         Owner.objects.create(id=dead, process="/".join([here[0], here[1], "1", here[3]]), seen_at=timezone.now())
-        services.send_message(owner=dead, conversation_id=fresh, user=people.owner, text="Hi")
+        services.send_message(owner=dead, conversation_id=fresh, user=users.owner, text="Hi")
 
     await sync_to_async(begin)()
     async with serve(saying("more")):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.until(lambda page: page.last_status == "interrupted")
 
 
-async def test_an_answer_that_another_process_has_ended_stops_here_and_leaves_no_log(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_an_answer_that_another_process_has_ended_stops_here_and_leaves_no_log(users: Users, serve: Any, fresh: UUID) -> None:
     """A process that slept for long is taken for dead. Afterwards it writes nothing over the answer that others have ended."""
     go_on = asyncio.Event()
     async with serve(saying("before ", then=go_on.wait)) as hub:
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.say(text="Hi")
         await socket.until(lambda page: "before" in page.html)
@@ -267,30 +267,30 @@ async def test_an_answer_that_another_process_has_ended_stops_here_and_leaves_no
     assert await LogRow.objects.filter(events__icontains="after").acount() == 0
 
 
-async def test_an_answer_whose_commit_was_answered_by_an_error_does_not_stay_streaming(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_an_answer_whose_commit_was_answered_by_an_error_does_not_stay_streaming(users: Users, serve: Any, fresh: UUID) -> None:
     """The row is stored, but this process runs no such answer: after a time it interrupts it."""
     async with serve(saying("x")) as hub:
-        await sync_to_async(services.send_message)(owner=hub.id, conversation_id=fresh, user=people.owner, text="Hi")
+        await sync_to_async(services.send_message)(owner=hub.id, conversation_id=fresh, user=users.owner, text="Hi")
         hub._unknown = SilenceWatch(0.1, gap=4)
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.until(lambda page: page.last_status == "interrupted")
 
 
-async def test_a_stopping_hub_begins_no_answer(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_stopping_hub_begins_no_answer(users: Users, serve: Any, fresh: UUID) -> None:
     async with serve(saying("x")) as hub:
         pass
     with pytest.raises(services.Refused, match="restarting"):
-        await hub.begin(lambda: services.send_message(owner=hub.id, conversation_id=fresh, user=people.owner, text="Hi"))
+        await hub.begin(lambda: services.send_message(owner=hub.id, conversation_id=fresh, user=users.owner, text="Hi"))
     assert await Message.objects.acount() == 0
 
 
-async def test_a_continued_answer_is_not_taken_for_the_run_that_died(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_continued_answer_is_not_taken_for_the_run_that_died(users: Users, serve: Any, fresh: UUID) -> None:
     """The follower of the dead run may still be there when the answer goes on under the same message."""
-    started = await sync_to_async(services.send_message)(owner=uuid.uuid4(), conversation_id=fresh, user=people.owner, text="Hi")
+    started = await sync_to_async(services.send_message)(owner=uuid.uuid4(), conversation_id=fresh, user=users.owner, text="Hi")
     await LogRow.objects.acreate(generation=started.generation, seq=1, events=[{"k": "text", "d": "old "}])
     async with serve(saying("new")) as hub:
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         stale = next(iter(await hub.lives_of(fresh, await in_database(selectors.running, fresh))), None)
         await socket.until(lambda page: page.last_status == "interrupted")
@@ -302,20 +302,20 @@ async def test_a_continued_answer_is_not_taken_for_the_run_that_died(people: Use
         assert "old new" in page.frames[-1]["content"]
 
 
-async def test_another_process_follows_and_stops_through_the_database(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_another_process_follows_and_stops_through_the_database(users: Users, serve: Any, fresh: UUID) -> None:
     """A socket in process B sees what process A writes; a nudge of the layer is not needed for it."""
     never = asyncio.Event()
     async with serve(saying("from A ", then=never.wait)) as ours:
         theirs = Hub(saying("unused"))
         await theirs.start()
         started = await theirs.writer.call(
-            lambda: services.send_message(owner=theirs.id, conversation_id=fresh, user=people.owner, text="Hi")
+            lambda: services.send_message(owner=theirs.id, conversation_id=fresh, user=users.owner, text="Hi")
         )
         live = GenerationState(generation_id=started.generation.id, message_id=started.answer.id, conversation_id=fresh, mine=True, base=[])
         theirs.lives[live.id] = live
         theirs.writer.add(live.journal)
         live.apply({"k": "text", "d": "from elsewhere "})
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         await socket.until(lambda page: "from elsewhere" in page.html)
         live.apply({"k": "text", "d": "and on "})
@@ -333,7 +333,7 @@ async def test_another_process_follows_and_stops_through_the_database(people: Us
 
 
 async def test_an_answer_that_begins_while_the_log_is_read_is_shown_once(
-    people: Users, serve: Any, fresh: UUID, monkeypatch: pytest.MonkeyPatch
+    users: Users, serve: Any, fresh: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAULTS 24: whoever comes at that very moment neither misses it nor sees it twice."""
     gate, ended, frames = asyncio.Event(), asyncio.Event(), list[dict[str, str]]()
@@ -355,9 +355,9 @@ async def test_an_answer_that_begins_while_the_log_is_read_is_shown_once(
             return found
 
         monkeypatch.setattr(hub, "lives_of", slowly)
-        pump = asyncio.ensure_future(Attachment(hub, fresh, people.owner, send=send, close=close).pump())
+        pump = asyncio.ensure_future(Attachment(hub, fresh, users.owner, send=send, close=close).pump())
         await asyncio.sleep(0.05)
-        await hub.begin(lambda: services.send_message(owner=hub.id, conversation_id=fresh, user=people.owner, text="Hi"))
+        await hub.begin(lambda: services.send_message(owner=hub.id, conversation_id=fresh, user=users.owner, text="Hi"))
         gate.set()
         await asyncio.wait_for(ended.wait(), 5)
         log = [frame for frame in frames if frame["target"] == "#chat-log"]
@@ -367,7 +367,7 @@ async def test_an_answer_that_begins_while_the_log_is_read_is_shown_once(
         pump.cancel()
 
 
-async def test_a_slow_reader_skips_states_and_costs_no_memory(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_a_slow_reader_skips_states_and_costs_no_memory(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 29: nothing is queued for a client that does not read."""
     blocked = asyncio.Event()
 
@@ -386,9 +386,9 @@ async def test_a_slow_reader_skips_states_and_costs_no_memory(people: Users, ser
         async def close(code: int) -> None:
             raise AssertionError(code)
 
-        slow = Attachment(hub, fresh, people.owner, send=send, close=close)
+        slow = Attachment(hub, fresh, users.owner, send=send, close=close)
         pump = asyncio.ensure_future(slow.pump())
-        started = await hub.writer.call(lambda: services.send_message(owner=hub.id, conversation_id=fresh, user=people.owner, text="Hi"))
+        started = await hub.writer.call(lambda: services.send_message(owner=hub.id, conversation_id=fresh, user=users.owner, text="Hi"))
         live = hub.launch(started)
         hub.show(started, live)
         await live.task
@@ -401,10 +401,10 @@ async def test_a_slow_reader_skips_states_and_costs_no_memory(people: Users, ser
     assert (await Message.objects.aget(role="assistant")).text.count("line") == 2000
 
 
-async def test_broken_and_hostile_frames_get_an_answer(people: Users, serve: Any, fresh: UUID) -> None:
+async def test_broken_and_hostile_frames_get_an_answer(users: Users, serve: Any, fresh: UUID) -> None:
     """FAULTS 23 on the websocket."""
     async with serve(saying("x")):
-        socket = Socket(people.owner, fresh)
+        socket = Socket(users.owner, fresh)
         await socket.connect()
         hostile = [
             "",

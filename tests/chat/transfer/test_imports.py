@@ -187,14 +187,14 @@ def test_an_archive_may_be_larger_than_its_conversations_may(monkeypatch: pytest
 
 
 @pytest.mark.django_db
-def test_an_export_of_patchbay_is_imported_into_another_account(cast: Users, as_owner: Client, as_other: Client) -> None:
+def test_an_export_of_patchbay_is_imported_into_another_account(users: Users, as_owner: Client, as_other: Client) -> None:
     sent(as_owner, json.dumps([CHATGPT]).encode())
     original = Conversation.objects.get()
     services.change_conversation(conversation=original, system_prompt="Be brief.")
     export = as_owner.get(f"/chat/{original.id}/export.json").content
     assert b"1 conversation imported" in sent(as_other, export).content
     assert b"1 skipped" in sent(as_other, export).content
-    copy = Conversation.objects.get(user=cast.other)
+    copy = Conversation.objects.get(user=users.other)
     assert (copy.title, copy.system_prompt, str(copy.leaf)) == (original.title, "Be brief.", str(original.leaf))
     said = [list(one.messages.values_list("role", "text", "model", "created_at__second")) for one in (original, copy)]
     assert said[0] == said[1]

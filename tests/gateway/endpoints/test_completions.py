@@ -202,7 +202,7 @@ async def test_every_attempt_is_recorded_with_who_asked(api: Api, make_upstream:
     assert [(row.backend, row.outcome) for row in rows] == [("backend0", "failed"), ("backend1", "ok")]
     assert {str(row.request_id) for row in rows} == {response.headers["x-request-id"]}
     assert api.row
-    assert {(row.source, row.user_id, row.token_id, row.route) for row in rows} == {("gateway", api.people.owner.pk, api.row.pk, "m")}
+    assert {(row.source, row.user_id, row.token_id, row.route) for row in rows} == {("gateway", api.users.owner.pk, api.row.pk, "m")}
     assert rows[1].prompt_tokens == 7
 
 

@@ -172,7 +172,7 @@ async def test_a_batch_that_lacks_a_field_is_a_400(api: Api, shelf: Shelf, missi
 async def test_what_is_somebody_elses_is_a_404(api: Api, shelf: Shelf) -> None:
     """FAULTS 7."""
     made = (await api.post("files", **form())).json()["id"]
-    await api.use_token(api.people.other)
+    await api.use_token(api.users.other)
     for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
         assert (await api.http.request(method, f"files/{made}{path}")).status_code == 404
     with pytest.raises(openai.NotFoundError):
@@ -219,7 +219,7 @@ async def test_a_key_for_another_request_is_a_409(api: Api, shelf: Shelf) -> Non
 async def test_a_key_is_the_users_own(api: Api, shelf: Shelf) -> None:
     headers = {"Idempotency-Key": "k1"}
     first = await api.post("batches", BATCH, headers=headers)
-    await api.use_token(api.people.other)
+    await api.use_token(api.users.other)
     assert (await api.post("batches", BATCH, headers=headers)).json() != first.json()
 
 

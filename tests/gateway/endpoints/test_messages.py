@@ -282,6 +282,6 @@ async def test_a_page_after_an_unknown_model_is_empty(api: Api, upstream: Upstre
 
 
 async def test_a_token_without_the_scope_is_a_permission_error(api: Api) -> None:
-    await api.use_token(api.people.owner, scopes=["models"])
+    await api.use_token(api.users.owner, scopes=["models"])
     response = await messages(api)
     assert (response.status_code, response.json()["error"]["type"]) == (403, "permission_error")

@@ -93,7 +93,7 @@ async def test_a_question_goes_through_a_route_and_counts_as_the_callers(api: Ap
     assert found["answer"] == "42"  # type: ignore[index]  # an object
     await registry.flush()
     attempt = await Attempt.objects.aget()
-    assert (attempt.user_id, attempt.endpoint, attempt.source) == (api.people.owner.pk, "mcp", "gateway")
+    assert (attempt.user_id, attempt.endpoint, attempt.source) == (api.users.owner.pk, "mcp", "gateway")
 
 
 async def test_an_unknown_model_is_said_to_the_model(api: Api) -> None:
@@ -108,7 +108,7 @@ async def test_an_unknown_model_is_said_to_the_model(api: Api) -> None:
 
 
 async def test_the_limits_of_the_token_hold(api: Api, upstream: Upstream) -> None:
-    await api.use_token(api.people.owner, requests_per_minute=1)
+    await api.use_token(api.users.owner, requests_per_minute=1)
     await api.serve(upstream)
     async with connected(api) as client:
         assert not (await client.call_tool("ask", {"model": "m", "prompt": "x"})).is_error
@@ -116,7 +116,7 @@ async def test_the_limits_of_the_token_hold(api: Api, upstream: Upstream) -> Non
 
 
 async def test_a_token_sees_the_tools_of_its_scopes_alone(api: Api) -> None:
-    await api.use_token(api.people.owner, scopes=["models"])
+    await api.use_token(api.users.owner, scopes=["models"])
     async with connected(api) as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["list_models", "usage"]
         refused = await client.call_tool("create_batch", {"model": "m", "prompts": ["x"]})
@@ -136,8 +136,8 @@ async def test_a_batch_is_created_and_listed(api: Api) -> None:
     assert missing.is_error
 
 
-async def test_documents_are_resources_of_those_who_may_read_them(api: Api, people: Users) -> None:
-    await sync_to_async(_add_documents)(people)
+async def test_documents_are_resources_of_those_who_may_read_them(api: Api, users: Users) -> None:
+    await sync_to_async(_add_documents)(users)
     async with connected(api) as client:
         listed = (await client.list_resources()).resources
         assert [each.name for each in listed] == ["mine.txt"]
@@ -151,16 +151,16 @@ async def test_documents_are_resources_of_those_who_may_read_them(api: Api, peop
             await client.list_resources(cursor="x")
 
 
-def _add_documents(people: Users) -> None:
-    for user, name, text in ((people.owner, "mine.txt", "My text"), (people.other, "theirs.txt", "Their text")):
+def _add_documents(users: Users) -> None:
+    for user, name, text in ((users.owner, "mine.txt", "My text"), (users.other, "theirs.txt", "Their text")):
         collection = Collection.objects.create(owner=user, name="notes")
         Document.objects.create(collection=collection, name=name, text=text, state=Document.State.READY, digest="x")
 
 
-async def test_the_prompt_library_is_offered_as_prompts(api: Api, people: Users) -> None:
-    await Prompt.objects.acreate(user=people.owner, name="greet", text="Greet {{name}} in {{language}}.")
-    await Prompt.objects.acreate(user=people.other, name="greet", text="Shared", shared=True)
-    await Prompt.objects.acreate(user=people.other, name="private", text="Not yours")
+async def test_the_prompt_library_is_offered_as_prompts(api: Api, users: Users) -> None:
+    await Prompt.objects.acreate(user=users.owner, name="greet", text="Greet {{name}} in {{language}}.")
+    await Prompt.objects.acreate(user=users.other, name="greet", text="Shared", shared=True)
+    await Prompt.objects.acreate(user=users.other, name="private", text="Not yours")
     async with connected(api) as client:
         prompts = (await client.list_prompts()).prompts
         assert [(each.name, [argument.name for argument in each.arguments or ()]) for each in prompts] == [("greet", ["name", "language"])]

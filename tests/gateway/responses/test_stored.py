@@ -50,7 +50,7 @@ async def test_nobody_sees_what_is_not_theirs(api: Api, served: Upstream) -> Non
     name = (await api.post("responses", ASK)).json()["id"]
     conversation = (await api.post("conversations", {"items": [{"role": "user", "content": "x"}]})).json()["id"]
     item = (await api.http.get(f"conversations/{conversation}/items")).json()["data"][0]["id"]
-    await api.use_token(api.people.other)
+    await api.use_token(api.users.other)
     for method, path in [
         ("GET", f"responses/{name}"), ("GET", f"responses/{name}?stream=true"), ("GET", f"responses/{name}/input_items"),
         ("POST", f"responses/{name}/cancel"), ("DELETE", f"responses/{name}"), ("GET", f"conversations/{conversation}"),
