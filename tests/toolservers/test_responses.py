@@ -75,6 +75,31 @@ async def test_calls_are_approved_unless_the_caller_says_never(api: Api, upstrea
     assert (call["output"], call["approval_request_id"]) == ("5", asking["id"])
 
 
+NOTE = says(tool_calls=[("trial__note", '{"text": "x"}')])
+
+
+@pytest.mark.parametrize(("approval", "asks"), [("", True), ("ask", True), ("always", False)])
+async def test_the_administrators_setting_asks_even_where_the_request_says_never(
+    api: Api, upstream: Upstream, approval: str, *, asks: bool
+) -> None:
+    await ServerTool.objects.filter(name="note").aupdate(approval=approval)
+    response = await asked(api, upstream, {}, NOTE)
+    assert kinds(response)[1] == ("mcp_approval_request" if asks else "mcp_call")
+    assert await ServerCall.objects.acount() == (0 if asks else 1)
+
+
+async def test_after_content_from_outside_an_allowed_action_asks_and_runs_once_approved(api: Api, upstream: Upstream) -> None:
+    await ServerTool.objects.filter(name="note").aupdate(approval="always")
+    response = await asked(api, upstream, {}, says(tool_calls=[("trial__inject", "{}")]), NOTE)
+    assert kinds(response) == ["mcp_list_tools", "mcp_call", "mcp_approval_request"]
+    asking = response["output"][-1]
+    assert asking["reason"] == "untrusted"
+    upstream.forget()
+    yes = [{"type": "mcp_approval_response", "approval_request_id": asking["id"], "approve": True}]
+    approved = await asked(api, upstream, {}, input=yes, previous_response_id=response["id"])
+    assert [item["output"] for item in approved["output"] if item["type"] == "mcp_call"] == ["1 notes"]
+
+
 async def test_a_forbidden_tool_is_neither_listed_nor_called(api: Api, upstream: Upstream) -> None:
     await ServerTool.objects.filter(name="add").aupdate(approval="never")
     response = await asked(api, upstream, {}, ADD)

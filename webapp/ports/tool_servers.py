@@ -7,6 +7,7 @@ from typing import Protocol
 
 from webapp.accounts.models import User
 from webapp.patterns.agent.tools import ToolError, ToolResult
+from webapp.patterns.responses.tools import ListedTool
 from webapp.patterns.types import Json
 
 
@@ -17,8 +18,8 @@ class ToolServers(Protocol):
     name of a registered server, whose stored headers are then used. Another `server_url` is called only where an administrator allows it.
     """
 
-    async def list_tools(self, user: User, server: Json) -> Sequence[Json]:
-        """Return the tools of a server: `{"name", "description", "input_schema"}` each.
+    async def list_tools(self, user: User, server: Json) -> Sequence[ListedTool]:
+        """Return the tools of a server, with what an administrator set for each.
 
         Raises:
             ToolError: there is no such server for this user, or it does not answer in time.

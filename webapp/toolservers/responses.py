@@ -13,6 +13,7 @@ from webapp.accounts.models import User
 from webapp.core.database import in_database
 from webapp.patterns.agent.tools import ToolContext, ToolError, ToolResult
 from webapp.patterns.mcp.types import ServerSpec, ToolServerError
+from webapp.patterns.responses.tools import ListedTool
 from webapp.patterns.types import Json
 from webapp.toolservers import selectors, services, toolset
 from webapp.toolservers.connections import Session, sessions
@@ -26,8 +27,8 @@ UNREGISTERED = 0
 class ResponsesTools:
     """List and call the tools of an `mcp` entry of a request, for one user. The implementation of `webapp.ports.tool_servers`."""
 
-    async def list_tools(self, user: User, server: Json) -> Sequence[Json]:
-        """Return the tools: name, description, input schema and annotations of each.
+    async def list_tools(self, user: User, server: Json) -> Sequence[ListedTool]:
+        """Return the tools, with what an administrator set for each. The caller alone decides about a server that it names by address.
 
         Raises:
             ToolError: there is no such server, or it does not answer.
@@ -36,7 +37,7 @@ class ResponsesTools:
             registered = await in_database(_registered, user, server)
             if registered is None:
                 tools = (await _by_address(user, server)).tools.values()
-                return [_described(tool.name, tool.description, tool.schema, read_only=tool.read_only) for tool in tools]
+                return [ListedTool(tool.name, tool.description, tool.schema, read_only=tool.read_only) for tool in tools]
             if not registered.answered_at:
                 await toolset.refresh(registered)
             return await in_database(_known_tools, registered)
@@ -104,9 +105,18 @@ def _headers(entry: Json) -> dict[str, str]:
     return headers
 
 
-def _known_tools(server: ToolServer) -> list[Json]:
+def _known_tools(server: ToolServer) -> list[ListedTool]:
     tools = ServerTool.objects.filter(server=server).exclude(approval=ServerTool.Approval.NEVER)
-    return [_described(tool.name, tool.description, tool.schema, read_only=tool.read_only) for tool in tools]
+    return [
+        ListedTool(
+            tool.name,
+            tool.description,
+            tool.schema,
+            acts=tool.effective_approval == ServerTool.Approval.ASK,
+            read_only=tool.read_only,
+        )
+        for tool in tools
+    ]
 
 
 def _named(server: ToolServer, name: str) -> NamedTool:
@@ -114,7 +124,3 @@ def _named(server: ToolServer, name: str) -> NamedTool:
     if tool is None:
         raise ToolError(f"{server.name} has no tool named {name[:100]!r}.")
     return NamedTool(name, server, tool)
-
-
-def _described(name: str, description: str, schema: Json, *, read_only: bool) -> Json:
-    return {"name": name, "description": description, "input_schema": schema, "annotations": {"read_only": read_only}}

@@ -14,6 +14,7 @@ from webapp.patterns.errors import AllFailed, InputError, RateLimited, StreamBro
 from webapp.patterns.responses.execution import NOT_RUN, Execution
 from webapp.patterns.responses.items import normalize_input
 from webapp.patterns.responses.objects import error_json, output_text
+from webapp.patterns.responses.tools import ListedTool
 from webapp.patterns.types import Delta, StreamChunk, ToolCallDelta
 
 WIKI = {"type": "mcp", "server_label": "wiki", "server_url": "https://wiki.example", "require_approval": "never"}
@@ -31,7 +32,8 @@ class Tools:
     async def list_tools(self, server: Any) -> Sequence[Any]:
         if self.broken:
             raise ToolError("The server is down.")
-        return [{"name": "read", "description": "Read a page.", "input_schema": {"type": "object"}}, {"name": "write"}]
+        read = ListedTool("read", "Read a page.", {"type": "object"}, read_only=True)
+        return [read, ListedTool("write"), ListedTool("delete", acts=True), ListedTool("note", untrusted=False, external=False)]
 
     async def call_tool(self, server: Any, name: str, arguments: Any) -> ToolResult:
         self.calls.append((name, arguments))
@@ -62,7 +64,12 @@ async def test_a_tool_server_lists_its_tools_and_its_tool_runs() -> None:
     assert tools.calls == [("read", {"page": "a"})]
     assert [item["type"] for item in response["output"]] == ["mcp_list_tools", "mcp_call", "message"]
     assert response["output"][1]["output"] == "the page"
-    assert [tool["function"]["name"] for tool in backend.requests[0].body["tools"]] == ["wiki__read", "wiki__write"]
+    assert [tool["function"]["name"] for tool in backend.requests[0].body["tools"]] == [
+        "wiki__read",
+        "wiki__write",
+        "wiki__delete",
+        "wiki__note",
+    ]
     assert backend.requests[1].messages[-1] == {"role": "tool", "tool_call_id": "c0", "content": "the page"}
     names = kinds(raw)
     assert names[2:6] == ["output_item.added", "mcp_list_tools.in_progress", "mcp_list_tools.completed", "output_item.done"]
@@ -139,6 +146,76 @@ async def test_a_call_that_needs_approval_is_asked_for_and_runs_once_approved(wa
         assert response["output"][1]["approval_request_id"] == asked["id"]
         assert backend.requests[0].messages[-1]["content"] == "the page"
     assert tools.calls == [("read", {"a": 1})] * 2
+
+
+SECRET = '{"text": "sk-abcdefghijklmnop"}'
+
+
+@pytest.mark.parametrize(
+    ("made", "arguments", "reason"),
+    [
+        (["wiki__delete"], "{}", "acts"),
+        (["wiki__read", "wiki__write"], "{}", "untrusted"),
+        (["wiki__read", "wiki__note"], "{}", "untrusted"),
+        (["wiki__read"], SECRET, "secret"),
+    ],
+)
+async def test_the_rules_of_the_chat_ask_whatever_the_request_says(made: list[str], arguments: str, reason: str) -> None:
+    tools = Tools()
+    _, response = await run(ScriptedBackend(calls(*made, arguments=arguments), says("?")), tools, tools=[WIKI])
+    asked = response["output"][-1]
+    assert (asked["type"], asked["reason"]) == ("mcp_approval_request", reason)
+    assert [name for name, _ in tools.calls] == [name.removeprefix("wiki__") for name in made[:-1]]
+
+
+async def test_what_the_rules_allow_runs() -> None:
+    tools = Tools()
+    backend = ScriptedBackend(calls("wiki__note", "wiki__write", "wiki__read"), says("Done."))
+    await run(backend, tools, tools=[WIKI])
+    assert [name for name, _ in tools.calls] == ["note", "write", "read"], "nothing from outside was read before"
+
+
+async def test_the_rules_hold_for_whole_answers_and_over_turns() -> None:
+    backend = ScriptedBackend(
+        whole(calls=[("wiki__read", "{}")], finish="tool_calls"), whole(calls=[("wiki__write", "{}")], finish="tool_calls")
+    )
+    tools = Tools()
+    made = await Execution(backend, request_of(tools=[WIKI]), response=response_of(tools=[WIKI]), server=tools).send()
+    assert [item["type"] for item in made["output"]] == ["mcp_list_tools", "mcp_call", "mcp_approval_request"]
+    assert tools.calls == [("read", {})]
+
+
+@pytest.mark.parametrize(
+    ("before", "asks"),
+    [
+        ({"type": "mcp_call", "server_label": "wiki", "name": "read", "arguments": "{}", "output": "page"}, True),
+        ({"type": "mcp_call", "server_label": "gone", "name": "read", "arguments": "{}", "output": "page"}, True),
+        ({"type": "file_search_call", "queries": ["a"]}, True),
+        ({"type": "mcp_call", "server_label": "wiki", "name": "note", "arguments": "{}", "output": "noted"}, False),
+    ],
+)
+async def test_content_from_outside_in_the_conversation_before_counts(before: Any, *, asks: bool) -> None:
+    tools = Tools()
+    await run(ScriptedBackend(calls("wiki__write"), says("Done.")), tools, response_history(before), tools=[WIKI])
+    assert tools.calls == ([] if asks else [("write", {})])
+
+
+async def test_after_a_file_search_an_action_asks() -> None:
+    tools = Tools()
+    backend = ScriptedBackend(calls("file_search", arguments='{"queries":["a"]}'), calls("wiki__write"), says("?"))
+    _, response = await run(backend, tools, tools=[WIKI, SEARCH])
+    assert response["output"][-1]["type"] == "mcp_approval_request"
+    assert tools.calls == [["a"]]
+
+
+async def test_an_approved_call_runs_whatever_its_arguments_and_its_result_counts_as_read() -> None:
+    asked = {"type": "mcp_approval_request", "id": "mcpr_1", "server_label": "wiki", "name": "delete", "arguments": SECRET}
+    answer = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
+    tools = Tools()
+    backend = ScriptedBackend(calls("wiki__write"), says("?"))
+    _, response = await run(backend, tools, response_history(asked), tools=[WIKI], input=[answer])
+    assert [name for name, _ in tools.calls] == ["delete"]
+    assert (response["output"][-1]["type"], response["output"][-1]["reason"]) == ("mcp_approval_request", "untrusted")
 
 
 def response_history(*items: Any) -> list[Any]:

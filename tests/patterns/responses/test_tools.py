@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from webapp.patterns.responses.tools import CalledTool, ToolSet, joined_name
+from webapp.patterns.responses.tools import CalledTool, ListedTool, ToolSet, joined_name
 
 FUNCTION = {"type": "function", "name": "f", "description": "Does f.", "parameters": {"type": "object", "properties": {}}, "strict": True}
 CUSTOM = {
@@ -56,10 +56,11 @@ def test_the_shell_is_a_function() -> None:
 
 def test_tools_that_run_here_are_told_apart() -> None:
     tools = ToolSet.of([{"type": "file_search", "vector_store_ids": ["a"]}, {"type": "mcp", "server_label": "wiki"}])
-    tools.add_server_tools("wiki", [{"name": "read page", "input_schema": {"type": "object"}}])
+    tools.add_server_tools("wiki", [ListedTool("read page", schema={"type": "object"})])
     assert tools.runs_here
     assert tools.called("file_search").runs_here
-    assert tools.called("wiki__read_page") == CalledTool("mcp", "read page", server="wiki")
+    called = tools.called("wiki__read_page")
+    assert (called.kind, called.name, called.server) == ("mcp", "read page", "wiki")
     assert not ToolSet.of([FUNCTION]).runs_here
 
 
@@ -101,7 +102,7 @@ def test_there_is_no_choice_without_tools() -> None:
 
 def test_allowed_tools_narrow_the_offer() -> None:
     tools = ToolSet.of([*ALL, {"type": "mcp", "server_label": "wiki"}])
-    tools.add_server_tools("wiki", [{"name": "read"}])
+    tools.add_server_tools("wiki", [ListedTool("read")])
 
     def names(*allowed: Any) -> list[str]:
         choice = {"type": "allowed_tools", "mode": "auto", "tools": list(allowed)}

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 
 from webapp.accounts.models import User
-from webapp.patterns.agent.tools import ToolContext, ToolError, ToolResult
+from webapp.patterns.agent.tools import Tool, ToolContext, ToolError, ToolResult
 from webapp.patterns.responses.server_tools import ServerTools
+from webapp.patterns.responses.tools import ListedTool
 from webapp.patterns.types import Json
 from webapp.ports import file_search, tool_servers
 from webapp.ports.toolbox import toolbox
@@ -23,10 +24,10 @@ class UserTools(ServerTools):
         self._user = user
         self._context = ToolContext(user_id=user.pk)
 
-    async def list_tools(self, server: Json) -> Sequence[Json]:
+    async def list_tools(self, server: Json) -> Sequence[ListedTool]:
         """Return the tools of an MCP server, or the product's own."""
         if _is_own(server):
-            return [_described(entry["function"]) for entry in toolbox.schemas()]
+            return [_listed(tool) for tool in toolbox]
         return await tool_servers.registered().list_tools(self._user, server)
 
     async def call_tool(self, server: Json, name: str, arguments: Json) -> ToolResult:
@@ -47,5 +48,13 @@ def _is_own(server: Json) -> bool:
     return server.get("server_label") == OWN_LABEL and not server.get("server_url")
 
 
-def _described(function: Json) -> Json:
-    return {"name": function["name"], "description": function.get("description"), "input_schema": function.get("parameters") or {}}
+def _listed(tool: Tool) -> ListedTool:
+    return ListedTool(
+        tool.name,
+        tool.description,
+        tool.parameters,
+        acts=tool.acts,
+        read_only=tool.read_only,
+        untrusted=tool.untrusted,
+        external=tool.external,
+    )

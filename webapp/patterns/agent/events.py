@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from webapp.patterns.agent.approval import ApprovalReason
 from webapp.patterns.agent.interaction import Answer, Question
 from webapp.patterns.agent.tools import Fault
 from webapp.patterns.types import AttemptLog, Delta, Message, ToolCall, Usage
 
 Reason = Literal["answered", "refused", "empty", "length", "content_filter", "turns", "seconds", "tokens", "stuck"]
-ApprovalReason = Literal["acts", "untrusted", "secret"]
 
 
 @dataclass(frozen=True, slots=True)

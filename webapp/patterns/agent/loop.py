@@ -18,10 +18,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from webapp.patterns.agent.approval import ApprovalRules
 from webapp.patterns.agent.events import (
     AgentResult,
     ApprovalAsked,
-    ApprovalReason,
     Event,
     Finished,
     InputAsked,
@@ -35,10 +35,9 @@ from webapp.patterns.agent.events import (
     TurnFinished,
 )
 from webapp.patterns.agent.interaction import Answer, Ask, Question, Report
-from webapp.patterns.agent.tools import Tool, ToolContext, ToolRegistry, ToolResult, parse_arguments
+from webapp.patterns.agent.tools import ToolContext, ToolRegistry, ToolResult, parse_arguments
 from webapp.patterns.backend import Backend
 from webapp.patterns.context.history_repair import repair, reply, with_valid_calls
-from webapp.patterns.redaction import redact_log
 from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import AttemptLog, Message, Request, ToolCall, Usage
 
@@ -195,13 +194,14 @@ class _Loop:
     history: list[Message] = field(init=False)
     messages: list[Message] = field(default_factory=list)
     seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    read_untrusted: bool = False
+    rules: ApprovalRules = field(default_factory=ApprovalRules)
 
     def __post_init__(self) -> None:
         self.deadline = _Deadline(self.limits.max_seconds)
         self.parallel = asyncio.Semaphore(self.limits.max_parallel)
         self.history = repair(self.request.messages)
-        self.read_untrusted = any(self._is_untrusted(name) for name in _called_names(self.history))
+        for name in _called_names(self.history):
+            self.rules.note_result(self.tools.get(name))
         if len(self.tools):
             self.request = self.request.with_options(tools=self.tools.schemas())
 
@@ -316,7 +316,7 @@ class _Loop:
         emit(ToolStarted(call))
         context = replace(self.context, report=_reporter(call, emit), ask=self._asker(call, emit))
         result = await self.tools.call(call.name, call.arguments, context, seconds=self.deadline.left)
-        self.read_untrusted = self.read_untrusted or self._is_untrusted(call.name)
+        self.rules.note_result(self.tools.get(call.name))
         return result
 
     def _asker(self, call: ToolCall, emit: Callable[[Event], None]) -> Ask | None:
@@ -333,22 +333,10 @@ class _Loop:
 
         return ask
 
-    def _is_untrusted(self, name: str) -> bool:
-        """Return whether the results of a tool hold content from outside. A tool that is not offered any more may have."""
-        tool = self.tools.get(name)
-        return tool is None or tool.untrusted
-
-    def _approval_reason(self, tool: Tool, call: ToolCall) -> ApprovalReason | None:
-        if tool.acts:
-            return "acts"
-        if self.read_untrusted and not tool.read_only:
-            return "untrusted"
-        return "secret" if tool.external and redact_log(call.arguments) != call.arguments else None
-
     async def _declined(self, call: ToolCall, emit: Callable[[Event], None]) -> ToolResult | None:
         """Return None if the call may run, otherwise the text for the model."""
         tool = self.tools.get(call.name)
-        reason = self._approval_reason(tool, call) if tool else None
+        reason = self.rules.reason(tool, call.arguments) if tool else None
         if reason is None:
             return None
         if not self.approve:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Final
 
 from webapp.patterns import errors
+from webapp.patterns.agent.approval import ApprovalRules
 from webapp.patterns.backend import Backend
 from webapp.patterns.openai.decoder import read_usage as read_chat_usage
 from webapp.patterns.responses import native, server_tools
@@ -62,6 +63,7 @@ class Execution:
         self._announced = announced
         self._begun = False
         self._listings: list[Json] = []
+        self._rules = ApprovalRules()
         self._relay: native.Relay | None = None
         self._calls_left: int | None = asked.body.get("max_tool_calls")
         self._wants_logprobs = "message.output_text.logprobs" in asked.includes or bool(asked.body.get("top_logprobs"))
@@ -74,6 +76,7 @@ class Execution:
         """
         if self._server is not None and self.tools.servers:
             self._listings = await server_tools.list_servers(self.tools, self._server, self._asked.items)
+            self._rules = server_tools.rules_for(self._asked.items, self.tools)
         return to_request(self._asked, self.tools)
 
     async def stream(self, request: Request | None = None) -> AsyncGenerator[bytes, None]:
@@ -205,18 +208,21 @@ class Execution:
                 replies.append({"role": "tool", "tool_call_id": call.id, "content": NOT_RUN})
                 continue
             entry = server_tools.entry_for(self.tools, tool.server)
-            if tool.kind == "mcp" and entry is not None and server_tools.needs_approval(entry, tool.name):
-                yield server_tools.ask_approval(self.encoder, tool, call.arguments)
+            reason = server_tools.approval_reason(entry, tool, call.arguments, self._rules) if entry is not None else None
+            if reason:
+                yield server_tools.ask_approval(self.encoder, tool, call.arguments, reason)
                 continue
             if self._calls_left is not None:
                 self._calls_left -= 1
             if tool.kind == "mcp":
                 outcome = await server_tools.run_mcp(self.encoder, self.tools, self._server, call)
+                self._rules.note_result(tool.listed)
             else:
                 shows = "file_search_call.results" in self._asked.includes
                 search = server_tools.FileSearchCall(self.encoder, self.tools.file_search or {}, call, show_results=shows)
                 yield search.begin()
                 outcome = await search.run(self._server)
+                self._rules.read_untrusted = True
             replies.append(outcome.reply)
             yield outcome.events
 
@@ -233,6 +239,7 @@ class Execution:
             assert self._server is not None
             call = ToolCall(asked["id"], self.tools.chat_name(asked), str(asked.get("arguments") or ""))
             outcome = await server_tools.run_mcp(self.encoder, self.tools, self._server, call, approval=asked["id"])
+            self._rules.note_result(self.tools.called(call.name).listed)
             messages += [{"role": "assistant", "content": None, "tool_calls": [call.as_message_part()]}, outcome.reply]
             events.append(outcome.events)
         if messages:

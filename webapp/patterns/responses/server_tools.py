@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from webapp.patterns.agent.approval import ApprovalRules
 from webapp.patterns.agent.tools import ToolError, ToolResult, parse_arguments
 from webapp.patterns.responses.citations import HOW_TO_CITE
 from webapp.patterns.responses.encoder import EventEncoder
-from webapp.patterns.responses.tools import CalledTool, ToolSet
+from webapp.patterns.responses.tools import CalledTool, ListedTool, ToolSet
 from webapp.patterns.types import Json, Message, ToolCall
 
 MAX_QUERIES = 5
@@ -21,8 +22,8 @@ MAX_RESULT_CHARS = 20_000
 class ServerTools(Protocol):
     """Run the tools of one user. Implementations bound the time and the size of each call."""
 
-    async def list_tools(self, server: Json) -> Sequence[Json]:
-        """Return the tools of an `mcp` entry of the request: `{"name", "description", "input_schema"}` each.
+    async def list_tools(self, server: Json) -> Sequence[ListedTool]:
+        """Return the tools of an `mcp` entry of the request.
 
         Raises:
             ToolError: there is no such server, or it does not answer.
@@ -64,10 +65,12 @@ async def list_servers(tools: ToolSet, server: ServerTools, known: Sequence[Json
         label = str(entry.get("server_label") or "")
         item: Json = {"type": "mcp_list_tools", "server_label": label, "tools": [], "error": None}
         try:
-            item["tools"] = [tool for tool in await server.list_tools(entry) if _is_allowed(entry, str(tool.get("name")))]
+            listed = [tool for tool in await server.list_tools(entry) if _is_allowed(entry, tool.name)]
         except ToolError as error:
             item["error"] = error.message
-        tools.add_server_tools(label, item["tools"])
+        else:
+            item["tools"] = [tool.shown() for tool in listed]
+            tools.add_server_tools(label, listed)
         if label not in shown or item["error"]:
             items.append(item)
     return items
@@ -92,8 +95,8 @@ def _is_allowed(entry: Json, name: str) -> bool:
     return allowed is None or name in allowed
 
 
-def needs_approval(entry: Json, name: str) -> bool:
-    """Return whether the user must approve a call: unless `require_approval` says "never" for it, as OpenAI has it."""
+def caller_asks(entry: Json, name: str) -> bool:
+    """Return whether the request wants calls of a tool approved: unless `require_approval` says "never" for it, as OpenAI has it."""
     wanted = entry.get("require_approval")
     if isinstance(wanted, dict):
         never, always = wanted.get("never") or {}, wanted.get("always") or {}
@@ -103,10 +106,30 @@ def needs_approval(entry: Json, name: str) -> bool:
     return bool(wanted != "never")
 
 
-def ask_approval(encoder: EventEncoder, tool: CalledTool, arguments: str) -> bytes:
+def approval_reason(entry: Json, tool: CalledTool, arguments: str, rules: ApprovalRules) -> str | None:
+    """Return why the user must approve a call: the rules of the chat, or "caller" where only the request asks for it.
+
+    The request can ask for more approvals than the rules do, never for fewer.
+    """
+    reason = rules.reason(tool.listed, arguments) if tool.listed else None
+    return reason or ("caller" if caller_asks(entry, tool.name) else None)
+
+
+def rules_for(items: Sequence[Json], tools: ToolSet) -> ApprovalRules:
+    """Return the approval rules for a conversation: its items may hold content from outside."""
+    rules = ApprovalRules()
+    for item in items:
+        if item["type"] == "mcp_call":
+            rules.note_result(tools.called(tools.chat_name(item)).listed)
+        elif item["type"] == "file_search_call":
+            rules.read_untrusted = True
+    return rules
+
+
+def ask_approval(encoder: EventEncoder, tool: CalledTool, arguments: str, reason: str) -> bytes:
     """Return the events that ask the user to approve a call."""
     item = {"id": encoder.new_item_id("mcpr_"), "type": "mcp_approval_request", "server_label": tool.server, "name": tool.name}
-    return encoder.add_item({**item, "arguments": arguments or "{}"})
+    return encoder.add_item({**item, "arguments": arguments or "{}", "reason": reason})
 
 
 async def run_mcp(encoder: EventEncoder, tools: ToolSet, server: ServerTools, call: ToolCall, *, approval: str | None = None) -> Outcome:

@@ -42,6 +42,31 @@ SHELL_PARAMETERS: Final[Json] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ListedTool:
+    """A tool of a tool server, and what a call of it may do (`webapp.patterns.agent.approval.Rated`).
+
+    Attributes:
+        acts: each call needs approval, whatever the request says.
+        read_only: a call changes nothing.
+        untrusted: its results hold content from outside.
+        external: its arguments leave this machine.
+    """
+
+    name: str
+    description: str = ""
+    schema: Json = field(default_factory=dict)
+    acts: bool = False
+    read_only: bool = False
+    untrusted: bool = True
+    external: bool = True
+
+    def shown(self) -> Json:
+        """Return the entry of an `mcp_list_tools` item."""
+        annotations = {"read_only": self.read_only}
+        return {"name": self.name, "description": self.description, "input_schema": self.schema, "annotations": annotations}
+
+
+@dataclass(frozen=True, slots=True)
 class CalledTool:
     """A tool as the caller knows it.
 
@@ -50,12 +75,14 @@ class CalledTool:
         name: the caller's name for it.
         namespace: of a function in a namespace, else empty.
         server: the label of the tool server of an MCP tool, else empty.
+        listed: an MCP tool as its server listed it.
     """
 
     kind: Kind
     name: str
     namespace: str = ""
     server: str = ""
+    listed: ListedTool | None = None
 
     @property
     def runs_here(self) -> bool:
@@ -132,12 +159,10 @@ class ToolSet:
     def _is_allowed(self, chat_name: str, allowed: set[Any], labels: set[Any]) -> bool:
         return chat_name in allowed or (self.called(chat_name).server or None) in labels - {None}
 
-    def add_server_tools(self, label: str, tools: Sequence[Json]) -> None:
-        """Offer the tools that a tool server listed: `{"name", "description", "input_schema"}` each."""
+    def add_server_tools(self, label: str, tools: Sequence[ListedTool]) -> None:
+        """Offer the tools that a tool server listed."""
         for tool in tools:
-            name = str(tool.get("name") or "")
-            parameters = tool.get("input_schema") or {"type": "object", "properties": {}}
-            self._offer(CalledTool("mcp", name, server=label), tool.get("description"), parameters)
+            self._offer(CalledTool("mcp", tool.name, server=label, listed=tool), tool.description, tool.schema)
 
     def _add(self, tool: Json, namespace: str = "") -> None:
         name = str(tool.get("name") or "")
