@@ -16,7 +16,7 @@ from chat.generation.elicitation import PendingQuestion
 from chat.services import Started, Status
 from chat.streaming.generation_state import GenerationState
 from webapp.accounts.models import User
-from webapp.backends.runtime import registry
+from webapp.backends.runtime import learned, registry
 from webapp.backends.runtime.rate_limits import Admission, admit
 from webapp.core.database import in_database
 from webapp.patterns.agent import loop
@@ -29,6 +29,7 @@ from webapp.ports import toolbox
 
 OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
 CHANGE_BACKENDS = "backends.change_backend"
+TOOLS = "tools"
 PAUSED = "Not called for another "
 """The beginning of the reason of an attempt that a pause prevented (`patterns.fallback.execution`)."""
 MAX_KEPT_REQUEST = 300_000
@@ -82,12 +83,26 @@ class _Job:
         if schema := structured.schema_of(options):
             await structured.answer(self.live, self.chain, await self._request(ToolRegistry()), schema, self.trail)
             return
+        tools = ToolRegistry() if self._lacks_tools() else self.tools
         try:
-            await self._converse(self.tools)
-        except CapabilityMissing:
-            if not len(self.tools) or self.live.answer.parts:
+            await self._converse(tools)
+        except CapabilityMissing as error:
+            if not len(tools) or self.live.answer.parts:
                 raise
+            refused = {(a.backend, a.model) for a in self.trail.attempts if a.error == type(error).__name__}
             await self._converse(ToolRegistry())  # no step of the chain supports tools: ask without them
+            await self._note_lack(refused, error)
+
+    def _lacks_tools(self) -> bool:
+        return all(learned.lacks(step.backend.name, step.model, TOOLS) for step in self.chain.steps)
+
+    async def _note_lack(self, refused: set[tuple[str, str]], error: CapabilityMissing) -> None:
+        """Remember a model that answered this question only without tools. Tools of other servers may be at fault themselves."""
+        served = self.trail.served_by
+        if served and (served.backend, served.model) in refused and not any(tool.external for tool in self.tools):
+            await in_database(
+                lambda: learned.record_lack(backend=served.backend, model=served.model, ability=TOOLS, why=error.detail or error.message)
+            )
 
     async def _request(self, tools: ToolRegistry) -> Request:
         """Return the question, fitted into the window."""

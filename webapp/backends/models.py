@@ -148,18 +148,20 @@ class Learned(models.Model):
     """A fact about a model, learned from its answers, so that the next request is right at once. An administrator can delete it.
 
     A repair is a change that every request to the model needs (`patterns.openai.repairs`). A window is the number of tokens to which a
-    server silently truncates a longer prompt. A count is the number of tokens that the server counts for each one counted here.
+    server silently truncates a longer prompt. A count is the number of tokens that the server counts for each one counted here. A lack is
+    an ability that the model was found not to have; only the chat acts on it, because clients of the API must hear the refusal.
     """
 
     class Kind(models.TextChoices):
         REPAIR = "repair", "Repair"
         WINDOW = "window", "Window"
         COUNT = "count", "Token count"
+        LACK = "lack", "Missing ability"
 
     backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="learned")
     model = models.CharField(max_length=200)
     kind = models.CharField(max_length=8, choices=Kind.choices)
-    name = models.CharField(max_length=100, blank=True, help_text="Of a repair.")
+    name = models.CharField(max_length=100, blank=True, help_text="Of a repair, or of the missing ability.")
     value = models.FloatField(null=True, blank=True)
     observations = models.PositiveIntegerField(default=1)
     read_up_to = models.PositiveIntegerField(default=0, help_text="The longest prompt in tokens that the server reported to have read.")
@@ -182,6 +184,8 @@ class Learned(models.Model):
             return f"Requests go out {self.name}." if self.name.startswith("without ") else f"Requests go out with {self.name}."
         if self.kind == self.Kind.WINDOW:
             return f"It reads {self.value or 0:,.0f} tokens of longer prompts without saying so ({self.observations} observations)."
+        if self.kind == self.Kind.LACK:
+            return f"The chat asks it without {self.name} ({self.observations} observations; two are needed)."
         return f"It counts {self.value or 1:.2f} tokens for each one counted here ({self.observations} reports)."
 
 

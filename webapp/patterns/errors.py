@@ -21,6 +21,7 @@
     │   │   └── ParameterRefused     the model does not take a parameter, a role or an encoding
     │   ├── Conflict                 409, 424, 425
     │   ├── RequestRejected          other 4xx: the request itself is wrong
+    │   │   ├── BodyTooLarge         the body has more bytes than the server takes; carries size
     │   │   └── ContentRefused       a content filter refused the request
     │   └── StreamBroken             cut, stalled or failed after the first content
     ├── ChainError
@@ -252,6 +253,14 @@ class RequestRejected(BackendError):
     """Report that the request itself is wrong, so that no other step is tried."""
 
     try_next = False
+
+
+class BodyTooLarge(RequestRejected):
+    """The body has more bytes than the server or a proxy before it takes. Another server may have taken as many (`size`)."""
+
+    def __init__(self, message: str, *, size: int, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.size = size
 
 
 class ContentRefused(RequestRejected):

@@ -177,6 +177,18 @@ async def test_a_request_that_is_at_fault_goes_back_at_once(bench: Bench, code: 
     assert bench.breakers.snapshot() == {}
 
 
+async def test_a_body_too_large_for_one_server_goes_to_one_that_has_accepted_as_much(bench: Bench) -> None:
+    longest, long, longer = (Request.chat([{"role": "user", "content": "x" * length}]) for length in (5500, 5000, 6000))
+    await bench.backends[2].send(longest.with_options(model="m-c"))
+    bench.servers[0].script(status(413), status(413))
+    assert await hear(bench.chain(3), long) == "Hello from c"
+    assert bench.calls == [1, 0, 2]
+    with pytest.raises(errors.BodyTooLarge):
+        await hear(bench.chain(3), longer)
+    assert bench.calls == [2, 0, 2]
+    assert bench.breakers.snapshot() == {}
+
+
 async def test_a_refused_port_costs_little_and_nothing_once_its_breaker_is_open(bench: Bench) -> None:
     dead = OpenAIBackend("dead", f"http://127.0.0.1:{closed_port()}/v1")
     chain = bench.chain(steps=[Step(dead, "m"), Step(bench.backends[0], "m")])

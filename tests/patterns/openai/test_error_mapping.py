@@ -24,7 +24,8 @@ def refusal(status: int, /, message: str = "no", **fields: Any) -> errors.Backen
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        *((code, errors.RequestRejected) for code in (400, 413, 418, 422)),
+        *((code, errors.RequestRejected) for code in (400, 418, 422)),
+        (413, errors.BodyTooLarge),
         *((code, errors.AuthenticationFailed) for code in (401, 407)),
         (403, errors.Forbidden),
         *((code, errors.ModelMissing) for code in (404, 410)),

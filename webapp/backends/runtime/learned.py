@@ -19,8 +19,12 @@ logger = logging.getLogger("patchbay.backends")
 MAX_FACTS = 2000
 """Facts of one backend: a caller may make up model names."""
 
+LACK_OBSERVATIONS = 2
+"""Refusals of different questions before the chat stops asking for an ability: one may have another reason."""
 calibration = Calibration()
 """What this process knows of how servers count, by (backend, model)."""
+_lacks: set[tuple[str, str, str]] = set()
+"""The abilities that models lack: (backend, model, ability)."""
 _restored: set[tuple[str, str]] = set()
 """The keys that the stored facts named last."""
 
@@ -37,6 +41,25 @@ def record_repair(backend: int, model: str, name: str, why: str) -> None:
         defaults={"why": storable(why)[:500], "last_seen_at": timezone.now()},
     )
     logger.info("A model of backend %s needs a repair of its requests: %s", backend, name)
+
+
+def record_lack(*, backend: str, model: str, ability: str, why: str) -> None:
+    """Count a question that a model refused with an ability and answered without it."""
+    row = Backend.objects.filter(name=backend).first()
+    if row is None or row.learned.count() >= MAX_FACTS:
+        return
+    of = {"backend": row, "model": storable(model)[:200], "kind": Learned.Kind.LACK, "name": ability}
+    fact, created = Learned.objects.get_or_create(**of, defaults={"why": storable(why)[:500], "last_seen_at": timezone.now()})
+    if not created:
+        fact.observations += 1
+        fact.last_seen_at = timezone.now()
+        fact.save()
+    logger.info("A model of backend %s answers only without %s", backend, ability)
+
+
+def lacks(backend: str, model: str, ability: str) -> bool:
+    """Return whether a model was found often enough to lack an ability."""
+    return (backend, model, ability) in _lacks
 
 
 async def save_readings() -> None:
@@ -89,8 +112,11 @@ def _save_window(backend: Backend, model: str, reading: Reading) -> None:
 def adopt(facts: Iterable[Fact]) -> None:
     """Take over what is stored, and forget what is stored no longer."""
     readings: dict[tuple[str, str], Reading] = {}
+    _lacks.clear()
     for fact in facts:
-        if fact.kind == Learned.Kind.REPAIR:
+        if fact.kind == Learned.Kind.LACK and fact.observations >= LACK_OBSERVATIONS:
+            _lacks.add((fact.backend, fact.model, fact.name))
+        if fact.kind in {Learned.Kind.REPAIR, Learned.Kind.LACK}:
             continue
         reading = readings.setdefault((fact.backend, fact.model), Reading())
         reading.read_up_to = max(reading.read_up_to, fact.read_up_to)
@@ -112,6 +138,6 @@ def forget(*, backend: Backend, fact: int | None = None) -> int:
     found = list(rows)
     for row in found:
         row.delete()  # one by one: each tells the registry
-        if row.kind != Learned.Kind.REPAIR:
+        if row.kind in {Learned.Kind.WINDOW, Learned.Kind.COUNT}:
             calibration.forget((backend.name, row.model))
     return len(found)

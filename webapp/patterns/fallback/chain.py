@@ -14,6 +14,7 @@ Each failure leads to the action below (`errors.BackendError`, docs/fallback.md)
 | CapabilityMissing, ParameterRefused           | request | next capable step                                                          |
 | Unaffordable, RequestOverRate, PathMissing, Forbidden | request | next step; no pause                                                |
 | Conflict                                      | moment  | once more, then the next step                                              |
+| BodyTooLarge                                  | request | next step that has accepted as many bytes; else to the caller              |
 | RequestRejected, ContentRefused               | request | to the caller                                                              |
 | StreamBroken                                  | model   | the mid-stream policy                                                      |
 """

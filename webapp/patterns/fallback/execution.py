@@ -180,7 +180,7 @@ class ChainExecution:
 
     def failed(self, step: Step, error: errors.BackendError) -> None:
         """Note a failure. Raise it where the request itself is wrong."""
-        if not error.try_next:
+        if not error.try_next and not self._accepts_more(error):
             raise error
         self._failures.append((step, error))
         self._note_failure_of(step)
@@ -192,6 +192,15 @@ class ChainExecution:
             self._queue.appendleft(step)
         elif isinstance(error, errors.ContextOverflow):
             self._overflow(step, error)
+
+    def _accepts_more(self, error: errors.BackendError) -> bool:
+        """Keep only the steps whose servers have accepted a body as large as the refused one; return whether there are any."""
+        if not isinstance(error, errors.BodyTooLarge):
+            return False
+        larger = [step for step in self._queue if getattr(step.backend, "largest_body", 0) >= error.size]
+        if larger:
+            self._queue = deque(larger)
+        return bool(larger)
 
     def _conflicted_before(self, step: Step) -> bool:
         return sum(1 for tried, error in self._failures if tried is step and isinstance(error, errors.Conflict)) > 1

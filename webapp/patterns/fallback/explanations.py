@@ -65,6 +65,10 @@ EXPLANATIONS: Final[Mapping[str, Explanation]] = {
     "RequestRejected": Explanation(
         "Request refused", "The caller gets this error. The request itself is at fault, so no other step is tried."
     ),
+    "BodyTooLarge": Explanation(
+        "Too large for the server",
+        "A step whose server has accepted a request of this size is tried. If there is none, the caller gets this error.",
+    ),
     "ContentRefused": Explanation(
         "Content filter", "The caller gets this error. No other step is tried, and nothing is skipped for others."
     ),

@@ -118,6 +118,8 @@ class OpenAIBackend:
         self._model_prices = model_prices or {}
         self._slots = slots or (asyncio.Semaphore(max_concurrency) if max_concurrency else None)
         self._http = http_client
+        self.largest_body = 0
+        """The bytes of the largest request body that the server has accepted."""
         self._client: openai.AsyncOpenAI | None = None
         self._poster: Poster | None = None
 
@@ -300,6 +302,7 @@ class OpenAIBackend:
             content = exchange.content()
             reply = await self._poster.post(exchange.path, content, deadline, exchange.headers)
             if 200 <= reply.status < 300:
+                self.largest_body = max(self.largest_body, len(content))
                 return reply
             failure = error_mapping.refused(
                 reply.status, await rest(reply, deadline), httpx2.Headers(reply.headers), self.redactor, sent=content

@@ -17,6 +17,7 @@ from webapp.patterns.types import Json
 
 MEANINGS: Final[Mapping[str, type[errors.BackendError]]] = {
     "bad_answer": errors.BadAnswer,
+    "body_too_large": errors.BodyTooLarge,
     "capability": errors.CapabilityMissing,
     "conflict": errors.Conflict,
     "content": errors.ContentRefused,
@@ -108,6 +109,8 @@ def _make(status: int, details: Details, prefix: str, text: str, wait: float | N
     }
     if public != text:
         given["detail"] = prefix + shortened(text, _LONGEST_READ)
+    if kind is errors.BodyTooLarge:
+        given["size"] = len(sent)
     return _built(kind, verdict, details, prefix + public, given)
 
 
