@@ -208,8 +208,10 @@ class Document(models.Model):
             models.Index(fields=["collection", "digest"]),
             models.Index(fields=["state", "leased_until"]),
             models.Index(fields=["collection", "-created_at", "id"], name="documents_newest_first"),
-            models.Index(fields=["collection", "state"], name="documents_by_state"),
-            models.Index(fields=["to_describe"], condition=models.Q(to_describe=True), name="documents_to_describe"),
+            # The order of the list in a state; the rest is for counts, which so do not read the documents with their texts.
+            models.Index(fields=["collection", "state", "-created_at", "id", "kind", "passages", "size"], name="documents_listed"),
+            models.Index(fields=["collection"], condition=~models.Q(tags=[]), name="documents_with_tags"),
+            models.Index(fields=["state", "collection"], condition=models.Q(to_describe=True), name="documents_to_be_described"),
         ]
         constraints = [models.UniqueConstraint(fields=["collection", "file_id"], name="one_document_a_file")]
 
