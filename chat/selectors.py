@@ -10,7 +10,8 @@ from uuid import UUID
 
 from django.contrib.sessions.models import Session
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -276,6 +277,14 @@ def attached(user: User, conversation_id: UUID, ids: object) -> list[dict[str, A
             raise NotFound(str(value))
         found.append(uploads.entry(upload))
     return found
+
+
+def files_of(conversation: Conversation) -> set[str]:
+    """Return the ids of the files that the messages of a conversation show: attachments, and images of tools."""
+    attached = conversation.messages.exclude(attachments=[]).values_list("attachments", flat=True)
+    drawn = conversation.messages.alias(said=Cast("parts", TextField())).filter(said__contains='"images"')
+    parts = (part for parts in drawn.values_list("parts", flat=True) for part in parts)
+    return {item["id"] for items in (*attached, *(part.get("images") or () for part in parts)) for item in items}
 
 
 def _uuid(value: object) -> UUID | None:

@@ -422,8 +422,7 @@ def delete_from(*, message: Message) -> None:
     conversation.updated_at = timezone.now()
     conversation.save(update_fields=["leaf", "updated_at"])
     message.delete()
-    kept = conversation.messages.exclude(attachments=[]).values_list("attachments", flat=True)
-    conversation.uploads.exclude(id__in=[item["id"] for items in kept for item in items]).delete()
+    conversation.uploads.exclude(id__in=selectors.files_of(conversation)).delete()
 
 
 def change_conversation(*, conversation: Conversation, **fields: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.files import File
+from django.core.files.base import ContentFile
 from django.db import transaction
 from django.db.models import TextField
 from django.db.models.functions import Cast
@@ -23,6 +24,7 @@ from webapp.accounts.models import User
 from webapp.core import file_store, text_encoding
 from webapp.core.background import run_tasks
 from webapp.core.database import in_database
+from webapp.patterns.images import Image, image_type
 from webapp.ports import conversation_documents
 
 MAX_IMAGE = 10 * 1024 * 1024
@@ -52,7 +54,6 @@ PACKAGES = {
     ".epub",
 }
 """Documents that are ZIP packages and that the search can read."""
-_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
 class Unusable(Exception):
@@ -87,6 +88,19 @@ def keep(*, user: User, file: File[bytes], conversation: Conversation | None = N
         upload.delete()
         raise Unusable("The file store does not answer. Try again later.") from error
     return upload
+
+
+def keep_tool_images(*, conversation: Conversation, tool: str, images: Sequence[Image]) -> list[dict[str, Any]]:
+    """Store the images that a tool returned, and return them in the format of a message's `attachments`.
+
+    Raises:
+        Unusable: the file store does not answer.
+    """
+    kept: list[dict[str, Any]] = []
+    for number, image in enumerate(images, 1):
+        file = ContentFile(image.data, f"{tool}-{number}.{image.type.removeprefix('image/')}")
+        kept.append(entry(keep(user=conversation.user, file=file, conversation=conversation)))
+    return kept
 
 
 def discard(*, upload: Upload) -> None:
@@ -127,13 +141,6 @@ async def _sweep_now_and_then() -> None:
     while True:
         await in_database(sweep)
         await asyncio.sleep(SWEEP_SECONDS)
-
-
-def image_type(data: bytes) -> str:
-    """Return the media type of an image by its first bytes; empty for anything else. SVG is excluded, because it can hold scripts."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), "")
 
 
 def document_type(data: bytes, name: str) -> str:

@@ -17,6 +17,8 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 READ_ONLY = ToolAnnotations(read_only_hint=True)
+CHART = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+"""A PNG of one pixel."""
 FLOOD_BYTES = 50_000_000
 
 
@@ -46,6 +48,11 @@ def _add_good_tools(server: MCPServer[Any]) -> None:
         """Write a note."""
         notes.append(text)
         return f"{len(notes)} notes"
+
+    @server.tool(annotations=READ_ONLY)
+    def chart() -> ImageContent:
+        """Draw a chart."""
+        return ImageContent(data=CHART, mime_type="image/png")
 
     @server.tool(annotations=READ_ONLY)
     async def count(ctx: Context[Any, Any], steps: int = 4) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from chat import uploads
 from chat.generation import history, structured
 from chat.generation.context_window import ContextFitter, as_json
 from chat.generation.elicitation import PendingQuestion
@@ -18,7 +20,7 @@ from chat.streaming.generation_state import GenerationState
 from webapp.accounts.models import User
 from webapp.backends.runtime import learned, registry
 from webapp.backends.runtime.rate_limits import Admission, admit
-from webapp.core.database import in_database
+from webapp.core.database import DB_UNAVAILABLE, in_database
 from webapp.patterns.agent import loop
 from webapp.patterns.agent.interaction import Answer, Question
 from webapp.patterns.agent.tools import ToolContext, ToolRegistry
@@ -27,6 +29,7 @@ from webapp.patterns.fallback.chain import Chain
 from webapp.patterns.types import Attempt, AttemptLog, Message, ModelInfo, Request, Response, StreamChunk, ToolCall
 from webapp.ports import toolbox
 
+logger = logging.getLogger("patchbay.chat")
 OPTIONS = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "seed", "stop", "response_format")
 CHANGE_BACKENDS = "backends.change_backend"
 TOOLS = "tools"
@@ -134,9 +137,20 @@ class _Job:
         shown = _EventTranslator(self.live)
         async with aclosing(events):
             async for event in events:
-                shown.event(event)
+                images = await self._stored_images(event) if isinstance(event, loop.ToolFinished) and event.images else []
+                shown.event(event, images)
                 if isinstance(event, loop.Finished):
                     self._ended(event.result)
+
+    async def _stored_images(self, event: loop.ToolFinished) -> list[dict[str, Any]]:
+        """Return the images of a tool as the answer keeps them; none where they cannot be stored: the result says what they were."""
+        try:
+            return await in_database(
+                uploads.keep_tool_images, conversation=self.started.conversation, tool=event.call.name, images=event.images
+            )
+        except (uploads.Unusable, *DB_UNAVAILABLE) as error:
+            logger.warning("The images of %s could not be stored: %s", event.call.name, error)
+            return []
 
     async def _approve(self, call: ToolCall) -> bool:
         decision: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -239,7 +253,12 @@ class _EventTranslator:
         self._said: list[str] = []
         """Reasoning and text of this turn: a closing tag may say that all of it was reasoning."""
 
-    def event(self, event: loop.Event) -> None:
+    def event(self, event: loop.Event, images: Sequence[dict[str, Any]] = ()) -> None:
+        """Apply an event of the loop.
+
+        Args:
+            images: those of a tool that has finished, as they are stored.
+        """
         if isinstance(event, loop.Text):
             self._text(event)
         elif isinstance(event, loop.ApprovalAsked):
@@ -258,7 +277,8 @@ class _EventTranslator:
         elif isinstance(event, loop.ToolFinished):
             self._begin(event.call)
             self._open.discard(event.call.id)
-            self._live.apply({"k": "result", "id": event.call.id, "result": event.result, "error": event.error, "ms": round(event.ms)})
+            result = {"result": event.result, "error": event.error, "ms": round(event.ms)}
+            self._live.apply({"k": "result", "id": event.call.id, **result, **({"images": list(images)} if images else {})})
         elif isinstance(event, loop.TurnFinished):
             self._said.clear()
             self._live.apply({"k": "turn", "at": time.time()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -10,6 +9,8 @@ from uuid import UUID
 from chat import selectors, uploads
 from chat.models import Conversation
 from chat.models import Message as Stored
+from webapp.patterns.agent.tool_images import images_message
+from webapp.patterns.images import Image
 from webapp.patterns.types import Message
 
 GO_ON = "Continue exactly where you stopped. Do not repeat anything you have written, and do not comment on this."
@@ -60,10 +61,14 @@ def _content(message: Stored) -> str | list[dict[str, Any]]:
 
 
 def _image(item: dict[str, Any]) -> dict[str, Any]:
+    url = _image_url(item)
+    return {"type": "image_url", "image_url": {"url": url}} if url else {"type": "text", "text": uploads.gone(item)}
+
+
+def _image_url(item: dict[str, Any]) -> str:
+    """Return a stored image as a `data:` address; empty where its bytes are lost."""
     data = uploads.bytes_of(item)
-    if data is None:
-        return {"type": "text", "text": uploads.gone(item)}
-    return {"type": "image_url", "image_url": {"url": f"data:{item['type']};base64,{base64.b64encode(data).decode()}"}}
+    return "" if data is None else Image(item["type"], data).url
 
 
 def of_answer(parts: Sequence[dict[str, Any]]) -> list[Message]:
@@ -80,6 +85,8 @@ def of_answer(parts: Sequence[dict[str, Any]]) -> list[Message]:
             message["tool_calls"] = [_call(part) for part in calls]
         messages.append(message)
         messages.extend({"role": "tool", "tool_call_id": part["id"], "content": _result(part)} for part in calls)
+        if shown := images_message(url for part in calls for item in part.get("images") or () if (url := _image_url(item))):
+            messages.append(shown)
         text.clear()
         calls.clear()
 

@@ -7,6 +7,8 @@ import json
 from html import escape
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from chat.html.elicitation_form import elicitation_form
 from chat.streaming.answer import Part
 from webapp.patterns import sanitize
@@ -56,7 +58,22 @@ def tool_card(call: dict[str, Any]) -> str:
     if call.get("result"):
         body += _shown("Result", _pretty(call["result"]))
     card = f'<details class="tool-card" data-testid="tool-call" data-state="{call["state"]}"><summary>{head}</summary>{body}</details>'
-    return card + _prompt(call)
+    return card + _images(call) + _prompt(call)
+
+
+def _images(call: dict[str, Any]) -> str:
+    """Return the images that a tool returned. They stand below the card, so that they show while it is closed."""
+    images: list[dict[str, Any]] = call.get("images") or []
+    shown = [
+        _image(image, _("Image %(n)s of %(all)s from %(tool)s") % {"n": number, "all": len(images), "tool": call["name"]})
+        for number, image in enumerate(images, 1)
+    ]
+    return f'<div class="tool-images">{"".join(shown)}</div>' if shown else ""
+
+
+def _image(image: dict[str, Any], label: str) -> str:
+    url = escape(image["url"])
+    return f'<a href="{url}" target="_blank" rel="noopener"><img src="{url}" alt="{escape(label)}" loading="lazy"></a>'
 
 
 def _prompt(call: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ Events are small JSON objects, the same in memory, in the log and after a restar
     {"k": "run", "id"}                              it runs
     {"k": "progress", "id", "done", "total", "message"}   it reports its progress
     {"k": "input", "id", "question"}                it waits for the user's answer to a question
-    {"k": "result", "id", "result", "error", "ms"}  it ended
+    {"k": "result", "id", "result", "error", "ms", "images"}  it ended; `images` are as in a message's `attachments`
     {"k": "turn"}                                   what is there stays, whatever happens to what follows
     {"k": "restart"}                                what came since is void: another backend begins again
     {"k": "value", "raw", "value", "tries", "id"}   JSON that fits the schema, and what was wrong with the answers before it
@@ -127,7 +127,7 @@ class Answer:
         if part is None:
             return
         if event["k"] == "result":
-            part.fields.update(result=event["result"], error=event["error"], ms=event["ms"])
+            part.fields.update({name: event[name] for name in ("result", "error", "ms", "images") if name in event})
             part.fields["state"] = "failed" if event["error"] else "done"
             for name in ("question", "progress", "reason"):
                 part.fields.pop(name, None)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
+from asgiref.sync import sync_to_async
 
+from chat import services as chat_services
 from chat.html.tool_cards import tool_card
+from chat.models import Message, Upload
 from tests.chat.conftest import Page, Socket
-from tests.tool_server import McpServer
+from tests.tool_server import CHART, McpServer
 from tests.toolservers.conftest import Chat
-from tests.upstream import says
+from tests.upstream import error, says
 from webapp.toolservers.models import ServerCall, ServerTool, ToolServer
 
 SECONDS = 30.0
@@ -91,7 +94,7 @@ async def test_a_secret_in_the_arguments_asks(chat: Chat, server: ToolServer) ->
         ("flood", "more than 16 MB"),
         ("hang", "did not finish hang within 1 s"),
         ("long", "cut here"),
-        ("picture", "[image: image/png, 6 bytes]"),
+        ("picture", "[image: image/png, 5 bytes]"),
     ],
 )
 async def test_what_a_bad_tool_does_is_bounded_and_the_answer_goes_on(chat: Chat, server: ToolServer, tool: str, told: str) -> None:
@@ -104,6 +107,46 @@ async def test_what_a_bad_tool_does_is_bounded_and_the_answer_goes_on(chat: Chat
     assert len(chat.tool_results()[-1]) < 51_000
     call = await ServerCall.objects.aget()
     assert bool(call.error) == (tool in {"fail", "flood", "hang"})
+
+
+async def test_an_image_shows_below_the_card_and_goes_to_the_model(chat: Chat, server: ToolServer) -> None:
+    async with chat.open() as socket:
+        await asked(socket, chat, "chart")
+        page = await socket.until_ended(SECONDS)
+    upload = await Upload.objects.aget()
+    assert f'<img src="/chat/files/{upload.id}/" alt="Image 1 of 1 from trial__chart"' in page.html
+    assert (upload.type, upload.user_id, upload.size) == ("image/png", chat.users.owner.pk, 70)
+    *_, reply, shown = chat.upstream.requests[-1].body["messages"]
+    assert reply["role"] == "tool"
+    assert shown["content"][1]["image_url"]["url"] == f"data:image/png;base64,{CHART}"
+
+
+async def test_the_next_question_shows_the_model_the_image_again_until_it_is_deleted(chat: Chat, server: ToolServer) -> None:
+    async with chat.open() as socket:
+        await asked(socket, chat, "chart")
+        await socket.until_ended(SECONDS)
+        chat.upstream.script(says("Yes."))
+        await socket.say(text="Do you still see it?", model="m")
+        await socket.until_ended(SECONDS)
+    assert CHART in str(chat.upstream.requests[-1].body["messages"])
+    last = await Message.objects.order_by("-search_id").afirst()
+    first = await Message.objects.filter(parent=None).aget()
+    assert last
+    await sync_to_async(chat_services.delete_from)(message=last)
+    assert await Upload.objects.acount() == 1, "an answer that stays shows it"
+    await sync_to_async(chat_services.delete_from)(message=await Message.objects.select_related("conversation").aget(pk=first.pk))
+    assert await Upload.objects.acount() == 0
+
+
+async def test_a_model_that_takes_no_images_gets_the_note(chat: Chat, server: ToolServer) -> None:
+    refusal = error("This model does not support image input.")
+    chat.upstream.script(says(tool_calls=[("trial__chart", "{}")]), refusal, says("Done."))
+    async with chat.open() as socket:
+        await socket.say(text="Go", model="m")
+        page = await socket.until_ended(SECONDS)
+    assert page.last_status == "done"
+    assert chat.tool_results() == ["[image: image/png, 70 bytes]"]
+    assert CHART not in str(chat.upstream.requests[-1].body["messages"])
 
 
 async def test_a_server_that_is_gone_is_said_and_shown(chat: Chat, server: ToolServer, remote: McpServer) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from webapp.accounts.models import User
 from webapp.core.database import in_database
 from webapp.patterns.agent.schema_tool import SchemaTool
-from webapp.patterns.agent.tools import ToolContext, ToolError
+from webapp.patterns.agent.tools import ToolContext, ToolError, ToolResult
 from webapp.patterns.mcp.types import CallResult, ToolInfo, ToolServerError
 from webapp.patterns.types import Json
 from webapp.ports.toolbox import Offer
@@ -41,7 +41,8 @@ def as_tool(named: NamedTool, calls: RemoteCalls) -> SchemaTool:
     """Return a tool for the tool loop."""
 
     async def run(arguments: Json, context: ToolContext) -> Any:
-        return (await calls.call(named, arguments, context)).text
+        result = await calls.call(named, arguments, context)
+        return ToolResult(result.text, images=result.images)
 
     return SchemaTool(
         name=named.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from mcp_types import (
     AudioContent,
@@ -15,7 +17,7 @@ from mcp_types import (
 )
 
 from webapp.patterns.mcp.names import MAX_CHARS, is_remote, tool_name
-from webapp.patterns.mcp.results import MAX_ITEMS, call_result
+from webapp.patterns.mcp.results import MAX_IMAGE_BYTES, MAX_IMAGES, MAX_ITEMS, call_result
 
 
 @pytest.mark.parametrize(
@@ -47,12 +49,51 @@ def test_all_kinds_of_content_become_text() -> None:
     text = call_result(CallToolResult(content=content), 1000).text
     assert text.split("\n\n") == [
         "Hello",
-        "[image: image/png, 6 bytes]",
-        "[audio: audio/wav, 6 bytes]",
+        "[image: image/png, 5 bytes]",
+        "[audio: audio/wav, 5 bytes]",
         "[resource: notes, file:///notes]",
         "[resource: file:///a]\ninside",
-        "[resource: file:///b, binary, 6 bytes]",
+        "[resource: file:///b, binary, 5 bytes]",
     ]
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def test_images_are_kept_beside_the_text_with_the_type_that_their_bytes_have() -> None:
+    content = [
+        ImageContent(data=encoded(b"\xff\xd8\xff"), mime_type="image/png"),
+        EmbeddedResource(resource=BlobResourceContents(uri="file:///a", mime_type="image/png", blob=encoded(PNG))),
+    ]
+    result = call_result(CallToolResult(content=content), 1000)
+    assert [image.type for image in result.images] == ["image/jpeg", "image/png"]
+    assert result.text.startswith("[image: image/png, 3 bytes]")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        ImageContent(data=encoded(b"<svg/>"), mime_type="image/svg+xml"),
+        ImageContent(data="no base64!", mime_type="image/png"),
+        ImageContent(data=encoded(PNG + bytes(MAX_IMAGE_BYTES)), mime_type="image/png"),
+        EmbeddedResource(resource=TextResourceContents(uri="file:///a", mime_type="image/png", text="text")),
+        EmbeddedResource(resource=BlobResourceContents(uri="file:///a", mime_type="application/pdf", blob=encoded(PNG))),
+    ],
+)
+def test_what_is_no_image_or_too_large_is_only_noted(item: ImageContent | EmbeddedResource) -> None:
+    result = call_result(CallToolResult(content=[item]), 1000)
+    assert result.images == ()
+    assert result.text
+
+
+def test_a_result_has_a_few_images() -> None:
+    many = CallToolResult(content=[ImageContent(data=encoded(PNG), mime_type="image/png")] * (MAX_IMAGES + 1))
+    result = call_result(many, 1000)
+    assert (len(result.images), result.text.count("[image:")) == (MAX_IMAGES, MAX_IMAGES + 1)
 
 
 def test_structured_results_and_empty_ones_are_said() -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from webapp.patterns.agent.approval import ApprovalReason
 from webapp.patterns.agent.interaction import Answer, Question
 from webapp.patterns.agent.tools import Fault
+from webapp.patterns.images import Image
 from webapp.patterns.types import AttemptLog, Delta, Message, ToolCall, Usage
 
 Reason = Literal["answered", "refused", "empty", "length", "content_filter", "turns", "seconds", "tokens", "stuck"]
@@ -100,11 +101,15 @@ class ToolFinished:
     result: str
     error: Fault
     ms: float
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """A turn is complete: the assistant's message and the replies to its calls, to be stored together."""
+    """A turn is complete: the assistant's message and the replies to its calls, to be stored together.
+
+    The replies end with a message of the images that the tools returned, if there are any.
+    """
 
     turn: int
     message: Message

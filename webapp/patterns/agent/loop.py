@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from webapp.patterns.agent.approval import ApprovalRules
+from webapp.patterns.agent.deadline import Deadline, OutOfTimeError
 from webapp.patterns.agent.events import (
     AgentResult,
     ApprovalAsked,
@@ -35,11 +36,19 @@ from webapp.patterns.agent.events import (
     TurnFinished,
 )
 from webapp.patterns.agent.interaction import Answer, Ask, Question, Report
+from webapp.patterns.agent.tool_images import (
+    images_message,
+    is_about_images,
+    is_images_message,
+    with_newest_images,
+    without_images,
+)
 from webapp.patterns.agent.tools import ToolContext, ToolRegistry, ToolResult, parse_arguments
 from webapp.patterns.backend import Backend
 from webapp.patterns.context.history_repair import repair, reply, with_valid_calls
+from webapp.patterns.errors import PatternError
 from webapp.patterns.streaming import Accumulator
-from webapp.patterns.types import AttemptLog, Message, Request, ToolCall, Usage
+from webapp.patterns.types import AttemptLog, Message, Request, StreamChunk, ToolCall, Usage
 
 __all__ = [
     "AgentResult",
@@ -62,7 +71,6 @@ __all__ = [
 
 logger = logging.getLogger("patchbay.agent")
 
-T = TypeVar("T")
 Approve = Callable[[ToolCall], Awaitable[bool]]
 Elicit = Callable[[ToolCall, Question], Awaitable[Answer]]
 Fit = Callable[[list[Message]], Awaitable[list[Message]]]
@@ -123,54 +131,6 @@ async def complete(backend: Backend, request: Request, tools: ToolRegistry, **op
     return last.result
 
 
-class _OutOfTimeError(Exception):
-    """Report that the loop's time is over. Never leaves this module."""
-
-
-class _Deadline:
-    """Cancel the code inside `wait` when the time is over. One timer for the whole loop, so that a chunk costs almost nothing."""
-
-    def __init__(self, seconds: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._at = self._loop.time() + seconds
-        self._waiting: asyncio.Task[Any] | None = None
-        self._passed = False
-
-    def __enter__(self) -> None:
-        self._timer = self._loop.call_at(self._at, self._expire)
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    @property
-    def left(self) -> float:
-        return self._at - self._loop.time()
-
-    def check(self) -> None:
-        if self._passed:
-            raise _OutOfTimeError
-
-    async def wait(self, awaitable: Awaitable[T]) -> T:
-        task = asyncio.current_task()
-        assert task
-        others = task.cancelling()
-        self._waiting = task
-        try:
-            return await awaitable
-        except asyncio.CancelledError:
-            # Suppress only our own cancellation, and pass on any other.
-            if self._passed and task.uncancel() <= others:
-                raise _OutOfTimeError from None
-            raise
-        finally:
-            self._waiting = None
-
-    def _expire(self) -> None:
-        self._passed = True
-        if self._waiting:
-            self._waiting.cancel()
-
-
 @dataclass(slots=True)
 class _Loop:
     """The state of one run."""
@@ -184,7 +144,7 @@ class _Loop:
     trail: AttemptLog
     context: ToolContext
     fit: Fit | None
-    deadline: _Deadline = field(init=False)
+    deadline: Deadline = field(init=False)
     parallel: asyncio.Semaphore = field(init=False)
     reason: Reason | None = None
     turns: int = 0
@@ -195,9 +155,11 @@ class _Loop:
     messages: list[Message] = field(default_factory=list)
     seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     rules: ApprovalRules = field(default_factory=ApprovalRules)
+    shows_images: bool = True
+    """Whether the model is shown the images that tools return."""
 
     def __post_init__(self) -> None:
-        self.deadline = _Deadline(self.limits.max_seconds)
+        self.deadline = Deadline(self.limits.max_seconds)
         self.parallel = asyncio.Semaphore(self.limits.max_parallel)
         self.history = repair(self.request.messages)
         for name in _called_names(self.history):
@@ -231,18 +193,38 @@ class _Loop:
 
     async def _listen(self, said: Accumulator) -> AsyncGenerator[Text, None]:
         try:
-            self.deadline.check()
-            conversation = [*self.history, *self.messages]
-            if self.fit:
-                conversation = await self.deadline.wait(self.fit(conversation))
-            stream = self.backend.stream(self.request.with_messages(conversation), trail=self.trail)
-            async with aclosing(stream):
-                while packet := await self.deadline.wait(anext(stream, None)):
+            async with aclosing(self._packets()) as packets:
+                async for packet in packets:
                     said.add_packet(packet)
                     yield Text(packet.deltas, packet.switch)
                     self.deadline.check()
-        except _OutOfTimeError:
+        except OutOfTimeError:
             self.reason = "seconds"
+
+    async def _packets(self) -> AsyncGenerator[StreamChunk, None]:
+        """Ask the model; where no backend takes images, once more without those of the tools."""
+        while True:
+            begun = False
+            try:
+                self.deadline.check()
+                stream = self.backend.stream(self.request.with_messages(await self._conversation()), trail=self.trail)
+                async with aclosing(stream):
+                    while packet := await self.deadline.wait(anext(stream, None)):
+                        begun = True
+                        yield packet
+            except PatternError as error:
+                told = self.shows_images and any(map(is_images_message, [*self.history, *self.messages]))
+                if begun or not told or not is_about_images(error):
+                    raise
+                self.shows_images = False
+            else:
+                return
+
+    async def _conversation(self) -> list[Message]:
+        """Return the messages to send."""
+        conversation = [*self.history, *self.messages]
+        conversation = with_newest_images(conversation) if self.shows_images else without_images(conversation)
+        return await self.deadline.wait(self.fit(conversation)) if self.fit else conversation
 
     def _note(self, said: Accumulator) -> None:
         """Record the result of a turn; return whether the loop ends with it."""
@@ -295,8 +277,10 @@ class _Loop:
                 yield event
         finally:
             results.cancel()
-        for call, result in zip(calls, await results, strict=True):
-            replies.append(reply(call.id, self._with_warning(call, result.text)))
+        found = await results
+        replies += [reply(call.id, self._with_warning(call, result.text)) for call, result in zip(calls, found, strict=True)]
+        if shown := images_message(image.url for result in found for image in result.images):
+            replies.append(shown)
         if self.deadline.left <= 0:
             self.reason = "seconds"
 
@@ -309,7 +293,8 @@ class _Loop:
                 declined = await self._declined(call, emit)
                 started = asyncio.get_running_loop().time()
                 result = declined or await self._called(call, emit)
-        emit(ToolFinished(call, result.text, result.fault, (asyncio.get_running_loop().time() - started) * 1000))
+        ms = (asyncio.get_running_loop().time() - started) * 1000
+        emit(ToolFinished(call, result.text, result.fault, ms, result.images))
         return result
 
     async def _called(self, call: ToolCall, emit: Callable[[Event], None]) -> ToolResult:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from webapp.patterns.agent import validation_messages
 from webapp.patterns.agent.interaction import Ask, Report
 from webapp.patterns.errors import InputError, PatternError
+from webapp.patterns.images import Image
 from webapp.patterns.redaction import redact
 from webapp.patterns.types import Json
 
@@ -62,10 +63,14 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The result of a call: the text for the model, and the kind of fault, if any."""
+    """The result of a call: the text for the model, the kind of fault, if any, and images.
+
+    A tool that has images to show returns one of these itself.
+    """
 
     text: str
     fault: Fault = ""
+    images: tuple[Image, ...] = ()
 
 
 class Tool:
@@ -309,6 +314,8 @@ async def _run(tool: Tool, keywords: Json, context: ToolContext, seconds: float)
 
 
 def _result(tool: Tool, value: Any) -> ToolResult:
+    if isinstance(value, ToolResult):
+        return value
     try:
         return ToolResult(as_text(value))
     except ValueError as error:

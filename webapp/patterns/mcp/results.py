@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
 from webapp.patterns.agent.tools import as_text
+from webapp.patterns.images import Image, image_type
 from webapp.patterns.mcp.types import CallResult
 from webapp.patterns.sanitize import clean
 
@@ -14,12 +16,15 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 100
 """Content items of one result that are read."""
+MAX_IMAGES = 4
+MAX_IMAGE_BYTES = 5 * 1024 * 1024
+"""The largest image that a result may hold: Anthropic's servers take no larger one."""
 
 
 def call_result(result: CallToolResult, limit: int) -> CallResult:
     """Return the text of a result, at most `limit` characters of it.
 
-    Images, audio and binary resources become a note of their kind and size.
+    Images, audio and binary resources become a note of their kind and size. The first `MAX_IMAGES` images are kept beside the text.
     """
     parts = [_item_text(item) for item in result.content[:MAX_ITEMS]]
     if len(result.content) > MAX_ITEMS:
@@ -27,7 +32,32 @@ def call_result(result: CallToolResult, limit: int) -> CallResult:
     if not any(parts) and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False)]
     text = as_text(clean("\n\n".join(part for part in parts if part)), limit=limit)
-    return CallResult(text or "[The tool returned nothing.]", result.is_error, result.structured_content)
+    return CallResult(text or "[The tool returned nothing.]", result.is_error, result.structured_content, _images(result))
+
+
+def _images(result: CallToolResult) -> tuple[Image, ...]:
+    """Return the images of a result that a page and a model can show. Their bytes say what they are, not the server."""
+    encoded = [data for item in result.content[:MAX_ITEMS] if (data := _encoded_image(item))]
+    images = [image for data in encoded if (image := _image(data))]
+    return tuple(images[:MAX_IMAGES])
+
+
+def _encoded_image(item: Any) -> str:
+    if item.type == "image":
+        return str(item.data)
+    is_image = item.type == "resource" and str(item.resource.mime_type or "").startswith("image/")
+    return str(getattr(item.resource, "blob", None) or "") if is_image else ""
+
+
+def _image(encoded: str) -> Image | None:
+    if len(encoded) > MAX_IMAGE_BYTES * 4 // 3 + 4:
+        return None
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except ValueError:  # the text says that there was an image
+        return None
+    kind = image_type(data)
+    return Image(kind, data) if kind else None
 
 
 def _item_text(item: Any) -> str:
@@ -51,5 +81,5 @@ def _resource_text(resource: Any) -> str:
     return f"[resource: {resource.uri}, {resource.mime_type or 'binary'}, {_size(resource.blob)}]"
 
 
-def _size(base64: str) -> str:
-    return f"{len(base64) * 3 // 4:,} bytes"
+def _size(encoded: str) -> str:
+    return f"{len(encoded) * 3 // 4 - encoded[-2:].count('='):,} bytes"

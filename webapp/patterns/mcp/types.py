@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from webapp.patterns.errors import PatternError
+from webapp.patterns.images import Image
 from webapp.patterns.types import Json
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """The outcome of a call: bounded text for the model, and whether the server calls it an error."""
+    """The outcome of a call: bounded text for the model, whether the server calls it an error, and images."""
 
     text: str
     is_error: bool = False
     structured: Any = None
+    images: tuple[Image, ...] = ()
