@@ -136,9 +136,10 @@ def test_a_document_that_is_being_deleted_may_be_added_again(collection: Collect
 
 def test_a_worker_does_not_bring_back_a_document_that_is_deleted_meanwhile(collection: Collection) -> None:
     document = services.add_file(collection=collection, name="a.md", content=[b"one"]).document
-    assert ingestion.claim_one(document.pk)
+    claimed = ingestion.claim_one(document)
+    assert claimed
     services.delete_documents(documents=Document.objects.all())
-    asyncio.run(ingestion.ingest(document.pk))
+    asyncio.run(ingestion.ingest(claimed))
     document.refresh_from_db()
     assert document.state == Document.State.DELETING
     assert not Chunk.objects.exists()
