@@ -75,6 +75,13 @@ def url(parser: Parser, token: Token) -> URLNode:
     return _IdURLNode(node.view_name, node.args, {}, None) if plain else node
 
 
+@register.simple_tag
+def poll(url: str, seconds: int, *, swap: str = "outerMorph", select: str = "") -> SafeString:
+    """Return the attributes of an element that the page fetches anew every `seconds`. A failed request leaves it as it is."""
+    attributes = format_html('hx-get="{}" hx-status:5xx="swap:none" hx-trigger="every {}s" hx-swap="{}"', url, seconds, swap)
+    return format_html('{} hx-select="{}"', attributes, select) if select else attributes
+
+
 class _IdURLNode(URLNode):
     """An address with one argument. Where that is a UUID, it is put into a known address: Django searches all patterns each time."""
 
