@@ -12,6 +12,8 @@ from typing import Final
 ID: Final = "lower(hex(randomblob(16)))"
 DAYS: Final = 30
 BACKENDS, MODELS, ROUTES, USERS = 5, 4, 6, 200
+TEXT_CHARS: Final = 6000
+"""The length of a document. A query that reads documents reads their texts from the disk."""
 WORDS: Final = "the answer explains how a server keeps its promise when a message is lost"
 
 
@@ -185,6 +187,7 @@ def _conversations(database: sqlite3.Connection, sizes: Sizes, owner: int, templ
 def _documents(database: sqlite3.Connection, count: int) -> None:
     """Make documents of one passage each."""
     document = {"id": "printf('%032x', i)", "name": "'Document ' || i || '.md'", "digest": ID, "created_at": moment("i * 20")}
+    document["text"] = f"printf('%.*c', {TEXT_CHARS}, 'x')"
     multiply(database, "search_document", count, document, template="name = 'Template.md'")
     text = f"'{WORDS} in document ' || i"
     words = {"text": text, "text_words": text, "document_id": "printf('%032x', i)", "digest": ID}

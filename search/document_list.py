@@ -6,7 +6,7 @@ document of the page before it, so its cost does not grow with its number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -84,7 +84,7 @@ class ListFilters:
 
     def counts(self, collection: Collection) -> dict[str, int]:
         """Return the number of documents in each state, as if no state was chosen."""
-        rows = self._beside_state(collection).values_list("state").annotate(number=Count("pk")).order_by()
+        rows = self._beside_state(collection).values_list("state").annotate(number=Count("*")).order_by()
         return dict(rows)
 
 
@@ -162,13 +162,21 @@ def _rows(found: QuerySet[Document], key: Key | None, count: int, *, backward: b
         if key and (number > key.group if backward else number < key.group):
             continue
         order = reversed_order(ORDER) if backward else ORDER
-        group = found.filter(state__in=GROUPS[number]).order_by(*order)
+        group = found.order_by(*order)
         if key and number == key.group:
             group = group.filter(following(order, (key.created_at, key.id)))
-        rows += group[: count - len(rows)]
+        rows += _of_states(group, GROUPS[number], count - len(rows), backward=backward)
         if len(rows) >= count:
             break
     return rows
+
+
+def _of_states(ordered: QuerySet[Document], states: Sequence[str], count: int, *, backward: bool) -> list[Document]:
+    """Return the first documents in any of these states. Each state is read by itself, because an index has its documents in order."""
+    rows = [document for state in states for document in ordered.filter(state=state)[:count]]
+    rows.sort(key=lambda document: document.pk, reverse=backward)
+    rows.sort(key=lambda document: document.created_at, reverse=not backward)
+    return rows[:count]
 
 
 def kinds(collection: Collection) -> list[str]:

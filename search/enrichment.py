@@ -9,13 +9,14 @@ import asyncio
 import logging
 import uuid
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from search import leases
 from search.models import Document
 from webapp.core.database import DB_UNAVAILABLE, in_database
+from webapp.core.leases import claim as claim_lease
+from webapp.core.leases import held, release
 from webapp.patterns import sanitize
 from webapp.patterns.errors import PatternError
 from webapp.patterns.types import AttemptLog, Request
@@ -42,42 +43,39 @@ class Description(BaseModel):
         return {"summary": sanitize.text(self.summary), "tags": tags, "confidence": self.confidence}
 
 
-def claim() -> UUID | None:
+def claim() -> Document | None:
     """Claim a document that needs a description and that no worker holds."""
-    waiting = Document.objects.filter(leases.free(), state=Document.State.READY, to_describe=True).order_by("created_at")
-    for pk in waiting.values_list("pk", flat=True)[:10]:
-        if leases.take(Document.objects.filter(pk=pk, state=Document.State.READY, to_describe=True)):
-            return pk
-    return None
+    waiting = Document.objects.filter(state=Document.State.READY, to_describe=True).select_related("collection__owner")
+    return claim_lease(waiting.order_by("created_at"), owner=leases.worker())
 
 
-async def describe(pk: UUID) -> None:
+async def describe(document: Document) -> None:
     """Add summary and tags to a claimed document. The document stays ready in any case; its `why` holds the error."""
-    row = Document.objects.filter(pk=pk)
     try:
-        async with leases.renewed(row):
-            found = await _description(pk)
-        await in_database(row.update, to_describe=None, leased_until=None, why="", **found.fields())
+        async with leases.renewed(document):
+            found = await _description(document)
+        await in_database(_save, document, why="", **found.fields())
     except PatternError as error:
         why = " ".join(sanitize.text(error.message).split())
-        await in_database(row.update, to_describe=None, leased_until=None, why=f"No summary: {why}"[:500])
+        await in_database(_save, document, why=f"No summary: {why}"[:500])
     except asyncio.CancelledError:
-        await asyncio.shield(in_database(row.update, leased_until=None))
+        await asyncio.shield(in_database(release, document))
         raise
-    except Document.DoesNotExist:
-        logger.info("document %s was deleted before it was described", pk)
     except DB_UNAVAILABLE:
         raise  # another worker describes it when the lease is over
     except Exception as error:
-        logger.exception("describing document %s broke", pk)
-        why = f"No summary: Patchbay had an internal error ({type(error).__name__})"
-        await in_database(row.update, to_describe=None, leased_until=None, why=why)
+        logger.exception("describing document %s broke", document.pk)
+        await in_database(_save, document, why=f"No summary: Patchbay had an internal error ({type(error).__name__})")
 
 
-async def _description(pk: UUID) -> Description:
+def _save(document: Document, **fields: object) -> None:
+    """Store the result, unless the document was deleted or another worker has taken over."""
+    held(document).update(to_describe=None, **leases.RELEASED, **fields)
+
+
+async def _description(document: Document) -> Description:
     from webapp.backends.runtime import registry
 
-    document = await in_database(Document.objects.select_related("collection__owner").get, pk=pk)
     owner = document.collection.owner
     return await _ask(await registry.resolve(document.collection.describe_with, user=owner), document, owner)
 

@@ -56,8 +56,8 @@ async def _add(collection: Collection, path: Path, name: str) -> Outcome:
 async def finish_document(document: Document, name: str) -> Outcome:
     """Ingest the document, or wait for another process that does. If that process is killed, this one takes over."""
     while True:
-        if await in_database(ingestion.claim_one, document.pk):
-            await ingestion.ingest(document.pk)
+        if claimed := await in_database(ingestion.claim_one, document):
+            await ingestion.ingest(claimed)
         current = await in_database(Document.objects.only("state", "why").filter(pk=document.pk).first)
         if current is None:
             return Outcome(name, "It was deleted while it was being read")

@@ -1,17 +1,17 @@
 """Bring a document into the index: parse it, split it into passages, embed them, and mark it ready or failed.
 
 A worker holds a lease on the document's row and renews it. Passages are stored once and vectors as they arrive, so a process that takes
-over an expired lease continues the work.
+over an expired lease continues the work. A process that dies while it reads the file may have died of the file: after three deaths, the
+document fails. Deaths at any other time are not the document's fault.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from search import leases, services, worker_events
@@ -22,6 +22,8 @@ from search.parsing.bounded import parse
 from search.parsing.document import Parsed, Unreadable
 from search.vector_stores import source_files
 from webapp.core.database import DB_UNAVAILABLE, in_database
+from webapp.core.leases import claim as claim_lease
+from webapp.core.leases import held
 from webapp.patterns.embeddings.embedding import content_key
 from webapp.patterns.errors import PatternError
 from webapp.patterns.tokens.counting import count_text
@@ -31,62 +33,69 @@ MAX_TRIES = 3
 State = Document.State
 
 
-def claim() -> UUID | None:
+def claim() -> Document | None:
     """Claim the oldest document that no worker holds."""
-    waiting = Document.objects.filter(leases.free(), state__in=Document.UNDER_WAY).order_by("created_at")
-    return next((pk for pk in waiting.values_list("pk", flat=True)[:10] if claim_one(pk)), None)
+    return claim_lease(_waiting().order_by("created_at"), owner=leases.worker())
 
 
-def claim_one(pk: UUID) -> bool:
+def claim_one(document: Document) -> Document | None:
     """Claim this document, unless a worker holds it."""
-    return leases.take(Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY), tries=F("tries") + 1)
+    return claim_lease(_waiting().filter(pk=document.pk), owner=leases.worker())
 
 
-async def ingest(pk: UUID) -> None:
+def _waiting() -> QuerySet[Document]:
+    return Document.objects.filter(state__in=Document.UNDER_WAY).select_related("collection__owner").defer("text")
+
+
+async def ingest(document: Document) -> None:
     """Bring a claimed document to ready or failed. After a cancellation, release the document."""
     try:
-        async with leases.renewed(Document.objects.filter(pk=pk)):
-            await _run(pk)
+        async with leases.renewed(document):
+            await _run(document)
     except Unreadable as error:
         failure = Document.Failure.UNSUPPORTED if error.unsupported else Document.Failure.INVALID
-        await in_database(_fail, pk, str(error), failure, error.scanned)
+        await in_database(_fail, document, str(error), failure, error.scanned)
     except PatternError as error:
-        await in_database(_fail, pk, error.message, Document.Failure.SERVER)
+        await in_database(_fail, document, error.message, Document.Failure.SERVER)
     except asyncio.CancelledError:
-        await asyncio.shield(in_database(_give_back, pk))
+        await asyncio.shield(in_database(_give_back, document))
         raise
     except Document.DoesNotExist:
-        logger.info("document %s was deleted or cancelled while it was read", pk)
+        logger.info("document %s was deleted, cancelled, or taken over while it was read", document.pk)
     except DB_UNAVAILABLE:
         raise  # the database failed, not the document: another worker continues when the lease is over
     except Exception as error:
-        logger.exception("ingesting document %s broke", pk)
+        logger.exception("ingesting document %s broke", document.pk)
         why = f"Patchbay had an internal error ({type(error).__name__}). The server's log has the details"
-        await in_database(_fail, pk, why, Document.Failure.SERVER)
+        await in_database(_fail, document, why, Document.Failure.SERVER)
 
 
-async def _run(pk: UUID) -> None:
-    document = await in_database(Document.objects.select_related("collection__owner").defer("text").get, pk=pk)
-    if document.tries > MAX_TRIES:
-        raise Unreadable(f"Processing it was interrupted {MAX_TRIES} times")
+async def _run(document: Document) -> None:
     if document.state != State.EMBEDDING:
-        await in_database(_set, pk, state=State.PARSING)
-        path = await asyncio.to_thread(services.kept_file, pk)
+        if document.tries >= MAX_TRIES:
+            raise Unreadable(f"Reading it was interrupted {MAX_TRIES} times")
+        await in_database(_set, document, state=State.PARSING, tries=F("tries") + 1)
+        path = await asyncio.to_thread(services.kept_file, document.pk)
         if document.file_id and not path.exists():
             await source_files.fetch(document)
         parsed = await parse(path, document.name, recognize=document.recognize)
         await in_database(_store_passages, document, parsed)
     await _embed(document)
-    await in_database(_finish, pk, describe=bool(document.collection.describe_with))
+    await in_database(_finish, document, describe=bool(document.collection.describe_with))
 
 
-def _set(pk: UUID, **fields: object) -> None:
+def _held(document: Document) -> QuerySet[Document]:
+    """Match the document while it is to be processed and this worker holds it."""
+    return held(document).filter(state__in=Document.UNDER_WAY)
+
+
+def _set(document: Document, **fields: object) -> None:
     """Change a document that is being processed.
 
     Raises:
-        Document.DoesNotExist: it was deleted or cancelled.
+        Document.DoesNotExist: it was deleted, cancelled, or taken over by another worker.
     """
-    if not Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY).update(**fields):
+    if not _held(document).update(**fields):
         raise Document.DoesNotExist
 
 
@@ -109,8 +118,7 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
         chunk.digest = content_key(chunk.embedded_text, "")
         chunk.set_words()
     with transaction.atomic():
-        Chunk.objects.filter(document_id=document.pk).delete()
-        changed = Document.objects.filter(pk=document.pk, state__in=Document.UNDER_WAY).update(
+        changed = _held(document).update(
             text=parsed.text,
             kind=parsed.kind,
             notes=parsed.notes,
@@ -120,9 +128,11 @@ def _store_passages(document: Document, parsed: Parsed) -> None:
             passages=len(chunks),
             embedded=0,
             tokens=sum(chunk.tokens for chunk in chunks),
+            tries=0,
         )
         if not changed:
             raise Document.DoesNotExist
+        Chunk.objects.filter(document_id=document.pk).delete()
         Chunk.objects.bulk_create(chunks, batch_size=500)
     document.passages = len(chunks)
 
@@ -131,7 +141,7 @@ async def _embed(document: Document) -> None:
     """Embed the document's passages into the serving index, its companion, and one that is being built."""
 
     async def progress(done: int) -> None:
-        await in_database(_set, document.pk, embedded=F("embedded") + done)
+        await in_database(_set, document, embedded=F("embedded") + done)
 
     async def silent(_done: int) -> None:
         return
@@ -140,7 +150,7 @@ async def _embed(document: Document) -> None:
     for index in indexes:
         todo, done = await in_database(_missing, document, index)
         if index.pk == serving:
-            await in_database(_set, document.pk, embedded=done)
+            await in_database(_set, document, embedded=done)
         try:
             await embed_index.fill(index, todo, user=document.collection.owner, progress=progress if index.pk == serving else silent)
         except PatternError as error:
@@ -163,21 +173,21 @@ def _missing(document: Document, index: Index) -> tuple[list[int], int]:
     return [pk for pk in wanted if pk not in held], len(held)
 
 
-def _finish(pk: UUID, *, describe: bool) -> None:
+def _finish(document: Document, *, describe: bool) -> None:
     """Mark the document as ready and delete the version it replaces, in one transaction."""
     with transaction.atomic():
-        changed = Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY).update(
+        changed = _held(document).update(
             state=State.READY,
             why="",
             failure="",
             embedded=F("passages"),
-            leased_until=None,
             ready_at=timezone.now(),
             to_describe=describe or None,
+            **leases.RELEASED,
         )
         if not changed:
             raise Document.DoesNotExist
-        replaced = Document.objects.only("replaces").get(pk=pk).replaces_id
+        replaced = document.replaces_id
         while replaced:
             older = Document.objects.defer("text").get(pk=replaced)
             replaced = older.replaces_id
@@ -186,11 +196,11 @@ def _finish(pk: UUID, *, describe: bool) -> None:
         worker_events.wake()
 
 
-def _fail(pk: UUID, why: str, failure: Document.Failure, scanned: int = 0) -> None:
-    Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY).update(
-        state=State.FAILED, why=why[:500], failure=failure, scanned=scanned, recognize=False, leased_until=None
-    )
+def _fail(document: Document, why: str, failure: Document.Failure, scanned: int = 0) -> None:
+    _held(document).update(state=State.FAILED, why=why[:500], failure=failure, scanned=scanned, recognize=False, **leases.RELEASED)
 
 
-def _give_back(pk: UUID) -> None:
-    Document.objects.filter(pk=pk, state__in=Document.UNDER_WAY).update(leased_until=None, tries=F("tries") - 1)
+def _give_back(document: Document) -> None:
+    """Release the document. That reading it was stopped in order does not count against it."""
+    _held(document).filter(state=State.PARSING, tries__gt=0).update(tries=F("tries") - 1)
+    _held(document).update(**leases.RELEASED)

@@ -17,6 +17,20 @@ DEFAULT_MODEL = "embed"
 """The default route for embedding, unless the owner picks another model."""
 
 
+class Leased(models.Model):
+    """Work that one process at a time may do.
+
+    `fence` grows with each claim. A write with an older number has lost its lease and is rejected (`webapp.core.leases`).
+    """
+
+    owner = models.CharField(max_length=100, blank=True, default="", editable=False)
+    lease_until = models.DateTimeField(null=True, blank=True, editable=False)
+    fence = models.PositiveIntegerField(default=0, editable=False)
+
+    class Meta:
+        abstract = True
+
+
 class Collection(models.Model):
     """Documents that are searched together. The owner changes it; members of `groups` may search and read."""
 
@@ -68,7 +82,7 @@ class Collection(models.Model):
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
-class Index(models.Model):
+class Index(Leased):
     """One generation of a collection's vectors, all from one model. `search.index` stores them.
 
     A collection has one serving index, perhaps a companion (`search.index.companion`), perhaps one that is being built, and perhaps the one
@@ -95,7 +109,6 @@ class Index(models.Model):
     generation = models.PositiveIntegerField(default=0, help_text="Raised when its files are written anew.")
     rows = models.PositiveIntegerField(default=0, help_text="Rows of its files that count; what lies behind was never committed.")
     dead = models.PositiveIntegerField(default=0, help_text="Rows among them that were deleted.")
-    leased_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -146,7 +159,7 @@ class FileBatch(models.Model):
         return f"vsfb_{self.pk.hex}"
 
 
-class Document(models.Model):
+class Document(Leased):
     """A file or a pasted text. A document that is being deleted is not shown anywhere; a worker removes it."""
 
     class State(models.TextChoices):
@@ -197,8 +210,7 @@ class Document(models.Model):
     overlap_tokens = models.PositiveSmallIntegerField(default=0, help_text="Tokens that neighboring passages share.")
     batch = models.ForeignKey(FileBatch, null=True, blank=True, on_delete=models.SET_NULL, related_name="documents")
     replaces = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    leased_until = models.DateTimeField(null=True, blank=True)
-    tries = models.PositiveSmallIntegerField(default=0)
+    tries = models.PositiveSmallIntegerField(default=0, help_text="How often reading it began and did not end.")
     created_at = models.DateTimeField(auto_now_add=True)
     ready_at = models.DateTimeField(null=True, blank=True)
 
@@ -206,10 +218,12 @@ class Document(models.Model):
         ordering = ["-created_at"]
         indexes = [
             models.Index(fields=["collection", "digest"]),
-            models.Index(fields=["state", "leased_until"]),
+            models.Index(fields=["state", "lease_until"]),
             models.Index(fields=["collection", "-created_at", "id"], name="documents_newest_first"),
-            models.Index(fields=["collection", "state"], name="documents_by_state"),
-            models.Index(fields=["to_describe"], condition=models.Q(to_describe=True), name="documents_to_describe"),
+            # The order of the list in a state; the rest is for counts, which so do not read the documents with their texts.
+            models.Index(fields=["collection", "state", "-created_at", "id", "kind", "passages", "size"], name="documents_listed"),
+            models.Index(fields=["collection"], condition=~models.Q(tags=[]), name="documents_with_tags"),
+            models.Index(fields=["state", "collection"], condition=models.Q(to_describe=True), name="documents_to_be_described"),
         ]
         constraints = [models.UniqueConstraint(fields=["collection", "file_id"], name="one_document_a_file")]
 
@@ -227,7 +241,7 @@ class Document(models.Model):
         return f"file-{(self.file_id or self.pk).hex}"
 
 
-class Source(models.Model):
+class Source(Leased):
     """A place whose files or pages a collection follows: additions, changes, and deletions."""
 
     class Kind(models.TextChoices):
@@ -246,7 +260,6 @@ class Source(models.Model):
     next_read_at = models.DateTimeField(null=True, blank=True, db_index=True)
     last_read_at = models.DateTimeField(null=True, blank=True)
     why = models.CharField(max_length=500, blank=True, help_text="Why the last read failed.")
-    leased_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -19,7 +19,7 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from search import page_pictures, worker_events
+from search import leases, page_pictures, worker_events
 from search.index import engine
 from search.index.companion import add_companion
 from search.lookups import has_tag
@@ -38,7 +38,7 @@ PIECE = 1024 * 1024
 BATCH = 500
 """Documents that a change of many locks at once."""
 ENDED = (Document.State.READY, *Document.RETRIABLE)
-QUEUED_AGAIN: dict[str, Any] = {"state": Document.State.QUEUED, "why": "", "failure": "", "tries": 0, "leased_until": None}
+QUEUED_AGAIN: dict[str, Any] = {"state": Document.State.QUEUED, "why": "", "failure": "", "tries": 0, **leases.REVOKED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ def unlink(paths: Iterable[Path]) -> None:
 def delete_documents(*, documents: QuerySet[Document]) -> int:
     """Hide these documents at once, and let a worker delete them (`search.deletion`); return their number."""
     present = documents.exclude(state=Document.State.DELETING)
-    hidden = present.update(state=Document.State.DELETING, leased_until=None, file_id=None, batch=None)
+    hidden = present.update(state=Document.State.DELETING, **leases.REVOKED, file_id=None, batch=None)
     worker_events.wake()
     return hidden
 
@@ -333,7 +333,7 @@ def recognize_document(*, document: Document) -> None:
     ended = Document.objects.filter(pk=document.pk, state__in=(Document.State.READY, Document.State.FAILED), scanned__gt=0)
     with transaction.atomic():
         ids = list(Chunk.objects.filter(document=document.pk).values_list("pk", flat=True))
-        if ended.update(state=Document.State.QUEUED, recognize=True, why="", failure="", tries=0, leased_until=None):
+        if ended.update(state=Document.State.QUEUED, recognize=True, why="", failure="", tries=0, **leases.REVOKED):
             transaction.on_commit(lambda: _remove_vectors(document.collection_id, ids))
     worker_events.wake()
 
@@ -371,7 +371,7 @@ def _can_be_companion(serving: Index | None) -> bool:
 
 def build_again(*, index: Index) -> None:
     """Complete an index that failed or that served before; then it serves."""
-    Index.objects.filter(pk=index.pk).update(state=Index.State.BUILDING, why="", leased_until=None)
+    Index.objects.filter(pk=index.pk).update(state=Index.State.BUILDING, why="", **leases.REVOKED)
     worker_events.wake()
 
 

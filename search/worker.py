@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from search import deletion, enrichment, ingestion, worker_events
+from search import deletion, enrichment, ingestion, leases, worker_events
 from search.index import embed_index, rebuild
 from search.sources import schedule
 from search.vector_stores.services import delete_expired
@@ -27,7 +27,8 @@ async def service() -> AsyncGenerator[None, None]:
     deletions = partial(_forever, partial(in_database, deletion.delete_next))
     work: dict[str, Callable[[], Awaitable[object]]] = {**workers, "indexes": indexes, "descriptions": descriptions}
     work |= {"deletions": deletions, "expiry": _expire, "sources": partial(_forever, _next_source)}
-    async with run_tasks(**work, comparing=partial(in_database, embed_index.reconcile)):
+    work |= {"released": partial(in_database, leases.release_dead), "comparing": partial(in_database, embed_index.reconcile)}
+    async with run_tasks(**work):
         yield
 
 

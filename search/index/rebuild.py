@@ -12,45 +12,45 @@ from search.index import embed_index
 from search.index.companion import choose_companion
 from search.models import Collection, Index
 from webapp.core.database import DB_UNAVAILABLE, in_database
+from webapp.core.leases import claim as claim_lease
+from webapp.core.leases import held, release
 from webapp.patterns.errors import PatternError
 
 logger = logging.getLogger("patchbay.search")
 
 
-def claim() -> int | None:
+def claim() -> Index | None:
     """Claim an index that is to be built and that no worker holds."""
-    for pk in Index.objects.filter(leases.free(), state=Index.State.BUILDING).order_by("pk").values_list("pk", flat=True):
-        if leases.take(Index.objects.filter(pk=pk, state=Index.State.BUILDING)):
-            return pk
-    return None
+    waiting = Index.objects.filter(state=Index.State.BUILDING).select_related("collection__owner")
+    return claim_lease(waiting.order_by("pk"), owner=leases.worker())
 
 
-async def build(pk: int) -> None:
+async def build(index: Index) -> None:
     """Fill a claimed index and make it serve. A failure is shown on the index, and the old one keeps serving."""
-    row = Index.objects.filter(pk=pk)
     try:
-        async with leases.renewed(row):
-            await _build(pk)
+        async with leases.renewed(index):
+            await _build(index)
     except PatternError as error:
-        await in_database(row.update, state=Index.State.FAILED, why=error.message[:500], leased_until=None)
+        await in_database(_fail, index, error.message)
     except asyncio.CancelledError:
-        await asyncio.shield(in_database(row.update, leased_until=None))
+        await asyncio.shield(in_database(release, index))
         raise
     except (Index.DoesNotExist, Collection.DoesNotExist):
-        logger.info("index %s was dropped while it was built", pk)
+        logger.info("index %s was dropped or taken over while it was built", index.pk)
     except DB_UNAVAILABLE:
         raise  # another worker continues when the lease is over
     except Exception as error:
-        logger.exception("building index %s broke", pk)
-        why = f"Patchbay had an internal error ({type(error).__name__})"
-        await in_database(row.update, state=Index.State.FAILED, why=why, leased_until=None)
+        logger.exception("building index %s broke", index.pk)
+        await in_database(_fail, index, f"Patchbay had an internal error ({type(error).__name__})")
 
 
-async def _build(pk: int) -> None:
-    index = await in_database(Index.objects.select_related("collection__owner").get, pk=pk)
+def _fail(index: Index, why: str) -> None:
+    held(index).update(state=Index.State.FAILED, why=why[:500], **leases.RELEASED)
 
+
+async def _build(index: Index) -> None:
     async def exists(_done: int) -> None:
-        if not await in_database(Index.objects.filter(pk=pk).exists):
+        if not await in_database(held(index).exists):
             raise Index.DoesNotExist
 
     while True:
@@ -71,7 +71,8 @@ def take_over(index: Index) -> bool:
         collection = Collection.objects.select_for_update().get(pk=index.collection_id)
         if _missing(index):
             return False
-        Index.objects.filter(pk=index.pk).update(state=Index.State.READY, why="", leased_until=None)
+        if not held(index).update(state=Index.State.READY, why="", **leases.RELEASED):
+            raise Index.DoesNotExist
         if collection.companion_id == index.pk:
             return True
         former, collection.serving = collection.serving, index

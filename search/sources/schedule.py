@@ -13,6 +13,8 @@ from search import leases, worker_events
 from search.models import Source
 from search.sources import items, web
 from webapp.core.database import DB_UNAVAILABLE, in_database
+from webapp.core.leases import claim as claim_lease
+from webapp.core.leases import release
 
 logger = logging.getLogger("patchbay.search")
 WEB_KINDS = (Source.Kind.PAGES, Source.Kind.SITEMAP)
@@ -27,20 +29,16 @@ def due_sources() -> QuerySet[Source]:
 
 def claim() -> Source | None:
     """Claim a due source that no worker reads."""
-    for source in due_sources().filter(leases.free()).select_related("collection")[:10]:
-        if leases.take(Source.objects.filter(pk=source.pk, next_read_at=source.next_read_at)):
-            return source
-    return None
+    return claim_lease(due_sources().select_related("collection"), owner=leases.worker())
 
 
 async def read(source: Source) -> None:
     """Read a claimed source, and set when it is due again."""
-    row = Source.objects.filter(pk=source.pk)
     try:
-        async with leases.renewed(row):
+        async with leases.renewed(source):
             why = await web.read_source(source)
     except asyncio.CancelledError:
-        await asyncio.shield(in_database(row.update, leased_until=None))
+        await asyncio.shield(in_database(release, source))
         raise
     except DB_UNAVAILABLE:
         raise  # another worker reads it when the lease is over
@@ -49,7 +47,7 @@ async def read(source: Source) -> None:
         why = f"Patchbay had an internal error ({type(error).__name__}). The server's log has the details"
     next_read_at = timezone.now() + timedelta(minutes=max(source.every_minutes, MIN_MINUTES))
     await in_database(items.note_read, source=source, why=why)
-    await in_database(row.update, leased_until=None, next_read_at=next_read_at)
+    await in_database(release, source, next_read_at=next_read_at)
 
 
 def read_soon(*, source: Source) -> None:

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from search import services, worker_events
+from search import leases, services, worker_events
 from search.models import DEFAULT_MODEL, Collection, Document, FileBatch
 from search.vector_stores.lookup import FILE_PREFIX, parse_uuid
 from webapp.accounts.models import User
@@ -156,11 +156,11 @@ def _add_again(document: Document, file: NewFile, batch: FileBatch | None) -> No
     if document.state in Document.UNUSABLE or chunking != file.chunking:
         services.remove_passages(document=document)
         document.state, document.why, document.failure = Document.State.QUEUED, "", ""
-        document.tries, document.leased_until = 0, None
+        document.tries, document.owner, document.lease_until, document.fence = 0, "", None, document.fence + 1
     document.save(
         update_fields=[
             *("attributes", "batch", "passage_tokens", "overlap_tokens"),
-            *("state", "why", "failure", "tries", "leased_until"),
+            *("state", "why", "failure", "tries", "owner", "lease_until", "fence"),
         ]
     )
 
@@ -180,7 +180,7 @@ def cancel_batch(*, batch: FileBatch) -> None:
         for document in unfinished:
             services.remove_passages(document=document)
         cancelled = Document.objects.filter(pk__in=[document.pk for document in unfinished])
-        cancelled.update(state=Document.State.CANCELLED, passages=0, embedded=0, leased_until=None)
+        cancelled.update(state=Document.State.CANCELLED, passages=0, embedded=0, **leases.REVOKED)
         if unfinished:
             batch.is_cancelled = True
             batch.save(update_fields=["is_cancelled"])

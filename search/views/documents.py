@@ -43,7 +43,10 @@ def listing(request: HttpRequest, shown: Collection) -> dict[str, Any]:
     mine = shown.owner_id == who(request).pk
     running = uploads.progress(shown) if mine else []
     building = shown.indexes.filter(state=Index.State.BUILDING).exists()
-    waiting = shown.documents.filter(Q(state__in=(*Document.UNDER_WAY, State.DELETING)) | Q(to_describe=True)).exists()
+    waiting = any(
+        shown.documents.filter(condition).exists()  # an index for each
+        for condition in (Q(state__in=(*Document.UNDER_WAY, State.DELETING)), Q(state=State.READY, to_describe=True))
+    )
     page = document_list.read_page(filters.matching(shown), after=after, before=before)
     place = {name: str(key) for name, key in (("after", after), ("before", before)) if key}
     return {

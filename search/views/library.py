@@ -30,7 +30,7 @@ def collections(request: HttpRequest) -> HttpResponse:
             form.add_error(error.param, error.message)
         else:
             return redirect("search:collection", made.pk)
-    context = {"collections": selectors.collections_with_counts(who(request)), "form": form}
+    context = {"collections": selectors.collections_with_contents(who(request)), "form": form}
     return render(request, "search/collections.html", context, status=422 if form.errors else 200)
 
 

@@ -53,15 +53,16 @@ def collection(users: Users) -> Collection:
 
 def run_ingestion(document: Document) -> Document:
     """Bring a document to its end, as the worker does."""
+    claimed = ingestion.claim_one(document)
+    assert claimed
 
-    async def run() -> None:
+    async def run(claimed: Document) -> None:
         try:
-            await ingestion.ingest(document.pk)
+            await ingestion.ingest(claimed)
         finally:
             await registry.aclose()
 
-    assert ingestion.claim_one(document.pk)
-    asyncio.run(run())
+    asyncio.run(run(claimed))
     document.refresh_from_db()
     return document
 

@@ -22,8 +22,8 @@ async def upload(client: openai.AsyncOpenAI, name: str, content: str | bytes) ->
 
 async def ingest_all() -> None:
     """Do the work of the ingestion workers until there is none."""
-    while (key := await sync_to_async(ingestion.claim)()) is not None:
-        await ingestion.ingest(key)
+    while (document := await sync_to_async(ingestion.claim)()) is not None:
+        await ingestion.ingest(document)
 
 
 async def filled(client: openai.AsyncOpenAI) -> tuple[VectorStore, str, str]:

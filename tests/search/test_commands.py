@@ -62,7 +62,7 @@ def test_a_file_that_a_killed_process_left_behind_is_gone_on_with(users: Users, 
     (tmp_path / "cats.md").write_text(CATS)
     into = services.default_collection(owner=users.administrator, name="Two  words")
     document = services.add_file(collection=into, name="cats.md", content=[CATS.encode()]).document
-    Document.objects.update(leased_until=timezone.now() + timedelta(seconds=0.5))
+    Document.objects.update(lease_until=timezone.now() + timedelta(seconds=0.5))
     out = StringIO()
     call_command("index_documents", str(tmp_path / "cats.md"), collection="Two  words", stdout=out)
     document.refresh_from_db()

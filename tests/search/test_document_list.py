@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from search import deletion, document_list, ingestion, services, uploads
+from search import deletion, document_list, ingestion, selectors, services, uploads
 from search.document_list import ListFilters
 from search.models import Chunk, Collection, Document, Upload
 from tests.search.conftest import CATS, ENGINES, Ingest, run_ingestion
@@ -134,9 +136,10 @@ def test_a_document_that_is_being_deleted_may_be_added_again(collection: Collect
 
 def test_a_worker_does_not_bring_back_a_document_that_is_deleted_meanwhile(collection: Collection) -> None:
     document = services.add_file(collection=collection, name="a.md", content=[b"one"]).document
-    assert ingestion.claim_one(document.pk)
+    claimed = ingestion.claim_one(document)
+    assert claimed
     services.delete_documents(documents=Document.objects.all())
-    asyncio.run(ingestion.ingest(document.pk))
+    asyncio.run(ingestion.ingest(claimed))
     document.refresh_from_db()
     assert document.state == Document.State.DELETING
     assert not Chunk.objects.exists()
@@ -218,3 +221,36 @@ def test_an_upload_of_another_collection_takes_no_files(as_owner: Client, collec
     assert as_owner.post(address, {"files": portion(b"a"), "upload": upload.pk}).status_code == 404
     assert as_owner.post(f"/search/collections/{collection.pk}/uploads/{upload.pk}/", {"do": "dismiss"}).status_code == 404
     assert as_owner.post(f"/search/collections/{foreign.pk}/uploads/{upload.pk}/", {"do": "x"}).status_code == 400
+
+
+def test_states_of_one_group_are_listed_as_one_list(collection: Collection) -> None:
+    rows = add_documents(collection, 12)
+    for number, state in enumerate(("queued", "ready", "cancelled")):
+        Document.objects.filter(pk__in=[row.pk for row in rows[number::3]]).update(state=state)
+    expected = list(Document.objects.order_by("-created_at", "id").values_list("name", flat=True))
+    first = document_list.read_page(ListFilters().matching(collection), size=5)
+    second = document_list.read_page(ListFilters().matching(collection), after=first.older, size=5)
+    assert names(first) + names(second) == expected[:10]
+    assert names(document_list.read_page(ListFilters().matching(collection), before=second.newer, size=5)) == expected[:5]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="the plans are those of SQLite")
+def test_counts_are_read_from_an_index_without_the_documents(collection: Collection) -> None:
+    add_documents(collection, 3, passages=2, size=10)
+    with CaptureQueriesContext(connection) as queries:
+        ListFilters().counts(collection)
+        document_list.kinds(collection)
+        selectors.collections_with_contents(collection.owner)
+    counting = [query["sql"] for query in queries if 'FROM "search_document"' in query["sql"]]
+    with connection.cursor() as cursor:
+        plans = [str(cursor.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()) for sql in counting]
+    assert len(plans) == 3
+    assert all("COVERING INDEX documents_listed" in plan for plan in plans), plans
+
+
+def test_collections_say_what_they_hold(collection: Collection) -> None:
+    add_documents(collection, 3, passages=2, size=10)
+    Document.objects.filter(name="00000.md").update(state="deleting")
+    empty = services.create_collection(owner=collection.owner, name="Empty")
+    found = dict(selectors.collections_with_contents(collection.owner))
+    assert found == {collection: selectors.Contents(documents=2, passages=4, bytes=20), empty: selectors.Contents()}

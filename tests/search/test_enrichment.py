@@ -42,11 +42,12 @@ def collection(users: Users, upstream: Upstream) -> Collection:
 
 def describe(document: Document) -> Document:
     """Have it described as the worker does."""
-    assert enrichment.claim() == document.pk
+    claimed = enrichment.claim()
+    assert claimed == document
 
     async def run() -> None:
         try:
-            await enrichment.describe(document.pk)
+            await enrichment.describe(claimed)
         finally:
             await registry.aclose()
 
@@ -121,7 +122,7 @@ def test_documents_that_were_there_before_are_described_when_their_owner_says_so
     document = ingest("cats.md", CATS, other)
     assert document.to_describe is None
     as_owner.post(f"/search/collections/{other.pk}/", {"name": "Other", "describe_with": "up/llm", "describe_existing": "on"})
-    assert enrichment.claim() == document.pk
+    assert enrichment.claim() == document
 
 
 def test_without_a_model_nothing_is_described(ingest: Ingest, collection: Collection, as_owner: Client) -> None:
@@ -134,10 +135,11 @@ def test_without_a_model_nothing_is_described(ingest: Ingest, collection: Collec
 def test_a_document_that_is_left_half_way_is_described_by_who_comes_next(ingest: Ingest, upstream: Upstream) -> None:
     document = ingest("cats.md", CATS)
     upstream.script(says(json.dumps(SAID), first=30))
-    assert enrichment.claim() == document.pk
+    claimed = enrichment.claim()
+    assert claimed == document
 
     async def run() -> None:
-        task = asyncio.create_task(enrichment.describe(document.pk))
+        task = asyncio.create_task(enrichment.describe(claimed))
         await asyncio.to_thread(upstream.wait_for, len(upstream.requests) + 1)
         assert await asyncio.to_thread(enrichment.claim) is None
         task.cancel()

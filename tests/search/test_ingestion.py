@@ -16,7 +16,7 @@ from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from search import ingestion, services, worker
+from search import ingestion, leases, services, worker
 from search.index import embed_index, engine, rebuild
 from search.models import Chunk, Collection, Document, Index
 from search.parsing.bounded import parse
@@ -30,6 +30,7 @@ from webapp.backends.models import Backend, BackendModel
 from webapp.backends.runtime import registry
 from webapp.backends.services.configuration import add_backend, set_route
 from webapp.core.database import in_database
+from webapp.core.leases import LeaseLost, renew, this_worker
 from webapp.patterns.errors import EmbeddingError, InputError
 
 State = Document.State
@@ -62,11 +63,11 @@ def ask(users: Users, text: str, mode: query.Mode = "semantic") -> Results:
 def build(index: Index) -> Index:
     """Build the index as the worker does."""
     claimed = rebuild.claim()
-    assert claimed == index.pk
+    assert claimed == index
 
     async def run() -> None:
         try:
-            await rebuild.build(index.pk)
+            await rebuild.build(claimed)
         finally:
             await registry.aclose()
 
@@ -196,17 +197,19 @@ async def test_queries_that_run_while_an_index_is_built_are_answered_whole_from_
     monkeypatch.setattr(embed_index, "BATCH", 2)
     text = "".join(f"# Part {number}\n\n{'word ' * 60}number {number}.\n\n" for number in range(12))
     document = (await in_database(services.add_file, collection=collection, name="parts.md", content=[text.encode()])).document
-    assert await in_database(ingestion.claim_one, document.pk)
-    await ingestion.ingest(document.pk)
+    claimed = await in_database(ingestion.claim_one, document)
+    assert claimed
+    await ingestion.ingest(claimed)
     new = await in_database(services.change_model, collection=collection, model="up/other")
-    assert await in_database(rebuild.claim) == new.pk
+    building_index = await in_database(rebuild.claim)
+    assert building_index == new
     by_model = {"small": embeds(8), "other": embeds(32)}
 
     async def reply(received: Received, wire: Wire) -> None:
         await by_model[received.body["model"]](received, wire)
 
     upstream.embeds = reply
-    building = asyncio.create_task(rebuild.build(new.pk))
+    building = asyncio.create_task(rebuild.build(building_index))
     answered: Counter[str] = Counter()
     while not (over := building.done()) or not answered["after"]:
         results = await query.search(users.owner, f"word {answered.total()}", mode="semantic")
@@ -309,19 +312,76 @@ def test_a_killed_process_s_document_is_taken_over_and_only_what_lacks_is_embedd
     ids = sorted(engine().ids(serving(collection)))
     assert len(ids) == 4
     engine().remove(serving(collection), ids[2:])
-    Document.objects.update(state=State.EMBEDDING, leased_until=timezone.now() + timedelta(seconds=30))
+    Document.objects.update(state=State.EMBEDDING, lease_until=timezone.now() + timedelta(seconds=30))
     assert ingestion.claim() is None
-    Document.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    Document.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     asked = len(upstream.requests)
     assert run_ingestion(document).state == State.READY
     assert len(upstream.requests) == asked + 2
     assert engine().ids(serving(collection)) == set(ids)
 
 
-def test_a_document_that_stops_the_process_each_time_fails_in_the_end(collection: Collection) -> None:
+def died(document: Document) -> None:
+    """End the lease of a worker that was killed."""
+    Document.objects.filter(pk=document.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def test_a_document_whose_reading_kills_the_process_each_time_fails_in_the_end(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     document = services.add_file(collection=collection, name="x.md", content=[b"# x\n\ntext"]).document
-    Document.objects.update(tries=ingestion.MAX_TRIES)
-    assert run_ingestion(document).why == "Processing it was interrupted 3 times"
+
+    async def kill(*_file: object, **_options: object) -> Parsed:
+        raise OperationalError("the process was killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingestion, "parse", kill)
+        for _ in range(ingestion.MAX_TRIES):
+            with pytest.raises(OperationalError):
+                run_ingestion(document)
+            died(document)
+    assert run_ingestion(document).why == "Reading it was interrupted 3 times"
+
+
+def test_deaths_of_the_process_while_a_document_waits_or_is_embedded_do_not_count(collection: Collection, upstream: Upstream) -> None:
+    document = services.add_file(collection=collection, name="cats.md", content=[CATS.encode()]).document
+    for _ in range(ingestion.MAX_TRIES + 1):
+        assert ingestion.claim_one(document)
+        died(document)
+    document.refresh_from_db()
+    assert document.tries == 0
+    assert run_ingestion(document).state == State.READY
+
+
+def test_a_worker_that_slept_through_its_lease_changes_nothing(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = services.add_file(collection=collection, name="cats.md", content=[CATS.encode()]).document
+    stale = ingestion.claim_one(document)
+    assert stale
+    died(document)
+    fresh = ingestion.claim_one(document)
+    assert fresh
+
+    async def run() -> None:
+        await ingestion.ingest(stale)
+        assert (await Document.objects.aget(pk=document.pk)).state == State.QUEUED
+        with pytest.raises(LeaseLost):
+            await in_database(renew, stale)
+        await ingestion.ingest(fresh)
+        await registry.aclose()
+
+    asyncio.run(run())
+    document.refresh_from_db()
+    assert document.state == State.READY
+
+
+def test_what_a_killed_process_of_this_machine_held_is_free_at_once(collection: Collection) -> None:
+    document = services.add_file(collection=collection, name="cats.md", content=[CATS.encode()]).document
+    assert ingestion.claim_one(document)
+    ended = this_worker().split("/")
+    Document.objects.update(owner="/".join([ended[0], "999999999", *ended[2:]]))
+    assert ingestion.claim() is None
+    assert leases.release_dead() == 1
+    assert ingestion.claim() == document
 
 
 def test_the_worker_takes_what_is_queued_and_gives_back_what_it_must_leave(collection: Collection, upstream: Upstream) -> None:
@@ -342,7 +402,7 @@ def test_the_worker_takes_what_is_queued_and_gives_back_what_it_must_leave(colle
             await until(second, State.EMBEDDING)
         await registry.aclose()
         second = await Document.objects.aget(pk=second.pk)
-        assert (second.state, second.leased_until, second.tries) == (State.EMBEDDING, None, 0)
+        assert (second.state, second.lease_until, second.tries) == (State.EMBEDDING, None, 0)
 
     asyncio.run(run())
 
@@ -409,14 +469,16 @@ async def test_a_document_that_is_read_while_another_index_takes_over_is_in_that
     new = await in_database(services.change_model, collection=collection, model="up/other")
 
     async def slowly(path: Path, name: str) -> Parsed:
-        assert await in_database(rebuild.claim) == new.pk
-        await rebuild.build(new.pk)
+        index = await in_database(rebuild.claim)
+        assert index == new
+        await rebuild.build(index)
         return await parse(path, name)
 
     monkeypatch.setattr(ingestion, "parse", slowly)
     document = (await in_database(services.add_file, collection=collection, name="cats.md", content=[CATS.encode()])).document
-    assert await in_database(ingestion.claim_one, document.pk)
-    await ingestion.ingest(document.pk)
+    claimed = await in_database(ingestion.claim_one, document)
+    assert claimed
+    await ingestion.ingest(claimed)
     await registry.aclose()
     held = await in_database(lambda: engine().ids(serving(collection)))
     assert held == set(await in_database(lambda: list(Chunk.objects.values_list("pk", flat=True))))
@@ -486,5 +548,5 @@ def test_a_database_that_is_away_for_a_moment_fails_no_document(collection: Coll
     document.refresh_from_db()
     assert (document.state, document.why) == (State.EMBEDDING, "")
     upstream.embeds = embeds()
-    Document.objects.update(leased_until=None)
+    Document.objects.update(lease_until=None)
     assert run_ingestion(document).state == State.READY

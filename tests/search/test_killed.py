@@ -16,7 +16,7 @@ from search.index import engine
 index = Collection.objects.select_related('serving').get().serving
 print(engine().ids(index) == set(Chunk.objects.values_list('pk', flat=True)), Document.objects.count())
 """
-SHORT_LEASES = "from search.models import Document; Document.objects.update(leased_until=None)"
+SHORT_LEASES = "from search.models import Document; Document.objects.update(lease_until=None)"
 
 
 @pytest.mark.slow

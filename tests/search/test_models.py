@@ -121,10 +121,11 @@ def test_a_change_to_a_model_without_a_companion_ends_it(users: Users, ingest: I
 
 def build(index: Index) -> None:
     """Build an index as the worker does."""
+    claimed = Index.objects.select_related("collection__owner").get(pk=index.pk)
 
     async def run() -> None:
         try:
-            await rebuild.build(index.pk)
+            await rebuild.build(claimed)
         finally:
             await registry.aclose()
 

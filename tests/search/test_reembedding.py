@@ -46,8 +46,9 @@ async def test_searches_with_filters_are_answered_while_the_index_is_built(clien
     collection = await Collection.objects.aget()
     old = collection.serving_id
     new = await ORM(services.change_model)(collection=collection, model="up/other")
-    assert await ORM(rebuild.claim)() == new.pk
-    building = asyncio.create_task(rebuild.build(new.pk))
+    claimed = await ORM(rebuild.claim)()
+    assert claimed == new
+    building = asyncio.create_task(rebuild.build(claimed))
     counts = {"during": 0, "after": 0}
 
     async def search(number: int) -> None:

@@ -239,9 +239,10 @@ def test_a_redirect_to_the_inside_is_refused(site: Site, follow: Follow) -> None
 
 def test_a_source_is_claimed_when_it_is_due_and_by_one_worker(site: Site, collection: Collection) -> None:
     source = items.create_web_source(collection=collection, kind=Source.Kind.PAGES, addresses=[f"{site.root}/a"], every_minutes=60)
-    assert schedule.claim() == source
+    claimed = schedule.claim()
+    assert claimed == source
     assert schedule.claim() is None
-    read(source)
+    source = read(claimed)
     assert source.next_read_at is not None
     assert timedelta(minutes=59) < source.next_read_at - timezone.now() <= timedelta(minutes=60)
     assert schedule.claim() is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Self
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -380,10 +381,20 @@ class Attempt(models.Model):
             models.Index(fields=["token", "created_at"]),
             models.Index(fields=["backend", "created_at"], name="attempts_by_backend"),
             models.Index(fields=["created_at"], condition=Q(summed=None), name="attempts_not_summed"),
+            models.Index(fields=["user", "created_at"], condition=Q(summed=None), name="attempts_of_user_not_summed"),
         ]
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.model}: {self.outcome}"
+
+
+class UsageSums(models.QuerySet["UsageSum"]):
+    """Sums of usage."""
+
+    def of(self, grouping: int, *, hourly: bool, since: datetime) -> Self:
+        """Return the sums of a grouping, by hour or by day, from a time on."""
+        # Django writes `hourly=False` as `NOT hourly`, which SQLite does not look up in an index.
+        return self.filter(grouping=grouping, hourly__in=[hourly], start__gte=since)
 
 
 class UsageSum(models.Model):
@@ -424,10 +435,13 @@ class UsageSum(models.Model):
     first_tokens = models.BinaryField(default=bytes, help_text="Times to first token as a histogram (`usage_table.ENTRY`).")
     errors = models.JSONField(default=dict, help_text="Error class to count.")
 
+    objects = UsageSums.as_manager()
+
     class Meta:
         ordering = ["-start", "id"]
         indexes = [
-            models.Index(fields=["grouping", "hourly", "start"], name="usage_by_grouping"),
+            # The last four are for filters, and for their choices.
+            models.Index(fields=["grouping", "hourly", "start", "backend", "model", "route", "source"], name="usage_by_dimensions"),
             models.Index(fields=["user", "grouping", "hourly", "start"], name="usage_by_user"),
         ]
 

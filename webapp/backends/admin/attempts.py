@@ -27,7 +27,7 @@ BADGES = {"ok": "ok", "partial": "warn", "cancelled": "warn", "skipped": ""}
 def known_sums(grouping: UsageSum.Grouping) -> QuerySet[UsageSum]:
     """Return the sums of the last 90 days."""
     since = timezone.now() - timedelta(days=90)
-    return UsageSum.objects.filter(grouping=grouping, hourly=False, start__gte=since).order_by()
+    return UsageSum.objects.of(grouping, hourly=False, since=since).order_by()
 
 
 def offered(request: HttpRequest, parameter: str, values: Iterable[str]) -> list[tuple[str, str]]:

@@ -133,9 +133,7 @@ class _Scope:
         return cls(filters, viewer.pk if wanted in {None, viewer.get_username()} else 0)
 
     def sums(self, grouping: Grouping) -> QuerySet[UsageSum]:
-        found = UsageSum.objects.filter(
-            grouping=grouping, hourly=self.filters.hourly, start__gte=self.filters.since, **self.filters.columns
-        )
+        found = UsageSum.objects.of(grouping, hourly=self.filters.hourly, since=self.filters.since).filter(**self.filters.columns)
         return found if self.user_id is None else found.filter(user_id=self.user_id)
 
 
@@ -275,7 +273,7 @@ def choices(*, viewer: User) -> dict[str, list[str]]:
 
 def _usernames(scope: _Scope, waiting: UsageTable) -> list[str]:
     """Return the names of users with attempts: a look into an index for each user."""
-    sums = UsageSum.objects.filter(user=OuterRef("pk"), grouping=Grouping.USER, hourly=False, start__gte=scope.filters.since)
+    sums = UsageSum.objects.of(Grouping.USER, hourly=False, since=scope.filters.since).filter(user=OuterRef("pk"))
     known = User.objects.filter(Exists(sums)).order_by("username").values_list("username", flat=True)[:MAX_CHOICES]
     new = User.objects.filter(pk__in={*waiting.values["user"]} - {None}).values_list("username", flat=True)
     return sorted({*known, *new})[:MAX_CHOICES]
@@ -296,5 +294,5 @@ def hourly_counts(*, hours: int = 24) -> dict[str, list[tuple[int, int]]]:
 
 
 def _hourly(first: datetime) -> UsageTable:
-    sums = UsageSum.objects.filter(grouping=Grouping.BACKEND, hourly=True, start__gte=first)
+    sums = UsageSum.objects.of(Grouping.BACKEND, hourly=True, since=first)
     return usage_table.concatenate([usage_sums.read_sums(sums), _waiting(first)[0]]).group(("start", "backend"))

@@ -56,7 +56,7 @@ class Spending:
         for budget in Budget.objects.filter(mine, monthly__isnull=False).select_related("user", "group"):
             who = Q(user_id=user_id) if budget.user_id else Q(user__groups=budget.group_id)
             kept = Attempt.objects.filter(who, created_at__gte=self._month(), summed=None)
-            added_up = UsageSum.objects.filter(who, grouping=UsageSum.Grouping.USER, hourly=False, start__gte=self._month())
+            added_up = UsageSum.objects.of(UsageSum.Grouping.USER, hourly=False, since=self._month()).filter(who)
             yield budget, sum((rows.aggregate(cost=Sum("cost"))["cost"] or Decimal(0) for rows in (kept, added_up)), Decimal(0))
 
     def _month(self) -> datetime:
