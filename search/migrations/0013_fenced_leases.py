@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('search', '0011_companion'),
+        ('search', '0012_wider_indexes'),
     ]
 
     operations = [
