@@ -62,6 +62,14 @@ def _add_good_tools(server: MCPServer[Any]) -> None:
             await asyncio.sleep(0.25)
         return "counted"
 
+    @server.tool()
+    async def learn(ctx: Context[Any, Any], name: str) -> str:
+        """Offer one more tool, and say so."""
+        server.add_tool(lambda: "new", name=name, description="A new tool", annotations=READ_ONLY)
+        await ctx.session.send_tool_list_changed()
+        await ctx.notify_tools_changed()  # the same in the newest protocol
+        return "learned"
+
     @server.tool(annotations=READ_ONLY)
     async def greet(ctx: Context[Any, Any]) -> str:
         """Ask the user who they are."""

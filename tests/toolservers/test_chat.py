@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -24,6 +25,13 @@ async def asked(socket: Socket, chat: Chat, tool: str, arguments: str = "{}") ->
     """Ask a question to which the model calls a tool, and then answers."""
     chat.upstream.script(says(tool_calls=[(f"trial__{tool}", arguments)]), says("Done."))
     await socket.say(text="Go", model="m")
+
+
+async def listed(name: str) -> None:
+    """Wait until a tool is known."""
+    async with asyncio.timeout(SECONDS):
+        while not await ServerTool.objects.filter(name=name).aexists():  # noqa: ASYNC110 - a database sends no events
+            await asyncio.sleep(0.01)
 
 
 async def decided(socket: Socket, *, yes: bool) -> None:
@@ -127,7 +135,8 @@ async def test_the_next_question_shows_the_model_the_image_again_until_it_is_del
         await socket.until_ended(SECONDS)
         chat.upstream.script(says("Yes."))
         await socket.say(text="Do you still see it?", model="m")
-        await socket.until_ended(SECONDS)
+        await socket.until(lambda page: "Yes." in page.html and page.last_status == "done", SECONDS)
+    assert len(chat.upstream.requests) == 3
     assert CHART in str(chat.upstream.requests[-1].body["messages"])
     last = await Message.objects.order_by("-search_id").afirst()
     first = await Message.objects.filter(parent=None).aget()
@@ -169,6 +178,19 @@ async def test_a_tool_that_changed_is_not_run_and_asks_from_then_on(chat: Chat, 
     tool = await ServerTool.objects.aget(name="add")
     assert (tool.approval, tool.description) == ("ask", "Add two numbers.")
     assert tool.changed_at is not None
+
+
+async def test_a_tool_that_the_server_adds_is_offered_with_the_next_question(chat: Chat, server: ToolServer) -> None:
+    await ServerTool.objects.filter(name="learn").aupdate(approval="always")
+    async with chat.open() as socket:
+        await asked(socket, chat, "learn", '{"name": "dance"}')
+        await socket.until_ended(SECONDS)
+        await listed("dance")
+        chat.upstream.script(says(tool_calls=[("trial__dance", "{}")]), says("Danced."))
+        await socket.say(text="Go", model="m")
+        await socket.until(lambda page: "Danced." in page.html, SECONDS)
+    assert "trial__dance" in chat.offered()
+    assert chat.tool_results()[-1] == "new"
 
 
 async def test_progress_shows_as_a_bar(chat: Chat, server: ToolServer) -> None:

@@ -7,6 +7,7 @@ import json
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from webapp.backends.config.crypto import Secret, SecretField
 from webapp.backends.models import Route
@@ -58,10 +59,10 @@ class ServerTool(models.Model):
     """A tool as its server listed it last."""
 
     class Approval(models.TextChoices):
-        BY_SERVER = "", "Ask, unless the server marks it read-only"
-        ALWAYS = "always", "Always allow"
-        ASK = "ask", "Ask before each call"
-        NEVER = "never", "Never"
+        BY_SERVER = "", _("Ask, unless the server marks it read-only")
+        ALWAYS = "always", _("Always allow")
+        ASK = "ask", _("Ask before each call")
+        NEVER = "never", _("Never")
 
     server = models.ForeignKey(ToolServer, on_delete=models.CASCADE, related_name="tools")
     name = models.CharField(max_length=200)

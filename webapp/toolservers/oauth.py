@@ -12,13 +12,15 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 from django.db import transaction
+from django.urls import reverse
 from django.utils import timezone
 
 from webapp.backends.config.crypto import KeyLost, Secret
 from webapp.core.database import in_database
+from webapp.patterns.http.addresses import as_literal
 from webapp.patterns.mcp.connection import Connection
 from webapp.patterns.mcp.types import ServerSpec, ToolServerError
 from webapp.toolservers import selectors, services
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 REDIRECT_SECONDS = 30.0
+BASIC, POST, PUBLIC = "client_secret_basic", "client_secret_post", "none"
+"""Ways to authenticate at a token endpoint."""
+PRIVATE_NAMES = (".local", ".localhost", ".internal", ".lan", ".home.arpa", ".test", ".example")
+"""Ends of names that no public authorization server can reach."""
 SIGN_IN = "Sign in at this tool server on its page first."
 
 
@@ -46,7 +52,7 @@ def is_sign_in(error: ToolServerError) -> bool:
 def spec_with_sign_in(server: ToolServer) -> ServerSpec:
     """Return how to reach a server, with the tokens of an earlier sign-in. They are refreshed as needed."""
     spec = selectors.spec_of(server)
-    if not server.oauth:
+    if not selectors.opened_secret(server, server.oauth).get("tokens"):
         return spec
     return replace(spec, authorization=_provider(server, _Denied()))
 
@@ -87,8 +93,18 @@ class _Storage:
     async def get_client_info(self) -> OAuthClientInformationFull | None:
         from mcp.shared.auth import OAuthClientInformationFull
 
-        kept = (await in_database(self._read)).get("client")
-        return OAuthClientInformationFull.model_validate(kept) if kept else None
+        kept = await in_database(self._read)
+        client = kept.get("client") or _registered_by_hand(kept.get("given"))
+        return OAuthClientInformationFull.model_validate(client) if client else None
+
+    async def choose_method(self) -> None:
+        """Send the secret of a client that was registered by hand in the way that the authorization server names."""
+        context = self.context
+        client, metadata = (context.client_info, context.oauth_metadata) if context else (None, None)
+        methods = (metadata.token_endpoint_auth_methods_supported if metadata else None) or [BASIC]
+        if client and client.token_endpoint_auth_method == BASIC and BASIC not in methods and POST in methods:
+            client.token_endpoint_auth_method = POST
+            await self.set_client_info(client)
 
     async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
         await in_database(self._write, {"client": client_info.model_dump(mode="json", exclude_none=True)})
@@ -110,10 +126,20 @@ class _Storage:
             server.save(update_fields=["oauth"])
 
 
+def _registered_by_hand(given: Any) -> dict[str, Any] | None:
+    """Return a client that was registered by hand, as the SDK keeps clients."""
+    if not given:
+        return None
+    secret = given.get("client_secret")
+    method = {"client_secret": secret, "token_endpoint_auth_method": BASIC} if secret else {"token_endpoint_auth_method": PUBLIC}
+    return {"client_id": given["client_id"], **method}
+
+
 class _Denied:
     """No person is there: the flow ends where one would be sent to a page."""
 
     redirect_uri = "http://localhost/unused"
+    storage: _Storage | None = None
 
     async def redirect(self, _url: str) -> None:
         raise SignInNeeded(SIGN_IN)
@@ -127,12 +153,15 @@ class _Flow:
 
     def __init__(self, server: ToolServer, user_id: int, redirect_uri: str) -> None:
         self.redirect_uri = redirect_uri
+        self.storage: _Storage | None = None
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._server = server
         self._user_id = user_id
         self._state = ""
 
     async def redirect(self, url: str) -> None:
+        if self.storage:
+            await self.storage.choose_method()
         self._state = parse_qs(urlsplit(url).query)["state"][0]
         await in_database(OAuthFlow.objects.create, state=self._state, server=self._server, user_id=self._user_id)
         self.address.set_result(url)
@@ -154,19 +183,36 @@ class _Flow:
 def _provider(server: ToolServer, person: _Denied | _Flow) -> httpx2.Auth:
     from mcp.client.auth import OAuthClientProvider
     from mcp.shared.auth import OAuthClientMetadata
-    from pydantic import AnyUrl
 
-    metadata = OAuthClientMetadata(
-        client_name="Patchbay",
-        redirect_uris=[AnyUrl(person.redirect_uri)],
-        grant_types=["authorization_code", "refresh_token"],
-        response_types=["code"],
-        token_endpoint_auth_method="none",  # noqa: S106 - the name of a method: a public client, protected by PKCE
-    )
-    storage = _Storage(server.pk)
-    provider = OAuthClientProvider(server.url, metadata, storage, person.redirect, person.callback)
+    metadata = OAuthClientMetadata.model_validate(client_metadata(person.redirect_uri))
+    storage = person.storage = _Storage(server.pk)
+    document = metadata_url(person.redirect_uri)
+    provider = OAuthClientProvider(server.url, metadata, storage, person.redirect, person.callback, client_metadata_url=document)
     storage.context = provider.context
     return provider
+
+
+def client_metadata(redirect_uri: str) -> dict[str, Any]:
+    """Return how Patchbay describes itself to authorization servers: a public client, protected by PKCE."""
+    return {
+        "client_name": "Patchbay",
+        "redirect_uris": [redirect_uri],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": PUBLIC,
+    }
+
+
+def metadata_url(redirect_uri: str) -> str | None:
+    """Return the address of the Client ID Metadata Document, which stands beside the callback.
+
+    None where no authorization server could read it: it must be https, at a name of the public network.
+    """
+    parts = urlsplit(redirect_uri)
+    host = parts.hostname or ""
+    if parts.scheme != "https" or "." not in host or host.endswith(PRIVATE_NAMES) or as_literal(host):
+        return None
+    return urljoin(redirect_uri, reverse("toolservers:client_metadata"))
 
 
 _tasks: set[asyncio.Task[None]] = set()
@@ -216,8 +262,9 @@ async def _sign_in(server: ToolServer, flow: _Flow) -> None:
 
 
 def _forget(server: ToolServer) -> None:
-    """Drop earlier tokens and registrations: the address of this installation may have changed since."""
-    ToolServer.objects.filter(pk=server.pk).update(oauth=Secret())
+    """Drop earlier tokens and registrations: the address of this installation may have changed since. Keep what a person registered."""
+    given = services.stored_oauth(server).get("given")
+    ToolServer.objects.filter(pk=server.pk).update(oauth=Secret.of(json.dumps({"given": given})) if given else Secret())
     OAuthFlow.objects.filter(server=server).delete()
 
 

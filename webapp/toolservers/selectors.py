@@ -56,15 +56,20 @@ def spec_of(server: ToolServer) -> ServerSpec:
         label=server.name,
         url=server.url,
         command=tuple(server.command),
-        headers=_opened(server, server.headers),
-        environment=_opened(server, server.environment),
+        headers=opened_secret(server, server.headers),
+        environment=opened_secret(server, server.environment),
         public=server.owner_id is not None and not settings.PRIVATE_WEBHOOKS,
         call_seconds=server.call_seconds,
         result_chars=server.result_chars,
     )
 
 
-def _opened(server: ToolServer, secret: Secret) -> dict[str, Any]:
+def opened_secret(server: ToolServer, secret: Secret) -> dict[str, Any]:
+    """Return a server's headers, variables or sign-in.
+
+    Raises:
+        ToolServerError: they cannot be decrypted.
+    """
     try:
         opened: dict[str, Any] = json.loads(secret.reveal() or "{}")
     except KeyLost as error:

@@ -13,10 +13,11 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from webapp.accounts.models import User
 from webapp.backends.config.addresses import HEADER_NAME
-from webapp.backends.config.crypto import Secret
+from webapp.backends.config.crypto import KeyLost, Secret
 from webapp.backends.models import Route
 from webapp.patterns.errors import InputError
 from webapp.patterns.http.addresses import check_url
@@ -39,18 +40,25 @@ def add_server(
     command: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
+    oauth_client: Mapping[str, str] | None = None,
 ) -> ToolServer:
     """Create the tool server of that name, or change it. What is None stays, save that secrets are forgotten when the address changes.
+
+    Args:
+        oauth_client: `client_id` and `client_secret` of a client that was registered at the authorization server by hand. An empty id
+            forgets it; an empty secret keeps the stored one of that id.
 
     Raises:
         ValidationError: the name, address, command or a header cannot be used.
     """
     if not NAME.match(name):
-        raise ValidationError("A name has letters, digits, spaces, dots, dashes and underscores: at most 60, the first a letter or digit.")
+        raise ValidationError(
+            _("A name has letters, digits, spaces, dots, dashes and underscores: at most 60, the first a letter or digit.")
+        )
     if bool(url) == bool(command):
-        raise ValidationError("Give either an address or a command.")
+        raise ValidationError(_("Give either an address or a command."))
     if command and owner is not None:
-        raise ValidationError("Only administrators add servers that run a command.")
+        raise ValidationError(_("Only administrators add servers that run a command."))
     if url:
         _check_address(url, owner)
     server = ToolServer.objects.select_for_update().filter(name=name, owner=owner).first() or ToolServer(name=name, owner=owner)
@@ -62,8 +70,28 @@ def add_server(
         server.headers = Secret.of(json.dumps(checked_headers(headers)))
     if environment is not None:
         server.environment = Secret.of(json.dumps(dict(environment)))
+    if oauth_client is not None:
+        _set_oauth_client(server, oauth_client)
     server.save()
     return server
+
+
+def _set_oauth_client(server: ToolServer, given: Mapping[str, str]) -> None:
+    """Keep a client that was registered by hand. Tokens of another client are forgotten."""
+    known = stored_oauth(server).get("given") or {}
+    client = {"client_id": given.get("client_id", ""), "client_secret": given.get("client_secret", "")}
+    if client["client_id"] == known.get("client_id", "") and (not client["client_secret"] or client == known):
+        return
+    server.oauth = Secret.of(json.dumps({"given": client})) if client["client_id"] else Secret()
+
+
+def stored_oauth(server: ToolServer) -> dict[str, Any]:
+    """Return what is stored for signing in: `given` (a client that was registered by hand), `client`, `tokens` and so on."""
+    try:
+        kept: dict[str, Any] = json.loads(server.oauth.reveal() or "{}")
+    except KeyLost:
+        return {}
+    return kept
 
 
 def allowed_host(url: str) -> bool:
@@ -79,18 +107,18 @@ def _check_address(url: str, owner: User | None) -> None:
         raise ValidationError(error.message) from error
     parts = urlsplit(url)
     if parts.username or parts.password or parts.fragment or re.search(r"[\s\x00-\x1f]", url):
-        raise ValidationError("Leave user, password, fragment and spaces out of the address: secrets go into headers.")
+        raise ValidationError(_("Leave user, password, fragment and spaces out of the address: secrets go into headers."))
     if owner is not None and not allowed_host(url):
-        raise ValidationError("An administrator has not allowed tool servers at this host (PATCHBAY_TOOL_SERVER_HOSTS).")
+        raise ValidationError(_("An administrator has not allowed tool servers at this host (PATCHBAY_TOOL_SERVER_HOSTS)."))
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers, or raise `ValidationError` for one that cannot be sent."""
     for name, value in headers.items():
         if not HEADER_NAME.match(name) or name.lower() in RESERVED_HEADERS:
-            raise ValidationError(f"{name!r} cannot be set as a header.")
+            raise ValidationError(_("%(name)r cannot be set as a header.") % {"name": name})
         if not value.isascii() or not value.isprintable():
-            raise ValidationError(f"The value of {name} must be one line of plain text.")
+            raise ValidationError(_("The value of %(name)s must be one line of plain text.") % {"name": name})
     return dict(headers)
 
 
@@ -105,6 +133,8 @@ def store_tools(*, server: ToolServer, info: ServerInfo, tools: Sequence[ToolInf
 
     A changed tool is not the one that was allowed: it asks again before each call.
     """
+    if not ToolServer.objects.filter(pk=server.pk).exists():  # it was deleted meanwhile
+        return []
     known = {tool.name: tool for tool in ServerTool.objects.select_for_update().filter(server=server)}
     changed: list[str] = []
     for listed in tools:

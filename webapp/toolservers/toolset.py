@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from webapp.accounts.models import User
 from webapp.core.database import in_database
 from webapp.patterns.agent.schema_tool import SchemaTool
@@ -31,7 +33,7 @@ def offers(user: User, route: str) -> list[Offer]:
             as_tool(named, RemoteCalls(user.pk, "chat")),
             group=named.server.name,
             on_by_default=named.server.on_by_default and not named.server.sign_in_needed,
-            note="It changed after it was allowed." if named.tool.changed_at else "",
+            note=_("It changed after it was allowed.") if named.tool.changed_at else "",
         )
         for named in selectors.named_tools(selectors.usable(user, route))
     ]

@@ -8,6 +8,7 @@ app_name = "toolservers"
 urlpatterns = [
     path("tools/", views.index, name="index"),
     path("tools/new/", views.new, name="new"),
+    path("tools/oauth-client.json", views.client_metadata, name="client_metadata"),
     path("tools/callback/", views.callback, name="callback"),
     path("tools/<int:pk>/", views.detail, name="detail"),
     path("tools/<int:pk>/edit/", views.edit, name="edit"),

@@ -10,9 +10,11 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp.accounts.models import User
@@ -50,7 +52,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         owner = None if shared else user
         if ToolServer.objects.filter(name=form.cleaned_data["name"], owner=owner).exists():
-            form.add_error("name", "There is a server of this name.")
+            form.add_error("name", _("There is a server of this name."))
         elif server := _saved(form, owner):
             _refresh_now(request, server)
             return redirect("toolservers:detail", server.pk)
@@ -69,7 +71,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
             raise PermissionDenied
         approvals = {tool.name: request.POST[f"approval.{tool.pk}"] for tool in server.tools.all() if f"approval.{tool.pk}" in request.POST}
         services.set_approvals(server=server, approvals=approvals)
-        messages.success(request, "Saved. It applies from the next question on.")
+        messages.success(request, _("Saved. It applies from the next question on."))
         return redirect("toolservers:detail", pk)
     context = {
         "section": "backends",
@@ -111,7 +113,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     server = _changeable(request, pk)
     server.delete()
     async_to_sync(sessions.close_of)(pk)
-    messages.success(request, f"{server.name} is removed.")
+    messages.success(request, _("%(name)s is removed.") % {"name": server.name})
     return redirect("toolservers:index")
 
 
@@ -127,7 +129,7 @@ async def sign_in(request: HttpRequest, pk: int) -> HttpResponse:
         await sync_to_async(messages.error)(request, error.message)
         return redirect("toolservers:detail", pk)
     if not address:
-        await sync_to_async(messages.success)(request, f"{server.name} asks for no sign-in.")
+        await sync_to_async(messages.success)(request, _("%(name)s asks for no sign-in.") % {"name": server.name})
         return redirect("toolservers:detail", pk)
     context = {"section": "backends", "server": server, "address": address, "host": urlsplit(address).netloc}
     return await sync_to_async(render)(request, "toolservers/sign_in.html", context)
@@ -150,13 +152,22 @@ def callback(request: HttpRequest) -> HttpResponse:
         state=given["state"], user_id=_user(request).pk, code=given["code"], issuer=given["iss"], error=given["error"]
     )  # fmt: skip
     if server is None:
-        messages.error(request, "That sign-in is unknown or took too long. Start it again.")
+        messages.error(request, _("That sign-in is unknown or took too long. Start it again."))
         return redirect("toolservers:index")
     if given["error"] or not given["code"]:
-        messages.error(request, f"{server.name} did not let you in: {given['error'] or 'no code came back'}.")
+        reason = given["error"] or _("no code came back")
+        messages.error(request, _("%(name)s did not let you in: %(reason)s.") % {"name": server.name, "reason": reason})
     else:
-        messages.success(request, f"Signed in at {server.name}. Its tools appear in a moment.")
+        messages.success(request, _("Signed in at %(name)s. Its tools appear in a moment.") % {"name": server.name})
     return redirect("toolservers:detail", server.pk)
+
+
+@require_GET
+def client_metadata(request: HttpRequest) -> JsonResponse:
+    """Describe Patchbay as an OAuth client to authorization servers that read this document in place of a registration."""
+    redirect_uri = request.build_absolute_uri(reverse("toolservers:callback"))
+    document = {"client_id": request.build_absolute_uri(request.path), **oauth.client_metadata(redirect_uri)}
+    return JsonResponse({**document, "client_uri": request.build_absolute_uri("/")}, headers={"Cache-Control": "public, max-age=3600"})
 
 
 def _user(request: HttpRequest) -> User:
@@ -194,4 +205,5 @@ def _refresh_now(request: HttpRequest, server: ToolServer) -> None:
     except ToolServerError as error:
         messages.warning(request, error.message)
     else:
-        messages.success(request, f"{server.name} answers and lists {len(tools)} tool{'' if len(tools) == 1 else 's'}.")
+        found = ngettext("%(name)s answers and lists %(n)s tool.", "%(name)s answers and lists %(n)s tools.", len(tools))
+        messages.success(request, found % {"name": server.name, "n": len(tools)})

@@ -60,24 +60,45 @@ async def test_tools_are_listed_and_called(connect: Any, fields: dict[str, Any])
         await connection.tools()
 
 
-async def test_a_server_that_refuses_initialize_is_asked_in_the_newest_protocol(server: McpServer) -> None:
-    class Modern(McpServer):
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            headers = dict(scope.get("headers", ()))
-            if scope["type"] == "http" and headers.get(b"mcp-protocol-version", b"") < b"2026":
-                await send({"type": "http.response.start", "status": 400, "headers": []})
-                await send({"type": "http.response.body", "body": b""})
-                return
-            await super().__call__(scope, receive, send)
+class Modern(McpServer):
+    """A server of the newest protocol alone."""
 
-    modern = Modern()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope.get("headers", ()))
+        if scope["type"] == "http" and headers.get(b"mcp-protocol-version", b"") < b"2026":
+            await send({"type": "http.response.start", "status": 400, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await super().__call__(scope, receive, send)
+
+
+@pytest.fixture
+def modern() -> Iterator[McpServer]:
+    server = Modern()
+    yield server
+    server.stop()
+
+
+async def test_a_server_that_refuses_initialize_is_asked_in_the_newest_protocol(modern: McpServer) -> None:
     connection = Connection(ServerSpec("modern", url=modern.url))
     try:
         assert (await connection.info()).protocol == "2026-07-28"
         assert (await connection.call("add", {"a": 1, "b": 1})).text == "2"
     finally:
         await connection.aclose()
-        modern.stop()
+
+
+@pytest.mark.parametrize("kind", [McpServer, Modern])
+async def test_a_server_says_that_its_tools_changed(kind: type[McpServer]) -> None:
+    server, changed = kind(), asyncio.Event()
+    connection = Connection(ServerSpec("trial", url=server.url), changed.set)
+    try:
+        await connection.call("learn", {"name": "dance"})
+        await asyncio.wait_for(changed.wait(), 10)
+        assert "dance" in {tool.name for tool in await connection.tools()}
+    finally:
+        await connection.aclose()
+        server.stop()
 
 
 async def test_progress_is_reported(connect: Any) -> None:
@@ -190,3 +211,32 @@ async def test_a_compressed_answer_is_refused(connect: Any) -> None:
 def test_the_secrets_of_a_spec_do_not_show() -> None:
     spec = ServerSpec("x", headers={"a": "secret"}, environment={"b": "secret"}, authorization=httpx2.BasicAuth("u", "p"))
     assert "secret" not in repr(spec)
+
+
+class Silent(Modern):
+    """A server of the newest protocol that takes no subscriptions."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if dict(scope.get("headers", ())).get(b"mcp-method") == b"subscriptions/listen":
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await super().__call__(scope, receive, send)
+
+
+async def test_a_server_that_does_not_say_when_its_tools_change_is_used_all_the_same() -> None:
+    server, changed = Silent(), asyncio.Event()
+    connection = Connection(ServerSpec("silent", url=server.url), changed.set)
+    try:
+        assert (await connection.call("learn", {"name": "dance"})).text == "learned"
+        assert "dance" in {tool.name for tool in await connection.tools()}
+        assert not changed.is_set()
+    finally:
+        await connection.aclose()
+        server.stop()
+
+
+async def test_without_a_listener_the_message_is_passed_over(connect: Any) -> None:
+    connection = connect()
+    assert (await connection.call("learn", {"name": "sing"})).text == "learned"
+    assert (await connection.call("add", {"a": 1, "b": 1})).text == "2"

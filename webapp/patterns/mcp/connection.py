@@ -16,7 +16,7 @@ import importlib
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,10 +46,16 @@ KEPT_ERROR_LINES = 20
 
 
 class Connection:
-    """One connection. A broken one raises `ToolServerError` from each call; make a new one then."""
+    """One connection. A broken one raises `ToolServerError` from each call; make a new one then.
 
-    def __init__(self, spec: ServerSpec) -> None:
+    Args:
+        spec: how to reach the server.
+        on_tools_changed: called when the server says that its list of tools changed. It must return at once.
+    """
+
+    def __init__(self, spec: ServerSpec, on_tools_changed: Callable[[], None] | None = None) -> None:
         self.spec = spec
+        self._on_tools_changed = on_tools_changed
         self.errors: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
         """The last lines that a process wrote to its standard error."""
         self.faults: list[str] = []
@@ -163,7 +169,7 @@ class Connection:
 
     async def _listened(self, mode: str) -> None:
         """Wait a moment for the server's stream of messages: many servers drop a question that they ask before it is open."""
-        if self.spec.url and mode == "legacy":
+        if self.spec.url and (mode == "legacy" or self._on_tools_changed):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._listening.wait(), LISTENING_SECONDS)
 
@@ -182,13 +188,41 @@ class Connection:
             mode=mode,
             client_info=Implementation(name="patchbay", version="0.2.0"),
             elicitation_callback=self._elicited,
+            message_handler=self._received,
             cache=None,
         )
         async with AsyncExitStack() as stack:
             opened = await stack.enter_async_context(client)
             if not ready.done():
                 ready.set_result(opened)
-            await self._closing.wait()
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(self._follow_tools(opened, mode))
+                await self._closing.wait()
+                following.cancel()
+
+    async def _follow_tools(self, client: Client, mode: str) -> None:
+        """Follow the list of tools where the newest protocol was negotiated: there a client asks for these notifications."""
+        if mode == "legacy" or self._on_tools_changed is None:
+            return
+        from mcp import MCPError
+        from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+
+        try:
+            async with client.listen(tools_list_changed=True) as events:
+                self._listening.set()
+                async for _ in events:
+                    self._on_tools_changed()
+        except (ListenNotSupportedError, SubscriptionLost, MCPError, TimeoutError) as error:
+            logger.info("%s does not say when its tools change: %s", self.spec.label, error)
+        finally:
+            self._listening.set()
+
+    async def _received(self, message: Any) -> None:
+        """Take a message of the server that belongs to no call."""
+        from mcp_types import ToolListChangedNotification
+
+        if self._on_tools_changed is not None and isinstance(message, ToolListChangedNotification):
+            self._on_tools_changed()
 
     async def _elicited(self, context: Any, params: Any) -> Any:  # noqa: ARG002 - the SDK's signature
         """Pass a server's question to the newest running call that can ask the user."""
