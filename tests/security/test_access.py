@@ -23,6 +23,7 @@ OPEN = {
     "server:metrics",  # 404 without its token
     "server:csp-report",
     "server:manifest",  # of the installable app
+    "toolservers:client_metadata",  # read by authorization servers
     "chat:shared",  # for whoever has its link
     "chat:preview",  # an empty frame, the same for everybody
     "admin:login",

@@ -140,4 +140,5 @@ def forget(*, backend: Backend, fact: int | None = None) -> int:
         row.delete()  # one by one: each tells the registry
         if row.kind in {Learned.Kind.WINDOW, Learned.Kind.COUNT}:
             calibration.forget((backend.name, row.model))
+        _lacks.discard((backend.name, row.model, row.name))
     return len(found)
