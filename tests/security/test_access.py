@@ -25,6 +25,7 @@ OPEN = {
     "server:manifest",  # of the installable app
     "chat:shared",  # for whoever has its link
     "chat:preview",  # an empty frame, the same for everybody
+    "toolservers:client_metadata",  # for authorization servers; it names nothing but this installation
     "admin:login",
     "admin:logout",
 }

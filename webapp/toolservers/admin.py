@@ -14,9 +14,17 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from webapp.backends.admin.attempts import FixedFilter
 from webapp.backends.admin.keyset import KeysetChangeList, request_id
 from webapp.templatetags.ui import milliseconds
 from webapp.toolservers.models import ServerCall
+
+
+class SourceFilter(FixedFilter):
+    """By the part of the product that called."""
+
+    title, parameter_name = _("source"), "source"
+    choices_of_column = ("chat", "responses")
 
 
 @admin.register(ServerCall)
@@ -24,7 +32,7 @@ class ServerCallAdmin(admin.ModelAdmin):
     """List the calls of tools: who called what, and the time it took."""
 
     list_display = ["when", "called", "result", "asked", "duration", "chars", "attempts"]
-    list_filter = ["source", "server"]
+    list_filter = [SourceFilter, "server"]
     sortable_by = ()  # a list in another order would read the whole log
     search_fields = ["tool", "error"]
     search_help_text = _("Search by request id, tool or words of the error.")
