@@ -131,7 +131,9 @@ class _Job:
             approve=self._approve,
             elicit=self._elicit,
             trail=self.trail,
-            context=ToolContext(user_id=self.started.conversation.user_id, conversation_id=str(self.live.conversation_id)),
+            context=ToolContext(
+                user_id=self.started.conversation.user_id, conversation_id=str(self.live.conversation_id), request_id=self.live.id
+            ),
             fit=fit,
         )
         shown = _EventTranslator(self.live)

@@ -27,7 +27,15 @@ def article(turn: selectors.Turn, *, body: str | None = None, note: str = "") ->
         return render_to_string("chat/_question.html", context)
     if body is None:
         body = message.html or finished_html(message.id, message.parts)
-    context = {"message": message, "turn": turn, "key": key(message.id), "body": body, "note": note, **trail(message.trail)}
+    context = {
+        "message": message,
+        "turn": turn,
+        "key": key(message.id),
+        "body": body,
+        "note": note,
+        **trail(message.trail),
+        **tool_time(message.parts),
+    }
     return render_to_string("chat/_answer.html", context)
 
 
@@ -49,6 +57,12 @@ def trail(attempts: list[dict[str, Any]]) -> dict[str, Any]:
         "tokens": tokens,
         "speed": _speed(served),
     }
+
+
+def tool_time(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the number of an answer's tool calls, and their time together in milliseconds."""
+    calls = [part for part in parts if part["kind"] == "tool" and part.get("ms") is not None]
+    return {"tool_calls": len(calls), "tool_ms": sum(call["ms"] for call in calls)}
 
 
 def _speed(attempt: dict[str, Any] | None) -> float | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import uuid
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
+from django.urls import reverse
 
 from tests.tool_server import McpServer
 from tests.users import Users
@@ -130,3 +132,21 @@ def test_a_new_address_forgets_the_secrets_of_the_old_one(users: Users) -> None:
 
 def test_a_preset_fills_the_form(administrator: Client) -> None:
     assert "https://mcp.context7.com/mcp" in administrator.get("/tools/new/?preset=context7").content.decode()
+
+
+def test_the_log_of_calls_leads_to_the_attempts_of_the_same_answer(administrator: Client) -> None:
+    server = services.add_server(name="shared", url="http://127.0.0.1:9/mcp")
+    of_answer = uuid.uuid4()
+    ServerCall.objects.create(server=server, tool="note", source="chat", ms=1234, request_id=of_answer)
+    ServerCall.objects.create(server=server, tool="other", source="responses", ms=5, error="It failed.")
+    attempts = f"{reverse('admin:backends_attempt_changelist')}?q={of_answer}"
+    log = reverse("admin:toolservers_servercall_changelist")
+    everything = administrator.get(log).content.decode()
+    assert attempts in everything
+    assert "It failed." in everything
+    one = administrator.get(log, {"q": str(of_answer)}).content.decode()
+    assert "note" in one
+    assert "It failed." not in one
+    assert administrator.get(log, {"q": "failed"}).status_code == 200
+    assert administrator.get(f"{log}add/").status_code == 403
+    assert attempts in administrator.get(f"/tools/{server.pk}/").content.decode()

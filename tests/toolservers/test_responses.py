@@ -12,6 +12,7 @@ from tests.gateway.api import Api
 from tests.tool_server import McpServer
 from tests.upstream import Upstream, says
 from tests.users import Users
+from webapp.backends.models import Attempt
 from webapp.backends.runtime import registry
 from webapp.gateway import auth
 from webapp.toolservers import services
@@ -54,6 +55,17 @@ async def test_a_registered_server_is_used_by_its_label(api: Api, upstream: Upst
     assert (call["name"], call["output"], call["error"]) == ("add", "5", None)
     record = await ServerCall.objects.aget()
     assert (record.source, record.user_id) == ("responses", api.users.owner.pk)
+    await registry.flush()
+    assert {attempt.request_id async for attempt in Attempt.objects.all()} == {record.request_id}
+
+
+async def test_the_calls_of_one_response_are_limited(api: Api, upstream: Upstream) -> None:
+    await ToolServer.objects.aupdate(max_calls=1)
+    calls = says(tool_calls=[("trial__add", '{"a": 1, "b": 1}'), ("trial__count", '{"steps": 1}')])
+    response = await asked(api, upstream, {}, calls)
+    first, second = (item for item in response["output"] if item["type"] == "mcp_call")
+    assert first["output"] == "2"
+    assert "1 times in one answer" in second["error"]["content"][0]["text"]
 
 
 async def test_the_label_with_its_own_address_is_the_registered_server(api: Api, upstream: Upstream, remote: McpServer) -> None:

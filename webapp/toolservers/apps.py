@@ -18,5 +18,5 @@ class ToolServersConfig(AppConfig):
         from webapp.toolservers.responses import ResponsesTools
 
         toolbox.register_provider(toolset.offers)
-        tool_servers.register(ResponsesTools())
+        tool_servers.register(ResponsesTools)
         background.register("tool servers", health.service)

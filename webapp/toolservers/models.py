@@ -102,6 +102,7 @@ class ServerCall(models.Model):
     tool = models.CharField(max_length=200)
     source = models.CharField(max_length=12, help_text="chat or responses.")
     conversation = models.CharField(max_length=64, blank=True)
+    request_id = models.UUIDField(null=True, blank=True, db_index=True, help_text="Of the attempts of the same answer.")
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     ms = models.PositiveIntegerField()
     chars = models.PositiveIntegerField(default=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -25,18 +26,28 @@ UNREGISTERED = 0
 
 
 class ResponsesTools:
-    """List and call the tools of an `mcp` entry of a request, for one user. The implementation of `webapp.ports.tool_servers`."""
+    """List and call the tools of the `mcp` entries of one response. The implementation of `webapp.ports.tool_servers`.
 
-    async def list_tools(self, user: User, server: Json) -> Sequence[ListedTool]:
+    Args:
+        user: who asked for the response.
+        request_id: of the request that the calls belong to.
+    """
+
+    def __init__(self, user: User, request_id: UUID | None) -> None:
+        self._user = user
+        self._calls = toolset.RemoteCalls(user.pk, "responses")
+        self._context = ToolContext(user_id=user.pk, conversation_id=f"responses {user.pk}", request_id=request_id)
+
+    async def list_tools(self, server: Json) -> Sequence[ListedTool]:
         """Return the tools, with what an administrator set for each. The caller alone decides about a server that it names by address.
 
         Raises:
             ToolError: there is no such server, or it does not answer.
         """
         try:
-            registered = await in_database(_registered, user, server)
+            registered = await in_database(_registered, self._user, server)
             if registered is None:
-                tools = (await _by_address(user, server)).tools.values()
+                tools = (await _by_address(self._user, server)).tools.values()
                 return [ListedTool(tool.name, tool.description, tool.schema, read_only=tool.read_only) for tool in tools]
             if not registered.answered_at:
                 await toolset.refresh(registered)
@@ -44,21 +55,20 @@ class ResponsesTools:
         except ToolServerError as error:
             raise ToolError(error.message) from error
 
-    async def call_tool(self, user: User, server: Json, name: str, arguments: Json) -> ToolResult:
+    async def call_tool(self, server: Json, name: str, arguments: Json) -> ToolResult:
         """Call a tool. What it did wrong is in the result.
 
         Raises:
             ToolError: there is no such server or tool.
         """
-        registered = await in_database(_registered, user, server)
+        registered = await in_database(_registered, self._user, server)
         try:
             if registered is None:
-                session = await _by_address(user, server)
+                session = await _by_address(self._user, server)
                 result = await session.connection.call(name, arguments)
                 return ToolResult(result.text, "failed" if result.is_error else "")
             named = await in_database(_named, registered, name)
-            context = ToolContext(user_id=user.pk, conversation_id=f"responses {user.pk}")
-            return ToolResult((await toolset.RemoteCalls(user.pk, "responses").call(named, arguments, context)).text)
+            return ToolResult((await self._calls.call(named, arguments, self._context)).text)
         except (ToolServerError, ToolError) as error:
             return ToolResult(error.message, "failed")
 

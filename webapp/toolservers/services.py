@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -182,14 +183,23 @@ def set_approvals(*, server: ToolServer, approvals: Mapping[str, str]) -> None:
 
 
 def record_call(
-    *, server_id: int, user_id: int | None, tool: str, source: str, conversation: str, ms: float, chars: int, error: str
+    *,
+    server_id: int,
+    user_id: int | None,
+    tool: str,
+    source: str,
+    conversation: str,
+    request_id: UUID | None = None,
+    ms: float,
+    chars: int,
+    error: str,
 ) -> None:
     """Keep a call and its time; forget what is too old. The server shows the last error of a call."""
     if not ToolServer.objects.filter(pk=server_id).exists():  # it was deleted while the call ran
         return
     ServerCall.objects.create(
         server_id=server_id, user_id=user_id, tool=tool[:200], source=source, conversation=conversation[:64],
-        ms=round(ms), chars=chars, error=clean(error)[:500],
+        request_id=request_id, ms=round(ms), chars=chars, error=clean(error)[:500],
     )  # fmt: skip
     old = ServerCall.objects.filter(created_at__lt=timezone.now() - KEPT_CALLS).values("pk")[:500]
     ServerCall.objects.filter(pk__in=list(old.values_list("pk", flat=True))).delete()

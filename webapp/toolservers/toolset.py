@@ -28,9 +28,10 @@ MAX_SECONDS = 3600.0
 
 def offers(user: User, route: str) -> list[Offer]:
     """Return the tools of the servers that a user may use with a route or model, as the port of the toolbox asks for them."""
+    calls = RemoteCalls(user.pk, "chat")
     return [
         Offer(
-            as_tool(named, RemoteCalls(user.pk, "chat")),
+            as_tool(named, calls),
             group=named.server.name,
             on_by_default=named.server.on_by_default and not named.server.sign_in_needed,
             note=_("It changed after it was allowed.") if named.tool.changed_at else "",
@@ -111,6 +112,7 @@ class RemoteCalls:
             tool=named.tool.name,
             source=self._source,
             conversation=context.conversation_id or "",
+            request_id=context.request_id,
             ms=(time.monotonic() - started) * 1000,
             chars=len(result.text) if result else 0,
             error=problem,

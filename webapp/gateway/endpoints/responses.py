@@ -59,7 +59,7 @@ async def _create_whole(call: Call, principal: Principal, asked: ResponsesReques
     body = asked.body
     response = new_response(body, response_id=new_id("resp_"))
     async with chain_for(call, principal, body) as (chain, trail):
-        await Execution(chain, asked, response=response, server=UserTools(principal.user), trail=trail).send()
+        await Execution(chain, asked, response=response, server=UserTools(principal.user, call.id), trail=trail).send()
         if _is_stored(body):
             await in_database(records.store_response, _row(call, principal, asked, response))
         await call.respond_json(response, headers=served_by(trail))
@@ -70,7 +70,7 @@ async def _stream(call: Call, principal: Principal, asked: ResponsesRequest) -> 
     body = asked.body
     response = new_response(body, response_id=new_id("resp_"))
     async with chain_for(call, principal, body) as (chain, trail):
-        execution = Execution(chain, asked, response=response, server=UserTools(principal.user), trail=trail)
+        execution = Execution(chain, asked, response=response, server=UserTools(principal.user, call.id), trail=trail)
         async with aclosing(_events(call, principal, asked, execution)) as stream:
             async for events in stream:
                 if not call.started:

@@ -206,7 +206,7 @@ class _Job:
                 chain,
                 request,
                 response=self._response,
-                server=UserTools(row.user),
+                server=UserTools(row.user, row.request_id),
                 trail=self._trail,
                 encoder=self._encoder,
                 announced=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from uuid import UUID
 
 from webapp.accounts.models import User
 from webapp.patterns.agent.tools import Tool, ToolContext, ToolError, ToolResult
@@ -18,26 +19,38 @@ OWN_LABEL = "patchbay"
 
 
 class UserTools(ServerTools):
-    """The tools of one user."""
+    """The tools of one response.
 
-    def __init__(self, user: User) -> None:
+    Args:
+        user: who asked for it.
+        request_id: the key of its attempts, which its calls of tools are recorded with.
+    """
+
+    def __init__(self, user: User, request_id: UUID | None) -> None:
         self._user = user
-        self._context = ToolContext(user_id=user.pk)
+        self._request_id = request_id
+        self._context = ToolContext(user_id=user.pk, request_id=request_id)
+        self._servers: tool_servers.ToolServers | None = None
 
     async def list_tools(self, server: Json) -> Sequence[ListedTool]:
         """Return the tools of an MCP server, or the product's own."""
         if _is_own(server):
             return [_listed(tool) for tool in toolbox]
-        return await tool_servers.registered().list_tools(self._user, server)
+        return await self._opened().list_tools(server)
 
     async def call_tool(self, server: Json, name: str, arguments: Json) -> ToolResult:
         """Call a tool for the user."""
         if _is_own(server):
             return await toolbox.call(name, json.dumps(arguments), self._context)
         try:
-            return await tool_servers.registered().call_tool(self._user, server, name, arguments)
+            return await self._opened().call_tool(server, name, arguments)
         except ToolError as error:
             return ToolResult(error.message, "failed")
+
+    def _opened(self) -> tool_servers.ToolServers:
+        if self._servers is None:
+            self._servers = tool_servers.for_response(self._user, self._request_id)
+        return self._servers
 
     async def search_files(self, tool: Json, queries: Sequence[str]) -> Sequence[Json]:
         """Search the collections of a `file_search` tool."""

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from uuid import UUID
 
 from webapp.patterns.agent import validation_messages
 from webapp.patterns.agent.interaction import Ask, Report
@@ -51,11 +52,13 @@ class ToolError(PatternError):
 class ToolContext:
     """The user and conversation of a tool call. A tool with a parameter of this type gets it; the model does not see the parameter.
 
-    `report` shows a call's progress to the user, and `ask` asks the user. Both are None if no user is watching.
+    `request_id` is the key of the attempts that the call belongs to. `report` shows a call's progress to the user, and `ask` asks the
+    user. Both are None if no user is watching.
     """
 
     user_id: int | None = None
     conversation_id: str | None = None
+    request_id: UUID | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     report: Report | None = None
     ask: Ask | None = None
