@@ -26,7 +26,6 @@ OPEN = {
     "toolservers:client_metadata",  # read by authorization servers
     "chat:shared",  # for whoever has its link
     "chat:preview",  # an empty frame, the same for everybody
-    "toolservers:client_metadata",  # for authorization servers; it names nothing but this installation
     "admin:login",
     "admin:logout",
 }
