@@ -62,7 +62,11 @@ class SignInServer(McpServer):
         endpoints = {
             name: f"{origin}/{path}" for name, path in (("authorization", "authorize"), ("token", "token"), ("registration", "register"))
         }
-        server = {"issuer": origin, **{f"{name}_endpoint": url for name, url in endpoints.items()}, "response_types_supported": ["code"]}
+        server: dict[str, object] = {
+            "issuer": origin,
+            **{f"{name}_endpoint": url for name, url in endpoints.items()},
+            "response_types_supported": ["code"],
+        }
         server |= {"code_challenge_methods_supported": ["S256"], "grant_types_supported": ["authorization_code", "refresh_token"]}
         server |= self.metadata
         return {

@@ -79,7 +79,7 @@ class ServerForm(forms.Form):
         """Return the keyword arguments of `services.add_server`, but for the owner."""
         data = self.cleaned_data
         client = {"client_id": data["oauth_client_id"].strip(), "client_secret": data["oauth_client_secret"]}
-        address = {name: data[name] for name in ("name", "url", "command", "headers", "environment") if name in data}
+        address: dict[str, Any] = {name: data[name] for name in ("name", "url", "command", "headers", "environment") if name in data}
         return {**address, "oauth_client": client}
 
     def limits(self) -> dict[str, Any]:
