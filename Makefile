@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
+MUTMUT := 3.8.1
 # Without compiled files, every process would compile the code again: the server at each start, the tests a hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast coverage check bench soak simulate audit lock format reference messages
+.PHONY: run test test-fast coverage check bench soak simulate mutate audit lock format reference messages
 
 # Install once, and again when a lock changes. The stamp records the installed state.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
@@ -53,6 +54,15 @@ bench: $(VENV)/dev.stamp
 
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# Change the code of breakers, chains, limits, leases, idempotency, and the event log in thousands of places, and count the changes that a
+# test notices (docs/testing.md). About an hour. mutmut has an environment of its own, since only this target needs it.
+mutate: $(VENV)/dev.stamp
+	test -x $(VENV)-mutmut/bin/mutmut || $(PYTHON) -m venv $(VENV)-mutmut
+	$(VENV)-mutmut/bin/python -m pip install --quiet --disable-pip-version-check mutmut==$(MUTMUT)
+	echo "$(CURDIR)/$$(echo $(VENV)/lib/python*/site-packages)" > $$(echo $(VENV)-mutmut/lib/python*/site-packages)/patchbay.pth
+	$(VENV)-mutmut/bin/mutmut run
+	$(VENV)-mutmut/bin/mutmut results
 
 # Run whole installations in simulated time (tests/simulation): each seed is a run of about an hour. 10,000 nightly.
 SEEDS ?= 1000
