@@ -27,7 +27,7 @@ async def play(url: str, scenario: str, context: dict[str, Any]) -> None:
     from webapp.toolservers import services, toolset
     from webapp.toolservers.connections import sessions
 
-    client = {name: str(context[name]) for name in ("client_id", "client_secret") if name in context} or None
+    client: dict[str, str] | None = {name: str(context[name]) for name in ("client_id", "client_secret") if name in context} or None
     server = await sync_to_async(services.add_server)(name=f"s{uuid.uuid4().hex[:8]}", url=url, oauth_client=client)
 
     async def defaults(question: Question) -> Answer:
