@@ -7,7 +7,7 @@ PORT ?= 8000
 # Without compiled files, every process would compile the code again: the server at each start, the tests a hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast coverage check bench soak simulate audit lock format reference
+.PHONY: run test test-fast coverage check bench soak simulate audit lock format reference messages
 
 # Install once, and again when a lock changes. The stamp records the installed state.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
@@ -72,6 +72,10 @@ format: $(VENV)/dev.stamp
 # Write docs/reference.md from the docstrings of webapp/patterns.
 reference:
 	$(PYTHON) .ci/write_reference.py --write
+
+# Collect the texts of templates and Python into webapp/locale and compile them (needs xgettext: Debian's gettext).
+messages: $(VENV)/dev.stamp
+	$(BIN)/python .ci/messages.py extract
 
 lock:
 	for set in base scale oidc otel s3 dev audit; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.responses_replies import responds
 from tests.upstream import Received, Reply, Upstream, Wire, closed_port, embeds, endless, says, status
 from webapp.backends import services
 from webapp.backends.config import conformance
@@ -148,3 +149,22 @@ def test_a_chat_that_is_refused_for_another_reason_is_unclear(make_upstream: Mak
     upstream.default = status(code, {"error": {"message": "Not today."}})
     assert probe(upstream.base_url)["chat"] == "unclear"
     assert "chat" not in BackendModel.objects.get(name="m").capabilities
+
+
+def test_a_server_of_responses_alone_is_asked_by_a_translation(make_upstream: MakeUpstream) -> None:
+    upstream = make_upstream()
+    upstream.paths["/v1/chat/completions"] = status(404, {"error": {"message": "Not found"}})
+
+    async def answer(received: Received, wire: Wire) -> None:
+        body = received.body
+        calls = [("get_weather", '{"city": "Paris"}'), ("get_weather", '{"city": "Rome"}')] if body.get("tools") else []
+        text = '{"country": "France", "capital": "Paris"}' if body.get("text") else "OK"
+        await (responds(tools=calls) if calls else responds(text))(received, wire)
+
+    upstream.paths["/v1/responses"] = answer
+    found = probe(upstream.base_url)
+    assert found["chat_completions"] == "no"
+    worked = ("responses", "chat", "stream", "stream_usage", "tools", "parallel_tool_calls", "json_schema", "developer_role")
+    assert {name: found[name] for name in worked} == dict.fromkeys(worked, "yes")
+    capabilities = Backend.objects.get().capabilities
+    assert (capabilities["chat_completions"], capabilities["responses"]) == (False, True)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from webapp.patterns.messages import decoder
-from webapp.patterns.messages.completions import ChunkWriter, to_completion
+from webapp.patterns.messages.completions import to_completion
 from webapp.patterns.messages.decoder import EventDecoder
 from webapp.patterns.messages.events import event, message_events
+from webapp.patterns.openai.chunk_writer import ChunkWriter
 from webapp.patterns.streaming import Accumulator
 from webapp.patterns.types import Delta, StreamChunk, ToolCall, ToolCallDelta, Usage
 

@@ -29,15 +29,20 @@ from webapp.patterns.errors import (
     RequestRejected,
     ServerFailed,
 )
-from webapp.patterns.messages.completions import ChunkWriter, to_completion
+from webapp.patterns.messages.completions import to_completion as message_to_completion
 from webapp.patterns.messages.decoder import EventDecoder
-from webapp.patterns.messages.from_chat import from_chat
+from webapp.patterns.messages.from_chat import from_chat as messages_from_chat
 from webapp.patterns.openai.backend import carries_key, secret_values
+from webapp.patterns.openai.chunk_writer import ChunkWriter
 from webapp.patterns.openai.error_mapping import refused
+from webapp.patterns.openai.exchange import translation_for
 from webapp.patterns.openai.model_list import read_models
 from webapp.patterns.openai.repairs import apply, find_repair
 from webapp.patterns.redaction import Redactor
-from webapp.patterns.types import Json
+from webapp.patterns.responses.completions import ChunkDecoder
+from webapp.patterns.responses.completions import to_completion as response_to_completion
+from webapp.patterns.responses.from_chat import from_chat as responses_from_chat
+from webapp.patterns.types import Json, Protocol
 
 Outcome = Literal["yes", "no", "unclear"]
 TIMEOUT_SECONDS = 60.0
@@ -130,11 +135,11 @@ class Prober:
     model: str
     client: httpx2.AsyncClient
     facts: dict[str, Any] = field(default_factory=dict)
-    messages_only: bool = field(init=False)
-    """Whether the server speaks Anthropic's Messages and no chat completions."""
+    chat_by: Protocol = field(init=False)
+    """The protocol that chat completions are translated to, for a server without them; else empty."""
 
     def __post_init__(self) -> None:
-        self.messages_only = self.row.capabilities.get("chat_completions") is False
+        self.chat_by = translation_for("chat/completions", self.row.capabilities)
         self.redactor = Redactor([self.row.key, *secret_values(self.row.headers)])
 
     async def ask(self, path: str, body: Json | None = None) -> Reply:
@@ -206,9 +211,10 @@ class Probe:
     async def run(self, prober: Prober) -> Finding:
         """Send the request and return the finding."""
         path, body = self.path, self.body(prober)
-        translated = prober.messages_only and path == "chat/completions" and body is not None
+        translated: Protocol = prober.chat_by if path == "chat/completions" and body is not None else ""
         if translated and body is not None:
-            path, body = "messages", {**from_chat(body), "stream": bool(body.get("stream"))}
+            translate = messages_from_chat if translated == "messages" else responses_from_chat
+            path, body = translated, {**translate(body), "stream": bool(body.get("stream"))}
         try:
             reply, body = await self._asked(prober, path, body)
         except httpx2.HTTPError as error:
@@ -216,7 +222,7 @@ class Probe:
             return prober.finding(self, outcome, f"{type(error).__name__}: {error}", path, body, None)
         prober.facts["reached"] = True
         if reply.ok:
-            outcome, detail = self.judge(prober, _as_chat(reply) if translated else reply)
+            outcome, detail = self.judge(prober, _as_chat(reply, translated) if translated else reply)
         else:
             outcome, detail = self._refused(prober, prober.error(reply, body))
         return prober.finding(self, outcome, detail, path, body, reply)
@@ -249,13 +255,15 @@ class Probe:
         return ("no" if missing and error.status not in TRANSIENT else "unclear"), error.message
 
 
-def _as_chat(reply: Reply) -> Reply:
-    """Return an Anthropic server's answer as a chat completion, or as the chunks of one."""
+def _as_chat(reply: Reply, protocol: Protocol) -> Reply:
+    """Return the answer of a server without chat completions as a chat completion, or as the chunks of one."""
+    is_anthropic = protocol == "messages"
     if reply.text.startswith(("event:", "data:")):
-        decoded = EventDecoder(ChunkWriter("", include_usage=True)).feed(reply.text.encode())
+        writer = ChunkWriter("", include_usage=True)
+        decoded = (EventDecoder(writer) if is_anthropic else ChunkDecoder(writer)).feed(reply.text.encode())
         return replace(reply, text=decoded.raw.decode() if decoded else "")
-    body = reply.body
-    return replace(reply, text=json.dumps(to_completion(body if isinstance(body, dict) else {})))
+    body = reply.body if isinstance(reply.body, dict) else {}
+    return replace(reply, text=json.dumps(message_to_completion(body) if is_anthropic else response_to_completion(body)))
 
 
 def _choice(reply: Reply) -> Json:
@@ -457,9 +465,11 @@ async def probe(row: BackendRow, model: str, on_finding: Callable[[Finding], Awa
                 await keep(Finding(one.name, one.title, "unclear", "Not asked: chat does not work."))
                 continue
             finding = await one.run(prober)
-            if one.name == "chat" and finding.status in NO_SUCH_PATH and any(f.name == "messages" and f.outcome == "yes" for f in found):
+            spoken = {f.name: f.outcome == "yes" for f in found}
+            other = translation_for("chat/completions", {**spoken, "chat_completions": False})
+            if one.name == "chat" and finding.status in NO_SUCH_PATH and other:
                 await keep(replace(finding, name="chat_completions", title="Chat completions"))
-                prober.messages_only = True
+                prober.chat_by = other
                 finding = await one.run(prober)
             await keep(finding)
     await keep(_window(prober))

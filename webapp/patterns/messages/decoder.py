@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from webapp.patterns.messages.completions import FINISH_REASONS, ChunkWriter, read_usage
+from webapp.patterns.messages.completions import FINISH_REASONS, read_usage
 from webapp.patterns.openai.choices import decode, encode
+from webapp.patterns.openai.chunk_writer import ChunkWriter
 from webapp.patterns.types import Delta, Json, StreamChunk, ToolCallDelta, Usage
 
 MAX_EVENT: Final = 4_194_304

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from webapp.patterns.errors import BadAnswer, CapabilityMissing, InputError
 from webapp.patterns.messages.answers import SIGNATURE
-from webapp.patterns.messages.completions import ChunkWriter, read_usage, to_completion
+from webapp.patterns.messages.completions import read_usage, to_completion
 from webapp.patterns.messages.decoder import EventDecoder
 from webapp.patterns.messages.events import message_events
 from webapp.patterns.messages.from_chat import from_chat
+from webapp.patterns.openai.chunk_writer import ChunkWriter
 from webapp.patterns.openai.normalize import encoded
 from webapp.patterns.types import Json, Native, Protocol, Request, Response
 

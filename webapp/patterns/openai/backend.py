@@ -27,7 +27,7 @@ from webapp.patterns.http.transport import PoolTransport, make_transport
 from webapp.patterns.messages.exchange import CountExchange
 from webapp.patterns.openai import error_mapping, normalize, repairs
 from webapp.patterns.openai.attempt_recorder import Prices, PricesByModel, Recorder
-from webapp.patterns.openai.exchange import Exchange, choose_exchange
+from webapp.patterns.openai.exchange import Exchange, choose_exchange, translation_for
 from webapp.patterns.openai.model_list import read_models
 from webapp.patterns.openai.response_reader import PacketReader, chunks, read_answer, read_object, read_opaque, unreachable
 from webapp.patterns.redaction import Redactor
@@ -160,7 +160,7 @@ class OpenAIBackend:
 
     async def models(self) -> list[ModelInfo]:
         """Return the models that the server lists, with their windows if reported."""
-        query = {"limit": MAX_MODELS} if self.capabilities.get("chat_completions") is False else None
+        query = {"limit": MAX_MODELS} if translation_for("chat/completions", self.capabilities) == "messages" else None
         return read_models(await self._object("GET", "models", query=query))
 
     async def count_tokens(self, request: Request) -> int:

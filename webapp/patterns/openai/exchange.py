@@ -103,7 +103,7 @@ def choose_exchange(request: Request, *, stream: bool, capabilities: Mapping[str
     A server that speaks the caller's protocol gets the caller's words. One that speaks no chat completions gets a translation of them.
     """
     from webapp.patterns.messages.exchange import MessagesExchange, PassedMessages
-    from webapp.patterns.responses.exchange import PassedResponses, passes
+    from webapp.patterns.responses.exchange import PassedResponses, ResponsesExchange, passes
 
     if request.path in RELAYED:
         return RelayExchange(request)
@@ -112,9 +112,19 @@ def choose_exchange(request: Request, *, stream: bool, capabilities: Mapping[str
         return PassedMessages(native, model=str(request.body.get("model") or ""), stream=stream)
     if native is not None and passes(native, capabilities):
         return PassedResponses(native, model=str(request.body.get("model") or ""), stream=stream)
-    if request.path == "chat/completions" and capabilities.get("messages") and capabilities.get("chat_completions") is False:
-        return MessagesExchange(request, stream=stream)
+    match translation_for(request.path, capabilities):
+        case "messages":
+            return MessagesExchange(request, stream=stream)
+        case "responses":
+            return ResponsesExchange(request, stream=stream)
     return ChatExchange(request, stream=stream, capabilities=capabilities)
+
+
+def translation_for(path: str, capabilities: Mapping[str, bool]) -> Dialect:
+    """Return the protocol that a chat completion is translated to for a server without chat completions; empty where none is needed."""
+    if path != "chat/completions" or capabilities.get("chat_completions") is not False:
+        return ""
+    return "messages" if capabilities.get("messages") else "responses" if capabilities.get("responses") else ""
 
 
 def check_choices(body: Json) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
-from webapp.patterns.errors import BadAnswer
+from webapp.patterns.errors import BadAnswer, CapabilityMissing, InputError
+from webapp.patterns.openai.chunk_writer import ChunkWriter
 from webapp.patterns.openai.normalize import encoded
+from webapp.patterns.responses.completions import ChunkDecoder, to_completion
+from webapp.patterns.responses.from_chat import from_chat
 from webapp.patterns.responses.native import ResponsesDecoder, complete_response
 from webapp.patterns.responses.objects import read_usage
 from webapp.patterns.responses.replay import replay
-from webapp.patterns.types import Json, Native, Protocol, Response
+from webapp.patterns.types import Json, Native, Protocol, Request, Response
 
 ENDED: Final = frozenset({"completed", "incomplete"})
 
@@ -59,6 +62,48 @@ class PassedResponses:
         check_response(response.body)
         complete_response(response.body)
         return Response(encoded(response.body), response.body, response.headers, "responses", read_usage(response.body))
+
+
+class ResponsesExchange:
+    """A chat completion by a server that speaks Responses only."""
+
+    protocol: Protocol = "responses"
+    path = "responses"
+    headers: Mapping[str, str] = {}
+    opaque = False
+
+    def __init__(self, request: Request, *, stream: bool) -> None:
+        self.body = _translated(request.body)
+        if stream:
+            self.body["stream"] = True
+        self._include_usage = bool((request.body.get("stream_options") or {}).get("include_usage"))
+
+    def content(self) -> bytes:
+        """Return the encoded body."""
+        return encoded(self.body)
+
+    def decoder(self) -> ChunkDecoder:
+        """Return a decoder that turns events into chat chunks."""
+        return ChunkDecoder(ChunkWriter(str(self.body.get("model") or ""), include_usage=self._include_usage))
+
+    def as_events(self, body: Json) -> bytes:
+        """Return a whole response as the events of a stream."""
+        check_response(body)
+        complete_response(body)
+        return replay(body)
+
+    def read(self, response: Response) -> Response:
+        """Return the response as a chat completion."""
+        check_response(response.body)
+        body = to_completion(response.body)
+        return Response(encoded(body), body, response.headers, "", read_usage(response.body))
+
+
+def _translated(body: Mapping[str, Any]) -> Json:
+    try:
+        return from_chat(body)
+    except InputError as error:
+        raise CapabilityMissing(error.message, status=400) from error
 
 
 def check_response(body: Mapping[str, object]) -> None:

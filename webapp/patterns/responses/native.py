@@ -22,18 +22,25 @@ _TEXT_FIELDS: Final = frozenset({"type", "sequence_number", "item_id", "output_i
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
 
+_FAILURES: Final = frozenset({"response.failed", "response.cancelled"})
+
+
 class ResponsesDecoder:
     """Decode the stream of a Responses server (the interface of `openai.decoder.StreamDecoder`).
 
     Events come out whole and numbered from 0. Fields that servers leave out are filled in: `sequence_number`, `logprobs`, indexes, item
     ids, details of the usage. Deltas say what the events mean, so that a chain can judge and count them.
 
+    Args:
+        fails: a response that fails after it has begun is an error, too. A client of the protocol gets that event passed on instead.
+
     Attributes:
         done, finished: the last event was seen.
         error: the error that the server reported, or one that says why the stream cannot be read.
     """
 
-    def __init__(self, *, max_event: int = MAX_EVENT) -> None:
+    def __init__(self, *, max_event: int = MAX_EVENT, fails: bool = False) -> None:
+        self._fails = fails
         self.done = False
         self.error: Json | None = None
         self._max_event = max_event
@@ -99,7 +106,7 @@ class ResponsesDecoder:
             return
         before = len(decoded), decoded.get("sequence_number")
         self._complete(kind, decoded)
-        if kind == "response.failed" and not self._spoke:
+        if kind in _FAILURES and (self._fails or not self._spoke):
             self.error = {"error": decoded["response"].get("error") or "The server failed to answer."}
             return
         changed = before != (len(decoded), decoded.get("sequence_number")) or kind in LIFECYCLE
