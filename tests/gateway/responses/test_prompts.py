@@ -12,7 +12,7 @@ from tests.gateway.api import Api
 from tests.upstream import Upstream
 
 TEXT = "Write about {{topic}} in {{style}}."
-VALUES = {"topic": "boats", "style": "verse {{topic}}"}
+VALUES: Any = {"topic": "boats", "style": "verse {{topic}}"}
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
 
 
