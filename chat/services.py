@@ -11,8 +11,9 @@ from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from chat import selectors
+from chat import assistants, selectors
 from chat.html.answer_html import finished_html
 from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest, Upload
 from chat.streaming.answer import Answer
@@ -80,23 +81,21 @@ def send_message(
     """Add a question to the end of the shown branch (in a new conversation, if the id is unused), and begin its answer."""
     text = _checked(text, attachments)
     if text.startswith("/") and selectors.is_command(text[1:], user):  # sent before the menu had loaded
-        raise Refused(f"{text} is a command. Choose it from the list that opens when you type /.")
+        raise Refused(_("%(name)s is a command. Choose it from the list that opens when you type /.") % {"name": text})
     question, answer = Message(role=Role.USER, text=text, attachments=list(attachments)), _unwritten()
     new: dict[str, Any] = {
         "user": user,
         "updated_at": timezone.now(),
-        "system_prompt": user.system_prompt,
         "title": first_words(text),
         "leaf": answer,
+        **_chosen(user, model),
     }
-    if model:
-        new["model"] = _model(model)
     # The conversation points at its last message before that is stored: foreign keys are checked at the end of the transaction.
     conversation, created = Conversation.objects.get_or_create(id=conversation_id, defaults=new)
     if conversation.user_id != user.pk:
         raise selectors.NotFound(str(conversation_id))
     if not created:
-        conversation.model = new.get("model", conversation.model)
+        _choose(conversation, model)
         conversation.title = conversation.title or first_words(text)
         question.parent_id = conversation.leaf_id
     question.conversation = answer.conversation = conversation
@@ -113,7 +112,7 @@ def compare_models(
     """Ask two or three routes the same question at once: sibling answers, shown side by side until the user picks one."""
     names = list(dict.fromkeys(filter(None, map(_model, models))))
     if not 2 <= len(names) <= MAX_COMPARED:
-        raise Refused(f"Choose two or three different models to compare, not {len(names)}.")
+        raise Refused(_("Choose two or three different models to compare, not %(n)s.") % {"n": len(names)})
     first = send_message(owner=owner, conversation_id=conversation_id, user=user, text=text, model=names[0], attachments=attachments)
     first.answer.compare = first.generation.id
     first.answer.save(update_fields=["compare"])
@@ -132,7 +131,7 @@ def _beside(first: Started, slot: int, model: str) -> Started:
 def pick_answer(*, message: Message) -> None:
     """End a comparison. The conversation continues with this answer and its model; the others stay as branches."""
     if message.compare is None:
-        raise Refused("This comparison has already ended.")
+        raise Refused(_("This comparison has already ended."))
     _end_comparison(message.conversation_id)
     change_conversation(conversation=message.conversation, leaf=message, model=message.model, updated_at=timezone.now())
 
@@ -146,7 +145,7 @@ def edit_message(*, owner: UUID, message_id: UUID, user: User, text: str) -> Sta
     """Ask a question of the branch with a new text: a sibling, and an answer to it."""
     old = selectors.message(message_id, user)
     if old.role != Role.USER:
-        raise Refused("Only questions can be edited.")
+        raise Refused(_("Only questions can be edited."))
     question = Message.objects.create(
         conversation=old.conversation,
         parent_id=old.parent_id,
@@ -162,9 +161,9 @@ def regenerate_answer(*, owner: UUID, message_id: UUID, user: User, model: str =
     old = selectors.message(message_id, user)
     question = old if old.role == Role.USER else old.parent
     if question is None:
-        raise Refused("The question to this answer is gone.")
+        raise Refused(_("The question to this answer is gone."))
     if model:
-        old.conversation.model = _model(model)
+        _choose(old.conversation, model)
     return _begin(owner, old.conversation, question, moved=True)
 
 
@@ -172,11 +171,25 @@ def continue_answer(*, owner: UUID, message_id: UUID, user: User) -> Started:
     """Continue an answer that was stopped, interrupted, or truncated, in the same message."""
     answer = selectors.message(message_id, user)
     if answer.role != Role.ASSISTANT or answer.status == Status.STREAMING:
-        raise Refused("This answer cannot be continued.")
+        raise Refused(_("This answer cannot be continued."))
     answer.status, answer.error = Status.STREAMING, ""
     answer.save(update_fields=["status", "error"])
     answer.conversation.leaf = answer
     return _run(owner, answer.conversation, answer, moved=True)
+
+
+def _chosen(user: User, model: str) -> dict[str, Any]:
+    """Return the fields of a new conversation that come from the choice of a model or an assistant."""
+    fresh = Conversation(user=user, system_prompt=user.system_prompt)
+    if model:
+        assistants.choose(fresh, _model(model))
+    return {name: getattr(fresh, name) for name in assistants.CHOSEN}
+
+
+def _choose(conversation: Conversation, model: str) -> None:
+    """Have a stored conversation use a model or an assistant, if one is named."""
+    if model and assistants.choose(conversation, _model(model)):
+        conversation.save(update_fields=assistants.CHOSEN)
 
 
 def _model(name: str) -> str:
@@ -187,9 +200,9 @@ def _model(name: str) -> str:
 def _checked(text: str, attachments: Sequence[dict[str, Any]]) -> str:
     text = text.replace("\x00", "").strip()
     if not text and not attachments:
-        raise Refused("Write something first.")
+        raise Refused(_("Write something first."))
     if len(text) > MAX_TEXT:
-        raise Refused(f"Messages can be up to {MAX_TEXT:,} characters. Attach longer text as a file.")
+        raise Refused(_("Messages can be up to %(n)s characters. Attach longer text as a file.") % {"n": f"{MAX_TEXT:,}"})
     return text
 
 
@@ -208,7 +221,7 @@ def _begin(owner: UUID, conversation: Conversation, parent: Message, **details: 
 
 def _run(owner: UUID, conversation: Conversation, answer: Message, *, created: bool = False, **details: Any) -> Started:
     """Store the generation of an answer. A conversation that was just created needs no more than that."""
-    busy = Refused("Still answering. Stop it, or wait until it has finished.")
+    busy = Refused(_("Still answering. Stop it, or wait until it has finished."))
     if not created:
         if Generation.objects.filter(conversation=conversation, running=True).exists():
             raise busy
@@ -397,13 +410,14 @@ def fork_conversation(*, message: Message) -> Conversation:
     Both show the same files; they are deleted with the original conversation.
     """
     if message.status == Status.STREAMING:
-        raise Refused("Stop the running answer first.")
+        raise Refused(_("Stop the running answer first."))
     old = message.conversation
     fork = Conversation.objects.create(
         user=old.user,
         title=f"{old.title} (fork)"[:200],
         titled=True,
         model=old.model,
+        assistant=old.assistant,
         system_prompt=old.system_prompt,
         options=old.options,
         folder=old.folder,
@@ -425,7 +439,7 @@ def delete_from(*, message: Message) -> None:
     """Delete a message and everything after it. Its parent becomes the end of the branch."""
     conversation = message.conversation
     if Generation.objects.filter(conversation=conversation, running=True).exists():
-        raise Refused("Stop the running answer first.")
+        raise Refused(_("Stop the running answer first."))
     conversation.leaf_id = message.parent_id
     conversation.updated_at = timezone.now()
     conversation.save(update_fields=["leaf", "updated_at"])
@@ -441,10 +455,12 @@ def change_conversation(*, conversation: Conversation, **fields: Any) -> None:
 
 
 def choose_model(*, user: User, conversation: Conversation, model: str) -> None:
-    """Use a model for new conversations of the user, and for `conversation`, if it is stored, from the next question on."""
+    """Use a model or an assistant for new conversations of the user, and for `conversation`, if it is stored, from the next question on."""
+    assistants.choose(conversation, _model(model))
     user.chat_model = _model(model)
     user.save(update_fields=["chat_model"])
-    Conversation.objects.filter(pk=conversation.pk).update(model=_model(model))
+    chosen = {name: getattr(conversation, name) for name in assistants.CHOSEN}
+    Conversation.objects.filter(pk=conversation.pk).update(**chosen)
 
 
 def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shared: bool) -> Prompt:
