@@ -73,7 +73,7 @@ class Outcome:
         self.finish_reason = error.code if isinstance(error, BudgetSpent | LimitReached) else ""
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def send_message(
     *, owner: UUID, conversation_id: UUID, user: User, text: str, model: str = "", attachments: Sequence[dict[str, Any]] = ()
 ) -> Started:
@@ -342,12 +342,20 @@ def first_words(text: str) -> str:
     return line[:60].rsplit(" ", 1)[0].rstrip(",.;:") + "…"
 
 
-def set_title(*, conversation_id: UUID, title: str, by_user: bool) -> bool:
-    """Set the title of a conversation. An automatic title never replaces the user's. Return whether it changed."""
-    rows = Conversation.objects.filter(id=conversation_id)
-    if not by_user:
-        rows = rows.filter(titled=False)
-    return bool(rows.update(title=" ".join(title.replace("\x00", " ").split())[:200], titled=True))
+def set_title(*, conversation_id: UUID, title: str) -> None:
+    """Set the title of a conversation."""
+    Conversation.objects.filter(id=conversation_id).update(title=_clean_title(title), titled=True)
+
+
+def set_first_title(*, conversation_id: UUID, title: str) -> Conversation | None:
+    """Set the title of a conversation that nobody has titled yet, and return it; None if it has a title."""
+    untitled = Conversation.objects.filter(id=conversation_id, titled=False)
+    changed = untitled.update(title=_clean_title(title), titled=True)
+    return Conversation.objects.get(id=conversation_id) if changed else None
+
+
+def _clean_title(title: str) -> str:
+    return " ".join(title.replace("\x00", " ").split())[:200]
 
 
 def update_settings(*, conversation: Conversation, system_prompt: str, options: dict[str, Any]) -> None:

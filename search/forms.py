@@ -8,8 +8,11 @@ from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib.auth.models import Group
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from search.models import DEFAULT_MODEL, Collection
+from search.ranking.reranking import RERANKER
 from webapp.accounts.models import User
 
 
@@ -19,6 +22,16 @@ def _models(user: User, *, embeddings: bool) -> list[tuple[str, str]]:
     offered = async_to_sync(registry.offered)(user)
     usable = [model for model in offered if (model.embeddings if embeddings else model.chat and not model.embeddings)]
     return [(model.name, model.name if model.up else f"{model.name} (down)") for model in usable]
+
+
+def _rankers(user: User) -> list[tuple[str, str]]:
+    """Return the rerankers, then the language models. The built-in backend has neither."""
+    from webapp.backends.runtime import registry
+
+    offered = [model for model in async_to_sync(registry.offered)(user) if not model.builtin]
+    rerankers = [model.name for model in offered if RERANKER.search(model.name)]
+    writers = [model.name for model in offered if model.chat and not model.embeddings and model.name not in rerankers]
+    return [(name, name) for name in (*rerankers, *writers)]
 
 
 class NewCollectionForm(forms.Form):
@@ -63,6 +76,13 @@ class CollectionForm(forms.Form):
     describe_with = forms.ChoiceField(
         required=False, label="Summaries and tags", help_text="This model describes each new document. Its usual price applies."
     )
+    rerank_with = forms.ChoiceField(
+        required=False,
+        label=gettext_lazy("Rerank results by"),
+        help_text=gettext_lazy(
+            "After Enter, this model puts the 30 best passages into order, also for the API and the chat. Its usual price applies."
+        ),
+    )
     describe_existing = forms.BooleanField(required=False, label="Also describe the existing documents")
 
     def __init__(self, user: User, collection: Collection, *args: Any, **kwargs: Any) -> None:
@@ -71,17 +91,24 @@ class CollectionForm(forms.Form):
             "description": collection.description,
             "groups": collection.groups.all(),
             "describe_with": collection.describe_with,
+            "rerank_with": collection.rerank_with,
         }
         super().__init__(*args, **kwargs)
         self.initial = initial
-        groups, describe = self.fields["groups"], self.fields["describe_with"]
+        groups = self.fields["groups"]
         assert isinstance(groups, forms.ModelMultipleChoiceField)
-        assert isinstance(describe, forms.ChoiceField)
         # Keep the present values as options, even if the owner left the group or the model's backend is off: saving must not undo them.
         groups.queryset = Group.objects.filter(Q(user=user) | Q(collections=collection)).distinct()
-        describe.choices = [("", "None"), *_models(user, embeddings=False)]
-        if collection.describe_with not in dict(describe.choices):
-            describe.choices = [*describe.choices, (collection.describe_with, f"{collection.describe_with} (not available)")]
+        self._offer("describe_with", _models(user, embeddings=False), collection.describe_with)
+        self._offer("rerank_with", _rankers(user), collection.rerank_with)
+
+    def _offer(self, name: str, models: list[tuple[str, str]], present: str) -> None:
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)
+        choices = [("", _("None")), *models]
+        if present not in dict(choices):
+            choices.append((present, _("%(model)s (not available)") % {"model": present}))
+        field.choices = choices
 
 
 class ModelForm(forms.Form):

@@ -42,6 +42,9 @@ class Collection(models.Model):
     describe_with = models.CharField(
         "summaries by", max_length=300, blank=True, help_text="A language model that writes summaries and tags."
     )
+    rerank_with = models.CharField(
+        "reranked by", max_length=300, blank=True, help_text="A reranker or a language model that orders the best passages of a search."
+    )
     serving = models.OneToOneField("Index", null=True, on_delete=models.SET_NULL, related_name="+")
     companion = models.OneToOneField(
         "Index",

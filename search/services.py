@@ -93,18 +93,19 @@ def change_collection(
     description: str,
     groups: Sequence[Group],
     describe_with: str = "",
+    rerank_with: str = "",
     describe_existing: bool = False,
 ) -> None:
-    """Rename a collection, share it with exactly these groups, and set the model that describes its documents.
+    """Rename a collection, share it with exactly these groups, and set the models that describe its documents and rerank its passages.
 
-    The model describes new documents, and those without a summary.
+    The first model describes new documents, and those without a summary.
     """
     name = clean_name(name)[:100]
     with _unique(name):
         changed = Collection.objects.filter(pk=collection.pk)
         if name != collection.name:
             changed.update(name=name, api_name=None)
-        changed.update(description=description, describe_with=describe_with)
+        changed.update(description=description, describe_with=describe_with, rerank_with=rerank_with)
         collection.groups.set(groups)
     if describe_existing and describe_with:
         describe_documents(documents=collection.documents.filter(summary=""))

@@ -31,10 +31,10 @@ async def search_documents(
     from search.selectors import Filters
 
     user = await _user(me)
-    results = await searching.search(user, query, filters=Filters(collection=await _collection(user, collection)), limit=limit)
+    results = await searching.search(user, query, filters=Filters(collection=await _collection(user, collection)), limit=limit, rerank=True)
     found = results.found
     if not collection and (own := await conversation_documents.collection_of(user, me.conversation_id)):
-        first = (await searching.search(user, query, filters=Filters(collection=own), limit=limit)).found
+        first = (await searching.search(user, query, filters=Filters(collection=own), limit=limit, rerank=True)).found
         known = {result.chunk.pk for result in first}
         found = [*first, *(result for result in found if result.chunk.pk not in known)][:limit]
     rows = [citations.row(result) for result in found]

@@ -8,7 +8,6 @@ import uuid
 
 from pydantic import BaseModel, Field
 
-from chat import services
 from chat.models import Conversation, Message
 from webapp.accounts.models import User
 from webapp.backends.runtime import registry
@@ -28,21 +27,20 @@ class Title(BaseModel):
     title: str = Field(description="At most six words, in the conversation's language, without quotes or a full stop.", max_length=120)
 
 
-async def generate_title(message: Message) -> bool:
-    """Title the conversation of a complete answer if it has no title yet; return whether it changed."""
+async def generate_title(message: Message) -> str:
+    """Return a title for the conversation of a complete answer; empty if it has one already, or no model gives one."""
     if not _may_be_titled(message):
-        return False
+        return ""
     asked = await in_database(_first_turn, message)
     if asked is None:
-        return False
+        return ""
     conversation, question, answer = asked
     try:
         async with asyncio.timeout(SECONDS):
-            title = await _ask(conversation.model, conversation.user, question, answer)
+            return await _ask(conversation.model, conversation.user, question, answer)
     except (PatternError, TimeoutError) as error:
         logger.info("No model named the conversation: %s", error)
-        return False
-    return await in_database(services.set_title, conversation_id=conversation.id, title=title, by_user=False)
+        return ""
 
 
 def _may_be_titled(answer: Message) -> bool:

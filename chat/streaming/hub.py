@@ -48,8 +48,8 @@ AT_ONCE = 2
 """Answers that are finalized, and conversations that are titled, at the same time. That work can wait; other streams cannot."""
 
 Runner = Callable[[GenerationState, Started], Awaitable[None]]
-OnFinished = Callable[[Message], Awaitable[bool]]
-"""Called with a complete answer; returns whether the conversation's title changed."""
+Entitle = Callable[[Message], Awaitable[str]]
+"""Called with a complete answer; returns a title for its conversation, or an empty text."""
 
 
 class Hub:
@@ -57,15 +57,15 @@ class Hub:
 
     Args:
         runner: writes one answer into a `GenerationState` and records its result in `live.outcome`.
-        on_finished: called with each complete answer.
+        entitle: called with each complete answer.
         make_writer: makes the writer of the event log. The simulation (`tests.simulation`) has one without a thread.
     """
 
-    def __init__(self, runner: Runner, on_finished: OnFinished | None = None, make_writer: type[Writer] = Writer) -> None:
+    def __init__(self, runner: Runner, entitle: Entitle | None = None, make_writer: type[Writer] = Writer) -> None:
         self.id = uuid.uuid4()
         self.lives: dict[UUID, GenerationState] = {}
         self.attachments: dict[UUID, set[Attachment]] = defaultdict(set)
-        self.on_finished = on_finished
+        self.entitle = entitle
         self._runner = runner
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -180,8 +180,8 @@ class Hub:
             self._refresh(live.conversation_id)
         self.lives.pop(live.id, None)
         await self._tell("finished", ids=[str(live.id)], conversation=str(live.conversation_id))
-        if message and self.on_finished:
-            self.spawn(self._after(message))
+        if message and self.entitle:
+            self.spawn(self._give_title(message, self.entitle))
 
     async def _finished_article(self, message: Message, started: Started) -> str:
         """Return the whole answer as HTML; empty if the database fails now, and readers read the log again."""
@@ -194,12 +194,15 @@ class Hub:
             self._refresh(message.conversation_id)
             return ""
 
-    async def _after(self, message: Message) -> None:
+    async def _give_title(self, message: Message, entitle: Entitle) -> None:
         async with self._names:
-            changed = self.on_finished is not None and await self.on_finished(message)
-        if changed:
-            await self._show_name(message.conversation_id)
-            await self._tell("changed", conversation=str(message.conversation_id))
+            title = await entitle(message)
+        if not title:
+            return
+        conversation = await self.writer.call(lambda: services.set_first_title(conversation_id=message.conversation_id, title=title))
+        if conversation is not None:
+            self._show_name(conversation)
+            await self._tell("changed", conversation=str(conversation.id))
 
     def _cancel(self, live: GenerationState, why: str) -> None:
         if live.task and not live.ending and not live.stopped_by:
@@ -311,15 +314,11 @@ class Hub:
             for text in frames:
                 attachment.post(text)
 
-    async def _show_name(self, conversation_id: UUID) -> None:
+    def _show_name(self, conversation: Conversation) -> None:
         """Update the name of a conversation that a model has titled. Its place in the list stays, so the list is not sent again."""
-        if not self.attachments.get(conversation_id):
-            return
-        conversation = await in_database(Conversation.objects.filter(id=conversation_id).first)
-        if conversation is None:
-            return
-        for text in fragments.frames_of_name(conversation):
-            for attachment in self._watching(conversation_id, conversation.user_id):
+        watching = self._watching(conversation.id, conversation.user_id)
+        for text in fragments.frames_of_name(conversation) if watching else ():
+            for attachment in watching:
                 attachment.post(text)
 
     def _refresh(self, conversation_id: UUID) -> None:
@@ -477,10 +476,10 @@ async def stop_and_wait(conversation_id: UUID, user: Any) -> None:
 
 
 @asynccontextmanager
-async def running(runner: Runner, on_finished: OnFinished | None = None) -> AsyncGenerator[None, None]:
+async def running(runner: Runner, entitle: Entitle | None = None) -> AsyncGenerator[None, None]:
     """Run the hub as a background service of the server."""
     global _hub  # noqa: PLW0603 - one hub per process
-    _hub = Hub(runner, on_finished)
+    _hub = Hub(runner, entitle)
     await _hub.start()
     try:
         yield

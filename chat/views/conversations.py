@@ -42,7 +42,7 @@ def rename(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Set the title of a conversation."""
     shown = selectors.conversation(conversation_id, who(request))
     if title := request.POST.get("title", "").strip():
-        services.set_title(conversation_id=shown.id, title=title, by_user=True)
+        services.set_title(conversation_id=shown.id, title=title)
     return done(shown)
 
 

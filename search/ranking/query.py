@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 from django.db.models.functions import Left
@@ -15,10 +16,11 @@ from search.index import Hit, engine
 from search.index.analysis import may_be_english
 from search.index.base import Terms, terms
 from search.models import Chunk, Index, scope
-from search.ranking import meaning
+from search.ranking import meaning, reranking
 from search.ranking.confidence import is_weak
 from search.ranking.fusion import WORDS_CANDIDATES, Query, fuse
 from search.ranking.meaning import CANDIDATES, MIN_COSINE, Ranking
+from search.ranking.reranking import Reranking
 from search.selectors import Filters
 from webapp.accounts.models import User
 from webapp.core.database import connection_kept, in_database
@@ -56,6 +58,7 @@ class Results:
 
     Attributes:
         candidates: the ids of all ranked passages, best first; `found` holds the first of them.
+        reranked: the calls of models that put the best passages into order.
         problems: sentences for the user about indexes that could not be searched.
         weak: whether nothing found seems to answer the query.
     """
@@ -63,18 +66,27 @@ class Results:
     found: list[SearchResult] = field(default_factory=list)
     candidates: list[int] = field(default_factory=list)
     terms: Terms = field(default_factory=Terms)
+    reranked: list[Reranking] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     weak: bool = False
     milliseconds: float = 0.0
 
 
 async def search(
-    user: User, query: str, *, mode: Mode = "hybrid", filters: Filters = NO_FILTERS, limit: int = 10, index: Index | None = None
+    user: User,
+    query: str,
+    *,
+    mode: Mode = "hybrid",
+    filters: Filters = NO_FILTERS,
+    limit: int = 10,
+    index: Index | None = None,
+    rerank: bool = False,
 ) -> Results:
     """Search the documents that the user may read.
 
     Args:
         index: search this index of a collection instead of the serving one.
+        rerank: let the models that collections name put the best passages of *Both* into order. This may cost money.
     """
     results = Results(terms=terms(query))
     text = query[:MAX_QUERY_CHARS]
@@ -88,7 +100,8 @@ async def search(
         ready = [companion for companion in companions if companion.state == Index.State.READY] if helps else []
         return await meaning.rank(text, ready, within, user, [])  # without it, the search is still whole
 
-    return await _search(user, query, results, by_meaning, by_companion, mode=mode, filters=filters, limit=limit, index=index)
+    search = partial(_search, user, query, results, by_meaning, by_companion)
+    return await search(mode=mode, filters=filters, limit=limit, index=index, rerank=rerank and mode == "hybrid")
 
 
 async def similar(user: User, chunk: Chunk, *, filters: Filters = NO_FILTERS, limit: int = 10) -> Results:
@@ -113,6 +126,7 @@ async def _search(
     filters: Filters,
     limit: int,
     index: Index | None = None,
+    rerank: bool = False,
 ) -> Results:
     began = time.perf_counter()
     with connection_kept():
@@ -127,6 +141,9 @@ async def _search(
             fused = await in_database(_fused, text, semantic, companion, keyword)
         else:
             fused = [*semantic.scored(), *keyword]
+        if rerank and fused:
+            named = {place.collection_id: place.collection.rerank_with for place in places if place.collection.rerank_with}
+            fused, results.reranked = await reranking.rerank(user, text, fused, named)
         results.candidates = [hit.chunk_id for hit in fused]
         results.found = await in_database(_results, user, fused, semantic.hits, keyword, limit)
         results.weak = is_weak(Query.of(text), [result.chunk for result in results.found], semantic, companion)

@@ -21,12 +21,21 @@ KEYWORD_STRENGTH = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of a search: the most results, the lowest score of a result, a filter over attributes, and the rankings to use."""
+    """The options of a search.
+
+    Attributes:
+        limit: the most results.
+        threshold: the lowest score of a result.
+        filters: a filter over attributes.
+        mode: the rankings to use.
+        rerank: whether the models that stores name put the best passages into order.
+    """
 
     limit: int = DEFAULT_RESULTS
     threshold: float = 0.0
     filters: Json | None = None
     mode: Mode = "hybrid"
+    rerank: bool = True
 
     @classmethod
     def of(cls, body: Json) -> Options:
@@ -37,6 +46,7 @@ class Options:
             threshold=float(ranking.get("score_threshold") or 0),
             filters=body.get("filters") or None,
             mode=_mode(ranking.get("hybrid_search") or {}),
+            rerank=ranking.get("ranker") != "none",
         )
 
 
@@ -65,7 +75,10 @@ async def search_stores(user: User, stores: Sequence[Collection], queries: Seque
         collections=tuple(store.pk for store in stores),
         attributes=matcher_of(options.filters) if options.filters else None,
     )
-    asked = [search(user, query, mode=options.mode, filters=filters, limit=options.limit) for query in dict.fromkeys(queries)]
+    asked = [
+        search(user, query, mode=options.mode, filters=filters, limit=options.limit, rerank=options.rerank)
+        for query in dict.fromkeys(queries)
+    ]
     best: dict[int, Scored] = {}
     for results in await asyncio.gather(*asked):
         for scored in _scored(results.found):

@@ -43,7 +43,7 @@ def search(request: HttpRequest) -> HttpResponse:
     text, mode, filters = _text(request), _mode(request), _filters(request)
     like = _passage(request)
     limit = MORE if request.GET.get("more") else PAGE
-    results = _ask(request, text, mode, filters, like, limit)
+    results = _ask(request, text, mode, filters, like, limit, rerank=bool(request.GET.get("rerank")))
     context: dict[str, Any] = {
         "facets": _facets(results, text, mode, filters, like),
         "q": text,
@@ -85,13 +85,15 @@ def _facets(results: Results | None, text: str, mode: str, filters: Filters, lik
     ]
 
 
-def _ask(request: HttpRequest, text: str, mode: query.Mode, filters: Filters, like: Chunk | None, limit: int) -> Results | None:
+def _ask(
+    request: HttpRequest, text: str, mode: query.Mode, filters: Filters, like: Chunk | None, limit: int, *, rerank: bool = False
+) -> Results | None:
     """Return the results, or None without a query."""
     if like is not None:
         return async_to_sync(query.similar)(who(request), like, filters=filters, limit=limit)
     if not text.strip():
         return None
-    return async_to_sync(query.search)(who(request), text, mode=mode, filters=filters, limit=limit)
+    return async_to_sync(query.search)(who(request), text, mode=mode, filters=filters, limit=limit, rerank=rerank)
 
 
 def _text(request: HttpRequest) -> str:

@@ -66,7 +66,9 @@ def test_renaming_and_deleting(as_owner: Client, conversation: Conversation) -> 
     assert as_owner.post(f"/chat/{conversation.id}/rename/", {"title": " New   name "}).status_code == 204
     conversation.refresh_from_db()
     assert (conversation.title, conversation.titled) == ("New name", True)
-    assert not services.set_title(conversation_id=conversation.id, title="Automatic", by_user=False)
+    assert services.set_first_title(conversation_id=conversation.id, title="Automatic") is None
+    conversation.refresh_from_db()
+    assert conversation.title == "New name"
     assert as_owner.post(f"/chat/{conversation.id}/delete/")["HX-Redirect"] == "/chat/"
     assert not Conversation.objects.exists()
 

@@ -31,7 +31,19 @@ VALUES = {
 }
 FORM_FIELDS = (
     *("title", "text", "model", "system_prompt", "temperature", "top_p", "max_tokens", "json_schema", "tools", "name", "description"),
-    *("groups", "describe_with", "label", "scopes", "lifetime", "requests_per_minute", "monthly_budget", "username", "password", "next"),
+    *(
+        "groups",
+        "describe_with",
+        "rerank_with",
+        "label",
+        "scopes",
+        "lifetime",
+        "requests_per_minute",
+        "monthly_budget",
+        "username",
+        "password",
+        "next",
+    ),
     *("token", "email", "first_name", "old_password", "theme", "do", "answer", "lines", "template", "system", "endpoint", "webhook_url"),
     *("executor", "concurrency", "file_id", "command", "q", "passage", "passages", "chunk", "collection", "base_url", "headers", "api_key"),
     *("target", "rounds", "action", "_selected_action", "password1", "position", "condition", "cooling", "limit", "period", "user"),
