@@ -1,5 +1,7 @@
 # Patchbay with all extras, from the locks. Build: docker build -t patchbay .
-FROM python:3.11-slim-trixie
+# Pin the base by digest for a build that can be repeated: --build-arg BASE=python:3.11-slim-trixie@sha256:… (docs/operating.md)
+ARG BASE=python:3.11-slim-trixie
+FROM ${BASE}
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # pg_dump and pg_restore for `manage.py backup`, at least the version of the server in compose.yaml.
 RUN apt-get update && apt-get install -y --no-install-recommends postgresql-client-17 && rm -rf /var/lib/apt/lists/*

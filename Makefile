@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
+MUTMUT := 3.8.1
 # Without compiled files, every process would compile the code again: the server at each start, the tests a hundred times.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-fast coverage check bench soak simulate audit lock format reference messages
+.PHONY: run test test-fast coverage check bench soak simulate mutate audit sbom lock format reference messages
 
 # Install once, and again when a lock changes. The stamp records the installed state.
 $(VENV)/base.stamp: requirements/base.txt requirements/model.txt
@@ -54,6 +55,15 @@ bench: $(VENV)/dev.stamp
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
+# Change the code of breakers, chains, limits, leases, idempotency, and the event log in thousands of places, and count the changes that a
+# test notices (docs/testing.md). About an hour. mutmut has an environment of its own, since only this target needs it.
+mutate: $(VENV)/dev.stamp
+	test -x $(VENV)-mutmut/bin/mutmut || $(PYTHON) -m venv $(VENV)-mutmut
+	$(VENV)-mutmut/bin/python -m pip install --quiet --disable-pip-version-check mutmut==$(MUTMUT)
+	echo "$(CURDIR)/$$(echo $(VENV)/lib/python*/site-packages)" > $$(echo $(VENV)-mutmut/lib/python*/site-packages)/patchbay.pth
+	$(VENV)-mutmut/bin/mutmut run
+	$(VENV)-mutmut/bin/mutmut results
+
 # Run whole installations in simulated time (tests/simulation): each seed is a run of about an hour. 10,000 nightly.
 SEEDS ?= 1000
 simulate: $(VENV)/dev.stamp
@@ -62,6 +72,10 @@ simulate: $(VENV)/dev.stamp
 # List known vulnerabilities of the locked packages, or say that no source of advisories is reachable.
 audit:
 	$(PYTHON) .ci/audit.py
+
+# Write sbom.json (CycloneDX): the locked packages with their hashes and licenses, and the copies that this repository holds.
+sbom: $(VENV)/dev.stamp
+	$(BIN)/python .ci/sbom.py
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
@@ -78,5 +92,5 @@ messages: $(VENV)/dev.stamp
 	$(BIN)/python .ci/messages.py extract
 
 lock:
-	for set in base scale oidc otel s3 dev audit; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done
+	for set in base scale oidc otel s3 dev audit sbom; do uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/$$set.in -o requirements/$$set.txt; done
 	uv pip compile --quiet --universal --no-deps --generate-hashes --no-emit-index-url --no-header --python-version 3.11 requirements/model.in -o requirements/model.txt

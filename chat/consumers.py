@@ -23,6 +23,7 @@ from chat.selectors import SocketSession
 from chat.services import Refused, Started
 from chat.streaming.hub import hub
 from chat.streaming.subscription import Attachment
+from webapp.accounts import languages
 from webapp.accounts.models import User
 from webapp.backends.runtime import registry
 from webapp.core.database import in_database
@@ -55,6 +56,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         elif not await in_database(selectors.may_attach, self.conversation_id, self.user.pk):
             await self.close(NO_SUCH_CHAT)
         else:
+            languages.activate_language_of(self.user, self.scope["headers"])
             await self.accept()
             seen = parse_qs(self.scope["query_string"].decode("latin-1")).get("seen", [""])[0]
             session = self.scope.get("session")

@@ -62,6 +62,7 @@ MIDDLEWARE = [
     "webapp.server.request_validation.HostCheck",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "webapp.accounts.languages.languages",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -179,6 +180,7 @@ LANGUAGES = [
     ("ja", "日本語"),
     ("zh-hans", "简体中文"),
 ]
+LANGUAGE_COOKIE_NAME = "language"
 LOCALE_PATHS = [BASE_DIR / "webapp" / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -204,6 +206,8 @@ if S3_BUCKET := env.text("PATCHBAY_S3_BUCKET"):  # `webapp.core.file_store`; bot
             "default_acl": None,
         },
     }
+# Bytes of the local copies of files that are in the store; 0 keeps all (`webapp.core.file_cache`).
+FILE_CACHE_BYTES = env.number("PATCHBAY_S3_CACHE_MB", 0) * 1_000_000
 # Characters of an answer in the chat, reasoning included. A model that never stops must not fill the memory of every reader.
 CHAT_ANSWER_CHARS = env.number("PATCHBAY_CHAT_ANSWER_CHARS", 1_000_000)
 # Days after which an ended batch is deleted, with its results and input; 0 keeps all.

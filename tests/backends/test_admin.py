@@ -206,3 +206,14 @@ def test_who_may_only_look_is_offered_nothing_to_do(users: Users) -> None:
     assert "Refresh models" not in page
     for path in ("paste", f"{backend.pk}/test", f"{backend.pk}/try", f"{backend.pk}/refresh"):
         assert client.post(f"/admin/backends/backend/{path}/").status_code == 403
+
+
+def test_tokens_are_filtered_by_the_first_users_that_have_some_and_the_chosen_one(as_administrator: Client, users: Users) -> None:
+    services.create_token(user=users.owner, label="mine")
+    services.create_token(user=users.other, label="theirs")
+    everyone = as_administrator.get("/admin/backends/apitoken/").content.decode()
+    assert "?user=owner" in everyone
+    assert "?user=administrator" not in everyone
+    mine = as_administrator.get("/admin/backends/apitoken/?user=owner").content.decode()
+    assert "mine …" in mine
+    assert "theirs …" not in mine

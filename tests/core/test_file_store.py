@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from io import StringIO
@@ -21,7 +24,7 @@ import chat.uploads
 import search.services
 from batches.models import File
 from tests.users import Users
-from webapp.core import file_store
+from webapp.core import file_cache, file_store
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -86,6 +89,47 @@ def test_a_document_is_read_by_a_machine_that_lacks_it(store: Any, users: Users)
     assert len(names(store)) == 1
     search.services.delete_collection(collection=collection)
     assert names(store) == set()
+
+
+def used_minutes_ago(minutes: int, name: str, *, publish: bool = True) -> Path:
+    path = file_store.path_of(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * 100)
+    if publish:
+        file_store.publish(path)
+    os.utime(path, (time.time() - 60 * minutes,) * 2)
+    return path
+
+
+def test_copies_that_were_used_the_longest_ago_are_deleted_beyond_the_limit(store: Any, settings: LazySettings) -> None:
+    settings.FILE_CACHE_BYTES = 250
+    oldest, older = used_minutes_ago(50, "oldest"), used_minutes_ago(40, "older")
+    unpublished, recent = used_minutes_ago(60, "unpublished", publish=False), used_minutes_ago(5, "recent")
+    file_store.local(oldest)  # and so the one that was used last
+    assert file_store.trim(250) == 1
+    assert [path.exists() for path in (oldest, older, unpublished, recent)] == [True, False, True, True]
+    assert file_store.trim(0) == 0
+    assert file_store.local(older).read_bytes() == b"x" * 100
+
+
+def test_a_copy_that_differs_from_the_store_stays(store: Any) -> None:
+    changed = used_minutes_ago(50, "changed")
+    changed.write_bytes(b"more than the store has" * 10)
+    os.utime(changed, (0, 0))
+    assert file_store.trim(0) == 0
+    assert changed.exists()
+
+
+def test_adding_a_file_trims_the_copies(store: Any, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.FILE_CACHE_BYTES = 1
+    monkeypatch.setattr(file_cache, "_next_look", float("inf"))
+    old = used_minutes_ago(50, "old")
+    monkeypatch.setattr(file_cache, "_next_look", 0.0)
+    used_minutes_ago(0, "new")
+    for thread in threading.enumerate():
+        if thread.name == "file-cache":
+            thread.join()
+    assert not old.exists()
 
 
 def test_a_file_that_neither_side_has_is_missing(store: Any) -> None:

@@ -8,8 +8,10 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
 
-THEMES = ("auto", "light", "dark")
+THEME_NAMES = {"auto": _("Auto"), "light": _("Light"), "dark": _("Dark")}
+THEMES = tuple(THEME_NAMES)
 
 
 class User(AbstractUser):
@@ -18,6 +20,8 @@ class User(AbstractUser):
     system_prompt = models.TextField(blank=True, help_text="Sent with every new conversation you start.")
     chat_model = models.CharField(max_length=300, blank=True, editable=False)
     """The model that the user chose last in the chat. New conversations begin with it."""
+    language = models.CharField(max_length=10, blank=True, editable=False)
+    """The language of the interface, a code of `settings.LANGUAGES`; empty for the browser's."""
     session_version = models.PositiveIntegerField(default=0, editable=False)
     """Raised by "sign out everywhere": sessions of an older version are refused."""
 

@@ -101,6 +101,12 @@ def set_role(*, user: User, role: str) -> None:
         user.groups.remove(managers)
 
 
+def choose_language(*, user: User, language: str) -> None:
+    """Set the language of a user's interface; empty for the browser's."""
+    user.language = language
+    user.save(update_fields=["language"])
+
+
 def end_sessions(*, user: User) -> None:
     """End every session of a user: pages within one request, open sockets within 5 s."""
     User.objects.filter(pk=user.pk).update(session_version=F("session_version") + 1)

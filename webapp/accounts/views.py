@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from webapp.accounts import services, throttling
 from webapp.accounts.forms import LoginForm, ProfileForm, SetupForm
-from webapp.accounts.models import THEMES, User
+from webapp.accounts.models import THEME_NAMES, THEMES, User
 
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -119,7 +119,7 @@ def profile(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Saved.")
         return redirect("accounts:profile")
     status = 400 if form.is_bound or changing else 200
-    return render(request, "accounts/profile.html", {"form": form, "password_form": password, "themes": THEMES}, status=status)
+    return render(request, "accounts/profile.html", {"form": form, "password_form": password, "themes": THEME_NAMES.items()}, status=status)
 
 
 @require_POST
@@ -134,4 +134,21 @@ def theme(request: HttpRequest) -> HttpResponse:
         samesite="Lax",
         secure=request.is_secure(),
     )
+    return response
+
+
+@require_POST
+def language(request: HttpRequest) -> HttpResponse:
+    """Store the language of the interface: for the user, and in a cookie for this browser. An empty one means the browser's own."""
+    wanted = request.POST.get("language", "")
+    wanted = wanted if wanted in dict(settings.LANGUAGES) else ""
+    if isinstance(request.user, User):
+        services.choose_language(user=request.user, language=wanted)
+    response = HttpResponseRedirect(_next(request))
+    if wanted:
+        response.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME, wanted, max_age=YEAR_SECONDS, samesite="Lax", secure=request.is_secure(), httponly=True
+        )
+    else:
+        response.delete_cookie(settings.LANGUAGE_COOKIE_NAME, samesite="Lax")
     return response

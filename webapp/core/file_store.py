@@ -2,6 +2,7 @@
 
 Without a store, `MEDIA_ROOT` is the only place, and the functions below do next to nothing. With one, it is a cache: a process writes a
 file there and publishes it, and a process that lacks a file fetches it. The name in the store is the path below `MEDIA_ROOT`.
+`webapp.core.file_cache` limits the cache.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import storages
+
+from webapp.core import file_cache
 
 if TYPE_CHECKING:
     from django.core.files.storage import Storage
@@ -47,6 +50,7 @@ def publish(path: Path) -> None:
     if is_on():
         with reachable(), path.open("rb") as file:
             store().save(name_of(path), File(file))
+        _trim_soon()
 
 
 def local(path: Path) -> Path:
@@ -57,7 +61,34 @@ def local(path: Path) -> Path:
     """
     if is_on() and not path.exists():
         fetch(path)
+        _trim_soon()
+    if is_on() and settings.FILE_CACHE_BYTES:
+        file_cache.mark_used(path)
     return path
+
+
+def trim(limit: int) -> int:
+    """Delete local copies until the rest has at most `limit` bytes; return how many were deleted. Files that the store lacks stay.
+
+    Raises:
+        StoreUnavailableError: the store did not answer.
+    """
+    return file_cache.trim((path_of(name) for name in local_names()), limit, holds)
+
+
+def _trim_soon() -> None:
+    if settings.FILE_CACHE_BYTES:
+        file_cache.trim_soon(lambda: trim(settings.FILE_CACHE_BYTES))
+
+
+def holds(path: Path, size: int) -> bool:
+    """Return whether the store has this file, complete.
+
+    Raises:
+        StoreUnavailableError: the store did not answer.
+    """
+    with reachable():
+        return store().exists(name_of(path)) and store().size(name_of(path)) == size
 
 
 def fetch(path: Path) -> bool:

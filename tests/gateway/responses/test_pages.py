@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -70,6 +71,20 @@ def test_the_list_is_read_a_page_at_a_time(browser: Client, users: Users) -> Non
     older = text.split("?before=")[1].split('"')[0]
     assert "question 0<" in page(browser, f"/responses/?before={older}")
     assert "question 30<" in page(browser, "/responses/?before=nonsense")
+
+
+def test_responses_of_one_moment_are_all_listed(browser: Client, users: Users) -> None:
+    for number in range(61):
+        stored(users, question=f"question {number}")
+    StoredResponse.objects.update(created_at=timezone.now())
+    text, seen = page(browser, "/responses/"), set[str]()
+    assert "Newest responses" not in text
+    for _ in range(2):
+        seen |= set(re.findall(r"question \d+", text))
+        text = page(browser, f"/responses/?before={text.split('?before=')[1].split(chr(34))[0]}")
+        assert "Newest responses" in text
+    assert len(seen | set(re.findall(r"question \d+", text))) == 61
+    assert "?before=" not in text
 
 
 def test_a_response_shows_its_items_and_its_events(browser: Client, users: Users) -> None:

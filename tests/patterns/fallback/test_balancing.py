@@ -12,7 +12,8 @@ import pytest
 
 from tests.upstream import Upstream, says, status
 from webapp.patterns import AttemptLog, Chain, MemoryBreakers, OpenAIBackend, Request, Step, Timeouts
-from webapp.patterns.fallback.balancing import Balance, LoadBalancer, LoadTracker, session_of
+from webapp.patterns.fallback import balancing
+from webapp.patterns.fallback.balancing import EXPLORED, Balance, LoadBalancer, LoadTracker, session_of
 
 HELLO = Request.chat([{"role": "user", "content": "Hi"}])
 Servers = dict[str, Upstream]
@@ -141,3 +142,138 @@ def test_the_session_comes_from_what_clients_send(request_: Request, session: st
 def test_a_session_survives_changes_of_the_request() -> None:
     request = replace(HELLO, session="s")
     assert request.with_messages([]).session == request.with_options(temperature=1).session == "s"
+
+
+# --- the arithmetic, without servers
+
+
+class Named:
+    """A backend of which only the name counts."""
+
+    capabilities: dict[str, bool] = {}
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def step(name: str, **fields: Any) -> Step:
+    return Step(Named(name), "m", **fields)  # type: ignore[arg-type]  # a name is all that the balancer reads
+
+
+def names(steps: list[Step]) -> list[str]:
+    return [each.backend.name for each in steps]
+
+
+def test_a_conversation_ties_requests_together() -> None:
+    assert session_of(HELLO.with_options(conversation="c1", user="u")) == "conversation:c1"
+    assert session_of(HELLO.with_options(conversation=5, user="u")) == "user:u"
+
+
+def test_the_time_to_first_token_is_a_moving_average() -> None:
+    tracker, one = LoadTracker(), step("one")
+    assert tracker.first_token(one) is None
+    tracker.answered(one, 1.0)
+    assert tracker.first_token(one) == 1.0
+    tracker.answered(one, 2.0)
+    second = tracker.first_token(one)
+    assert second is not None
+    assert 1.0 < second < 1.5
+    tracker.answered(one, 2.0)
+    third = tracker.first_token(one)
+    assert third is not None
+    assert second < third < 2.0
+    assert third - second < second - 1.0
+
+
+def fastest(tracker: LoadTracker, *draws: float) -> LoadBalancer:
+    given = iter(draws)
+    return LoadBalancer("fastest", tracker=tracker, random=lambda: next(given))
+
+
+def test_running_calls_lengthen_the_expected_wait_by_an_eighth_each() -> None:
+    tracker, quick, slow = LoadTracker(), step("quick"), step("slow")
+    tracker.answered(quick, 1.0)
+    tracker.answered(slow, 1.5)
+    assert names(fastest(tracker, 0.5).order([slow, quick], "")) == ["quick", "slow"]
+    for _ in range(3):
+        tracker.started(quick)
+    assert names(fastest(tracker, 0.5).order([slow, quick], "")) == ["quick", "slow"]  # 1.375 s against 1.5 s
+    for _ in range(2):
+        tracker.started(quick)
+    assert names(fastest(tracker, 0.5).order([slow, quick], "")) == ["slow", "quick"]  # 1.625 s
+
+
+def test_steps_without_a_time_come_first_and_share_the_load() -> None:
+    tracker, known, new, newer = LoadTracker(), step("known"), step("new"), step("newer")
+    tracker.answered(known, 0.001)
+    tracker.started(new)
+    assert names(fastest(tracker, 0.5).order([known, new, newer], "")) == ["newer", "new", "known"]
+    tracker.started(newer)
+    tracker.started(newer)
+    assert names(fastest(tracker, 0.5).order([known, new, newer], "")) == ["new", "newer", "known"]
+
+
+@pytest.mark.parametrize(("draw", "first"), [(0.0, "b"), (0.49, "b"), (0.5, "c"), (0.99, "c")])
+def test_an_explored_step_is_any_but_the_fastest(draw: float, first: str) -> None:
+    tracker, steps = LoadTracker(), [step("a"), step("b"), step("c")]
+    for seconds, each in enumerate(steps, 1):
+        tracker.answered(each, float(seconds))
+    assert names(fastest(tracker, 0.0, draw).order(steps, ""))[0] == first
+    assert names(fastest(tracker, EXPLORED).order(steps, ""))[0] == "a"
+
+
+def test_each_group_is_balanced_by_itself_and_none_is_lost() -> None:
+    balancer = LoadBalancer("weighted")
+    steps = [step("a", group=0), step("b", weight=5, group=0), step("c", group=1), step("d", group=2), step("e", weight=5, group=2)]
+    assert names(balancer.order(steps, "")) == ["b", "a", "c", "e", "d"]
+    sticky = LoadBalancer(sticky=True)
+    assert sorted(names(sticky.order(steps, "s"))[:2]) == ["a", "b"]
+    assert len(sticky.order(steps, "s")) == 5
+    assert names(LoadBalancer().order(steps, "s")) == ["a", "b", "c", "d", "e"]
+    assert names(sticky.order(steps, "")) == ["a", "b", "c", "d", "e"]
+
+
+def test_the_oldest_pin_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balancing, "_MAX_PINS", 2)
+    balancer, steps = LoadBalancer(sticky=True), [step("a"), step("b")]
+    others = {session: next(each for each in reversed(balancer.order(steps, session))) for session in ("one", "two", "three")}
+    for session in ("one", "two"):
+        balancer.pin(session, others[session])
+    assert all(balancer.order(steps, session)[0] is others[session] for session in ("one", "two"))
+    balancer.pin("three", others["three"])
+    assert [balancer.order(steps, session)[0] is others[session] for session in ("one", "two", "three")] == [False, True, True]
+
+
+def test_sessions_are_shared_by_weight() -> None:
+    balancer = LoadBalancer(sticky=True)
+    steps = [step("heavy", weight=3), step("light")]
+    first = Counter(names(balancer.order(steps, f"session {number}"))[0] for number in range(2000))
+    assert 1400 < first["heavy"] < 1600
+
+
+def test_a_session_always_gets_the_same_part_and_parts_fill_the_range() -> None:
+    parts = [balancing._part_of(f"session {number}") for number in range(2000)]
+    assert all(0 < part < 1 for part in parts)
+    assert 950 < sum(part < 0.5 for part in parts) < 1050
+    assert balancing._part_of("\ud800") == balancing._part_of("\ud800")
+    # other processes and later releases must agree, or every session moves
+    assert balancing._part_of("session 1") == pytest.approx(0.7551995, abs=1e-7)
+
+
+@pytest.mark.parametrize(("draw", "order"), [(0.19, ["new", "a", "b"]), (0.2, ["a", "b"])])
+def test_a_canary_is_asked_first_by_its_share_and_never_as_a_fallback(draw: float, order: list[str]) -> None:
+    balancer = LoadBalancer(random=lambda: draw)
+    balancer.canary_share = 0.2
+    steps = [step("a"), step("b"), step("new", group=balancing.CANARY)]
+    assert names(balancer.order(steps, "")) == order
+
+
+def test_a_session_meets_the_canary_always_or_never() -> None:
+    balancer = LoadBalancer(sticky=True, random=lambda: 0.0)
+    balancer.canary_share = 0.3
+    steps = [step("a"), step("b"), step("new", group=balancing.CANARY)]
+    met = [names(balancer.order(steps, f"session {number}")) for number in range(500)]
+    assert met == [names(balancer.order(steps, f"session {number}")) for number in range(500)]
+    assert 100 < sum(order[0] == "new" for order in met) < 200
+    plain = LoadBalancer(sticky=True)
+    assert all(order[-2:] == names(plain.order(steps[:2], f"session {number}")) for number, order in enumerate(met))

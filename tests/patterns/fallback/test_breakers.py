@@ -193,3 +193,90 @@ def test_a_refused_key_pauses_the_backend_with_the_second_model(breakers: Memory
     assert breakers.health("b").state == "closed"
     breakers.close_account("b", "b/two", 300, "wrong key")
     assert breakers.health("b").state == "cooling"
+
+
+def test_two_refused_models_close_the_account_with_the_reason(breakers: MemoryBreakers, clock: Clock) -> None:
+    breakers.close_account("b", "b/one", 60, "bad key")
+    assert breakers.health("b/one") == Health("cooling", 60, "bad key")
+    assert breakers.health("b") == Health()
+    breakers.close_account("b", "b/two", 60, "bad key")
+    assert breakers.health("b") == Health("cooling", 60, "bad key")
+
+
+def test_an_account_stays_open_for_refusals_of_other_kinds_and_of_other_backends(breakers: MemoryBreakers, clock: Clock) -> None:
+    breakers.cool("b/limited", 60, "rate limit")
+    breakers.close_account("c", "c/one", 60, "bad key")
+    breakers.close_account("b", "b/one", 60, "bad key")
+    assert breakers.health("b") == Health()
+    clock.now += 60
+    breakers.close_account("b", "b/two", 60, "bad key")
+    assert breakers.health("b") == Health(), "the first refusal is over"
+
+
+def test_a_later_rate_limit_takes_a_refusal_off_the_account(breakers: MemoryBreakers) -> None:
+    breakers.close_account("b", "b/one", 60, "bad key")
+    breakers.cool("b/one", 120, "rate limit", limited=True)
+    assert breakers.health("b/one").limited
+    breakers.close_account("b", "b/two", 60, "bad key")
+    assert breakers.health("b") == Health()
+
+
+def test_a_shorter_pause_does_not_replace_a_longer_one(breakers: MemoryBreakers) -> None:
+    breakers.cool("k", 60, "first")
+    breakers.cool("k", 60, "same end")
+    breakers.cool("k", 5, "shorter")
+    assert breakers.health("k") == Health("cooling", 60, "first")
+
+
+@pytest.mark.parametrize(("successes", "failures", "opens"), [(6, 4, False), (5, 5, True), (7, 3, False)])
+def test_half_of_the_recent_calls_must_fail(breakers: MemoryBreakers, successes: int, failures: int, opens: bool) -> None:
+    for number in range(max(successes, failures)):
+        if number < failures:
+            breakers.failed("k", "boom")
+        if number < successes:
+            breakers.succeeded("k")
+    breakers.released("k")
+    if opens:
+        breakers.failed("k", "boom")
+    assert (breakers.health("k").state == "open") is opens
+
+
+def test_calls_that_are_a_minute_old_no_longer_count(breakers: MemoryBreakers, clock: Clock) -> None:
+    for _ in range(4):
+        breakers.failed("k", "boom")
+        breakers.succeeded("k")
+    clock.now += WINDOW
+    breakers.failed("k", "boom")
+    breakers.succeeded("k")
+    breakers.failed("k", "boom")
+    assert breakers.health("k") == Health()
+
+
+def test_a_success_after_a_pause_starts_anew(breakers: MemoryBreakers, clock: Clock) -> None:
+    fail(breakers, CONSECUTIVE)
+    clock.now += FIRST_PAUSE
+    assert breakers.acquire("k") is None
+    breakers.succeeded("k")
+    assert breakers.health("k") == Health()
+    fail(breakers, CONSECUTIVE)
+    assert breakers.health("k") == Health("open", FIRST_PAUSE, "boom")
+
+
+def test_only_the_class_of_requests_that_failed_is_held_back(breakers: MemoryBreakers, clock: Clock) -> None:
+    """Old failures of others do not widen the class, and those of the present row do."""
+    breakers.failed("k", "boom", Origin("old", "plain", "0"))
+    breakers.succeeded("k")
+    clock.now += WINDOW + 1
+    for number in range(CONSECUTIVE):
+        breakers.failed("k", "boom", Origin("ada", "tools", str(number)))
+    assert breakers.health("k").only == Origin("ada", "tools")
+    assert breakers.acquire("k", Origin("ben", "tools", "x")) is None
+    held = breakers.acquire("k", Origin("ada", "tools", "x"))
+    assert held is not None
+    assert held.state == "open"
+    clock.now += FIRST_PAUSE
+    assert breakers.acquire("k", Origin("ada", "tools", "x")) is None
+    probing = breakers.acquire("k", Origin("ada", "tools", "y"))
+    assert probing == Health("half_open", 1.0, "being tried again", Origin("ada", "tools"))
+    breakers.released("k")
+    assert breakers.health("k") == Health("half_open", 0.0, "boom", Origin("ada", "tools"))

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
+from webapp.accounts.models import User
 from webapp.backends import services
+from webapp.backends.admin.attempts import MAX_USERS, UserFilter, offered
 from webapp.backends.models import ApiToken
+
+
+class TokenUserFilter(UserFilter):
+    """By user: the first ones with tokens, and the chosen one."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
+        """Return names, found by a look into an index for each user."""
+        owners = User.objects.filter(Exists(ApiToken.objects.filter(user=OuterRef("pk"))))
+        return offered(request, self.parameter_name, owners.order_by("username").values_list("username", flat=True)[:MAX_USERS])
 
 
 @admin.register(ApiToken)
@@ -16,7 +29,8 @@ class ApiTokenAdmin(admin.ModelAdmin):
 
     list_display = ["__str__", "user", "created_at", "last_used_at", "expires_at", "revoked_at"]
     list_per_page = 50
-    list_filter = ["user"]
+    list_filter = [TokenUserFilter]
+    list_select_related = ["user"]
     search_fields = ["label", "user__username"]
     readonly_fields = ["user", "hint", "created_at", "last_used_at", "revoked_at"]
     fields = [

@@ -13,6 +13,8 @@ from webapp.patterns.responses.objects import TERMINAL, owner_of
 from webapp.patterns.types import Json
 from webapp.ports.files_and_batches import ApiError
 
+NEWEST_FIRST = ("-created_at", "-id")
+"""The order of responses."""
 MAX_TURNS = 10_000
 """Previous responses that a conversation is followed back through."""
 MAX_ITEMS = 20_000
@@ -31,7 +33,7 @@ SELECT id, previous FROM chain ORDER BY depth DESC
 
 def responses_of(user_id: int) -> QuerySet[StoredResponse]:
     """Return the user's responses, newest first."""
-    return StoredResponse.objects.filter(user_id=user_id).order_by("-created_at", "-id")
+    return StoredResponse.objects.filter(user_id=user_id).order_by(*NEWEST_FIRST)
 
 
 def response(user_id: int, response_id: str) -> StoredResponse:

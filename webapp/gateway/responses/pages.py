@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.dateparse import parse_datetime
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp.accounts.models import User
-from webapp.gateway.models import StoredResponse
+from webapp.core.keysets import following
+from webapp.gateway.models import MAX_ID_CHARS, StoredResponse
 from webapp.gateway.responses import jobs, lookup, records
 from webapp.patterns.responses.content import text_of
 from webapp.patterns.responses.objects import TERMINAL, output_text
@@ -46,15 +47,25 @@ def _found(request: HttpRequest, name: str) -> StoredResponse:
 @never_cache
 @require_GET
 def index(request: HttpRequest) -> HttpResponse:
-    """List the user's responses, newest first; `before` is the time that the page before ended with."""
+    """List the user's responses, newest first; `before` is the place that the page before ended with."""
     rows = lookup.responses_of(_user(request).pk)
-    before = parse_datetime(request.GET.get("before", "")[:40].replace(" ", "+"))
-    if before is not None and before.tzinfo is not None:
-        rows = rows.filter(created_at__lt=before)
+    if (before := _place(request.GET.get("before", ""))) is not None:
+        rows = rows.filter(following(lookup.NEWEST_FIRST, before))
     found = list(rows[: PAGE + 1])
     listed = [{"row": row, "title": title_of(row), "tokens": (row.response.get("usage") or {}).get("total_tokens")} for row in found[:PAGE]]
-    last = found[PAGE - 1].created_at if len(found) > PAGE else None
-    return render(request, "gateway/responses.html", {"listed": listed, "more": last})
+    last = found[PAGE - 1] if len(found) > PAGE else None
+    context = {"listed": listed, "more": f"{last.created_at.isoformat()}_{last.pk}" if last else "", "is_first": before is None}
+    return render(request, "gateway/responses.html", context)
+
+
+def _place(text: str) -> tuple[datetime, str] | None:
+    """Return the time and id that a link names; None for anything else."""
+    when, _, key = text[: 40 + MAX_ID_CHARS].replace(" ", "+").replace("\0", "").partition("_")
+    try:
+        created_at = datetime.fromisoformat(when)
+    except ValueError:
+        return None
+    return (created_at, key) if created_at.tzinfo else None
 
 
 @login_required

@@ -1,0 +1,1 @@
+"""Drivers for `@modelcontextprotocol/conformance` (docs/testing.md says how to run it)."""
