@@ -66,5 +66,5 @@ async def test_if_the_model_fails_the_query_stays(client: openai.AsyncOpenAI, st
 
 async def test_a_query_is_rewritten_only_on_request(client: openai.AsyncOpenAI, store: Collection, upstream: Upstream) -> None:
     await use(store, describe_with=WRITER)
-    page = await client.vector_stores.search(f"vs_{store.pk}", query=ASKED)
+    page: Any = await client.vector_stores.search(f"vs_{store.pk}", query=ASKED)
     assert (page.search_query, upstream.requests) == ([ASKED], [])
