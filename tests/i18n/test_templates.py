@@ -37,6 +37,8 @@ NAMES = {
 UNREAD = {"script", "style", "code", "pre", "kbd", "svg", "samp"}
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 WORD = re.compile(r"[^\W\d_]{2,}|\b[aI]\b")
+# A block of names of CSS classes.
+CLASSES = re.compile(r"{% block main_class %}.*?{% endblock(?: main_class)? %}", re.DOTALL)
 # Stands where the template language has a value.
 VALUE = "\u2063"
 
@@ -74,6 +76,7 @@ class _Texts(HTMLParser):
 def untranslated(source: str) -> list[str]:
     """Return the texts of a template that no translation reaches."""
     html, in_block, in_comment = [], False, False
+    source = CLASSES.sub("", source)
     for token in DebugLexer(source).tokenize():
         name = token.contents.split(" ", 1)[0] if token.token_type is TokenType.BLOCK else ""
         if name in {"blocktranslate", "comment"}:

@@ -16,7 +16,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
@@ -269,7 +269,9 @@ class BackendAdmin(admin.ModelAdmin):
         fact = request.POST.get("fact", "")
         count = learned.forget(backend=backend, fact=int(fact) if fact.isdecimal() else None)
         self.log_change(request, backend, f"Forgot {count} learned fact{'' if count == 1 else 's'}.")
-        messages.success(request, _("%(count)s learned fact%(value)s forgotten.") % {"count": count, "value": "" if count == 1 else "s"})
+        messages.success(
+            request, ngettext("%(count)s learned fact forgotten.", "%(count)s learned facts forgotten.", count) % {"count": count}
+        )
         return redirect("admin:backends_backend_change", pk)
 
     def test(self, request: HttpRequest, pk: int) -> HttpResponse:
