@@ -126,6 +126,22 @@ class Cooldown(models.Model):
         return self.key
 
 
+class MovedSession(models.Model):
+    """A sticky session that moved to another step because its own failed (`runtime.moved_sessions`)."""
+
+    route = models.CharField(max_length=300)
+    session = models.CharField(max_length=32, help_text="A hash of the session.")
+    step = models.CharField(max_length=300, help_text="The step that answers it now, as backend/model.")
+    moved_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-moved_at"]
+        constraints = [models.UniqueConstraint(fields=["route", "session"], name="one_move_a_session")]
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.session} to {self.step}"
+
+
 class BackendModel(models.Model):
     """A model that a backend offers."""
 
