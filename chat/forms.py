@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
-from django.contrib.auth.models import Group
-from django.db.models import Q
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from chat.assistants import MAX_STARTERS
 from chat.generation import context_window
@@ -35,37 +34,39 @@ class SettingsForm(forms.Form):
         min_value=0,
         max_value=2,
         widget=forms.NumberInput(attrs={"step": "0.1", "placeholder": BACKEND_DEFAULT}),
-        help_text=_("0 to 2. Lower values give more predictable answers."),
+        help_text=gettext_lazy("0 to 2. Lower values give more predictable answers."),
     )
     top_p = forms.FloatField(
-        label=_("Top P"),
+        label=gettext_lazy("Top P"),
         required=False,
         min_value=0,
         max_value=1,
         widget=forms.NumberInput(attrs={"step": "0.05", "placeholder": BACKEND_DEFAULT}),
-        help_text=_("0 to 1. Change this or the temperature, not both."),
+        help_text=gettext_lazy("0 to 1. Change this or the temperature, not both."),
     )
     max_tokens = forms.IntegerField(
         required=False,
         min_value=1,
         max_value=1_000_000,
-        label=_("Max tokens"),
+        label=gettext_lazy("Max tokens"),
         widget=forms.NumberInput(attrs={"placeholder": BACKEND_DEFAULT}),
-        help_text=_("The longest answer."),
+        help_text=gettext_lazy("The longest answer."),
     )
-    overflow = forms.ChoiceField(required=False, choices=context_window.OVERFLOW, label=_("Messages that no longer fit the context window"))
+    overflow = forms.ChoiceField(
+        required=False, choices=context_window.OVERFLOW, label=gettext_lazy("Messages that no longer fit the context window")
+    )
     tools = forms.MultipleChoiceField(
         label=_("Tools"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text=_("A tool that changes something or spends asks for approval before it runs."),
+        help_text=gettext_lazy("A tool that changes something or spends asks for approval before it runs."),
     )
     json_schema = forms.CharField(
         required=False,
         max_length=50_000,
-        label=_("JSON schema of the answer"),
+        label=gettext_lazy("JSON schema of the answer"),
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
-        help_text=_(
+        help_text=gettext_lazy(
             "Leave empty for plain text. An answer that does not match is retried up to three times. Tools are off while a schema is set."
         ),
     )
@@ -98,7 +99,7 @@ class SettingsForm(forms.Form):
         try:
             Draft202012Validator.check_schema(schema)
         except SchemaError as error:
-            raise forms.ValidationError(_("This is not a JSON schema: %(problem)s") % {"problem": error.message}) from None
+            raise forms.ValidationError(_("This is not a JSON schema: %(message)s") % {"message": error.message}) from None
         return schema
 
     def options(self) -> dict[str, Any]:
@@ -196,18 +197,17 @@ class PromptForm(forms.Form):
     """A prompt of the library."""
 
     name = forms.RegexField(
-        label=_("Name"),
-        regex=r"^[a-z0-9][a-z0-9_-]*$",
+        r"^[a-z0-9][a-z0-9_-]*$",
         max_length=40,
-        help_text=_("What you type after the slash: lowercase letters, digits, - and _."),
+        help_text=gettext_lazy("What you type after the slash: lowercase letters, digits, - and _."),
     )
     text = forms.CharField(
         label=_("Text"),
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 8}),
-        help_text=_("You are asked for {{name}} each time you use the prompt."),
+        help_text=gettext_lazy("You are asked for {{name}} each time you use the prompt."),
     )
-    shared = forms.BooleanField(required=False, label=_("Share with everyone"))
+    shared = forms.BooleanField(required=False, label=gettext_lazy("Share with everyone"))
 
     def __init__(self, data: Any = None, *, user: User, prompt: Prompt | None) -> None:
         initial = {"name": prompt.name, "text": prompt.text, "shared": prompt.shared} if prompt else {}

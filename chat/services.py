@@ -81,7 +81,7 @@ def send_message(
     """Add a question to the end of the shown branch (in a new conversation, if the id is unused), and begin its answer."""
     text = _checked(text, attachments)
     if text.startswith("/") and selectors.is_command(text[1:], user):  # sent before the menu had loaded
-        raise Refused(_("%(name)s is a command. Choose it from the list that opens when you type /.") % {"name": text})
+        raise Refused(_("%(text)s is a command. Choose it from the list that opens when you type /.") % {"text": text})
     question, answer = Message(role=Role.USER, text=text, attachments=list(attachments)), _unwritten()
     new: dict[str, Any] = {
         "user": user,
@@ -112,7 +112,7 @@ def compare_models(
     """Ask two or three routes the same question at once: sibling answers, shown side by side until the user picks one."""
     names = list(dict.fromkeys(filter(None, map(_model, models))))
     if not 2 <= len(names) <= MAX_COMPARED:
-        raise Refused(_("Choose two or three different models to compare, not %(n)s.") % {"n": len(names)})
+        raise Refused(_("Choose two or three different models to compare, not %(names)s.") % {"names": len(names)})
     first = send_message(owner=owner, conversation_id=conversation_id, user=user, text=text, model=names[0], attachments=attachments)
     first.answer.compare = first.generation.id
     first.answer.save(update_fields=["compare"])
@@ -202,7 +202,7 @@ def _checked(text: str, attachments: Sequence[dict[str, Any]]) -> str:
     if not text and not attachments:
         raise Refused(_("Write something first."))
     if len(text) > MAX_TEXT:
-        raise Refused(_("Messages can be up to %(n)s characters. Attach longer text as a file.") % {"n": f"{MAX_TEXT:,}"})
+        raise Refused(_("Messages can be up to %(MAX_TEXT)s characters. Attach longer text as a file.") % {"MAX_TEXT": f"{MAX_TEXT:,}"})
     return text
 
 

@@ -48,7 +48,7 @@ async def analyze(conversation: Conversation, user: User, turns: list[Message]) 
         async with asyncio.timeout(SECONDS):
             return await ask(chain, transcript(turns), trail)
     except TimeoutError:
-        raise Refused(_("The model did not finish within %(n)s seconds. Try again.") % {"n": SECONDS}) from None
+        raise Refused(_("The model did not finish within %(SECONDS)s seconds. Try again.") % {"SECONDS": SECONDS}) from None
     except PatternError as error:
         raise Refused(error.message) from None
     finally:
