@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.contrib.auth.models import Group
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -21,15 +23,17 @@ from webapp.patterns.mcp.names import SEPARATOR
 from webapp.patterns.sanitize import parse_object
 from webapp.ports import toolbox
 
-BACKEND_DEFAULT = _("Default of the backend")
+BACKEND_DEFAULT = gettext_lazy("Default of the backend")
 
 
 class SettingsForm(forms.Form):
     """The settings that each question uses. Empty means the backend's default."""
 
-    system_prompt = forms.CharField(label=_("System prompt"), required=False, max_length=100_000, widget=forms.Textarea(attrs={"rows": 4}))
+    system_prompt = forms.CharField(
+        label=gettext_lazy("System prompt"), required=False, max_length=100_000, widget=forms.Textarea(attrs={"rows": 4})
+    )
     temperature = forms.FloatField(
-        label=_("Temperature"),
+        label=gettext_lazy("Temperature"),
         required=False,
         min_value=0,
         max_value=2,
@@ -56,7 +60,7 @@ class SettingsForm(forms.Form):
         required=False, choices=context_window.OVERFLOW, label=gettext_lazy("Messages that no longer fit the context window")
     )
     tools = forms.MultipleChoiceField(
-        label=_("Tools"),
+        label=gettext_lazy("Tools"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
         help_text=gettext_lazy("A tool that changes something or spends asks for approval before it runs."),
@@ -137,21 +141,21 @@ def _tool_label(tool: Tool, name: str) -> str:
 class AssistantForm(SettingsForm):
     """An assistant: what names it, the model, and the settings of a conversation."""
 
-    name = forms.CharField(label=_("Name"), max_length=60)
-    icon = forms.CharField(label=_("Icon"), required=False, max_length=16, help_text=_("An emoji."))
-    description = forms.CharField(label=_("Description"), required=False, max_length=200)
-    model = forms.ChoiceField(label=_("Model"))
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=60)
+    icon = forms.CharField(label=gettext_lazy("Icon"), required=False, max_length=16, help_text=gettext_lazy("An emoji."))
+    description = forms.CharField(label=gettext_lazy("Description"), required=False, max_length=200)
+    model = forms.ChoiceField(label=gettext_lazy("Model"))
     starters = forms.CharField(
-        label=_("Starters"),
+        label=gettext_lazy("Starters"),
         required=False,
         max_length=3000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text=_("Up to six questions that a new chat offers, one a line."),
+        help_text=gettext_lazy("Up to six questions that a new chat offers, one a line."),
     )
     groups = forms.ModelMultipleChoiceField(
-        Group.objects.none(), label=_("Share with groups"), required=False, widget=forms.CheckboxSelectMultiple
+        Group.objects.none(), label=gettext_lazy("Share with groups"), required=False, widget=forms.CheckboxSelectMultiple
     )
-    shared = forms.BooleanField(required=False, label=_("Share with everyone"))
+    shared = forms.BooleanField(required=False, label=gettext_lazy("Share with everyone"))
     field_order = ("name", "icon", "description", "model", "system_prompt", "starters")
 
     def __init__(self, data: Any = None, *, user: User, assistant: Assistant | None, models: Sequence[str]) -> None:
@@ -202,7 +206,7 @@ class PromptForm(forms.Form):
         help_text=gettext_lazy("What you type after the slash: lowercase letters, digits, - and _."),
     )
     text = forms.CharField(
-        label=_("Text"),
+        label=gettext_lazy("Text"),
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 8}),
         help_text=gettext_lazy("You are asked for {{name}} each time you use the prompt."),
