@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 from django.db.models import F
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
 
 from webapp.accounts.models import User
 from webapp.core import env
@@ -24,7 +25,7 @@ class LastAdministrator(Exception):
     """Report that this is the last administrator, without whom no user could change roles."""
 
     def __init__(self, user: User) -> None:
-        super().__init__(f"{user.username} is the last administrator: make another user an administrator first.")
+        super().__init__(_("%(name)s is the last administrator: make another user an administrator first.") % {"name": user.username})
 
 
 def is_last_administrator(user: User) -> bool:
