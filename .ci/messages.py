@@ -30,7 +30,7 @@ PLURALS = {
     "zh_Hans": "nplurals=1; plural=0;",
 }
 IGNORED = [".venv", "tests", "bench", "docs", "deploy", ".ci", "webapp/locale"]
-PLACEHOLDER = re.compile(r"%\((\w+)\)[sd]|\{(\w*)\}|%[sd]")
+PLACEHOLDER = re.compile(r"%\((\w+)\)[sdr]|\{(\w*)\}|%[sd]")
 TAG = re.compile(r"</?([a-zA-Z][\w-]*)")
 
 

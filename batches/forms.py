@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from batches.input.tables import LINE, Prompting
 from batches.models import Batch, File
@@ -25,18 +27,23 @@ CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 class OptionsForm(forms.Form):
     """Options of every new batch."""
 
-    name = forms.CharField(max_length=200, required=False, label="Name", help_text="A name that helps you find it later.")
-    executor = forms.ChoiceField(choices=EXECUTORS, initial=Batch.Executor.AUTO, required=False, label="Execution")
+    name = forms.CharField(
+        max_length=200, required=False, label=gettext_lazy("Name"), help_text=gettext_lazy("A name that helps you find it later.")
+    )
+    executor = forms.ChoiceField(choices=EXECUTORS, initial=Batch.Executor.AUTO, required=False, label=gettext_lazy("Execution"))
     concurrency = forms.IntegerField(
         min_value=1,
         max_value=MAX_CONCURRENCY,
         initial=32,
         required=False,
-        label="Requests at once",
-        help_text="Upper limit when Patchbay runs the batch.",
+        label=gettext_lazy("Requests at once"),
+        help_text=gettext_lazy("Upper limit when Patchbay runs the batch."),
     )
     webhook_url = forms.CharField(
-        max_length=500, required=False, label="Webhook", help_text="Receives a signed request when the batch ends."
+        max_length=500,
+        required=False,
+        label=gettext_lazy("Webhook"),
+        help_text=gettext_lazy("Receives a signed request when the batch ends."),
     )
 
     def options(self) -> dict[str, Any]:
@@ -53,7 +60,11 @@ class OptionsForm(forms.Form):
 class JsonlForm(OptionsForm):
     """A file in OpenAI's format, or one that was uploaded earlier for a check (`file_id`)."""
 
-    file = forms.FileField(required=False, label="JSONL file", help_text="One request per line, in the format of OpenAI's Batch API.")
+    file = forms.FileField(
+        required=False,
+        label=gettext_lazy("JSONL file"),
+        help_text=gettext_lazy("One request per line, in the format of OpenAI's Batch API."),
+    )
     file_id = forms.UUIDField(required=False, widget=forms.HiddenInput)
     stored: File | None = None
     """The file once it is stored: a temporary upload is moved, so it can be stored only once."""
@@ -63,29 +74,29 @@ class JsonlForm(OptionsForm):
         """Require a file, uploaded or stored."""
         data: dict[str, Any] = super().clean() or {}
         if not data.get("file") and not data.get("file_id") and "file" not in self.errors:
-            self.add_error("file", forms.ValidationError("Choose a file.", code="required"))
+            self.add_error("file", forms.ValidationError(_("Choose a file."), code="required"))
         return data
 
 
 class PromptForm(OptionsForm):
     """Rows and a prompt template."""
 
-    model = forms.ChoiceField(label="Model")
+    model = forms.ChoiceField(label=gettext_lazy("Model"))
     endpoint = forms.ChoiceField(
-        choices=[(CHAT, "Chat completions"), (EMBEDDINGS, "Embeddings")], initial=CHAT, required=False, label="Request type"
+        choices=[(CHAT, "Chat completions"), (EMBEDDINGS, "Embeddings")], initial=CHAT, required=False, label=gettext_lazy("Request type")
     )
     template = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
-        label="Prompt template",
-        help_text="Use {{ column }} to insert the value of that column.",
+        label=gettext_lazy("Prompt template"),
+        help_text=gettext_lazy("Use {{ column }} to insert the value of that column."),
     )
-    system = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), required=False, label="System prompt")
-    max_tokens = forms.IntegerField(min_value=1, required=False, label="Max tokens per answer")
+    system = forms.CharField(widget=forms.Textarea(attrs={"rows": 2}), required=False, label=gettext_lazy("System prompt"))
+    max_tokens = forms.IntegerField(min_value=1, required=False, label=gettext_lazy("Max tokens per answer"))
     schema = forms.CharField(
         widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
         required=False,
-        label="JSON schema of each answer",
-        help_text="An answer that does not match is retried. Batches with a schema run in Patchbay.",
+        label=gettext_lazy("JSON schema of each answer"),
+        help_text=gettext_lazy("An answer that does not match is retried. Batches with a schema run in Patchbay."),
     )
 
     def __init__(self, *args: Any, models: list[tuple[str, str]], **kwargs: Any) -> None:
@@ -142,14 +153,16 @@ class PromptForm(OptionsForm):
 class TableForm(PromptForm):
     """A CSV or JSONL table, or one that was kept from an attempt with errors (`file_id`)."""
 
-    file = forms.FileField(required=False, label="Table", help_text="CSV with a header line, or JSONL with one object per line.")
+    file = forms.FileField(
+        required=False, label=gettext_lazy("Table"), help_text=gettext_lazy("CSV with a header line, or JSONL with one object per line.")
+    )
     file_id = forms.UUIDField(required=False, widget=forms.HiddenInput)
 
     def clean(self) -> dict[str, Any]:
         """Require a table, uploaded or kept."""
         data: dict[str, Any] = super().clean() or {}
         if not data.get("file") and not data.get("file_id") and "file" not in self.errors:
-            self.add_error("file", forms.ValidationError("Choose a file.", code="required"))
+            self.add_error("file", forms.ValidationError(_("Choose a file."), code="required"))
         return data
 
     field_order = ("file", "file_id", "model", "endpoint", "template", "system", "max_tokens", "schema")
@@ -159,7 +172,9 @@ class LinesForm(PromptForm):
     """Pasted lines."""
 
     lines = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false"}), label="Lines", help_text="Each line is one request."
+        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false"}),
+        label=gettext_lazy("Lines"),
+        help_text=gettext_lazy("Each line is one request."),
     )
     field_order = ("lines", "model", "endpoint", "template", "system", "max_tokens", "schema")
 

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from webapp.core import file_store
 
@@ -19,9 +20,9 @@ class File(models.Model):
     """A file of `/v1/files`: uploaded, with its bytes on disk; or the output or errors of a batch, generated from its rows on request."""
 
     class Content(models.TextChoices):
-        STORED = "stored", "bytes on disk"
-        OUTPUT = "output", "the good rows of a batch"
-        ERRORS = "errors", "the failed rows of a batch"
+        STORED = "stored", gettext_lazy("bytes on disk")
+        OUTPUT = "output", gettext_lazy("the good rows of a batch")
+        ERRORS = "errors", gettext_lazy("the failed rows of a batch")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -72,21 +73,21 @@ class Batch(Leased):
     """A job: many requests for one endpoint and model, from one input file."""
 
     class Status(models.TextChoices):
-        VALIDATING = "validating", "Validating"
-        FAILED = "failed", "Failed"
-        IN_PROGRESS = "in_progress", "In progress"
-        FINALIZING = "finalizing", "Finalizing"
-        COMPLETED = "completed", "Completed"
-        EXPIRED = "expired", "Expired"
-        CANCELLING = "cancelling", "Cancelling"
-        CANCELLED = "cancelled", "Cancelled"
+        VALIDATING = "validating", gettext_lazy("Validating")
+        FAILED = "failed", gettext_lazy("Failed")
+        IN_PROGRESS = "in_progress", gettext_lazy("In progress")
+        FINALIZING = "finalizing", gettext_lazy("Finalizing")
+        COMPLETED = "completed", gettext_lazy("Completed")
+        EXPIRED = "expired", gettext_lazy("Expired")
+        CANCELLING = "cancelling", gettext_lazy("Cancelling")
+        CANCELLED = "cancelled", gettext_lazy("Cancelled")
 
     ACTIVE: ClassVar = (Status.VALIDATING, Status.IN_PROGRESS, Status.FINALIZING, Status.CANCELLING)
 
     class Executor(models.TextChoices):
-        AUTO = "auto", "Remote where the backend has a Batch API, else local"
-        REMOTE = "remote", "The backend's own Batch API"
-        LOCAL = "local", "Patchbay's own runner"
+        AUTO = "auto", gettext_lazy("Remote where the backend has a Batch API, else local")
+        REMOTE = "remote", gettext_lazy("The backend's own Batch API")
+        LOCAL = "local", gettext_lazy("Patchbay's own runner")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="batches")
@@ -103,7 +104,12 @@ class Batch(Leased):
     output_expires_seconds = models.PositiveIntegerField(null=True, blank=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="retries")
     first_part = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="further_parts", help_text="Of an input that was split."
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="further_parts",
+        help_text="Of an input that was split.",
     )
     errors = models.JSONField(default=list, help_text="What validation found, as OpenAI's error objects.")
     paused = models.CharField(max_length=500, blank=True, help_text="Why nothing is sent at the moment.")
@@ -236,11 +242,11 @@ class BatchRow(models.Model):
     """One request and its result. The request itself stays in the input file, at `offset`."""
 
     class State(models.IntegerChoices):
-        PENDING = 0, "Pending"
-        OK = 1, "Succeeded"
-        FAILED = 2, "Failed"
-        CANCELLED = 3, "Not sent"
-        EXPIRED = 4, "Not sent in time"
+        PENDING = 0, gettext_lazy("Pending")
+        OK = 1, gettext_lazy("Succeeded")
+        FAILED = 2, gettext_lazy("Failed")
+        CANCELLED = 3, gettext_lazy("Not sent")
+        EXPIRED = 4, gettext_lazy("Not sent in time")
 
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="rows")
     number = models.PositiveIntegerField(help_text="From 1, in the order of the input.")

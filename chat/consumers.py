@@ -14,6 +14,7 @@ from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth import HASH_SESSION_KEY
+from django.utils.translation import gettext as _
 
 from chat import selectors, services, uploads
 from chat.generation.generate import CHANGE_BACKENDS
@@ -23,6 +24,7 @@ from chat.selectors import SocketSession
 from chat.services import Refused, Started
 from chat.streaming.hub import hub
 from chat.streaming.subscription import Attachment
+from webapp.accounts import languages
 from webapp.accounts.models import User
 from webapp.backends.runtime import registry
 from webapp.core.database import in_database
@@ -55,6 +57,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         elif not await in_database(selectors.may_attach, self.conversation_id, self.user.pk):
             await self.close(NO_SUCH_CHAT)
         else:
+            languages.activate_language_of(self.user, self.scope["headers"])
             await self.accept()
             seen = parse_qs(self.scope["query_string"].decode("latin-1")).get("seen", [""])[0]
             session = self.scope.get("session")
@@ -90,14 +93,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         body = _body(text_data)
         action = _ACTIONS.get(str(body.get("action"))) if body else None
         if body is None or action is None:
-            self.attachment.post(fragments.notice("Patchbay could not read that message. Reload the page and try again."))
+            self.attachment.post(fragments.notice(_("Patchbay could not read that message. Reload the page and try again.")))
             return
         try:
             await action(self, body)
         except Refused as refusal:
             self.attachment.post(fragments.notice(str(refusal)))
         except selectors.NotFound:
-            self.attachment.post(fragments.notice("That message no longer exists."))
+            self.attachment.post(fragments.notice(_("That message no longer exists.")))
 
     async def start(self, write: Callable[[], Started], text: str = "") -> None:
         """Begin a generation, then empty the composer."""
@@ -182,7 +185,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             return _message(body)
         conversation = await in_database(selectors.conversation, self.conversation_id, self.user)
         if conversation.leaf_id is None:
-            raise Refused("There is no answer yet.")
+            raise Refused(_("There is no answer yet."))
         return conversation.leaf_id
 
 
@@ -213,7 +216,7 @@ def _body(text: str | None) -> dict[str, Any] | None:
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name) or ""
     if not isinstance(value, str):
-        raise Refused(f"{name} must be text.")
+        raise Refused(_("%(name)s must be text.") % {"name": name})
     # A lone surrogate is valid JSON but not valid text, so it can be neither stored nor sent.
     return value.encode("utf-8", "replace").decode()
 
@@ -228,4 +231,4 @@ def _message(body: dict[str, Any]) -> UUID:
     try:
         return UUID(_text(body, "message"))
     except ValueError:
-        raise Refused("message must be the id of a message.") from None
+        raise Refused(_("message must be the id of a message.")) from None

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from chat.generation import context_window
 from chat.models import Conversation, Prompt
@@ -30,37 +32,40 @@ class SettingsForm(forms.Form):
         min_value=0,
         max_value=2,
         widget=forms.NumberInput(attrs={"step": "0.1", "placeholder": BACKEND_DEFAULT}),
-        help_text="0 to 2. Lower values give more predictable answers.",
+        help_text=gettext_lazy("0 to 2. Lower values give more predictable answers."),
     )
     top_p = forms.FloatField(
-        label="Top P",
+        label=gettext_lazy("Top P"),
         required=False,
         min_value=0,
         max_value=1,
         widget=forms.NumberInput(attrs={"step": "0.05", "placeholder": BACKEND_DEFAULT}),
-        help_text="0 to 1. Change this or the temperature, not both.",
+        help_text=gettext_lazy("0 to 1. Change this or the temperature, not both."),
     )
     max_tokens = forms.IntegerField(
         required=False,
         min_value=1,
         max_value=1_000_000,
-        label="Max tokens",
+        label=gettext_lazy("Max tokens"),
         widget=forms.NumberInput(attrs={"placeholder": BACKEND_DEFAULT}),
-        help_text="The longest answer.",
+        help_text=gettext_lazy("The longest answer."),
     )
-    overflow = forms.ChoiceField(required=False, choices=context_window.OVERFLOW, label="Messages that no longer fit the context window")
+    overflow = forms.ChoiceField(
+        required=False, choices=context_window.OVERFLOW, label=gettext_lazy("Messages that no longer fit the context window")
+    )
     tools = forms.MultipleChoiceField(
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="A tool that changes something or spends asks for approval before it runs.",
+        help_text=gettext_lazy("A tool that changes something or spends asks for approval before it runs."),
     )
     json_schema = forms.CharField(
         required=False,
         max_length=50_000,
-        label="JSON schema of the answer",
+        label=gettext_lazy("JSON schema of the answer"),
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
-        help_text="Leave empty for plain text. An answer that does not match is retried up to three times. "
-        "Tools are off while a schema is set.",
+        help_text=gettext_lazy(
+            "Leave empty for plain text. An answer that does not match is retried up to three times. Tools are off while a schema is set."
+        ),
     )
 
     def __init__(self, data: Any = None, *, conversation: Conversation) -> None:
@@ -91,7 +96,7 @@ class SettingsForm(forms.Form):
         try:
             Draft202012Validator.check_schema(schema)
         except SchemaError as error:
-            raise forms.ValidationError(f"This is not a JSON schema: {error.message}") from None
+            raise forms.ValidationError(_("This is not a JSON schema: %(message)s") % {"message": error.message}) from None
         return schema
 
     def options(self) -> dict[str, Any]:
@@ -130,14 +135,16 @@ class PromptForm(forms.Form):
     """A prompt of the library."""
 
     name = forms.RegexField(
-        r"^[a-z0-9][a-z0-9_-]*$", max_length=40, help_text="What you type after the slash: lowercase letters, digits, - and _."
+        r"^[a-z0-9][a-z0-9_-]*$",
+        max_length=40,
+        help_text=gettext_lazy("What you type after the slash: lowercase letters, digits, - and _."),
     )
     text = forms.CharField(
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 8}),
-        help_text="You are asked for {{name}} each time you use the prompt.",
+        help_text=gettext_lazy("You are asked for {{name}} each time you use the prompt."),
     )
-    shared = forms.BooleanField(required=False, label="Share with everyone")
+    shared = forms.BooleanField(required=False, label=gettext_lazy("Share with everyone"))
 
     def __init__(self, data: Any = None, *, user: User, prompt: Prompt | None) -> None:
         initial = {"name": prompt.name, "text": prompt.text, "shared": prompt.shared} if prompt else {}
@@ -151,5 +158,5 @@ class PromptForm(forms.Form):
         if name in COMMANDS:
             raise forms.ValidationError(f"/{name} is a built-in command.")
         if self._others.filter(name=name).exists():
-            raise forms.ValidationError("You already have a prompt with this name.")
+            raise forms.ValidationError(_("You already have a prompt with this name."))
         return name

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from chat import selectors
 from chat.html.answer_html import finished_html
@@ -80,7 +81,7 @@ def send_message(
     """Add a question to the end of the shown branch (in a new conversation, if the id is unused), and begin its answer."""
     text = _checked(text, attachments)
     if text.startswith("/") and selectors.is_command(text[1:], user):  # sent before the menu had loaded
-        raise Refused(f"{text} is a command. Choose it from the list that opens when you type /.")
+        raise Refused(_("%(text)s is a command. Choose it from the list that opens when you type /.") % {"text": text})
     question, answer = Message(role=Role.USER, text=text, attachments=list(attachments)), _unwritten()
     new: dict[str, Any] = {
         "user": user,
@@ -113,7 +114,7 @@ def compare_models(
     """Ask two or three routes the same question at once: sibling answers, shown side by side until the user picks one."""
     names = list(dict.fromkeys(filter(None, map(_model, models))))
     if not 2 <= len(names) <= MAX_COMPARED:
-        raise Refused(f"Choose two or three different models to compare, not {len(names)}.")
+        raise Refused(_("Choose two or three different models to compare, not %(names)s.") % {"names": len(names)})
     first = send_message(owner=owner, conversation_id=conversation_id, user=user, text=text, model=names[0], attachments=attachments)
     first.answer.compare = first.generation.id
     first.answer.save(update_fields=["compare"])
@@ -132,7 +133,7 @@ def _beside(first: Started, slot: int, model: str) -> Started:
 def pick_answer(*, message: Message) -> None:
     """End a comparison. The conversation continues with this answer and its model; the others stay as branches."""
     if message.compare is None:
-        raise Refused("This comparison has already ended.")
+        raise Refused(_("This comparison has already ended."))
     _end_comparison(message.conversation_id)
     change_conversation(conversation=message.conversation, leaf=message, model=message.model, updated_at=timezone.now())
 
@@ -146,7 +147,7 @@ def edit_message(*, owner: UUID, message_id: UUID, user: User, text: str) -> Sta
     """Ask a question of the branch with a new text: a sibling, and an answer to it."""
     old = selectors.message(message_id, user)
     if old.role != Role.USER:
-        raise Refused("Only questions can be edited.")
+        raise Refused(_("Only questions can be edited."))
     question = Message.objects.create(
         conversation=old.conversation,
         parent_id=old.parent_id,
@@ -162,7 +163,7 @@ def regenerate_answer(*, owner: UUID, message_id: UUID, user: User, model: str =
     old = selectors.message(message_id, user)
     question = old if old.role == Role.USER else old.parent
     if question is None:
-        raise Refused("The question to this answer is gone.")
+        raise Refused(_("The question to this answer is gone."))
     if model:
         old.conversation.model = _model(model)
     return _begin(owner, old.conversation, question, moved=True)
@@ -172,7 +173,7 @@ def continue_answer(*, owner: UUID, message_id: UUID, user: User) -> Started:
     """Continue an answer that was stopped, interrupted, or truncated, in the same message."""
     answer = selectors.message(message_id, user)
     if answer.role != Role.ASSISTANT or answer.status == Status.STREAMING:
-        raise Refused("This answer cannot be continued.")
+        raise Refused(_("This answer cannot be continued."))
     answer.status, answer.error = Status.STREAMING, ""
     answer.save(update_fields=["status", "error"])
     answer.conversation.leaf = answer
@@ -187,9 +188,9 @@ def _model(name: str) -> str:
 def _checked(text: str, attachments: Sequence[dict[str, Any]]) -> str:
     text = text.replace("\x00", "").strip()
     if not text and not attachments:
-        raise Refused("Write something first.")
+        raise Refused(_("Write something first."))
     if len(text) > MAX_TEXT:
-        raise Refused(f"Messages can be up to {MAX_TEXT:,} characters. Attach longer text as a file.")
+        raise Refused(_("Messages can be up to %(MAX_TEXT)s characters. Attach longer text as a file.") % {"MAX_TEXT": f"{MAX_TEXT:,}"})
     return text
 
 
@@ -208,7 +209,7 @@ def _begin(owner: UUID, conversation: Conversation, parent: Message, **details: 
 
 def _run(owner: UUID, conversation: Conversation, answer: Message, *, created: bool = False, **details: Any) -> Started:
     """Store the generation of an answer. A conversation that was just created needs no more than that."""
-    busy = Refused("Still answering. Stop it, or wait until it has finished.")
+    busy = Refused(_("Still answering. Stop it, or wait until it has finished."))
     if not created:
         if Generation.objects.filter(conversation=conversation, running=True).exists():
             raise busy
@@ -397,7 +398,7 @@ def fork_conversation(*, message: Message) -> Conversation:
     Both show the same files; they are deleted with the original conversation.
     """
     if message.status == Status.STREAMING:
-        raise Refused("Stop the running answer first.")
+        raise Refused(_("Stop the running answer first."))
     old = message.conversation
     fork = Conversation.objects.create(
         user=old.user,
@@ -425,7 +426,7 @@ def delete_from(*, message: Message) -> None:
     """Delete a message and everything after it. Its parent becomes the end of the branch."""
     conversation = message.conversation
     if Generation.objects.filter(conversation=conversation, running=True).exists():
-        raise Refused("Stop the running answer first.")
+        raise Refused(_("Stop the running answer first."))
     conversation.leaf_id = message.parent_id
     conversation.updated_at = timezone.now()
     conversation.save(update_fields=["leaf", "updated_at"])

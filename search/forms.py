@@ -39,7 +39,7 @@ class NewCollectionForm(forms.Form):
 
     name = forms.CharField(max_length=100)
     description = forms.CharField(max_length=300, required=False)
-    model = forms.ChoiceField(label="Embedding model")
+    model = forms.ChoiceField(label=gettext_lazy("Embedding model"))
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -69,12 +69,14 @@ class CollectionForm(forms.Form):
     groups = GroupsField(
         queryset=Group.objects.none(),
         required=False,
-        label="Shared with",
+        label=gettext_lazy("Shared with"),
         widget=forms.CheckboxSelectMultiple,
-        help_text="Members of these groups can search and read it.",
+        help_text=gettext_lazy("Members of these groups can search and read it."),
     )
     describe_with = forms.ChoiceField(
-        required=False, label="Summaries and tags", help_text="This model describes each new document. Its usual price applies."
+        required=False,
+        label=gettext_lazy("Summaries and tags"),
+        help_text=gettext_lazy("This model describes each new document. Its usual price applies."),
     )
     rerank_with = forms.ChoiceField(
         required=False,
@@ -83,7 +85,7 @@ class CollectionForm(forms.Form):
             "After Enter, this model puts the 30 best passages into order, also for the API and the chat. Its usual price applies."
         ),
     )
-    describe_existing = forms.BooleanField(required=False, label="Also describe the existing documents")
+    describe_existing = forms.BooleanField(required=False, label=gettext_lazy("Also describe the existing documents"))
 
     def __init__(self, user: User, collection: Collection, *args: Any, **kwargs: Any) -> None:
         initial = {
@@ -114,7 +116,7 @@ class CollectionForm(forms.Form):
 class ModelForm(forms.Form):
     """Another embedding model for a collection."""
 
-    model = forms.ChoiceField(label="Embedding model")
+    model = forms.ChoiceField(label=gettext_lazy("Embedding model"))
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -126,5 +128,5 @@ class ModelForm(forms.Form):
 class PasteForm(forms.Form):
     """A typed or pasted text."""
 
-    name = forms.CharField(max_length=200, required=False, label="Title")
+    name = forms.CharField(max_length=200, required=False, label=gettext_lazy("Title"))
     text = forms.CharField(widget=forms.Textarea(attrs={"rows": 6}), max_length=2_000_000)

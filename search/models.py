@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from search.index.analysis import index_words
 
@@ -43,7 +44,10 @@ class Collection(models.Model):
         "summaries by", max_length=300, blank=True, help_text="A language model that writes summaries and tags."
     )
     rerank_with = models.CharField(
-        "reranked by", max_length=300, blank=True, help_text="A reranker or a language model that orders the best passages of a search."
+        "reranked by",
+        max_length=300,
+        blank=True,
+        help_text="A reranker or a language model that orders the best passages of a search.",
     )
     serving = models.OneToOneField("Index", null=True, on_delete=models.SET_NULL, related_name="+")
     companion = models.OneToOneField(
@@ -57,7 +61,11 @@ class Collection(models.Model):
     )
     created_at = models.DateTimeField(auto_now_add=True)
     api_name = models.CharField(  # noqa: DJ001 - a client may give an empty name
-        max_length=512, null=True, blank=True, editable=False, help_text="The name in /v1/vector_stores, where it differs from `name`."
+        max_length=512,
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="The name in /v1/vector_stores, where it differs from `name`.",
     )
     metadata = models.JSONField(default=dict, blank=True, help_text="Key-value pairs of /v1/vector_stores.")
     expires_after_days = models.PositiveSmallIntegerField(
@@ -93,9 +101,9 @@ class Index(Leased):
     """
 
     class State(models.TextChoices):
-        BUILDING = "building", "Building"
-        READY = "ready", "Ready"
-        FAILED = "failed", "Failed"
+        BUILDING = "building", gettext_lazy("Building")
+        READY = "ready", gettext_lazy("Ready")
+        FAILED = "failed", gettext_lazy("Failed")
 
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="indexes")
     model = models.CharField(max_length=300, help_text="What is asked for: a route, backend/model, or a model.")
@@ -116,7 +124,7 @@ class Index(Leased):
 
     class Meta:
         ordering = ["-id"]
-        verbose_name_plural = "indexes"
+        verbose_name_plural = gettext_lazy("indexes")
 
     def __str__(self) -> str:
         return f"{self.model} ({self.state})"
@@ -129,7 +137,7 @@ class Upload(models.Model):
     announced = models.PositiveIntegerField(help_text="The number of files that the browser was about to send.")
     existed = models.PositiveIntegerField(default=0, help_text="Files whose content the collection already held.")
     existing = models.JSONField(default=list, blank=True, help_text="The names of the first few of them.")
-    refused = models.JSONField(default=list, blank=True, help_text='Files that were not stored: [{"name", "why"}].')
+    refused = models.JSONField(default=list, blank=True, help_text=gettext_lazy('Files that were not stored: [{"name", "why"}].'))
     received = models.PositiveIntegerField(default=0, help_text="Files that arrived, stored or not.")
     dismissed = models.BooleanField(default=False)
     active_at = models.DateTimeField(auto_now_add=True, help_text="The time at which the last files arrived.")
@@ -151,7 +159,7 @@ class FileBatch(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        verbose_name_plural = "file batches"
+        verbose_name_plural = gettext_lazy("file batches")
 
     def __str__(self) -> str:
         return self.api_id
@@ -166,20 +174,20 @@ class Document(Leased):
     """A file or a pasted text. A document that is being deleted is not shown anywhere; a worker removes it."""
 
     class State(models.TextChoices):
-        QUEUED = "queued", "Queued"
-        PARSING = "parsing", "Reading"
-        EMBEDDING = "embedding", "Embedding"
-        READY = "ready", "Ready"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
-        DELETING = "deleting", "Deleting"
+        QUEUED = "queued", gettext_lazy("Queued")
+        PARSING = "parsing", gettext_lazy("Reading")
+        EMBEDDING = "embedding", gettext_lazy("Embedding")
+        READY = "ready", gettext_lazy("Ready")
+        FAILED = "failed", gettext_lazy("Failed")
+        CANCELLED = "cancelled", gettext_lazy("Cancelled")
+        DELETING = "deleting", gettext_lazy("Deleting")
 
     class Failure(models.TextChoices):
         """The kinds of failures that `/v1/vector_stores` tells apart."""
 
-        SERVER = "server_error", "server error"
-        UNSUPPORTED = "unsupported_file", "unsupported file"
-        INVALID = "invalid_file", "invalid file"
+        SERVER = "server_error", gettext_lazy("server error")
+        UNSUPPORTED = "unsupported_file", gettext_lazy("unsupported file")
+        INVALID = "invalid_file", gettext_lazy("invalid file")
 
     UNDER_WAY = (State.QUEUED, State.PARSING, State.EMBEDDING)
     UNUSABLE = (State.FAILED, State.CANCELLED, State.DELETING)
@@ -248,9 +256,9 @@ class Source(Leased):
     """A place whose files or pages a collection follows: additions, changes, and deletions."""
 
     class Kind(models.TextChoices):
-        FOLDER = "folder", "Folder"
-        PAGES = "pages", "Web pages"
-        SITEMAP = "sitemap", "Sitemap"
+        FOLDER = "folder", gettext_lazy("Folder")
+        PAGES = "pages", gettext_lazy("Web pages")
+        SITEMAP = "sitemap", gettext_lazy("Sitemap")
 
     collection = models.ForeignKey(Collection, on_delete=models.CASCADE, related_name="sources")
     kind = models.CharField(max_length=10, choices=Kind.choices)
@@ -347,7 +355,7 @@ class SavedSearch(models.Model):
 
     class Meta:
         ordering = ["name"]
-        verbose_name_plural = "saved searches"
+        verbose_name_plural = gettext_lazy("saved searches")
         constraints = [models.UniqueConstraint(fields=["user", "name"], name="one_saved_search_a_name")]
 
     def __str__(self) -> str:

@@ -83,18 +83,9 @@ def documents(user: User) -> QuerySet[Document]:
 
 def recent(user: User) -> list[Document]:
     """Return the documents that were added last."""
-    return list(documents(user)[:RECENT])
-
-
-def kinds(user: User) -> list[str]:
-    """Return the existing kinds of documents, for the filter."""
-    return sorted(documents(user).exclude(kind="").order_by().values_list("kind", flat=True).distinct())
-
-
-def tags(user: User) -> list[str]:
-    """Return the existing tags, for the filter."""
-    lists = documents(user).exclude(tags=[]).order_by().values_list("tags", flat=True).distinct()
-    return sorted({tag for its in lists for tag in its})
+    # First their keys, from an index: to sort whole documents, the database would read the texts of all.
+    newest = documents(user).order_by("-created_at", "id").values_list("pk", flat=True)[:RECENT]
+    return list(documents(user).filter(pk__in=list(newest)).order_by("-created_at", "id"))
 
 
 def builtin_models(user: User) -> list[str]:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.live import Live
-from webapp.core import genai_metrics, tracing
+from webapp.core import captured_messages, genai_metrics, tracing
 from webapp.patterns.types import Attempt, Usage
 
 ATTEMPTS = [
@@ -63,7 +63,7 @@ def collector() -> Iterator[HTTPServer]:
 
 
 EXPORT = """
-from webapp.core import genai_metrics, tracing
+from webapp.core import captured_messages, genai_metrics, tracing
 from webapp.patterns.types import Attempt
 tracing.trace([Attempt("vllm", "a-model-to-find")], source="chat", route="default", endpoint="embeddings", request_id="r")
 tracing.tracer().span_processor.force_flush()
@@ -93,15 +93,75 @@ def test_messages_are_part_of_a_span_only_where_they_are_asked_for(monkeypatch: 
         assert tracing.captures_content() is wanted
     tracing.is_on.cache_clear()
     tracing.captures_content.cache_clear()
-    picture = {"type": "image_url", "image_url": {"url": "data:"}}
-    asked = [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture]}, {"role": "assistant", "content": None}]
-    found = tracing.messages_of(Attempt("a", "m", request={"messages": asked}), "A cat.")
-    assert json.loads(found["gen_ai.input.messages"]) == [
-        {"role": "user", "parts": [{"type": "text", "content": "What is this?"}, picture]},
-        {"role": "assistant", "parts": []},
-    ]
-    [answer] = json.loads(found["gen_ai.output.messages"])
-    assert answer["parts"] == [{"type": "text", "content": "A cat."}]
+
+
+TEXT = {"type": "text", "content": "Hi"}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:"}}
+CALL = {"type": "tool_call", "id": "1", "name": "look", "arguments": "{}"}
+RESULT = {"type": "tool_call_response", "id": "1", "response": "42"}
+USER = {"role": "user", "parts": [TEXT]}
+
+
+@pytest.mark.parametrize(
+    ("body", "messages"),
+    [
+        ({"messages": [{"role": "user", "content": "Hi"}]}, [USER]),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}, PICTURE]}]},
+            [{"role": "user", "parts": [TEXT, PICTURE]}],
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "look", "arguments": "{}"}}]},
+                    {"role": "tool", "tool_call_id": "1", "content": "42"},
+                ]
+            },
+            [{"role": "assistant", "parts": [CALL]}, {"role": "tool", "parts": [RESULT]}],
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "look", "input": {}}]},
+                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "42"}]},
+                ]
+            },
+            [{"role": "assistant", "parts": [{**CALL, "arguments": {}}]}, {"role": "user", "parts": [RESULT]}],
+        ),
+        ({"input": "Hi"}, [USER]),
+        ({"input": ["Hi", "Hi"]}, [USER, USER]),
+        ({"input": [1, 2]}, None),
+        ({"prompt": "Hi"}, [USER]),
+        (
+            {
+                "input": [
+                    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]},
+                    {"type": "function_call", "call_id": "1", "name": "look", "arguments": "{}"},
+                    {"type": "function_call_output", "call_id": "1", "output": "42"},
+                    {"type": "reasoning", "summary": []},
+                ]
+            },
+            [
+                USER,
+                {"role": "assistant", "parts": [CALL]},
+                {"role": "tool", "parts": [RESULT]},
+                {"role": "assistant", "parts": [{"type": "reasoning", "summary": []}]},
+            ],
+        ),
+        ({}, None),
+    ],
+)
+def test_the_messages_of_every_protocol_have_the_form_of_the_conventions(body: dict[str, Any], messages: list[Any] | None) -> None:
+    found = captured_messages.attributes_of(body, "")
+    assert json.loads(found.get("gen_ai.input.messages", "null")) == messages
+    assert "gen_ai.output.messages" not in found
+
+
+@pytest.mark.parametrize("body", [{"instructions": "Hi"}, {"system": "Hi"}, {"system": [{"type": "text", "text": "Hi"}]}])
+def test_instructions_and_answers_are_captured(body: dict[str, Any]) -> None:
+    found = captured_messages.attributes_of(body, "Hi")
+    assert json.loads(found["gen_ai.system_instructions"]) == [TEXT]
+    assert json.loads(found["gen_ai.output.messages"]) == [{"role": "assistant", "parts": [TEXT], "finish_reason": "stop"}]
 
 
 def points(reader: InMemoryMetricReader) -> dict[str, list[Any]]:

@@ -14,6 +14,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -184,7 +185,7 @@ def search(request: HttpRequest, batch: Batch) -> HttpResponse:
     except PatternError as error:
         messages.error(request, error.message)
         return _to(batch)
-    messages.success(request, "The answers are being indexed. You can search them as they come in.")
+    messages.success(request, _("The answers are being indexed. You can search them as they come in."))
     return redirect(address)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+from django.utils.translation import gettext as _
 from pydantic import BaseModel, Field
 
 from chat.models import Conversation, Message
@@ -37,7 +38,7 @@ async def analyze(conversation: Conversation, user: User, turns: list[Message]) 
         Refused: no analysis is possible; the text gives the reason.
     """
     if not turns:
-        raise Refused("There is nothing to analyze yet.")
+        raise Refused(_("There is nothing to analyze yet."))
     trail, admission = AttemptLog(), Admission()
     try:
         chain = await registry.resolve(conversation.model, user=user)
@@ -47,7 +48,7 @@ async def analyze(conversation: Conversation, user: User, turns: list[Message]) 
         async with asyncio.timeout(SECONDS):
             return await ask(chain, transcript(turns), trail)
     except TimeoutError:
-        raise Refused(f"The model did not finish within {SECONDS} seconds. Try again.") from None
+        raise Refused(_("The model did not finish within %(SECONDS)s seconds. Try again.") % {"SECONDS": SECONDS}) from None
     except PatternError as error:
         raise Refused(error.message) from None
     finally:

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from channels.layers import get_channel_layer
 from django.db import Error
+from django.utils.translation import gettext as _
 
 from chat import selectors, services, sidebar
 from chat.generation.finalize import keep
@@ -133,7 +134,7 @@ class Hub:
 
     def _accept(self) -> None:
         if self._stopping:
-            raise Refused("The server is restarting. Try again in a moment.")
+            raise Refused(_("The server is restarting. Try again in a moment."))
 
     def _registered(self, write: Callable[[], T]) -> T:
         """Run a service that begins answers. After a long sleep, others take this process for dead: it gives a sign of life first."""

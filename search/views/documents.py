@@ -17,6 +17,7 @@ from django.db.models import Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST
 
 from search import document_list, page_pictures, selectors, services, uploads
@@ -157,9 +158,9 @@ def paste(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         added = services.add_text(collection=into, **form.cleaned_data)
         if added.existed:
-            messages.info(request, f"This text is already in the collection as {added.document.name}")
+            messages.info(request, gettext("This text is already in the collection as %(name)s") % {"name": added.document.name})
     else:
-        messages.error(request, "Enter a text of up to two million characters")
+        messages.error(request, gettext("Enter a text of up to two million characters"))
     return _after_change(request, into)
 
 

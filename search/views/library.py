@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from search import document_list, selectors, services
@@ -64,7 +65,7 @@ def delete_collection(request: HttpRequest, pk: int) -> HttpResponse:
     """Delete a collection with its documents."""
     doomed = owned_collection(request, pk)
     services.delete_collection(collection=doomed)
-    messages.success(request, f"“{doomed.name}” and its documents were deleted")
+    messages.success(request, _("“%(name)s” and its documents were deleted") % {"name": doomed.name})
     return redirect("search:collections")
 
 
@@ -77,7 +78,7 @@ def change_model(request: HttpRequest, pk: int) -> HttpResponse:
     if form.is_valid():
         services.change_model(collection=changed, model=form.cleaned_data["model"])
     else:
-        messages.error(request, "Choose one of the listed models")
+        messages.error(request, _("Choose one of the listed models"))
     return redirect("search:collection", pk)
 
 

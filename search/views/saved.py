@@ -8,6 +8,7 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from search.models import SavedSearch
@@ -31,7 +32,7 @@ def saved_searches(request: HttpRequest) -> HttpResponse:
     except InputError as error:
         messages.error(request, error.message)
     else:
-        messages.success(request, f"Saved as “{kept.name}”")
+        messages.success(request, _("Saved as “%(name)s”") % {"name": kept.name})
     return redirect(reverse("search:search") + address)
 
 

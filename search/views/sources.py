@@ -12,6 +12,8 @@ from django.core.exceptions import BadRequest
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
 from search.models import Collection, Source, SourceItem
@@ -29,31 +31,35 @@ INTERVALS = {60: "Every hour", 360: "Every 6 hours", 1440: "Every day", 10080: "
 class SourceForm(forms.Form):
     """A new web source."""
 
-    kind = forms.ChoiceField(label="Kind", choices=[(Source.Kind.PAGES.value, "A list of pages"), (Source.Kind.SITEMAP.value, "A sitemap")])
+    kind = forms.ChoiceField(
+        label=gettext_lazy("Kind"), choices=[(Source.Kind.PAGES.value, "A list of pages"), (Source.Kind.SITEMAP.value, "A sitemap")]
+    )
     addresses = forms.CharField(
-        label="Addresses",
+        label=gettext_lazy("Addresses"),
         widget=forms.Textarea(attrs={"rows": 4, "placeholder": "https://example.com/handbook/", "spellcheck": "false"}),
         max_length=200_000,
-        help_text="One a line. For a sitemap, its address alone.",
+        help_text=gettext_lazy("One a line. For a sitemap, its address alone."),
     )
     depth = forms.IntegerField(
-        label="Follow links",
+        label=gettext_lazy("Follow links"),
         min_value=0,
         max_value=web.MAX_DEPTH,
         initial=0,
-        help_text="How many links from a listed page. 0 reads the listed pages alone.",
+        help_text=gettext_lazy("How many links from a listed page. 0 reads the listed pages alone."),
     )
-    max_pages = forms.IntegerField(label="Page limit", min_value=1, max_value=web.MAX_PAGES, initial=200)
-    every_minutes = forms.TypedChoiceField(label="Read again", choices=list(INTERVALS.items()), coerce=int, initial=1440)
+    max_pages = forms.IntegerField(label=gettext_lazy("Page limit"), min_value=1, max_value=web.MAX_PAGES, initial=200)
+    every_minutes = forms.TypedChoiceField(label=gettext_lazy("Read again"), choices=list(INTERVALS.items()), coerce=int, initial=1440)
 
     def clean_addresses(self) -> list[str]:
         """Return the addresses, each once."""
         lines = [line.strip() for line in self.cleaned_data["addresses"].splitlines() if line.strip()]
         wrong = next((line for line in lines if not clean_address(line)), None)
         if wrong is not None:
-            raise forms.ValidationError(f"{wrong[:100]!r} is not an address that begins with http:// or https://")
+            raise forms.ValidationError(
+                _("%(wrong)s is not an address that begins with http:// or https://") % {"wrong": f"{wrong[:100]!r}"}
+            )
         if len(lines) > MAX_LISTED:
-            raise forms.ValidationError(f"A list has up to {MAX_LISTED} addresses. Use a sitemap")
+            raise forms.ValidationError(_("A list has up to %(MAX_LISTED)s addresses. Use a sitemap") % {"MAX_LISTED": MAX_LISTED})
         return list(dict.fromkeys(clean_address(line) for line in lines))
 
     def clean(self) -> None:
@@ -74,7 +80,7 @@ def sources(request: HttpRequest, pk: int) -> HttpResponse:
         except InputError as error:
             form.add_error("addresses", error.message)
         else:
-            messages.success(request, "The pages are being read")
+            messages.success(request, _("The pages are being read"))
             return redirect("search:sources", pk)
     context = {"collection": collection, "form": form, "sources": _shown(collection)}
     return render(request, "search/sources.html", context, status=422 if form.errors else 200)
@@ -116,13 +122,13 @@ def change_source(request: HttpRequest, pk: int, source_id: int) -> HttpResponse
     match request.POST.get("do"):
         case "read":
             schedule.read_soon(source=source)
-            messages.success(request, "The pages are being read")
+            messages.success(request, _("The pages are being read"))
         case "stop":
             items.delete_source(source=source, keep_documents=True)
-            messages.success(request, "The source is no longer followed. Its documents stay")
+            messages.success(request, _("The source is no longer followed. Its documents stay"))
         case "delete":
             items.delete_source(source=source, keep_documents=False)
-            messages.success(request, "The source and its documents were deleted")
+            messages.success(request, _("The source and its documents were deleted"))
         case _:
             raise BadRequest("`do` is read, stop or delete")
     return redirect("search:sources", pk)

@@ -17,6 +17,7 @@ OPEN = {
     "accounts:login",
     "accounts:logout",
     "accounts:setup",
+    "accounts:language",
     "accounts:theme",
     "server:healthz",
     "server:readyz",

@@ -13,6 +13,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from webapp.accounts import services
 from webapp.accounts.forms import GroupForm, UserForm
@@ -22,11 +24,11 @@ from webapp.accounts.models import Budget, User
 class RoleFilter(admin.SimpleListFilter):
     """Users by role."""
 
-    title, parameter_name = "role", "role"
+    title, parameter_name = _("role"), "role"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002 - Django's signature
         """Return the roles."""
-        return [("user", "User"), ("manager", "Manager"), ("administrator", "Administrator")]
+        return [("user", gettext("User")), ("manager", gettext("Manager")), ("administrator", gettext("Administrator"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:  # noqa: ARG002 - Django's signature
         """Return the users with the chosen role."""
@@ -50,9 +52,9 @@ class UserAdmin(DjangoUserAdmin):
     actions = ("make_user", "make_manager", "make_administrator")
     fieldsets = (
         (None, {"fields": ("username", "password")}),
-        ("Person", {"fields": (("first_name", "last_name"), "email")}),
-        ("Access", {"fields": ("is_active", "role", "groups")}),
-        ("More", {"fields": ("user_permissions", "system_prompt", ("last_login", "date_joined")), "classes": ("collapse",)}),
+        (_("Person"), {"fields": (("first_name", "last_name"), "email")}),
+        (_("Access"), {"fields": ("is_active", "role", "groups")}),
+        (_("More"), {"fields": ("user_permissions", "system_prompt", ("last_login", "date_joined")), "classes": ("collapse",)}),
     )
 
     def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - Django's signature
@@ -69,24 +71,24 @@ class UserAdmin(DjangoUserAdmin):
         if role and isinstance(request.user, User) and request.user.is_superuser:
             services.set_role(user=form.instance, role=role)
 
-    @admin.action(description="Make ordinary users", permissions=["change"])
+    @admin.action(description=_("Make ordinary users"), permissions=["change"])
     def make_user(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Give the selected accounts the role of a user."""
         self._set_role(request, queryset, "user")
 
-    @admin.action(description="Make managers (backends, routes, budgets)", permissions=["change"])
+    @admin.action(description=_("Make managers (backends, routes, budgets)"), permissions=["change"])
     def make_manager(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Give the selected accounts the role of a manager."""
         self._set_role(request, queryset, "manager")
 
-    @admin.action(description="Make administrators", permissions=["change"])
+    @admin.action(description=_("Make administrators"), permissions=["change"])
     def make_administrator(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Give the selected accounts the role of an administrator."""
         self._set_role(request, queryset, "administrator")
 
     def _set_role(self, request: HttpRequest, queryset: QuerySet[User], role: str) -> None:
         if not (isinstance(request.user, User) and request.user.is_superuser):
-            self.message_user(request, "Only administrators can change roles.", level="error")
+            self.message_user(request, gettext("Only administrators can change roles."), level="error")
             return
         for user in queryset:
             try:
@@ -117,7 +119,7 @@ class GroupAdmin(admin.ModelAdmin):
         rows: QuerySet[Group] = super().get_queryset(request)
         return rows.exclude(name=services.MANAGERS).annotate(member_count=Count("user"))
 
-    @admin.display(ordering="member_count")
+    @admin.display(ordering="member_count", description=_("members"))
     def members(self, group: Group) -> SafeString:
         """Return the number of members, as a link to their list."""
         address = f"{reverse('admin:accounts_user_changelist')}?groups__id__exact={group.pk}"

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from webapp.accounts import services
 from webapp.accounts.models import User
@@ -49,9 +51,9 @@ class ProfileForm(forms.ModelForm):
 
 
 ROLES = (
-    ("user", "User: chats, batches, searches, and creates tokens"),
-    ("manager", "Manager: also configures backends, routes, tokens, and budgets"),
-    ("administrator", "Administrator: may do everything, also change users"),
+    ("user", _("User: chats, batches, searches, and creates tokens")),
+    ("manager", _("Manager: also configures backends, routes, tokens, and budgets")),
+    ("administrator", _("Administrator: may do everything, also change users")),
 )
 EXTRA_RIGHTS = Q(content_type__app_label="batches", codename="follow_batch") | Q(content_type__app_label="toolservers")
 """The rights that a user or a group may have beside a role."""
@@ -66,11 +68,11 @@ class RightsField(forms.ModelMultipleChoiceField):
     """Rights in words, as checkboxes."""
 
     def __init__(self) -> None:
-        super().__init__(queryset=Permission.objects.none(), required=False, widget=forms.CheckboxSelectMultiple, label="Extra rights")
+        super().__init__(queryset=Permission.objects.none(), required=False, widget=forms.CheckboxSelectMultiple, label=_("Extra rights"))
 
     def label_from_instance(self, obj: Any) -> str:
         """Return the name of a right without the name of its app."""
-        return str(obj.name)
+        return gettext(obj.name)
 
 
 class UserForm(UserChangeForm):
@@ -81,7 +83,7 @@ class UserForm(UserChangeForm):
         queryset=Group.objects.none(),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Groups share routes, prompts, collections, and budgets.",
+        help_text=_("Groups share routes, prompts, collections, and budgets."),
     )
     user_permissions = RightsField()
 

@@ -11,13 +11,15 @@ from allauth.socialaccount.providers.openid_connect import views
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from requests import RequestException
 
 from webapp.accounts import services
 
 logger = logging.getLogger("patchbay.accounts")
-BROKEN = "Try again in a moment, or sign in with a password. If the error persists, an administrator can find the reason in the log."
-REFUSED = "It refused the sign-in, or you canceled it. Try again, or ask its operator whether your account may use Patchbay."
+BROKEN = _("Try again in a moment, or sign in with a password. If the error persists, an administrator can find the reason in the log.")
+REFUSED = _("It refused the sign-in, or you canceled it. Try again, or ask its operator whether your account may use Patchbay.")
 
 
 class Adapter(DefaultSocialAccountAdapter):
@@ -45,14 +47,17 @@ class Adapter(DefaultSocialAccountAdapter):
     ) -> None:
         """Show the reason: the provider refused, answered incorrectly, or its answer was for another browser."""
         said = request.GET.get("error", "")
+        provider_name = {"provider": settings.OIDC_NAME}
         logger.warning("single sign-on failed: %.200r", exception or said)
         if exception:
-            page = _page(request, f"{settings.OIDC_NAME} did not answer correctly", BROKEN, status=502)
+            page = _page(request, gettext("%(provider)s did not answer correctly") % provider_name, str(BROKEN), status=502)
         elif said:
-            page = _page(request, f"{settings.OIDC_NAME} refused the sign-in", REFUSED)
+            page = _page(request, gettext("%(provider)s refused the sign-in") % provider_name, str(REFUSED))
         else:
             page = _page(
-                request, "That sign-in did not work", "It took too long or started in another browser. Go back to sign-in and try again."
+                request,
+                gettext("That sign-in did not work"),
+                gettext("It took too long or started in another browser. Go back to sign-in and try again."),
             )
         raise ImmediateHttpResponse(page)
 
@@ -63,7 +68,8 @@ def login(request: HttpRequest, provider_id: str) -> HttpResponse:
         return views.login(request, provider_id)  # type: ignore[no-any-return]  # allauth has no types
     except RequestException as error:
         logger.warning("single sign-on: the provider does not answer: %.200r", error)
-        return _page(request, f"{settings.OIDC_NAME} does not respond", "Try again in a moment, or sign in with a password.", status=503)
+        title = gettext("%(provider)s does not respond") % {"provider": settings.OIDC_NAME}
+        return _page(request, title, gettext("Try again in a moment, or sign in with a password."), status=503)
 
 
 def _page(request: HttpRequest, title: str, advice: str, *, status: int = 403) -> HttpResponse:

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 from django.db.models import F
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
 
 from webapp.accounts.models import User
 from webapp.core import env
@@ -24,7 +25,7 @@ class LastAdministrator(Exception):
     """Report that this is the last administrator, without whom no user could change roles."""
 
     def __init__(self, user: User) -> None:
-        super().__init__(f"{user.username} is the last administrator: make another user an administrator first.")
+        super().__init__(_("%(name)s is the last administrator: make another user an administrator first.") % {"name": user.username})
 
 
 def is_last_administrator(user: User) -> bool:
@@ -99,6 +100,12 @@ def set_role(*, user: User, role: str) -> None:
         user.groups.add(managers)
     else:
         user.groups.remove(managers)
+
+
+def choose_language(*, user: User, language: str) -> None:
+    """Set the language of a user's interface; empty for the browser's."""
+    user.language = language
+    user.save(update_fields=["language"])
 
 
 def end_sessions(*, user: User) -> None:

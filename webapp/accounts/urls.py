@@ -13,4 +13,5 @@ urlpatterns = [
     path("accounts/setup/", views.setup, name="setup"),
     path("accounts/profile/", views.profile, name="profile"),
     path("accounts/theme/", views.theme, name="theme"),
+    path("accounts/language/", views.language, name="language"),
 ]

@@ -11,12 +11,13 @@ from django.contrib.auth.forms import PasswordChangeForm
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from webapp.accounts import services, throttling
 from webapp.accounts.forms import LoginForm, ProfileForm, SetupForm
-from webapp.accounts.models import THEMES, User
+from webapp.accounts.models import THEME_NAMES, THEMES, User
 
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -75,7 +76,7 @@ def sign_out_everywhere(request: HttpRequest) -> HttpResponse:
         return HttpResponseForbidden()
     services.end_sessions(user=request.user)
     auth.update_session_auth_hash(request, request.user)
-    messages.success(request, "You are signed out on all other devices.")
+    messages.success(request, _("You are signed out on all other devices."))
     return redirect("accounts:profile")
 
 
@@ -112,14 +113,14 @@ def profile(request: HttpRequest) -> HttpResponse:
     password.fields["old_password"].widget.attrs.pop("autofocus", None)  # the field is not the first one on the page
     if changing and password.is_valid():
         auth.update_session_auth_hash(request, password.save())
-        messages.success(request, "Password changed.")
+        messages.success(request, _("Password changed."))
         return redirect("accounts:profile")
     if form.is_bound and form.is_valid():
         form.save()
-        messages.success(request, "Saved.")
+        messages.success(request, _("Saved."))
         return redirect("accounts:profile")
     status = 400 if form.is_bound or changing else 200
-    return render(request, "accounts/profile.html", {"form": form, "password_form": password, "themes": THEMES}, status=status)
+    return render(request, "accounts/profile.html", {"form": form, "password_form": password, "themes": THEME_NAMES.items()}, status=status)
 
 
 @require_POST
@@ -134,4 +135,21 @@ def theme(request: HttpRequest) -> HttpResponse:
         samesite="Lax",
         secure=request.is_secure(),
     )
+    return response
+
+
+@require_POST
+def language(request: HttpRequest) -> HttpResponse:
+    """Store the language of the interface: for the user, and in a cookie for this browser. An empty one means the browser's own."""
+    wanted = request.POST.get("language", "")
+    wanted = wanted if wanted in dict(settings.LANGUAGES) else ""
+    if isinstance(request.user, User):
+        services.choose_language(user=request.user, language=wanted)
+    response = HttpResponseRedirect(_next(request))
+    if wanted:
+        response.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME, wanted, max_age=YEAR_SECONDS, samesite="Lax", secure=request.is_secure(), httponly=True
+        )
+    else:
+        response.delete_cookie(settings.LANGUAGE_COOKIE_NAME, samesite="Lax")
     return response

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 from webapp.core.findings import Finding
 
@@ -12,7 +13,7 @@ class BackendsConfig(AppConfig):
 
     name = "webapp.backends"
     label = "backends"
-    verbose_name = "Configuration"
+    verbose_name = gettext_lazy("Configuration")
 
     def ready(self) -> None:
         """Register the signals, the tools and the background tasks."""

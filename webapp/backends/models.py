@@ -13,6 +13,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from webapp.backends.config.addresses import validate_base_url, validate_headers, validate_key_variable
 from webapp.backends.config.crypto import Secret, SecretField
@@ -42,7 +43,7 @@ class Backend(models.Model):
         "base URL",
         max_length=500,
         validators=[validate_base_url],
-        help_text="Up to and including /v1, e.g. http://localhost:11434/v1",
+        help_text=gettext_lazy("Up to and including /v1, e.g. http://localhost:11434/v1"),
     )
     preset = models.CharField(max_length=32, default="custom")
     api_key = SecretField("API key", blank=True, default=Secret)
@@ -51,25 +52,37 @@ class Backend(models.Model):
         max_length=100,
         blank=True,
         validators=[validate_key_variable],
-        help_text="Read the key from this environment variable instead.",
+        help_text=gettext_lazy("Read the key from this environment variable instead."),
     )
     headers = models.JSONField(
-        default=dict, blank=True, validators=[validate_headers], help_text="Extra headers for each request, as a JSON object."
+        default=dict, blank=True, validators=[validate_headers], help_text=gettext_lazy("Extra headers for each request, as a JSON object.")
     )
     enabled = models.BooleanField(default=True)
-    position = models.PositiveIntegerField(default=100, help_text="Order among backends that offer the same model. Lower comes first.")
-    connect_timeout = models.FloatField(default=5, validators=[MinValueValidator(0.1)], help_text="In seconds.")
-    first_token_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="In seconds.")
-    idle_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text="In seconds, between two tokens.")
-    max_concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Parallel requests. Leave empty for no limit.")
-    input_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, help_text="Per million prompt tokens.")
-    output_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True, help_text="Per million completion tokens.")
+    position = models.PositiveIntegerField(
+        default=100, help_text=gettext_lazy("Order among backends that offer the same model. Lower comes first.")
+    )
+    connect_timeout = models.FloatField(default=5, validators=[MinValueValidator(0.1)], help_text=gettext_lazy("In seconds."))
+    first_token_timeout = models.FloatField(default=60, validators=[MinValueValidator(0.1)], help_text=gettext_lazy("In seconds."))
+    idle_timeout = models.FloatField(
+        default=60, validators=[MinValueValidator(0.1)], help_text=gettext_lazy("In seconds, between two tokens.")
+    )
+    max_concurrency = models.PositiveIntegerField(
+        null=True, blank=True, help_text=gettext_lazy("Parallel requests. Leave empty for no limit.")
+    )
+    input_price = models.DecimalField(
+        max_digits=12, decimal_places=6, null=True, blank=True, help_text=gettext_lazy("Per million prompt tokens.")
+    )
+    output_price = models.DecimalField(
+        max_digits=12, decimal_places=6, null=True, blank=True, help_text=gettext_lazy("Per million completion tokens.")
+    )
     capabilities = models.JSONField(
         default=dict,
         blank=True,
-        help_text="What the conformance probe found, by name: true, false, or absent for unknown.",
+        help_text=gettext_lazy("What the conformance probe found, by name: true, false, or absent for unknown."),
     )
-    flagged = models.CharField(max_length=500, blank=True, help_text="Why an administrator must look at it (wrong key, no quota).")
+    flagged = models.CharField(
+        max_length=500, blank=True, help_text=gettext_lazy("Why an administrator must look at it (wrong key, no quota).")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -88,20 +101,20 @@ class Health(models.Model):
     """The health of a backend, learned from real traffic, or from `GET /v1/models` without traffic."""
 
     class State(models.TextChoices):
-        UP = "up", "Up"
-        DOWN = "down", "Down"
-        UNKNOWN = "unknown", "Not tried yet"
+        UP = "up", gettext_lazy("Up")
+        DOWN = "down", gettext_lazy("Down")
+        UNKNOWN = "unknown", gettext_lazy("Not tried yet")
 
     backend = models.OneToOneField(Backend, on_delete=models.CASCADE, related_name="health")
     state = models.CharField(max_length=8, choices=State.choices, default=State.UNKNOWN)
     why = models.CharField(max_length=500, blank=True)
-    latency_ms = models.FloatField(null=True, blank=True, help_text="To the first token, or of the list of models.")
-    source = models.CharField(max_length=8, default="poll", help_text="traffic or poll.")
+    latency_ms = models.FloatField(null=True, blank=True, help_text=gettext_lazy("To the first token, or of the list of models."))
+    source = models.CharField(max_length=8, default="poll", help_text=gettext_lazy("traffic or poll."))
     checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
     ok_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        verbose_name_plural = "health"
+        verbose_name_plural = gettext_lazy("health")
 
     def __str__(self) -> str:
         return f"{self.backend.name}: {self.state}"
@@ -126,16 +139,32 @@ class Cooldown(models.Model):
         return self.key
 
 
+class MovedSession(models.Model):
+    """A sticky session that moved to another step because its own failed (`runtime.moved_sessions`)."""
+
+    route = models.CharField(max_length=300)
+    session = models.CharField(max_length=32, help_text="A hash of the session.")
+    step = models.CharField(max_length=300, help_text="The step that answers it now, as backend/model.")
+    moved_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-moved_at"]
+        constraints = [models.UniqueConstraint(fields=["route", "session"], name="one_move_a_session")]
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.session} to {self.step}"
+
+
 class BackendModel(models.Model):
     """A model that a backend offers."""
 
     backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="offered")
     name = models.CharField(max_length=200)
-    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="In tokens. Leave empty if unknown.")
+    context_window = models.PositiveIntegerField(null=True, blank=True, help_text=gettext_lazy("In tokens. Leave empty if unknown."))
     capabilities = models.JSONField(default=dict, blank=True)
     input_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
     output_price = models.DecimalField(max_digits=12, decimal_places=6, null=True, blank=True)
-    discovered = models.BooleanField(default=False, help_text="Found at /v1/models, rather than entered by hand.")
+    discovered = models.BooleanField(default=False, help_text=gettext_lazy("Found at /v1/models, rather than entered by hand."))
 
     class Meta:
         ordering = ["name"]
@@ -154,25 +183,27 @@ class Learned(models.Model):
     """
 
     class Kind(models.TextChoices):
-        REPAIR = "repair", "Repair"
-        WINDOW = "window", "Window"
-        COUNT = "count", "Token count"
-        LACK = "lack", "Missing ability"
+        REPAIR = "repair", gettext_lazy("Repair")
+        WINDOW = "window", gettext_lazy("Window")
+        COUNT = "count", gettext_lazy("Token count")
+        LACK = "lack", gettext_lazy("Missing ability")
 
     backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="learned")
     model = models.CharField(max_length=200)
     kind = models.CharField(max_length=8, choices=Kind.choices)
-    name = models.CharField(max_length=100, blank=True, help_text="Of a repair, or of the missing ability.")
+    name = models.CharField(max_length=100, blank=True, help_text=gettext_lazy("Of a repair, or of the missing ability."))
     value = models.FloatField(null=True, blank=True)
     observations = models.PositiveIntegerField(default=1)
-    read_up_to = models.PositiveIntegerField(default=0, help_text="The longest prompt in tokens that the server reported to have read.")
+    read_up_to = models.PositiveIntegerField(
+        default=0, help_text=gettext_lazy("The longest prompt in tokens that the server reported to have read.")
+    )
     why = models.CharField(max_length=500, blank=True)
     first_seen_at = models.DateTimeField(auto_now_add=True)
     last_seen_at = models.DateTimeField()
 
     class Meta:
         ordering = ["model", "kind", "name"]
-        verbose_name = "learned fact"
+        verbose_name = gettext_lazy("learned fact")
         constraints = [models.UniqueConstraint(fields=["backend", "model", "kind", "name"], name="one_row_a_fact")]
 
     def __str__(self) -> str:
@@ -194,9 +225,9 @@ class Route(models.Model):
     """A model name that users pick, with ordered steps of (backend, model)."""
 
     class MidStream(models.TextChoices):
-        STOP = "stop", "Stop: keep the partial answer and say so"
-        RESTART = "restart", "Restart: begin the answer again on the next step"
-        CONTINUE = "continue", "Continue: the next step continues the partial answer"
+        STOP = "stop", gettext_lazy("Stop: keep the partial answer and say so")
+        RESTART = "restart", gettext_lazy("Restart: begin the answer again on the next step")
+        CONTINUE = "continue", gettext_lazy("Continue: the next step continues the partial answer")
 
     name = models.CharField(max_length=64, unique=True, validators=[name_validator])
     description = models.CharField(max_length=200, blank=True)
@@ -204,26 +235,29 @@ class Route(models.Model):
     mid_stream = models.CharField("if a stream breaks", max_length=10, choices=MidStream.choices, default=MidStream.STOP)
 
     class Balance(models.TextChoices):
-        ORDERED = "ordered", "In order: the first step that has room"
-        LEAST_BUSY = "least-busy", "Least busy: the step with the fewest running requests"
-        WEIGHTED = "weighted", "Weighted: in proportion to the weights"
-        FASTEST = "fastest", "Fastest: the step with the shortest time to first token"
+        ORDERED = "ordered", gettext_lazy("In order: the first step that has room")
+        LEAST_BUSY = "least-busy", gettext_lazy("Least busy: the step with the fewest running requests")
+        WEIGHTED = "weighted", gettext_lazy("Weighted: in proportion to the weights")
+        FASTEST = "fastest", gettext_lazy("Fastest: the step with the shortest time to first token")
 
     balance = models.CharField(
         "load sharing",
         max_length=12,
         choices=Balance.choices,
         default=Balance.ORDERED,
-        help_text="How the steps of a group share requests.",
+        help_text=gettext_lazy("How the steps of a group share requests."),
     )
     sticky = models.BooleanField(
-        "sticky sessions", default=False, help_text="Keep each conversation on one step, for the prompt cache of its server."
+        "sticky sessions", default=False, help_text=gettext_lazy("Keep each conversation on one step, for the prompt cache of its server.")
     )
     hedge_ms = models.PositiveIntegerField(
-        "hedge after (ms)", null=True, blank=True, help_text="Start the next step if no first token has arrived after this long."
+        "hedge after (ms)",
+        null=True,
+        blank=True,
+        help_text=gettext_lazy("Start the next step if no first token has arrived after this long."),
     )
     restricted = models.BooleanField(
-        default=False, help_text="Only the users and groups below can use this route. With none left, nobody can use it."
+        default=False, help_text=gettext_lazy("Only the users and groups below can use this route. With none left, nobody can use it.")
     )
     allowed_users = models.ManyToManyField(settings.AUTH_USER_MODEL, blank=True)
     allowed_groups = models.ManyToManyField(Group, blank=True)
@@ -246,16 +280,20 @@ class RouteStep(models.Model):
     model = models.CharField(max_length=200)
     position = models.PositiveIntegerField(default=0)
     first_token_timeout = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="In seconds. Leave empty to use the backend's."
+        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text=gettext_lazy("In seconds. Leave empty to use the backend's.")
     )
     idle_timeout = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="In seconds. Leave empty to use the backend's."
+        null=True, blank=True, validators=[MinValueValidator(0.1)], help_text=gettext_lazy("In seconds. Leave empty to use the backend's.")
     )
-    context_window = models.PositiveIntegerField(null=True, blank=True, help_text="In tokens. Leave empty to use the model's.")
+    context_window = models.PositiveIntegerField(
+        null=True, blank=True, help_text=gettext_lazy("In tokens. Leave empty to use the model's.")
+    )
     group = models.PositiveSmallIntegerField(
-        default=0, help_text="Steps of one group share the load. A higher group is the fallback of the one before."
+        default=0, help_text=gettext_lazy("Steps of one group share the load. A higher group is the fallback of the one before.")
     )
-    weight = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)], help_text="Its share of the group's requests.")
+    weight = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1)], help_text=gettext_lazy("Its share of the group's requests.")
+    )
 
     class Meta:
         ordering = ["position", "id"]
@@ -274,41 +312,46 @@ class Rollout(models.Model):
     class Kind(models.TextChoices):
         """How the candidate takes part."""
 
-        MIRROR = "mirror", "Mirror: copies of requests, whose answers are only compared"
-        CANARY = "canary", "Canary: real requests, with a return by itself"
+        MIRROR = "mirror", gettext_lazy("Mirror: copies of requests, whose answers are only compared")
+        CANARY = "canary", gettext_lazy("Canary: real requests, with a return by itself")
 
     class State(models.TextChoices):
         """How far a rollout has come."""
 
-        RUNNING = "running", "Running"
-        STOPPED = "stopped", "Stopped"
-        ROLLED_BACK = "rolled-back", "Rolled back"
+        RUNNING = "running", gettext_lazy("Running")
+        STOPPED = "stopped", gettext_lazy("Stopped")
+        ROLLED_BACK = "rolled-back", gettext_lazy("Rolled back")
 
     route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="rollouts")
     kind = models.CharField(max_length=8, choices=Kind.choices)
     backend = models.ForeignKey(Backend, on_delete=models.CASCADE, related_name="rollouts")
     model = models.CharField(max_length=200)
     percent = models.FloatField(
-        default=10, validators=[MinValueValidator(0.1), MaxValueValidator(100)], help_text="The share of the route's requests."
+        default=10,
+        validators=[MinValueValidator(0.1), MaxValueValidator(100)],
+        help_text=gettext_lazy("The share of the route's requests."),
     )
     min_samples = models.PositiveIntegerField(
-        "minimum sample", default=30, validators=[MinValueValidator(1)], help_text="Requests to the candidate before a canary is judged."
+        "minimum sample",
+        default=30,
+        validators=[MinValueValidator(1)],
+        help_text=gettext_lazy("Requests to the candidate before a canary is judged."),
     )
     max_error_rise = models.FloatField(
         "more errors",
         default=5,
         validators=[MinValueValidator(0)],
-        help_text="Roll back when the candidate fails this many percentage points more often than the route's own steps.",
+        help_text=gettext_lazy("Roll back when the candidate fails this many percentage points more often than the route's own steps."),
     )
     max_latency_ratio = models.FloatField(
         "slower",
         default=2,
         validators=[MinValueValidator(1)],
-        help_text="Roll back when the candidate's median latency is this many times that of the route's own steps.",
+        help_text=gettext_lazy("Roll back when the candidate's median latency is this many times that of the route's own steps."),
     )
     state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
     note = models.CharField(max_length=500, blank=True)
-    dropped = models.PositiveIntegerField(default=0, help_text="Copies that were not sent because the candidate was busy.")
+    dropped = models.PositiveIntegerField(default=0, help_text=gettext_lazy("Copies that were not sent because the candidate was busy."))
     started_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -332,14 +375,14 @@ class MirrorSample(models.Model):
 
     rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="samples")
     created_at = models.DateTimeField(default=timezone.now)
-    stable = models.CharField(max_length=265, help_text="The step that answered, as backend/model.")
+    stable = models.CharField(max_length=265, help_text=gettext_lazy("The step that answered, as backend/model."))
     stable_ms = models.FloatField(null=True)
     candidate_ms = models.FloatField(null=True)
     stable_first_ms = models.FloatField(null=True)
     candidate_first_ms = models.FloatField(null=True)
     stable_tokens = models.PositiveIntegerField(default=0)
     candidate_tokens = models.PositiveIntegerField(default=0)
-    similarity = models.FloatField(null=True, help_text="From 0 (no common words) to 1 (the same words in the same order).")
+    similarity = models.FloatField(null=True, help_text=gettext_lazy("From 0 (no common words) to 1 (the same words in the same order)."))
     error = models.CharField(max_length=40, blank=True)
     why = models.CharField(max_length=300, blank=True)
 
@@ -355,10 +398,10 @@ class Attempt(models.Model):
 
     request_id = models.UUIDField(default=uuid.uuid4, db_index=True)
     created_at = models.DateTimeField(db_index=True)
-    source = models.CharField(max_length=16, help_text="chat, gateway, batch, search, mirror or test.")
+    source = models.CharField(max_length=16, help_text=gettext_lazy("chat, gateway, batch, search, mirror or test."))
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     token = models.ForeignKey("ApiToken", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    route = models.CharField(max_length=300, blank=True, help_text="The model name that was asked for.")
+    route = models.CharField(max_length=300, blank=True, help_text=gettext_lazy("The model name that was asked for."))
     endpoint = models.CharField(max_length=64, default="chat/completions")
     backend = models.CharField(max_length=64)
     model = models.CharField(max_length=200)
@@ -370,9 +413,13 @@ class Attempt(models.Model):
     duration_ms = models.FloatField(null=True, blank=True)
     prompt_tokens = models.PositiveIntegerField(default=0)
     completion_tokens = models.PositiveIntegerField(default=0)
-    estimated = models.BooleanField("tokens estimated", default=False, help_text="The server did not say how many, or was cut off before.")
+    estimated = models.BooleanField(
+        "tokens estimated", default=False, help_text=gettext_lazy("The server did not say how many, or was cut off before.")
+    )
     cost = models.DecimalField(max_digits=14, decimal_places=8, null=True, blank=True)
-    summed = models.BooleanField(null=True, editable=False, help_text="It is part of the usage sums (`reporting.usage_sums`).")
+    summed = models.BooleanField(
+        null=True, editable=False, help_text=gettext_lazy("It is part of the usage sums (`reporting.usage_sums`).")
+    )
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -408,32 +455,32 @@ class UsageSum(models.Model):
         """The dimensions that a row tells apart."""
 
         BACKEND = 1
-        COMBINATION = 2, "backend, model, route, source"
+        COMBINATION = 2, gettext_lazy("backend, model, route, source")
         USER = 3
         USER_BACKEND = 4
         USER_MODEL = 5
         USER_ROUTE = 6
         USER_SOURCE = 7
-        USER_COMBINATION = 8, "user, backend, model, route, source"
+        USER_COMBINATION = 8, gettext_lazy("user, backend, model, route, source")
 
-    key = models.CharField(max_length=32, unique=True, help_text="A hash of the grouping and the dimensions.")
+    key = models.CharField(max_length=32, unique=True, help_text=gettext_lazy("A hash of the grouping and the dimensions."))
     grouping = models.PositiveSmallIntegerField(choices=Grouping.choices)
     hourly = models.BooleanField()
-    start = models.DateTimeField(help_text="Of the hour or the day.")
+    start = models.DateTimeField(help_text=gettext_lazy("Of the hour or the day."))
     backend = models.CharField(max_length=64, blank=True)
     model = models.CharField(max_length=200, blank=True)
     route = models.CharField(max_length=300, blank=True)
     source = models.CharField(max_length=16, blank=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    requests = models.PositiveBigIntegerField(default=0, help_text="Those whose last attempt is among these.")
+    requests = models.PositiveBigIntegerField(default=0, help_text=gettext_lazy("Those whose last attempt is among these."))
     attempts = models.PositiveBigIntegerField(default=0)
     failed = models.PositiveBigIntegerField(default=0)
     prompt_tokens = models.PositiveBigIntegerField(default=0)
     completion_tokens = models.PositiveBigIntegerField(default=0)
     estimated_tokens = models.PositiveBigIntegerField(default=0)
     cost = models.DecimalField(max_digits=18, decimal_places=8, null=True, blank=True)
-    first_tokens = models.BinaryField(default=bytes, help_text="Times to first token as a histogram (`usage_table.ENTRY`).")
-    errors = models.JSONField(default=dict, help_text="Error class to count.")
+    first_tokens = models.BinaryField(default=bytes, help_text=gettext_lazy("Times to first token as a histogram (`usage_table.ENTRY`)."))
+    errors = models.JSONField(default=dict, help_text=gettext_lazy("Error class to count."))
 
     objects = UsageSums.as_manager()
 
@@ -477,7 +524,7 @@ class ApiToken(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     label = models.CharField(max_length=100, blank=True)
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    hint = models.CharField(max_length=12, editable=False, help_text="The last four characters.")
+    hint = models.CharField(max_length=12, editable=False, help_text=gettext_lazy("The last four characters."))
     scopes = models.JSONField(default=default_scopes)
     expires_at = models.DateTimeField(null=True, blank=True)
     requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
@@ -489,7 +536,7 @@ class ApiToken(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
-        verbose_name = "API token"
+        verbose_name = gettext_lazy("API token")
 
     def __str__(self) -> str:
         return f"{self.label or 'token'} …{self.hint}"
@@ -509,8 +556,8 @@ class Allowance(models.Model):
     group = models.OneToOneField("auth.Group", null=True, on_delete=models.CASCADE, related_name="allowance")
     requests_left = models.FloatField()
     tokens_left = models.FloatField()
-    refilled_at = models.FloatField(help_text="Seconds since the epoch.")
-    month = models.CharField(max_length=7, help_text="That of `spent`, e.g. 2026-11.")
+    refilled_at = models.FloatField(help_text=gettext_lazy("Seconds since the epoch."))
+    month = models.CharField(max_length=7, help_text=gettext_lazy("That of `spent`, e.g. 2026-11."))
     spent = models.DecimalField(max_digits=16, decimal_places=8, default=0)
 
     def __str__(self) -> str:
@@ -521,15 +568,15 @@ class Offer(models.Model):
     """A server found on this machine or named by the environment. An administrator accepts or dismisses it with one click."""
 
     class State(models.TextChoices):
-        OPEN = "open", "Offered"
-        ACCEPTED = "accepted", "Accepted"
-        DISMISSED = "dismissed", "Dismissed"
+        OPEN = "open", gettext_lazy("Offered")
+        ACCEPTED = "accepted", gettext_lazy("Accepted")
+        DISMISSED = "dismissed", gettext_lazy("Dismissed")
 
     name = models.CharField(max_length=64)
     preset = models.CharField(max_length=32)
     base_url = models.CharField(max_length=500, unique=True)
     api_key_env = models.CharField(max_length=100, blank=True)
-    model_ids = models.JSONField(default=list, help_text="Ids of the models it listed when it was found.")
+    model_ids = models.JSONField(default=list, help_text=gettext_lazy("Ids of the models it listed when it was found."))
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -566,22 +613,22 @@ class BenchmarkRun(models.Model):
     """A benchmark of a backend or a route, stored for comparison. `results` holds the measurements of `patterns.benchmark` as JSON."""
 
     class Status(models.TextChoices):
-        RUNNING = "running", "Running"
-        DONE = "done", "Done"
-        FAILED = "failed", "Failed"
-        CANCELLED = "cancelled", "Cancelled"
+        RUNNING = "running", gettext_lazy("Running")
+        DONE = "done", gettext_lazy("Done")
+        FAILED = "failed", gettext_lazy("Failed")
+        CANCELLED = "cancelled", gettext_lazy("Cancelled")
 
-    target = models.CharField(max_length=300, help_text="A model name as /v1 takes it: a route, or backend/model.")
+    target = models.CharField(max_length=300, help_text=gettext_lazy("A model name as /v1 takes it: a route, or backend/model."))
     concurrency = models.PositiveIntegerField(default=4)
     max_tokens = models.PositiveIntegerField(default=64)
-    rounds = models.PositiveIntegerField(default=3, help_text="Requests that each worker sends, one after the other.")
+    rounds = models.PositiveIntegerField(default=3, help_text=gettext_lazy("Requests that each worker sends, one after the other."))
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.RUNNING)
-    done = models.PositiveIntegerField(default=0, help_text="Requests finished so far.")
+    done = models.PositiveIntegerField(default=0, help_text=gettext_lazy("Requests finished so far."))
     error = models.CharField(max_length=500, blank=True)
     results = models.JSONField(default=dict)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
-    touched_at = models.DateTimeField(auto_now=True, help_text="Its runner's sign of life.")
+    touched_at = models.DateTimeField(auto_now=True, help_text=gettext_lazy("Its runner's sign of life."))
 
     class Meta:
         ordering = ["-created_at", "-id"]

@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required, permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from webapp.accounts.models import User
@@ -44,9 +45,9 @@ def check(request: HttpRequest, pk: int) -> HttpResponse:
     async_to_sync(registry.reset_breaker)(backend.name)
     up = async_to_sync(polling.look_at)(backend.pk)
     if up:
-        messages.success(request, f"{backend.name} answers. The next request tries it again.")
+        messages.success(request, _("%(name)s answers. The next request tries it again.") % {"name": backend.name})
     else:
-        messages.warning(request, f"{backend.name} does not answer.")
+        messages.warning(request, _("%(name)s does not answer.") % {"name": backend.name})
     return redirect("backends:live")
 
 
@@ -78,7 +79,10 @@ def look(request: HttpRequest) -> HttpResponse:
     before = selectors.open_offers().count()
     services.look_for_servers()
     found = selectors.open_offers().count() - before
-    messages.info(request, f"{found} more found." if found else "No new servers found on this machine or in the environment.")
+    messages.info(
+        request,
+        _("%(found)s more found.") % {"found": found} if found else _("No new servers found on this machine or in the environment."),
+    )
     return redirect("backends:live")
 
 

@@ -7,11 +7,12 @@ nothing. Messages are part of a span only where `OTEL_INSTRUMENTATION_GENAI_CAPT
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from webapp.core import captured_messages
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -45,34 +46,8 @@ def keep_answer(trail: AttemptLog) -> None:
 def trace(attempts: Sequence[Attempt], *, source: str, route: str, endpoint: str, request_id: str, answer: str = "") -> None:
     """Export the spans of one finished request, if tracing is on. `answer` is its text, where messages are captured."""
     if attempts and is_on():
-        content = {**messages_of(attempts[-1], answer)} if captures_content() else {}
+        content = captured_messages.attributes_of(attempts[-1].request or {}, answer) if captures_content() else {}
         export(tracer(), attempts, source=source, route=route, endpoint=endpoint, request_id=request_id, content=content)
-
-
-def messages_of(attempt: Attempt, answer: str) -> dict[str, str]:
-    """Return the messages of a request and its answer as attributes of a span, in the JSON of the conventions."""
-    found: dict[str, str] = {}
-    asked = (attempt.request or {}).get("messages")
-    if isinstance(asked, list):
-        parts = [_message(one) for one in asked if isinstance(one, dict)]
-        found["gen_ai.input.messages"] = json.dumps(parts, ensure_ascii=False, default=str)
-    if answer:
-        said = {"role": "assistant", "parts": [{"type": "text", "content": answer}], "finish_reason": "stop"}
-        found["gen_ai.output.messages"] = json.dumps([said], ensure_ascii=False)
-    return found
-
-
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    content = message.get("content")
-    parts = content if isinstance(content, list) else [] if content is None else [{"type": "text", "text": content}]
-    return {"role": message.get("role"), "parts": [_part(part) for part in parts]}
-
-
-def _part(part: Any) -> Any:
-    """Return a part of a message in the form of the conventions, where its text is called `content`."""
-    if isinstance(part, dict) and part.get("type") == "text":
-        return {"type": "text", "content": part.get("text")}
-    return part
 
 
 def export(

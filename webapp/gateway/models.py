@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 MAX_ID_CHARS = 100
 
@@ -16,13 +17,13 @@ class IdempotentReply(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     path = models.CharField(max_length=64)
     key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of what was asked.")
+    fingerprint = models.CharField(max_length=64, help_text=gettext_lazy("SHA-256 of what was asked."))
     status = models.PositiveSmallIntegerField(null=True)
     body = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
-        verbose_name_plural = "idempotent replies"
+        verbose_name_plural = gettext_lazy("idempotent replies")
         constraints = [models.UniqueConstraint(fields=["user", "path", "key"], name="one_reply_a_key")]
 
     def __str__(self) -> str:
@@ -48,7 +49,7 @@ class ConversationItem(models.Model):
     """Keep one item of a conversation; rows are ordered by their number."""
 
     conversation = models.ForeignKey(StoredConversation, on_delete=models.CASCADE, related_name="items")
-    key = models.CharField(max_length=MAX_ID_CHARS, help_text="The item's id.")
+    key = models.CharField(max_length=MAX_ID_CHARS, help_text=gettext_lazy("The item's id."))
     data = models.JSONField()
 
     class Meta:
@@ -75,21 +76,21 @@ class StoredResponse(models.Model):
     id = models.CharField(primary_key=True, max_length=MAX_ID_CHARS)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     token = models.ForeignKey("backends.ApiToken", null=True, on_delete=models.SET_NULL, related_name="+")
-    request_id = models.UUIDField(help_text="Of the request that created it: the key of its attempts.")
+    request_id = models.UUIDField(help_text=gettext_lazy("Of the request that created it: the key of its attempts."))
     status = models.CharField(max_length=12, choices=Status.choices)
     background = models.BooleanField(default=False)
-    streamed = models.BooleanField(default=False, help_text="The caller asked for a stream.")
-    model = models.CharField(max_length=300, help_text="The route or model that was asked for.")
-    previous = models.CharField(max_length=MAX_ID_CHARS, blank=True, help_text="The id of the previous response.")
+    streamed = models.BooleanField(default=False, help_text=gettext_lazy("The caller asked for a stream."))
+    model = models.CharField(max_length=300, help_text=gettext_lazy("The route or model that was asked for."))
+    previous = models.CharField(max_length=MAX_ID_CHARS, blank=True, help_text=gettext_lazy("The id of the previous response."))
     conversation = models.ForeignKey(StoredConversation, null=True, on_delete=models.SET_NULL, related_name="responses")
-    request = models.JSONField(default=dict, help_text="The body as the caller wrote it, without the input.")
-    input = models.JSONField(default=list, help_text="The request's own items, in full form.")
-    response = models.JSONField(default=dict, help_text="The response object.")
-    events = models.PositiveIntegerField(default=0, help_text="How many events its log has.")
+    request = models.JSONField(default=dict, help_text=gettext_lazy("The body as the caller wrote it, without the input."))
+    input = models.JSONField(default=list, help_text=gettext_lazy("The request's own items, in full form."))
+    response = models.JSONField(default=dict, help_text=gettext_lazy("The response object."))
+    events = models.PositiveIntegerField(default=0, help_text=gettext_lazy("How many events its log has."))
     cancel_requested = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
-    owner = models.CharField(max_length=120, blank=True, help_text="The process that runs it.")
+    owner = models.CharField(max_length=120, blank=True, help_text=gettext_lazy("The process that runs it."))
     lease_until = models.DateTimeField(null=True)
     fence = models.PositiveIntegerField(default=0)
 
@@ -108,8 +109,8 @@ class ResponseEvents(models.Model):
     """Keep a run of neighboring events of a response, as the server-sent events that the client gets."""
 
     response = models.ForeignKey(StoredResponse, on_delete=models.CASCADE, related_name="log")
-    first = models.PositiveIntegerField(help_text="The sequence number of the first event.")
-    last = models.PositiveIntegerField(help_text="The sequence number of the last event.")
+    first = models.PositiveIntegerField(help_text=gettext_lazy("The sequence number of the first event."))
+    last = models.PositiveIntegerField(help_text=gettext_lazy("The sequence number of the last event."))
     data = models.TextField()
 
     class Meta:

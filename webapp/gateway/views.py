@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -41,5 +42,5 @@ def revoke(request: HttpRequest, pk: int) -> HttpResponse:
         return HttpResponseForbidden()
     revoke_token(token=token)
     auth.tokens.forget()
-    messages.success(request, f"Token {token} revoked.")
+    messages.success(request, gettext("Token %(token)s revoked.") % {"token": token})
     return redirect("gateway:tokens")

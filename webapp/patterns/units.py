@@ -12,7 +12,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def in_largest_unit(seconds: float) -> tuple[int, str]:
+    """Return a duration in its largest fitting unit, rounded up, and the name of the unit."""
+    size, noun = next((size, noun) for size, noun in _UNITS if seconds > 2 * size or size == 1)
+    return max(1, math.ceil(seconds / size)), noun
+
+
 def duration(seconds: float) -> str:
     """Return a duration in its largest fitting unit, rounded up: "30 seconds", "5 minutes"."""
-    size, noun = next((size, noun) for size, noun in _UNITS if seconds > 2 * size or size == 1)
-    return count(max(1, math.ceil(seconds / size)), noun)
+    return count(*in_largest_unit(seconds))

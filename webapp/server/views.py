@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
@@ -95,17 +96,19 @@ def _error_page(request: HttpRequest, status: int, title: str, advice: str) -> H
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """Show the page for a status of 400."""
-    return _error_page(request, 400, "Patchbay could not read this request", "Go back, reload the page and try again.")
+    return _error_page(request, 400, _("Patchbay could not read this request"), _("Go back, reload the page and try again."))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
     """Show the page for a status of 403."""
-    return _error_page(request, 403, "You do not have access", "Ask an administrator for access, or sign in as a different user.")
+    advice = _("Ask an administrator for access, or sign in as a different user.")
+    return _error_page(request, 403, _("You do not have access"), advice)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001 - Django's signature
     """Show the page for an expired form."""
-    return _error_page(request, 403, "This form has expired", "Reload the page and submit it again. Your browser must allow cookies.")
+    advice = _("Reload the page and submit it again. Your browser must allow cookies.")
+    return _error_page(request, 403, _("This form has expired"), advice)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django's signature
@@ -113,8 +116,8 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # no
     return _error_page(
         request,
         404,
-        "There is nothing here",
-        "The address is wrong, the item was deleted, or you do not have access to it.",
+        _("There is nothing here"),
+        _("The address is wrong, the item was deleted, or you do not have access to it."),
     )
 
 
@@ -122,13 +125,13 @@ def server_error(_request: HttpRequest) -> HttpResponse:
     """Render the page of a failure without the database, which may be what failed."""
     error = sys.exc_info()[1]
     if is_disk_full(error):
-        status, title = 507, "The server's disk is full"
-        advice = "Nothing that was saved is lost. An administrator must make room; then try again."
+        status, title = 507, _("The server's disk is full")
+        advice = _("Nothing that was saved is lost. An administrator must make room; then try again.")
     elif isinstance(error, DB_UNAVAILABLE):
-        status, title, advice = 503, "The database is not answering", "Your saved work is safe. Try again in a moment."
+        status, title, advice = 503, _("The database is not answering"), _("Your saved work is safe. Try again in a moment.")
     else:
-        status, title = 500, "Something broke on our side"
-        advice = "Nothing you saved is lost. Try again. If it happens again, tell an administrator the time and this number:"
+        status, title = 500, _("Something broke on our side")
+        advice = _("Nothing you saved is lost. Try again. If it happens again, tell an administrator the time and this number:")
     context = {"status": status, "title": title, "advice": advice, "request_id": request_id.get(), "theme": "auto"}
     response = HttpResponse(render_to_string("broken.html", context), status=status)
     if status == 503:

@@ -15,11 +15,14 @@ from django.template.defaulttags import URLNode
 from django.template.defaulttags import url as django_url
 from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext_lazy
 
-from webapp.patterns.units import duration
+from webapp.patterns.units import in_largest_unit
 
 register = template.Library()
 
@@ -116,10 +119,27 @@ def thousands(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}".replace(",", "\u2009")
 
 
+COUNTED = {
+    "token": ngettext_lazy("%(shown)s token", "%(shown)s tokens", "n"),
+    "worker": ngettext_lazy("%(shown)s worker", "%(shown)s workers", "n"),
+    "request": ngettext_lazy("%(shown)s request", "%(shown)s requests", "n"),
+    "model": ngettext_lazy("%(shown)s model", "%(shown)s models", "n"),
+    "more model": ngettext_lazy("%(shown)s more model", "%(shown)s more models", "n"),
+    "file": ngettext_lazy("%(shown)s file", "%(shown)s files", "n"),
+    "document": ngettext_lazy("%(shown)s document", "%(shown)s documents", "n"),
+    "passage": ngettext_lazy("%(shown)s passage", "%(shown)s passages", "n"),
+    "second": ngettext_lazy("%(shown)s second", "%(shown)s seconds", "n"),
+    "minute": ngettext_lazy("%(shown)s minute", "%(shown)s minutes", "n"),
+    "hour": ngettext_lazy("%(shown)s hour", "%(shown)s hours", "n"),
+    "day": ngettext_lazy("%(shown)s day", "%(shown)s days", "n"),
+}
+"""The nouns that `count` and `wait` know."""
+
+
 @register.filter
 def count(number: float, noun: str) -> str:
     """Return a number with its noun, in the plural unless it is one: 1 token, 2 048 tokens."""
-    return f"{thousands(number)} {noun}{'' if number == 1 else 's'}"
+    return str(COUNTED[noun] % {"n": number, "shown": thousands(number)})
 
 
 STATUS_BADGES = {
@@ -148,23 +168,25 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return "–"
     if 0 < value < 10:
-        return f"{value:.1f} ms"
+        return f"{number_format(value, 1)} ms"
     if value < 1000:
         return f"{value:.0f} ms"
     seconds = value / 1000
-    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{number_format(seconds, 1)} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
 @register.filter
 def wait(seconds: float) -> str:
     """Return a waiting time in its largest unit: 30 seconds, 5 minutes."""
-    return duration(seconds)
+    return count(*in_largest_unit(seconds))
 
 
 @register.filter
 def ago(when: datetime) -> str:
     """Format a past time in its largest unit: just now, 3 minutes ago, 2 weeks ago."""
-    return "just now" if timezone.now() - when < timedelta(minutes=1) else f"{timesince(when, depth=1)} ago"
+    if timezone.now() - when < timedelta(minutes=1):
+        return _("just now")
+    return _("%(time)s ago") % {"time": timesince(when, depth=1)}
 
 
 @register.filter

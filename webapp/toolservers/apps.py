@@ -1,6 +1,7 @@
 """The tool servers app."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class ToolServersConfig(AppConfig):
@@ -8,7 +9,7 @@ class ToolServersConfig(AppConfig):
 
     name = "webapp.toolservers"
     label = "toolservers"
-    verbose_name = "Tool servers"
+    verbose_name = gettext_lazy("Tool servers")
 
     def ready(self) -> None:
         """Register the ports and the health checks."""

@@ -22,16 +22,16 @@ class ToolServer(models.Model):
     `headers`, `environment` and `oauth` are JSON objects, stored encrypted.
     """
 
-    name = models.CharField(max_length=60, help_text="Begins the names of its tools, and is its server_label in /v1/responses.")
+    name = models.CharField(max_length=60, help_text=_("Begins the names of its tools, and is its server_label in /v1/responses."))
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="tool_servers")
     url = models.CharField(max_length=500, blank=True)
-    command = models.JSONField(default=list, blank=True, help_text="The program and its arguments.")
+    command = models.JSONField(default=list, blank=True, help_text=_("The program and its arguments."))
     headers = SecretField(blank=True, default=Secret)
     environment = SecretField(blank=True, default=Secret)
     oauth = SecretField(blank=True, default=Secret)
     enabled = models.BooleanField(default=True)
     on_by_default = models.BooleanField("on in new conversations", default=True)
-    routes = models.ManyToManyField(Route, blank=True, related_name="tool_servers", help_text="Empty for all routes and models.")
+    routes = models.ManyToManyField(Route, blank=True, related_name="tool_servers", help_text=_("Empty for all routes and models."))
     call_seconds = models.FloatField("seconds a call may take", default=CALL_SECONDS)
     result_chars = models.PositiveIntegerField("characters kept of a result", default=MAX_RESULT_CHARS)
     max_calls = models.PositiveIntegerField("calls in one answer", default=MAX_CALLS)
@@ -40,12 +40,12 @@ class ToolServer(models.Model):
     error = models.CharField(max_length=1000, blank=True)
     sign_in_needed = models.BooleanField(default=False)
     protocol = models.CharField(max_length=20, blank=True)
-    software = models.CharField(max_length=300, blank=True, help_text="What the server calls itself, with its version.")
+    software = models.CharField(max_length=300, blank=True, help_text=_("What the server calls itself, with its version."))
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ["name", "id"]
-        verbose_name = "tool server"
+        verbose_name = _("tool server")
         constraints = [
             models.UniqueConstraint(fields=["name"], condition=Q(owner=None), name="one_shared_tool_server_a_name"),
             models.UniqueConstraint(fields=["owner", "name"], name="one_own_tool_server_a_name"),
@@ -72,7 +72,7 @@ class ServerTool(models.Model):
     read_only = models.BooleanField(default=False)
     destructive = models.BooleanField(default=True)
     approval = models.CharField(max_length=6, choices=Approval.choices, blank=True, default=Approval.BY_SERVER)
-    changed_at = models.DateTimeField(null=True, blank=True, help_text="When its definition last changed after it was first listed.")
+    changed_at = models.DateTimeField(null=True, blank=True, help_text=_("When its definition last changed after it was first listed."))
 
     class Meta:
         ordering = ["name"]
@@ -100,9 +100,9 @@ class ServerCall(models.Model):
     server = models.ForeignKey(ToolServer, on_delete=models.CASCADE, related_name="calls")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     tool = models.CharField(max_length=200)
-    source = models.CharField(max_length=12, help_text="chat or responses.")
+    source = models.CharField(max_length=12, help_text=_("chat or responses."))
     conversation = models.CharField(max_length=64, blank=True)
-    request_id = models.UUIDField(null=True, blank=True, db_index=True, help_text="Of the attempts of the same answer.")
+    request_id = models.UUIDField(null=True, blank=True, db_index=True, help_text=_("Of the attempts of the same answer."))
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     ms = models.PositiveIntegerField()
     chars = models.PositiveIntegerField(default=0)
@@ -110,7 +110,7 @@ class ServerCall(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        verbose_name = "tool call"
+        verbose_name = _("tool call")
 
     def __str__(self) -> str:
         return f"{self.server} {self.tool}"

@@ -204,7 +204,7 @@ async def test_without_a_model_the_default_route_answers(api: Api, make_upstream
         ({"tool_choice": {"type": "web_search"}}, "tool_choice"),
         ({"previous_response_id": "a", "conversation": "b"}, "previous_response_id"),
         ({"background": True, "store": False}, "background"),
-        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"prompt": {"id": "p", "version": "2"}}, "prompt.version"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format.name"),
         ({"api_base": "x"}, "api_base"),
     ],

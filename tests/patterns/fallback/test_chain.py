@@ -401,6 +401,24 @@ async def test_a_server_that_counts_more_than_we_do_gets_less(bench: Bench) -> N
     assert bench.calls[0] == 2
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+async def test_where_only_the_answer_is_too_long_its_limit_is_lowered(bench: Bench, name: str) -> None:
+    bench.servers[0].script(error("maximum context length is 1000 tokens"))
+    assert await hear(bench.chain(1), HELLO.with_options(**{name: 4000})) == "Hello from a"
+    first, again = (request.body for request in bench.servers[0].requests)
+    assert first["messages"] == again["messages"]
+    assert 900 < again[name] < 1000
+
+
+async def test_an_answer_that_would_have_no_room_costs_turns_and_is_limited(bench: Bench) -> None:
+    long = Request.chat([{"role": "user" if n % 2 == 0 else "assistant", "content": f"turn {n} " * 20} for n in range(21)], max_tokens=2000)
+    bench.servers[0].script(error("maximum context length is 1200 tokens"))
+    assert await hear(bench.chain(1), long) == "Hello from a"
+    again = bench.servers[0].requests[1].body
+    assert len(again["messages"]) < 21
+    assert again["max_tokens"] == 600
+
+
 @pytest.mark.parametrize(
     "request_",
     [HELLO.with_options(tools=[{"type": "function", "function": {"name": "f" * 400}}]), Request({"prompt": "x"}, path="completions")],

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 
 from webapp.accounts.models import User
 from webapp.backends.admin.keyset import KeysetChangeList, request_id
@@ -163,7 +164,7 @@ class AttemptAdmin(admin.ModelAdmin):
         """Return the local time of the attempt."""
         return date_format(timezone.localtime(attempt.created_at), "M j, Y H:i:s")
 
-    @admin.display(description="asked for")
+    @admin.display(description=gettext_lazy("asked for"))
     def asked(self, attempt: Attempt) -> SafeString:
         """Return the route or model that was asked for, the user and the source."""
         who = attempt.user.get_username() if attempt.user else "–"
@@ -185,7 +186,7 @@ class AttemptAdmin(admin.ModelAdmin):
             attempt.why,
         )
 
-    @admin.display(description="first token")
+    @admin.display(description=gettext_lazy("first token"))
     def first_token(self, attempt: Attempt) -> str:
         """Return the time to the first token."""
         return milliseconds(attempt.first_token_ms)
@@ -195,7 +196,7 @@ class AttemptAdmin(admin.ModelAdmin):
         """Return the time to the end of the answer."""
         return milliseconds(attempt.duration_ms)
 
-    @admin.display(description="tokens in/out")
+    @admin.display(description=gettext_lazy("tokens in/out"))
     def tokens(self, attempt: Attempt) -> str:
         """Return the prompt and completion tokens, marked when they are estimated."""
         return f"{'≈ ' if attempt.estimated else ''}{attempt.prompt_tokens}/{attempt.completion_tokens}"

@@ -15,6 +15,8 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
@@ -103,18 +105,18 @@ class BackendAdmin(admin.ModelAdmin):
         """Return the variable that holds the key, or the key's last characters."""
         return f"${backend.api_key_env}" if backend.api_key_env else backend.api_key.hint() or "–"
 
-    @admin.action(description="Refresh models", permissions=["change"])
+    @admin.action(description=gettext_lazy("Refresh models"), permissions=["change"])
     def discover(self, request: HttpRequest, backends: QuerySet[Backend]) -> None:
         """Ask the selected backends for their models."""
         for backend in backends:
             self._discover(request, backend)
 
-    @admin.action(description="Enable", permissions=["change"])
+    @admin.action(description=gettext_lazy("Enable"), permissions=["change"])
     def enable(self, request: HttpRequest, backends: QuerySet[Backend]) -> None:
         """Enable the selected backends."""
         self._set_enabled(request, backends, enabled=True)
 
-    @admin.action(description="Disable", permissions=["change"])
+    @admin.action(description=gettext_lazy("Disable"), permissions=["change"])
     def disable(self, request: HttpRequest, backends: QuerySet[Backend]) -> None:
         """Disable the selected backends."""
         self._set_enabled(request, backends, enabled=False)
@@ -141,7 +143,7 @@ class BackendAdmin(admin.ModelAdmin):
         self._discover(request, backend)
         step = services.put_first(backend=backend) if first else None
         if step:
-            messages.info(request, f"{step} comes first in the route default.")
+            messages.info(request, _("%(step)s comes first in the route default.") % {"step": step})
 
     def response_add(self, request: HttpRequest, obj: Backend, post_url_continue: str | None = None) -> HttpResponse:
         """Continue to the order of the default route where the form asks for it."""
@@ -152,12 +154,18 @@ class BackendAdmin(admin.ModelAdmin):
     def _discover(self, request: HttpRequest, backend: Backend) -> None:
         found = async_to_sync(services.discover)(backend)
         if found.problem:
-            messages.warning(request, f"{backend.name} did not list its models: {found.problem}")
+            messages.warning(request, _("%(name)s did not list its models: %(problem)s") % {"name": backend.name, "problem": found.problem})
         else:
             if found.corrected:
-                messages.info(request, f"Its address is {found.corrected}: nothing answered at the one that was entered.")
+                messages.info(
+                    request,
+                    _("Its address is %(corrected)s: nothing answered at the one that was entered.") % {"corrected": found.corrected},
+                )
             changes = f"{len(found.added)} new, {len(found.gone)} gone"
-            messages.success(request, f"{backend.name} answers: {found.total} models ({changes}).")
+            messages.success(
+                request,
+                _("%(name)s answers: %(total)s models (%(changes)s).") % {"name": backend.name, "total": found.total, "changes": changes},
+            )
 
     # --- further pages
 
@@ -232,7 +240,12 @@ class BackendAdmin(admin.ModelAdmin):
         backend = self._backend(request, pk)
         async_to_sync(registry.reset_breaker)(backend.name)
         up = async_to_sync(look_at)(pk)
-        messages.info(request, f"{backend.name} {'answers' if up else 'does not answer'}; the next request tries it again.")
+        text = (
+            _("%(name)s answers; the next request tries it again.")
+            if up
+            else _("%(name)s does not answer; the next request tries it again.")
+        )
+        messages.info(request, text % {"name": backend.name})
         return redirect("admin:backends_backend_change", pk)
 
     def put_first(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -242,7 +255,7 @@ class BackendAdmin(admin.ModelAdmin):
         chosen = request.POST.get("model", "").strip()
         if request.method == "POST" and chosen in models:
             services.put_first(backend=backend, model=chosen)
-            messages.success(request, f"{backend.name}/{chosen} comes first in the route default.")
+            messages.success(request, _("%(name)s/%(chosen)s comes first in the route default.") % {"name": backend.name, "chosen": chosen})
             return redirect("admin:backends_backend_change", pk)
         problem = f"{backend.name} has no chat model {chosen!r}." if request.method == "POST" else ""
         suggested = chosen or getattr(services.model_to_begin_with(backend), "name", "")
@@ -256,7 +269,9 @@ class BackendAdmin(admin.ModelAdmin):
         fact = request.POST.get("fact", "")
         count = learned.forget(backend=backend, fact=int(fact) if fact.isdecimal() else None)
         self.log_change(request, backend, f"Forgot {count} learned fact{'' if count == 1 else 's'}.")
-        messages.success(request, f"{count} learned fact{'' if count == 1 else 's'} forgotten.")
+        messages.success(
+            request, ngettext("%(count)s learned fact forgotten.", "%(count)s learned facts forgotten.", count) % {"count": count}
+        )
         return redirect("admin:backends_backend_change", pk)
 
     def test(self, request: HttpRequest, pk: int) -> HttpResponse:

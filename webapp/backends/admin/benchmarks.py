@@ -11,6 +11,8 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
 from webapp.accounts.models import User
@@ -27,9 +29,11 @@ COMPARED = 8
 class BenchmarkForm(forms.ModelForm):
     """Choose a target and the size of a benchmark."""
 
-    concurrency = forms.IntegerField(min_value=1, max_value=256, initial=4, help_text="Number of parallel workers.")
-    max_tokens = forms.IntegerField(min_value=1, max_value=4096, initial=64, help_text="Max tokens per answer.")
-    rounds = forms.IntegerField(min_value=1, max_value=500, initial=5, help_text="Requests that each worker sends, one after the other.")
+    concurrency = forms.IntegerField(min_value=1, max_value=256, initial=4, help_text=gettext_lazy("Number of parallel workers."))
+    max_tokens = forms.IntegerField(min_value=1, max_value=4096, initial=64, help_text=gettext_lazy("Max tokens per answer."))
+    rounds = forms.IntegerField(
+        min_value=1, max_value=500, initial=5, help_text=gettext_lazy("Requests that each worker sends, one after the other.")
+    )
 
     class Meta:
         model = BenchmarkRun
@@ -40,7 +44,9 @@ class BenchmarkForm(forms.ModelForm):
         """Limit the number of requests."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         if data.get("concurrency", 0) * data.get("rounds", 0) > MAX_REQUESTS:
-            raise ValidationError(f"That makes more than {MAX_REQUESTS} requests. Lower the concurrency or the rounds.")
+            raise ValidationError(
+                _("That makes more than %(MAX_REQUESTS)s requests. Lower the concurrency or the rounds.") % {"MAX_REQUESTS": MAX_REQUESTS}
+            )
         return data
 
 
@@ -68,7 +74,7 @@ class BenchmarkRunAdmin(admin.ModelAdmin):
         """Return the number of requests."""
         return run.total
 
-    @admin.display(description="first token, p50")
+    @admin.display(description=gettext_lazy("first token, p50"))
     def first_token(self, run: BenchmarkRun) -> str:
         """Return the median time to the first token."""
         return milliseconds(_p50(run))

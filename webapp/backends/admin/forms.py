@@ -6,6 +6,8 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from webapp.backends.config.addresses import clean_base_url
 from webapp.backends.config.crypto import Secret
@@ -36,7 +38,7 @@ class ModelForm(forms.ModelForm):
     """A model of a backend with the facts that steer the chain: yes, no, or unknown until a probe answers."""
 
     tools = forms.ChoiceField(choices=CAPABILITIES, required=False)
-    json_schema = forms.ChoiceField(label="JSON schema", choices=CAPABILITIES, required=False)
+    json_schema = forms.ChoiceField(label=gettext_lazy("JSON schema"), choices=CAPABILITIES, required=False)
     embeddings = forms.ChoiceField(choices=CAPABILITIES, required=False)
 
     class Meta:
@@ -62,9 +64,9 @@ class BackendForm(forms.ModelForm):
     """A backend. A new server address requires the key again, because the key belongs to the old server."""
 
     preset = forms.ChoiceField(choices=[(preset.name, preset.title) for preset in PRESETS.values() if preset.name != "builtin"])
-    api_key = KeyField(label="API key")
-    forget_key = forms.BooleanField(label="Remove the stored key", required=False)
-    first_in_default = forms.BooleanField(label="Put it first in the default route", required=False)
+    api_key = KeyField(label=gettext_lazy("API key"))
+    forget_key = forms.BooleanField(label=gettext_lazy("Remove the stored key"), required=False)
+    first_in_default = forms.BooleanField(label=gettext_lazy("Put it first in the default route"), required=False)
 
     class Meta:
         model = Backend
@@ -115,8 +117,9 @@ class BackendForm(forms.ModelForm):
             data["api_key"] = Secret()
         elif self._stored and not typed and data.get("base_url") and not same_server(self._address, data["base_url"]):
             self.add_error(
-                "api_key", ValidationError("The address now belongs to another server. Enter that server's key, or remove the stored one.")
+                "api_key",
+                ValidationError(_("The address now belongs to another server. Enter that server's key, or remove the stored one.")),
             )
         if data.get("api_key") and data.get("api_key_env"):
-            self.add_error("api_key_env", ValidationError("Set a stored key or a variable, not both."))
+            self.add_error("api_key_env", ValidationError(_("Set a stored key or a variable, not both.")))
         return data

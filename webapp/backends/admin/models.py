@@ -13,6 +13,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from webapp.backends.admin.forms import ModelForm
 from webapp.backends.models import BackendModel
@@ -86,21 +88,21 @@ class BackendModelAdmin(admin.ModelAdmin):
             row.capabilities = {key: old for key, old in row.capabilities.items() if key != name} | ({} if value is None else {name: value})
         self._save(request, changed, "capabilities")
 
-    @admin.action(description="Set the context window to the value (tokens)", permissions=["change"])
+    @admin.action(description=gettext_lazy("Set the context window to the value (tokens)"), permissions=["change"])
     def set_window(self, request: HttpRequest, rows: QuerySet[BackendModel]) -> None:
         """Set the context window of the selected models, in tokens."""
         text = request.POST.get("value", "").replace(",", "").strip()
         if text and not (text.isdecimal() and 0 < int(text) < 2**31):
-            messages.error(request, "Write the context window as a number of tokens, or leave the value empty for unknown.")
+            messages.error(request, _("Write the context window as a number of tokens, or leave the value empty for unknown."))
             return
         self._set(request, rows, "context_window", int(text) if text else None)
 
-    @admin.action(description="Set the input price to the value (per million tokens)", permissions=["change"])
+    @admin.action(description=gettext_lazy("Set the input price to the value (per million tokens)"), permissions=["change"])
     def set_input_price(self, request: HttpRequest, rows: QuerySet[BackendModel]) -> None:
         """Set the input price of the selected models."""
         self._set_price(request, rows, "input_price")
 
-    @admin.action(description="Set the output price to the value (per million tokens)", permissions=["change"])
+    @admin.action(description=gettext_lazy("Set the output price to the value (per million tokens)"), permissions=["change"])
     def set_output_price(self, request: HttpRequest, rows: QuerySet[BackendModel]) -> None:
         """Set the output price of the selected models."""
         self._set_price(request, rows, "output_price")
@@ -112,7 +114,7 @@ class BackendModelAdmin(admin.ModelAdmin):
         except InvalidOperation:
             price = Decimal(-1)
         if price is not None and not (price.is_finite() and 0 <= price < 1_000_000):
-            messages.error(request, "Write the price as a number, such as 0.15, or leave the value empty for none.")
+            messages.error(request, _("Write the price as a number, such as 0.15, or leave the value empty for none."))
             return
         self._set(request, rows, name, price)
 

@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy
 
 from webapp.backends import selectors
 from webapp.backends.models import Route
@@ -63,7 +64,7 @@ class RouteAdmin(admin.ModelAdmin):
         words = "restricted" if route.restricted else "everybody"
         return format_html('<a href="{}">{}</a>', reverse("admin:backends_route_change", args=[route.pk]), words)
 
-    @admin.display(description="load sharing", ordering="balance")
+    @admin.display(description=gettext_lazy("load sharing"), ordering="balance")
     def balance_in_words(self, route: Route) -> str:
         """Return how the steps share load."""
         return str(Route.Balance(route.balance).label).partition(":")[0]

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 
 from webapp.accounts.models import User
 from webapp.backends import services
@@ -47,7 +48,7 @@ class ApiTokenAdmin(admin.ModelAdmin):
         """Refuse: users create their tokens on their own page."""
         return False
 
-    @admin.action(description="Revoke", permissions=["change"])
+    @admin.action(description=gettext_lazy("Revoke"), permissions=["change"])
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
         """Revoke the selected tokens."""
         for token in tokens:

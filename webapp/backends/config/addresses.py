@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
 
 from webapp.patterns.errors import InputError
 from webapp.patterns.http.addresses import check_base_url
@@ -77,13 +78,13 @@ def validate_base_url(url: str) -> None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValidationError(f"This is not a valid address: {error}.") from error
+        raise ValidationError(gettext("This is not a valid address: %(error)s.") % {"error": error}) from error
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise ValidationError("Enter an address like http://localhost:11434/v1 or https://api.openai.com/v1.")
+        raise ValidationError(gettext("Enter an address like http://localhost:11434/v1 or https://api.openai.com/v1."))
     if parts.username or parts.password or parts.fragment or not re.fullmatch(r"(api-version=[\w.-]+)?", parts.query):
-        raise ValidationError("Remove the user, password, query and fragment from the address. Keys go in the key field.")
+        raise ValidationError(gettext("Remove the user, password, query and fragment from the address. Keys go in the key field."))
     if re.search(r"[\s\x00-\x1f]", url):
-        raise ValidationError("An address cannot contain spaces.")
+        raise ValidationError(gettext("An address cannot contain spaces."))
     try:
         check_base_url(url)
     except InputError as error:
@@ -93,14 +94,17 @@ def validate_base_url(url: str) -> None:
 def validate_headers(headers: Any) -> None:
     """Refuse anything but an object of header names and single-line texts."""
     if not isinstance(headers, dict):
-        raise ValidationError('Enter a JSON object, e.g. {"X-Team": "blue"}.')
+        raise ValidationError(gettext('Enter a JSON object, e.g. {"X-Team": "blue"}.'))
     for name, value in headers.items():
         if not HEADER_NAME.match(str(name)) or str(name).lower() in RESERVED_HEADERS:
-            raise ValidationError(f"{name!r} is not allowed as a header.")
+            raise ValidationError(gettext("%(name)s is not allowed as a header.") % {"name": f"{name!r}"})
         if not isinstance(value, str) or re.search(r"[\r\n\x00]", value) or not value.isascii():
-            raise ValidationError(f"The value of {name} must be one line of plain text.")
+            raise ValidationError(gettext("The value of %(name)s must be one line of plain text.") % {"name": name})
         if str(name).lower() in KEY_HEADERS and KEY_PLACEHOLDER not in value:
-            raise ValidationError(f"Enter the key in the key field and write {name}: {KEY_PLACEHOLDER} here. Headers are not encrypted.")
+            raise ValidationError(
+                gettext("Enter the key in the key field and write %(name)s: %(KEY_PLACEHOLDER)s here. Headers are not encrypted.")
+                % {"name": name, "KEY_PLACEHOLDER": KEY_PLACEHOLDER}
+            )
 
 
 def with_key(headers: dict[str, str], key: str) -> dict[str, str]:
@@ -111,13 +115,14 @@ def with_key(headers: dict[str, str], key: str) -> dict[str, str]:
 def validate_key_variable(name: str) -> None:
     """Refuse invalid variable names, and the names of Patchbay's own secrets."""
     if not VARIABLE_NAME.match(name):
-        raise ValidationError("Enter the name of an environment variable, e.g. OPENAI_API_KEY.")
+        raise ValidationError(gettext("Enter the name of an environment variable, e.g. OPENAI_API_KEY."))
     if name.upper().startswith(OWN_VARIABLES):
-        raise ValidationError(f"{name} is one of Patchbay's own secrets: it is never sent to a backend.")
+        raise ValidationError(gettext("%(name)s is one of Patchbay's own secrets: it is never sent to a backend.") % {"name": name})
     if not is_key_variable(name):
         allowed = ", ".join(settings.KEY_VARIABLES)
         raise ValidationError(
-            f"{name} is not a variable for keys. Its name must match {allowed}; PATCHBAY_KEY_VARIABLES can allow more names."
+            gettext("%(name)s is not a variable for keys. Its name must match %(allowed)s; PATCHBAY_KEY_VARIABLES can allow more names.")
+            % {"name": name, "allowed": allowed}
         )
 
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import httpx2
+from django.utils.translation import gettext as _
 
 from webapp.backends.config.snapshot import BackendRow
 from webapp.patterns.curl.commands import to_curl
@@ -468,7 +469,7 @@ async def probe(row: BackendRow, model: str, on_finding: Callable[[Finding], Awa
             spoken = {f.name: f.outcome == "yes" for f in found}
             other = translation_for("chat/completions", {**spoken, "chat_completions": False})
             if one.name == "chat" and finding.status in NO_SUCH_PATH and other:
-                await keep(replace(finding, name="chat_completions", title="Chat completions"))
+                await keep(replace(finding, name="chat_completions", title=_("Chat completions")))
                 prober.chat_by = other
                 finding = await one.run(prober)
             await keep(finding)

@@ -8,6 +8,7 @@ from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth.decorators import login_required, permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp.accounts.models import User
@@ -58,7 +59,7 @@ def _edit(request: HttpRequest, route: Route) -> HttpResponse:
         form.add_error(None, "Somebody else saved this route after you opened it. Reload the page to see their change, then make yours.")
         return _page(request, route, form, steps, seen, status=409)
     _log(request, form.instance, [step.row for step in steps], added=added)
-    messages.success(request, f"{form.instance.name} is saved. It applies to the next request.")
+    messages.success(request, _("%(name)s is saved. It applies to the next request.") % {"name": form.instance.name})
     return redirect("backends:route", form.instance.pk)
 
 

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required, permission_required
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from webapp.backends import services
@@ -48,5 +49,5 @@ def stop(request: HttpRequest, pk: int) -> HttpResponse:
     """Stop a rollout."""
     rollout = get_object_or_404(Rollout, pk=pk)
     services.stop_rollout(rollout=rollout, note=f"{request.user.get_username()} stopped it.")
-    messages.success(request, "The rollout is stopped. Requests go to the route's own steps.")
+    messages.success(request, _("The rollout is stopped. Requests go to the route's own steps."))
     return redirect("backends:rollout", pk)

@@ -41,7 +41,7 @@ class Pools:
         self._on_learned = on_learned
         self._live: dict[int, tuple[BackendRow, OpenAIBackend]] = {}
         self._tracker = LoadTracker()
-        self._balancers: dict[str, LoadBalancer] = {}
+        self.balancers: dict[str, LoadBalancer] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
     def backend(self, row: BackendRow) -> OpenAIBackend:
@@ -106,11 +106,11 @@ class Pools:
 
     def _balancer(self, plan: RouteRow) -> LoadBalancer:
         """Return the balancer of a route. It outlives its chains, since each caller has a chain and all share the load."""
-        found = self._balancers.get(plan.name)
+        found = self.balancers.get(plan.name)
         if found is None or (found.balance, found.sticky) != (plan.balance, plan.sticky):
             found = LoadBalancer(plan.balance, sticky=plan.sticky, tracker=self._tracker)
             if plan.balance != "ordered" or plan.sticky:
-                self._balancers[plan.name] = found
+                self.balancers[plan.name] = found
         found.canary_share = plan.canary.share if plan.canary else 0.0
         return found
 

@@ -24,7 +24,7 @@ from django.db import Error
 from webapp.backends.config import snapshot
 from webapp.backends.config.snapshot import Person, RouteRow, Snapshot
 from webapp.backends.rollouts import mirroring
-from webapp.backends.runtime import connection_pools, cooldowns, learned
+from webapp.backends.runtime import connection_pools, cooldowns, learned, moved_sessions
 from webapp.backends.runtime.attempt_recorder import Origin, Recorder
 from webapp.backends.runtime.budgets import spending
 from webapp.backends.runtime.cooldowns import Exchange, Outgoing, Row
@@ -84,6 +84,7 @@ class Registry:
         self._account_checks: dict[str, asyncio.Task[None]] = {}
         self._chains: dict[tuple[str, Any, bool], Chain] = {}
         self._exchange = Exchange(self._pools.breakers)
+        self._sessions = moved_sessions.Exchange(self._pools.balancers)
         self._lock = asyncio.Lock()
 
     def states(self) -> dict[str, str]:
@@ -120,6 +121,8 @@ class Registry:
         try:
             fresh, self.health, cooling = await in_database(_read, self._snapshot, self._exchange.outgoing())
             self._exchange.take(cooling)
+            if (moves := self._sessions.outgoing()) is not None:
+                self._sessions.take(await in_database(moved_sessions.swap, moves))
         except Error as error:
             if self._snapshot is None:
                 raise

@@ -11,6 +11,7 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Model
+from django.utils.translation import gettext as _
 
 from webapp.backends.config.addresses import clean_base_url
 from webapp.backends.config.crypto import KeyLost, Secret, SecretField
@@ -87,7 +88,7 @@ def set_route(
         ValidationError: a step or an option is not valid.
     """
     if not steps:
-        raise ValidationError("A route needs at least one step.")
+        raise ValidationError(_("A route needs at least one step."))
     route = Route.objects.select_for_update().filter(name=name).first() or Route(name=name)
     route.mid_stream = mid_stream or route.mid_stream
     route.balance = balance or route.balance

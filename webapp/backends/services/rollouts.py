@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from webapp.backends.models import Backend, Rollout, Route
 
@@ -20,7 +21,9 @@ def start_rollout(*, route: Route, kind: str, backend: Backend, model: str, perc
         ValidationError: a value is not valid, or the candidate already serves the route.
     """
     if route.steps.filter(backend=backend, model=model).exists():
-        raise ValidationError(f"{backend.name}/{model} is already a step of {route.name}.")
+        raise ValidationError(
+            _("%(name)s/%(model)s is already a step of %(name2)s.") % {"name": backend.name, "model": model, "name2": route.name}
+        )
     for running in route.rollouts.select_for_update().filter(kind=kind, state=Rollout.State.RUNNING):
         stop_rollout(rollout=running, note="Another one was started.")
     given = {name: value for name, value in limits.items() if value is not None}

@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -148,7 +149,7 @@ def open_as_chat(request: HttpRequest, name: str) -> HttpResponse:
     open_chat = opener()
     draft = ChatDraft(row.pk, title_of(row), _turns(row), _instructions(row), row.model)
     if open_chat is None or not draft.turns:
-        messages.error(request, "This response holds no messages to open.")
+        messages.error(request, gettext("This response holds no messages to open."))
         return redirect("gateway:response", name=name)
     return redirect(open_chat(_user(request), draft))
 
@@ -184,7 +185,7 @@ def cancel(request: HttpRequest, name: str) -> HttpResponse:
     if row.background and row.status not in TERMINAL:
         records.request_cancel(row)
         jobs.wake()
-        messages.success(request, "The response is being cancelled.")
+        messages.success(request, gettext("The response is being cancelled."))
     return redirect("gateway:response", name=name)
 
 
@@ -193,5 +194,5 @@ def cancel(request: HttpRequest, name: str) -> HttpResponse:
 def delete(request: HttpRequest, name: str) -> HttpResponse:
     """Delete a response with its events."""
     records.delete_response(_found(request, name))
-    messages.success(request, "The response is deleted.")
+    messages.success(request, gettext("The response is deleted."))
     return redirect("gateway:responses")

@@ -8,6 +8,7 @@ from typing import Any
 from webapp.core.database import in_database
 from webapp.gateway.auth import Principal
 from webapp.gateway.responses import lookup
+from webapp.gateway.responses.prompts import with_prompt
 from webapp.patterns.errors import InputError
 from webapp.patterns.responses.content import file_ids, with_files
 from webapp.patterns.responses.items import normalize_input
@@ -34,6 +35,8 @@ async def prepare(principal: Principal, body: Json) -> ResponsesRequest:
     if any(tool.get("type") == FILE_SEARCH for tool in body.get("tools") or ()):
         principal.demand("search")
     items = normalize_input(body.get("input"))
+    if body.get("prompt"):
+        items = await with_prompt(principal.user, body["prompt"], items)
     before = await in_database(history, principal.user.pk, body)
     items = await _with_references(principal.user.pk, before, items)
     await _read_files(principal.caller, items)
@@ -48,8 +51,6 @@ def _check(body: Json) -> None:
             param="previous_response_id",
             code="mutually_exclusive_parameters",
         )
-    if body.get("prompt"):
-        raise InputError("Prompt templates are not available here: send the text in 'instructions' and 'input'.", param="prompt")
     if body.get("background") and body.get("store") is False:
         raise InputError("Background responses are stored: leave 'store' out, or set it to true.", param="background")
     check_tool_choice(body)

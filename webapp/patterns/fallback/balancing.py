@@ -9,7 +9,8 @@ balance decides which step is asked first:
 - `fastest`: the step with the shortest recent time to first token, with one request in ten for another step, so that changes are noticed.
 
 A sticky chain keeps a session on one step for the prompt cache of its server: the step comes from a hash of the session, so that all
-processes choose the same one. When that step fails, the session moves once and stays where it was answered.
+processes choose the same one. When that step fails, the session moves once and stays where it was answered; `take_moves` and `adopt` carry
+this to other processes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ EXPLORED: Final = 0.1
 """The share of requests that `fastest` sends to another step than the fastest."""
 _SMOOTHING: Final = 0.2
 """The weight of the newest time to first token in the moving average."""
-_MAX_PINS: Final = 20_000
+MAX_PINS: Final = 20_000
+"""Moved sessions of a chain that are remembered."""
 
 
 class Step(Protocol):
@@ -129,6 +131,7 @@ class LoadBalancer:
         self._random = random
         self._credit: defaultdict[str, float] = defaultdict(float)
         self._pins: OrderedDict[str, str] = OrderedDict()
+        self._moves: dict[str, str] = {}
 
     def order(self, steps: Sequence[S], session: str) -> list[S]:
         """Return the steps in the order to try them, group by group."""
@@ -149,9 +152,28 @@ class LoadBalancer:
 
     def pin(self, session: str, step: Step) -> None:
         """Keep a session on the step that answered it after its own step failed."""
-        self._pins[session] = step.keys[1]
+        self._moves[_digest(session)] = step.keys[1]
+        self._pin(_digest(session), step.keys[1])
+
+    def take_moves(self) -> dict[str, str]:
+        """Return the sessions that were pinned since the last call, as hashes, with the model key of their step."""
+        taken, self._moves = self._moves, {}
+        return taken
+
+    def adopt(self, session: str, step: str) -> None:
+        """Pin a session that moved in another process. Moves of this process that were not taken yet win.
+
+        Args:
+            session: its hash, as `take_moves` returns it.
+            step: the model key of the step.
+        """
+        if session not in self._moves:
+            self._pin(session, step)
+
+    def _pin(self, session: str, step: str) -> None:
+        self._pins[session] = step
         self._pins.move_to_end(session)
-        if len(self._pins) > _MAX_PINS:
+        if len(self._pins) > MAX_PINS:
             self._pins.popitem(last=False)
 
     def _takes_canary(self, session: str) -> bool:
@@ -160,7 +182,7 @@ class LoadBalancer:
 
     def _by_session(self, steps: list[S], session: str) -> list[S]:
         ranked = sorted(steps, key=lambda step: _rendezvous(session, step), reverse=True)
-        pinned = self._pins.get(session)
+        pinned = self._pins.get(_digest(session)) if self._pins else None
         return sorted(ranked, key=lambda step: step.keys[1] != pinned)  # stable: the rest stays ranked
 
     def _by_load(self, steps: list[S]) -> list[S]:
@@ -191,6 +213,11 @@ class LoadBalancer:
         if self._random() < EXPLORED:
             ranked.insert(0, ranked.pop(1 + int(self._random() * (len(ranked) - 1))))
         return ranked
+
+
+def _digest(session: str) -> str:
+    """Return a hash of a session, which may name a person."""
+    return hashlib.blake2b(session.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def _part_of(text: str) -> float:

@@ -35,6 +35,8 @@ from webapp.patterns.types import AttemptLog, ModelInfo, Request, Response, Stre
 __all__ = ["Chain", "MidStream", "Step"]
 
 MidStream = Literal["stop", "restart", "continue"]
+LEAST_ANSWER = 256
+"""Tokens that must be left for the answer for its limit to be lowered in place of omitting turns."""
 RESERVE = 1024
 """Tokens reserved for the answer if the request states no limit."""
 GO_ON = "Your answer was cut off. Continue it exactly where it stopped: repeat nothing, and do not comment on the interruption."
@@ -43,7 +45,8 @@ GO_ON = "Your answer was cut off. Continue it exactly where it stopped: repeat n
 async def cut_to_window(request: Request, window: int | None, model: str) -> Request | None:
     """Omit the oldest turns (`patterns.context`) so that a conversation that a server found too long fits.
 
-    If the window is unknown, or should hold the conversation by our count, three quarters of the conversation's size are assumed.
+    Where only the limit of the answer is too high for the window, the limit is lowered and the conversation stays. If the window is
+    unknown, or should hold both by our count, three quarters of the conversation's size are assumed.
     """
     from webapp.patterns.context.fitting import afit
 
@@ -52,14 +55,30 @@ async def cut_to_window(request: Request, window: int | None, model: str) -> Req
         return None
     tools = request.body.get("tools") or ()
     before = (await afit(messages, window=None, model=model, tools=tools)).report.before
+    wanted = _answer_limit(request)
+    room = window - before * 11 // 10 if window else 0  # our count may be lower than the server's
+    if window and wanted > window - before and room >= LEAST_ANSWER:
+        return _with_answer_limit(request, room)
     window = min(window or before, before) * 3 // 4 if not window or before <= window else window
-    wanted = request.body.get("max_completion_tokens") or request.body.get("max_tokens")
-    reserve = min(wanted if isinstance(wanted, int) and wanted > 0 else RESERVE, window // 2)
+    reserve = min(wanted or RESERVE, window // 2)
     try:
         fitted = await afit(messages, window=window, reserve=reserve, model=model, tools=tools)
     except errors.InputError:
         return None
-    return None if fitted.report.untouched else request.with_messages(fitted.messages)
+    return None if fitted.report.untouched else _with_answer_limit(request.with_messages(fitted.messages), reserve)
+
+
+def _answer_limit(request: Request) -> int:
+    """Return the longest answer that a request asks for, in tokens; 0 where it does not say."""
+    wanted = request.body.get("max_completion_tokens") or request.body.get("max_tokens")
+    return wanted if isinstance(wanted, int) and wanted > 0 else 0
+
+
+def _with_answer_limit(request: Request, limit: int) -> Request:
+    """Return the request with its limit of the answer lowered to `limit` tokens, where it has a higher one."""
+    names = ("max_completion_tokens", "max_tokens")
+    higher = [name for name in names if isinstance(request.body.get(name), int) and request.body[name] > limit]
+    return request.with_options(**dict.fromkeys(higher, limit)) if higher else request
 
 
 class Chain:

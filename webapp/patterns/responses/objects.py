@@ -82,6 +82,8 @@ def new_response(body: Mapping[str, Any], *, response_id: str, status: Status = 
         "usage": None,
         **echoed,
     }
+    if body.get("prompt"):
+        response["prompt"] = body["prompt"]
     conversation = conversation_id(body)
     if conversation:
         response["conversation"] = {"id": conversation}
