@@ -43,6 +43,10 @@ class Target:
         """Return the CPU seconds used so far by the process, its threads, and its children."""
         return sum(map(_cpu_of, _family(self.pid))) if self.pid is not None else 0.0
 
+    def cpu_by_process(self) -> dict[int, float]:
+        """Return the CPU seconds of the process and of each of its children by process id."""
+        return {pid: _cpu_of(pid) for pid in _family(self.pid)} if self.pid is not None else {}
+
     def memory(self) -> float:
         """Return the resident memory in MB."""
         pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _family(self.pid)) if self.pid is not None else ()

@@ -113,6 +113,31 @@ def may_be_english(text: str) -> bool:
     return english > max(counts.values(), default=0) or not counts
 
 
+LANGUAGES_BY_SCRIPT = {
+    "CYRILLIC": "russian",
+    "ARABIC": "arabic",
+    "HANGUL": "korean",
+    "HIRAGANA": "japanese",
+    "KATAKANA": "japanese",
+    "CJK": "chinese",
+}
+
+
+def language_of(text: str) -> str:
+    """Return the language of a query or of the beginning of a text, by its script and its common words; empty where they do not tell."""
+    scripts = Counter(_script(char.lower()) for char in text if char.isalpha())
+    if not scripts:
+        return ""
+    if scripts["HIRAGANA"] + scripts["KATAKANA"] + scripts["KATAKANA-HIRAGANA"] > scripts["LATIN"] / 8:
+        return "japanese"
+    script = max(scripts, key=lambda name: scripts[name] * (3 if name in {"CJK", "HANGUL"} else 1))
+    if script != "LATIN":
+        return LANGUAGES_BY_SCRIPT.get(script, "")
+    counts = Counter(language for word in re.findall(r"[^\W\d_]+", text.lower()) for language in _LANGUAGES.get(word, ()))
+    [(language, count), (_, second)] = [*counts.most_common(2), ("", 0), ("", 0)][:2]
+    return language if count > second else ""
+
+
 def fold(word: str) -> str:
     """Return a word without case, accents and optional marks: `Straße` is `strasse`, `é` is `e`."""
     word = unicodedata.normalize("NFKC", word).casefold()

@@ -12,7 +12,7 @@ from search.index import Hit, analysis
 from search.index.base import STOP_WORDS
 
 WORDS_CANDIDATES = 100
-WORDS_WEIGHT = 1.25
+WORDS_WEIGHT = 0.8
 """Of the best passage by words, in standard deviations of the cosines. The others count by how far they are above the last candidate."""
 EXACT_WEIGHT = 8.0
 """Of a passage that holds a phrase or an identifier of the query, divided by the number of words in the query."""

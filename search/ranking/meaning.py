@@ -11,6 +11,7 @@ from search import embedder
 from search.index import Hit, engine
 from search.models import Index
 from search.ranking.fusion import Background, pooled, probability
+from search.ranking.language_shift import shift_to_passages
 from webapp.accounts.models import User
 from webapp.core.database import in_database
 from webapp.patterns.errors import PatternError
@@ -22,6 +23,7 @@ CANDIDATES = 60
 MIN_COSINE = 0.1
 
 Key = tuple[str, str, str]
+SpaceKey = tuple[str, str, str, bytes]
 
 
 @dataclass(slots=True)
@@ -59,25 +61,26 @@ async def rank(query: str, places: Sequence[Index], within: Sequence[int] | None
     models = {_key(index): index for index in places}
     answers = await asyncio.gather(*(embedder.embed_query(query, index, user=user) for index in models.values()), return_exceptions=True)
     vectors = dict(zip(models, answers, strict=True))
-    asked = [_nearest(vectors[_key(index)], index, within) for index in places]
-    spaces: dict[Key, _Space] = {}
-    found: list[tuple[Key, Hit]] = []
+    asked = [_nearest(vectors[_key(index)], query, index, within) for index in places]
+    spaces: dict[SpaceKey, _Space] = {}
+    found: list[tuple[SpaceKey, Hit]] = []
     for index, answer in zip(places, await asyncio.gather(*asked, return_exceptions=True), strict=True):
         if isinstance(answer, PatternError):
             problems.append(answer.message.rstrip("."))
         elif isinstance(answer, BaseException):
             raise answer
         else:
-            space = spaces.setdefault(_key(index), _Space(answer.vector))
+            key = (*_key(index), answer.vector.tobytes())  # indexes of other languages have other vectors
+            space = spaces.setdefault(key, _Space(answer.vector))
             space.indexes.append(index)
             space.backgrounds.append(answer.background)
             space.best = max([space.best, *(hit.score for hit in answer.hits[:1])])
-            found += [(_key(index), hit) for hit in answer.hits if hit.score >= MIN_COSINE]
+            found += [(key, hit) for hit in answer.hits if hit.score >= MIN_COSINE]
     problems[:] = list(dict.fromkeys(problems))
     return _ranking(spaces, found)
 
 
-def _ranking(spaces: dict[Key, _Space], found: Sequence[tuple[Key, Hit]]) -> Ranking:
+def _ranking(spaces: dict[SpaceKey, _Space], found: Sequence[tuple[SpaceKey, Hit]]) -> Ranking:
     backgrounds = {key: pooled(space.backgrounds) for key, space in spaces.items()}
     deviations = {hit.chunk_id: backgrounds[key].deviations(hit.score) for key, hit in found}
     hits = sorted((hit for _, hit in found), key=lambda hit: (-deviations[hit.chunk_id], hit.chunk_id))[:CANDIDATES]
@@ -95,7 +98,7 @@ def add_others(ranking: Ranking, passages: Iterable[int]) -> None:
 
 
 def _key(index: Index) -> Key:
-    """Return a key. Indexes with the same key are searched with one vector."""
+    """Return a key. For indexes with the same key, a query is embedded once."""
     return index.model, index.answered_by, index.query_prompt
 
 
@@ -106,10 +109,10 @@ class _Answer:
     background: Background
 
 
-async def _nearest(vector: Matrix | BaseException, index: Index, within: Sequence[int] | None) -> _Answer:
+async def _nearest(vector: Matrix | BaseException, query: str, index: Index, within: Sequence[int] | None) -> _Answer:
     if isinstance(vector, BaseException):
         raise vector
-    return await in_database(_search, index, vector, within)
+    return await in_database(_search, index, await shift_to_passages(vector, query, index), within)
 
 
 def _search(index: Index, vector: Matrix, within: Sequence[int] | None) -> _Answer:

@@ -11,6 +11,7 @@ from search.models import Collection, Document
 from search.vector_stores import lookup, services, source_files
 from search.vector_stores.document_files import DocumentFiles
 from search.vector_stores.objects import batch_object, count_files, count_stores, file_object, store_object
+from search.vector_stores.rewriting import rewrite_queries
 from search.vector_stores.searching import Options, Scored, search_stores
 from search.vector_stores.services import Chunking, NewFile
 from webapp.accounts.models import User
@@ -56,6 +57,8 @@ class Stores:
         store = await in_database(_searched, caller.user, store_id)
         query = body["query"]
         queries = [query] if isinstance(query, str) else list(query)
+        if body.get("rewrite_query"):
+            queries = await rewrite_queries(caller.user, store, queries)
         found = await search_stores(caller.user, [store], queries, Options.of(body))
         return {
             "object": "vector_store.search_results.page",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.index.analysis import find_language, fold, index_words
+from search.index.analysis import find_language, fold, index_words, language_of
 from search.index.base import terms
 
 TEXTS = {
@@ -97,3 +97,22 @@ def test_a_text_that_does_not_tell_its_language_counts_as_english() -> None:
 
 def test_folding_ignores_case_accents_and_marks() -> None:
     assert [fold(word) for word in ("STRASSE", "Straße", "É", "שָׁלוֹם", "ﬁne")] == ["strasse", "strasse", "e", "שלום", "fine"]
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("How do I change the settings?", "english"),
+        ("Wie ändere ich die Einstellungen?", "german"),
+        ("¿Cómo puedo instalar el programa?", "spanish"),
+        ("設定を変更するにはどうすればよいですか？", "japanese"),
+        ("WeeChat を選ぶ理由は何ですか?", "japanese"),
+        ("如何更改设置？", "chinese"),
+        ("كيف أستخدم WeeChat؟", "arabic"),
+        ("В чём разница?", "russian"),
+        ("PROJ-4711", ""),
+        ("42 + ?", ""),
+    ],
+)
+def test_the_language_of_a_text_is_told_by_its_script_and_common_words(text: str, language: str) -> None:
+    assert language_of(text) == language

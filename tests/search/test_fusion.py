@@ -37,7 +37,7 @@ def test_a_heading_with_the_words_of_the_query_and_no_others_comes_first() -> No
 
 
 def test_a_passage_found_by_words_alone_counts_as_the_last_by_meaning() -> None:
-    fused = fuse(Query.of("cats"), {1: 2.0, 2: 1.0}, [Hit(3, 4.0)], {})
+    fused = fuse(Query.of("cats"), {1: 1.5, 2: 1.0}, [Hit(3, 4.0)], {})
     assert order(fused) == [3, 1, 2]
 
 
