@@ -160,6 +160,7 @@ def test_an_error_object_with_status_200_means_what_its_code_says(body: Any, kin
         ({"retry-after": "7"}, 7),
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"llm_provider-retry-after": "7"}, 7),
         ({"retry-after": "-3"}, 0),
         ({"retry-after": "1e9"}, LONGEST_WAIT),
         ({"retry-after": email.utils.formatdate(1_000_030, usegmt=True)}, 30),

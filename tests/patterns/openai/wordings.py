@@ -129,6 +129,9 @@ WORDINGS: list[Wording] = [
     (400, error(code="unknown_model", message="Unknown model: x"), MODEL, "GitHub Models"),
     (400, error(code="model_decommissioned", message="Sorry"), MODEL, "Groq"),
     (400, "The model `mixtral-8x7b` has been decommissioned and is no longer supported.".replace(" and is no longer supported", ""), MODEL, "Groq"),
+    (401, error(message="litellm.AuthenticationError: AuthenticationError: OpenAIException - Incorrect API key provided: sk-x. You can find your "
+                        "API key at https://platform.openai.com.\n\nLiteLLM: model group 'x' failed with the error above.", code="401"), MODEL, "LiteLLM"),
+    (403, error(message="litellm.APIError: APIError: OpenAIException - Country, region, or territory not supported", code="403"), MODEL, "LiteLLM"),
     (401, error(message="key not allowed to access model. This key can only access models=['a']", type="key_model_access_denied"), MODEL, "LiteLLM"),
     (401, error(message="team tried to access a closed list", type="team_model_access_denied"), MODEL, "LiteLLM"),
     (404, error(code="DeploymentNotFound", message="The API deployment for this resource does not exist."), MODEL, "Azure"),
@@ -153,6 +156,7 @@ WORDINGS: list[Wording] = [
     (404, "Nothing like that here.", MODEL, "a 404 with words of its own"),
     # keys
     (401, error(message="Incorrect API key provided: sk-x.", type="invalid_request_error", code="invalid_api_key"), KEY, "OpenAI"),
+    (400, error(message="No connected db.", type="no_db_connection", code="400"), KEY, "LiteLLM"),
     (400, [error(code=400, message="API key expired. Please renew the API key.", status="INVALID_ARGUMENT")], KEY, "Gemini"),
     (400, "API key not valid. Please pass a valid API key.", KEY, "Gemini"),
     (403, "Your API key was reported as leaked. Please use another API key.", KEY, "Gemini"),

@@ -58,7 +58,7 @@ def retry_after(headers: Mapping[str, str], error: Mapping[str, Any] | None = No
 def _found(headers: Mapping[str, str], error: Mapping[str, Any], now: float) -> Iterator[float | None]:
     milliseconds = number(headers.get("retry-after-ms"))
     yield None if milliseconds is None else milliseconds / 1000
-    yield read_wait(headers.get("retry-after"), now)
+    yield read_wait(headers.get("retry-after") or headers.get("llm_provider-retry-after"), now)  # the second is LiteLLM's, passed on
     yield from _in_body(error, now)
     yield _in_message(str(error.get("message") or ""), now)
     yield _from_resets(headers, now)
