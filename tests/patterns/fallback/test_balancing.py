@@ -234,7 +234,7 @@ def test_each_group_is_balanced_by_itself_and_none_is_lost() -> None:
 
 
 def test_the_oldest_pin_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(balancing, "_MAX_PINS", 2)
+    monkeypatch.setattr(balancing, "MAX_PINS", 2)
     balancer, steps = LoadBalancer(sticky=True), [step("a"), step("b")]
     others = {session: next(each for each in reversed(balancer.order(steps, session))) for session in ("one", "two", "three")}
     for session in ("one", "two"):
