@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
 from django.urls import URLPattern, URLResolver, get_resolver
 
 import batches.input.files
@@ -92,7 +93,7 @@ class NoModel:
     id = uuid.uuid4()
 
     async def begin(self, write: Callable[[], object]) -> None:
-        await sync_to_async(write)()
+        await sync_to_async(transaction.atomic(write))()  # as the writer thread does: a refused question leaves the transaction usable
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tests.users import Users
 from webapp.accounts import services
 from webapp.accounts.models import Budget, User
 from webapp.backends.models import ApiToken, Attempt, BackendModel
+from webapp.toolservers.models import ServerCall, ToolServer
 
 LINES = (Path(__file__).parent / "roles.txt").read_text().splitlines()
 TABLE = {route: (method, answers) for route, method, *answers in (line.split() for line in LINES if line and not line.startswith("#"))}
@@ -44,6 +45,7 @@ def things(things: Things, users: Users) -> Things:
     attempt = Attempt.objects.create(user=users.owner, created_at=timezone.now(), source="chat", backend="b", model="m", outcome="ok")
     lab = Group.objects.create(name="Lab")
     more = {"accounts/budget": budget.pk, "backends/attempt": attempt.pk, "auth/group": lab.pk, "accounts/user": users.owner.pk}
+    more["toolservers/servercall"] = ServerCall.objects.create(server=ToolServer.objects.get(), tool="t", source="chat", ms=1).pk
     more["backends/apitoken"] = ApiToken.objects.get().pk
     more["backends/backendmodel"] = BackendModel.objects.get(name="m").pk
     return {**things, **{f"/admin/{where}/": {"object_id": pk, "id": pk} for where, pk in more.items()}}
