@@ -78,6 +78,7 @@ class CollectionForm(forms.Form):
         label=gettext_lazy("Summaries and tags"),
         help_text=gettext_lazy("This model describes each new document. Its usual price applies."),
     )
+    describe_existing = forms.BooleanField(required=False, label=gettext_lazy("Also describe the existing documents"))
     rerank_with = forms.ChoiceField(
         required=False,
         label=gettext_lazy("Rerank results by"),
@@ -85,7 +86,6 @@ class CollectionForm(forms.Form):
             "After Enter, this model puts the 30 best passages into order, also for the API and the chat. Its usual price applies."
         ),
     )
-    describe_existing = forms.BooleanField(required=False, label=gettext_lazy("Also describe the existing documents"))
 
     def __init__(self, user: User, collection: Collection, *args: Any, **kwargs: Any) -> None:
         initial = {
