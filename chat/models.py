@@ -12,7 +12,11 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 
+DEFAULT_MODEL = "default"
+ASSISTANT = "assistant:"
+"""Comes before the id of an assistant where a model's name could stand."""
 _COUNTER_BITS = 31
 _counter = itertools.count(secrets.randbits(_COUNTER_BITS))
 
@@ -27,6 +31,35 @@ def search_number(at: datetime | None = None) -> int:
     return (seconds << _COUNTER_BITS) | (next(_counter) % (1 << _COUNTER_BITS))
 
 
+class Assistant(models.Model):
+    """A model with a system prompt, settings, and starters, which its owner and those it is shared with choose like a model."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="assistants")
+    name = models.CharField(max_length=60)
+    icon = models.CharField(max_length=16, blank=True, help_text="An emoji.")
+    description = models.CharField(max_length=200, blank=True)
+    model = models.CharField(max_length=300, help_text="A route, backend/model, or a model id.")
+    system_prompt = models.TextField(blank=True)
+    options = models.JSONField(default=dict, blank=True, help_text="As the `options` of a conversation.")
+    starters = models.JSONField(default=list, blank=True, help_text="Questions that a new chat offers.")
+    shared = models.BooleanField(default=False, help_text="With every user.")
+    groups = models.ManyToManyField("auth.Group", blank=True, related_name="+")
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="one_assistant_a_name")]
+        indexes = [models.Index(fields=["name", "id"], name="chat_assistants")]
+
+    def __str__(self) -> str:
+        return f"{self.icon} {self.name}".strip()
+
+    @property
+    def choice(self) -> str:
+        """Return the value that chooses this assistant where a model is chosen."""
+        return f"{ASSISTANT}{self.id}"
+
+
 class Conversation(models.Model):
     """A tree of messages. `leaf` is the end of the shown branch."""
 
@@ -35,7 +68,8 @@ class Conversation(models.Model):
     title = models.CharField(max_length=200, blank=True)
     titled = models.BooleanField(default=False, help_text="Named by the user or by a model: no more automatic titles.")
     leaf = models.ForeignKey("Message", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    model = models.CharField(max_length=300, default="default", help_text="A route, backend/model, or a model id.")
+    model = models.CharField(max_length=300, default=DEFAULT_MODEL, help_text="A route, backend/model, or a model id.")
+    assistant = models.ForeignKey(Assistant, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     system_prompt = models.TextField(blank=True)
     summary = models.JSONField(default=dict, blank=True, help_text="The rolling summary of what no longer fits, and what it covers.")
     options = models.JSONField(default=dict, blank=True, help_text="temperature, top_p, max_tokens, tools, response_format …")
@@ -60,7 +94,12 @@ class Conversation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.title or "New chat"
+        return self.title or gettext("New chat")
+
+    @property
+    def choice(self) -> str:
+        """Return what the model picker shows as chosen: the assistant, or the model."""
+        return self.assistant.choice if self.assistant else self.model
 
 
 class Message(models.Model):

@@ -13,7 +13,7 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from chat import selectors
+from chat import assistants, selectors
 from chat.html.answer_html import finished_html
 from chat.models import Conversation, Generation, LogRow, Message, Owner, Prompt, SentRequest, Upload
 from chat.streaming.answer import Answer
@@ -86,18 +86,16 @@ def send_message(
     new: dict[str, Any] = {
         "user": user,
         "updated_at": timezone.now(),
-        "system_prompt": user.system_prompt,
         "title": first_words(text),
         "leaf": answer,
+        **_chosen(user, model),
     }
-    if model:
-        new["model"] = _model(model)
     # The conversation points at its last message before that is stored: foreign keys are checked at the end of the transaction.
     conversation, created = Conversation.objects.get_or_create(id=conversation_id, defaults=new)
     if conversation.user_id != user.pk:
         raise selectors.NotFound(str(conversation_id))
     if not created:
-        conversation.model = new.get("model", conversation.model)
+        _choose(conversation, model)
         conversation.title = conversation.title or first_words(text)
         question.parent_id = conversation.leaf_id
     question.conversation = answer.conversation = conversation
@@ -165,7 +163,7 @@ def regenerate_answer(*, owner: UUID, message_id: UUID, user: User, model: str =
     if question is None:
         raise Refused(_("The question to this answer is gone."))
     if model:
-        old.conversation.model = _model(model)
+        _choose(old.conversation, model)
     return _begin(owner, old.conversation, question, moved=True)
 
 
@@ -178,6 +176,20 @@ def continue_answer(*, owner: UUID, message_id: UUID, user: User) -> Started:
     answer.save(update_fields=["status", "error"])
     answer.conversation.leaf = answer
     return _run(owner, answer.conversation, answer, moved=True)
+
+
+def _chosen(user: User, model: str) -> dict[str, Any]:
+    """Return the fields of a new conversation that come from the choice of a model or an assistant."""
+    fresh = Conversation(user=user, system_prompt=user.system_prompt)
+    if model:
+        assistants.choose(fresh, _model(model))
+    return {name: getattr(fresh, name) for name in assistants.CHOSEN}
+
+
+def _choose(conversation: Conversation, model: str) -> None:
+    """Have a stored conversation use a model or an assistant, if one is named."""
+    if model and assistants.choose(conversation, _model(model)):
+        conversation.save(update_fields=assistants.CHOSEN)
 
 
 def _model(name: str) -> str:
@@ -405,6 +417,7 @@ def fork_conversation(*, message: Message) -> Conversation:
         title=f"{old.title} (fork)"[:200],
         titled=True,
         model=old.model,
+        assistant=old.assistant,
         system_prompt=old.system_prompt,
         options=old.options,
         folder=old.folder,
@@ -442,10 +455,12 @@ def change_conversation(*, conversation: Conversation, **fields: Any) -> None:
 
 
 def choose_model(*, user: User, conversation: Conversation, model: str) -> None:
-    """Use a model for new conversations of the user, and for `conversation`, if it is stored, from the next question on."""
+    """Use a model or an assistant for new conversations of the user, and for `conversation`, if it is stored, from the next question on."""
+    assistants.choose(conversation, _model(model))
     user.chat_model = _model(model)
     user.save(update_fields=["chat_model"])
-    Conversation.objects.filter(pk=conversation.pk).update(model=_model(model))
+    chosen = {name: getattr(conversation, name) for name in assistants.CHOSEN}
+    Conversation.objects.filter(pk=conversation.pk).update(**chosen)
 
 
 def save_prompt(*, user: User, prompt: Prompt | None, name: str, text: str, shared: bool) -> Prompt:

@@ -10,6 +10,8 @@ from uuid import UUID
 from django.db.models import F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from chat import search, selectors
 from chat.models import Conversation
@@ -25,8 +27,8 @@ MAX_FOLDERED = 600
 PINNED = 200
 ORDER = ("-updated_at", "-id")
 
-_AGES = ((0, "Today"), (1, "Yesterday"), (7, "Last 7 days"), (30, "Last 30 days"))
-_OLDER = "Older"
+_AGES = ((0, _("Today")), (1, _("Yesterday")), (7, _("Last 7 days")), (30, _("Last 30 days")))
+_OLDER = _("Older")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def first(user: User, shown: int = PART) -> Part:
     pinned = list(_rows(user).filter(pinned=True)[:PINNED])
     folders = _folders(user)
     rest = later(user, limit=min(max(shown, PART), MAX_SHOWN))
-    head = [Group("Pinned", folder=False, conversations=pinned)] if pinned else []
+    head = [Group(gettext("Pinned"), folder=False, conversations=pinned)] if pinned else []
     return Part([*head, *folders, *rest.groups], rest.shown, rest.more)
 
 
@@ -116,7 +118,7 @@ def by_age(conversations: Iterable[Conversation], now: datetime | None = None) -
     groups: list[Group] = []
     for conversation in conversations:
         days = (today - timezone.localdate(conversation.updated_at)) // timedelta(days=1)
-        name = next((name for limit, name in _AGES if days <= limit), _OLDER)
+        name = str(next((name for limit, name in _AGES if days <= limit), _OLDER))
         if not groups or groups[-1].name != name:
             groups.append(Group(name, folder=False))
         groups[-1].conversations.append(conversation)

@@ -18,6 +18,7 @@ from django.db import transaction
 from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from chat.models import Conversation, Message, Upload
 from webapp.accounts.models import User
@@ -75,7 +76,7 @@ def keep(*, user: User, file: File[bytes], conversation: Conversation | None = N
     data = file.read(MAX_DOCUMENT + 1)
     kind = image_type(data)
     if kind and len(data) > MAX_IMAGE:
-        raise Unusable(f"Images can be up to {MAX_IMAGE // 1024 // 1024} MB.")
+        raise Unusable(_("Images can be up to %(n)s MB.") % {"n": MAX_IMAGE // 1024 // 1024})
     kind = kind or document_type(data, file.name or "")
     name = "".join(c for c in Path(file.name or "file").name if c.isprintable())[-200:] or "file"
     upload = Upload.objects.create(user=user, name=name, type=kind, size=len(data), conversation=conversation)
@@ -86,7 +87,7 @@ def keep(*, user: User, file: File[bytes], conversation: Conversation | None = N
         file_store.publish(target)
     except file_store.StoreUnavailableError as error:
         upload.delete()
-        raise Unusable("The file store does not answer. Try again later.") from error
+        raise Unusable(_("The file store does not answer. Try again later.")) from error
     return upload
 
 
@@ -147,7 +148,7 @@ def document_type(data: bytes, name: str) -> str:
     """Return the media type of a document that can be indexed, or of a text file."""
     indexed = conversation_documents.documents() is not None
     if len(data) > MAX_DOCUMENT:
-        raise Unusable(f"Documents can be up to {MAX_DOCUMENT // 1024 // 1024} MB here. Add larger ones in Search.")
+        raise Unusable(_("Documents can be up to %(n)s MB here. Add larger ones in Search.") % {"n": MAX_DOCUMENT // 1024 // 1024})
     if indexed and data.startswith(b"%PDF-"):
         return "application/pdf"
     if indexed and data.startswith(b"PK") and Path(name).suffix.lower() in PACKAGES:
@@ -155,7 +156,7 @@ def document_type(data: bytes, name: str) -> str:
     if indexed and data.startswith(b"\xd0\xcf\x11\xe0") and name.lower().endswith(".xls"):
         return "application/vnd.ms-excel"
     if len(data) > MAX_TEXT and not indexed:
-        raise Unusable(f"Text files can be up to {MAX_TEXT // 1024} KB here.")
+        raise Unusable(_("Text files can be up to %(n)s KB here.") % {"n": MAX_TEXT // 1024})
     decoded(data)
     return "text/plain"
 
@@ -165,7 +166,7 @@ def decoded(data: bytes) -> str:
     try:
         return text_encoding.decode(data).text
     except text_encoding.BinaryDataError:
-        raise Unusable("Only images (PNG, JPEG, GIF, WebP), PDF, Office documents, e-books and text files can be attached.") from None
+        raise Unusable(_("Only images (PNG, JPEG, GIF, WebP), PDF, Office documents, e-books and text files can be attached.")) from None
 
 
 def entry(upload: Upload) -> dict[str, Any]:

@@ -2,7 +2,21 @@
 
 from django.urls import path
 
-from chat.views import analysis, conversations, folders, imports, lists, messages, model_picker, pages, palette, previews, prompts, uploads
+from chat.views import (
+    analysis,
+    assistants,
+    conversations,
+    folders,
+    imports,
+    lists,
+    messages,
+    model_picker,
+    pages,
+    palette,
+    previews,
+    prompts,
+    uploads,
+)
 
 app_name = "chat"
 urlpatterns = [
@@ -31,6 +45,10 @@ urlpatterns = [
     path("import/", imports.import_file, name="import"),
     path("palette/", palette.commands, name="palette"),
     path("slash/", prompts.slash, name="slash"),
+    path("assistants/", assistants.index, name="assistants"),
+    path("assistants/new/", assistants.edit, name="assistant-new"),
+    path("assistants/<uuid:assistant_id>/", assistants.edit, name="assistant"),
+    path("assistants/<uuid:assistant_id>/delete/", assistants.delete, name="assistant-delete"),
     path("prompts/", prompts.library, name="prompts"),
     path("prompts/<uuid:prompt_id>/", prompts.library, name="prompt"),
     path("prompts/<uuid:prompt_id>/use/", prompts.use, name="prompt-use"),

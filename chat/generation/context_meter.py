@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from django.utils.translation import gettext_lazy as _
+
 from chat.generation import history
 from chat.generation.context_window import RESERVE, SUMMARIZE, key_of, window_of
 from chat.generation.structured import schema_of
@@ -19,11 +21,11 @@ from webapp.patterns.types import Message as ApiMessage
 from webapp.ports import toolbox
 
 _LABELS = {
-    "System": "System prompt",
-    "Tools": "Tool definitions",
-    "History": "Conversation",
-    "Draft": "Your message",
-    "Answer": "Reserved for the answer",
+    "System": _("System prompt"),
+    "Tools": _("Tool definitions"),
+    "History": _("Conversation"),
+    "Draft": _("Your message"),
+    "Answer": _("Reserved for the answer"),
 }
 
 
@@ -39,7 +41,7 @@ class Slice:
     @property
     def label(self) -> str:
         """Return the slice's name as the legend shows it."""
-        return _LABELS[self.name]
+        return str(_LABELS[self.name])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
+from django.utils.translation import gettext_lazy as _
+
 from chat.models import Conversation
 from webapp.backends.runtime import learned
 from webapp.backends.runtime.learned import calibration
@@ -20,7 +22,7 @@ from webapp.patterns.types import Attempt, AttemptLog, Message
 RESERVE = 1024
 """Tokens that are reserved for the answer if the user set no limit."""
 LEAVE_OUT, SUMMARIZE = "leave_out", "summarise"  # as conversations store it
-OVERFLOW = [(LEAVE_OUT, "Leave them out"), (SUMMARIZE, "Summarize them")]
+OVERFLOW = [(LEAVE_OUT, _("Leave them out")), (SUMMARIZE, _("Summarize them"))]
 
 
 def key_of(chain: Chain) -> tuple[str, str]:

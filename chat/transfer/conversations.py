@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from chat.html.answer_html import split_reasoning
 from chat.transfer.export_attachments import Enclosed
 from webapp.patterns import sanitize
@@ -123,7 +125,7 @@ def build_tree(nodes: Mapping[str, Node]) -> tuple[list[Turn], dict[str, str | N
         rest = [] if turn else [*carried, *(part for part in node.parts if part["kind"] != "text")]
         waiting += [(child, nearest[key], rest[-MAX_CARRIED:]) for child in children[key]]
     if len(nearest) < len(nodes):
-        raise Unreadable("Its messages form a circle.")
+        raise Unreadable(_("Its messages form a circle."))
     return turns, nearest
 
 
@@ -153,7 +155,7 @@ def _answer(key: str, before: str | None, node: Node, carried: Sequence[Part]) -
 
 def _checked(text: str) -> str:
     if len(text) > MAX_TEXT:
-        raise Unreadable(f"It has a message of more than {MAX_TEXT:,} characters.")
+        raise Unreadable(_("It has a message of more than %(n)s characters.") % {"n": f"{MAX_TEXT:,}"})
     return text.strip()
 
 

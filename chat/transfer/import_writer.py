@@ -11,6 +11,7 @@ from uuid import UUID
 from django.core.files import File
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from chat import uploads
 from chat.models import Conversation, Message, search_number
@@ -44,7 +45,7 @@ class _FileStore:
 
     def _put(self, conversation: Conversation, file: Enclosed) -> dict[str, Any]:
         if self._left <= 0:
-            raise uploads.Unusable("The files in this import are too large.")
+            raise uploads.Unusable(_("The files in this import are too large."))
         user = conversation.user
         with file.open() as data, ExitStack() as undo, transaction.atomic():
             upload = uploads.keep(user=user, file=File(data, name=file.name), conversation=conversation)

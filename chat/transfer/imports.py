@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import IO, Any
 
+from django.utils.translation import gettext as _
+
 from chat.transfer.conversations import Imported, Json, Unreadable, list_of, text_of
 from chat.transfer.export_attachments import BROKEN, Archive
 from chat.transfer.formats import chatgpt, claude, librechat, open_webui, patchbay
@@ -44,7 +46,7 @@ def read(file: IO[bytes]) -> ImportFile:
     for entry, archive in _entries(file):
         number += 1
         if number > MAX_CONVERSATIONS:
-            raise Unreadable(f"It has more than {MAX_CONVERSATIONS:,} conversations.")
+            raise Unreadable(_("It has more than %(n)s conversations.") % {"n": f"{MAX_CONVERSATIONS:,}"})
         try:
             conversation = _conversation(entry, archive)
         except Unreadable as error:
@@ -52,7 +54,7 @@ def read(file: IO[bytes]) -> ImportFile:
             continue
         messages += len(conversation.turns)
         if messages > MAX_MESSAGES:
-            raise Unreadable(f"It has more than {MAX_MESSAGES:,} messages.")
+            raise Unreadable(_("It has more than %(n)s messages.") % {"n": f"{MAX_MESSAGES:,}"})
         result.conversations.append(conversation)
     return result
 
@@ -68,9 +70,9 @@ def _entries(file: IO[bytes]) -> Iterator[tuple[object, Archive]]:
         archive = Archive(packed)
         members = _members(packed)
     except (*BROKEN, NotImplementedError) as error:
-        raise Unreadable(f"The archive cannot be read: {error}") from None
+        raise Unreadable(_("The archive cannot be read: %(problem)s") % {"problem": error}) from None
     if not members:
-        raise Unreadable("The archive has no conversations.json.")
+        raise Unreadable(_("The archive has no conversations.json."))
     for member in members:
         yield from ((entry, archive) for entry in _listed(_unpacked(packed, member)))
 
@@ -88,17 +90,17 @@ def _unpacked(packed: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
         with packed.open(member) as file:
             data = file.read(MAX_BYTES + 1)
     except (*BROKEN, NotImplementedError) as error:
-        raise Unreadable(f"{member.filename} cannot be read: {error}") from None
+        raise Unreadable(_("%(name)s cannot be read: %(problem)s") % {"name": member.filename, "problem": error}) from None
     return _json(data, member.filename)
 
 
 def _json(data: bytes, name: str) -> Any:
     if len(data) > MAX_BYTES:
-        raise Unreadable(f"{name} may have {MAX_BYTES // 1024 // 1024} MB at most.")
+        raise Unreadable(_("%(name)s may have %(n)s MB at most.") % {"name": name, "n": MAX_BYTES // 1024 // 1024})
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise Unreadable("This is not a JSON file.") from None
+        raise Unreadable(_("This is not a JSON file.")) from None
 
 
 def _listed(found: Any) -> list[Any]:
@@ -117,7 +119,7 @@ def _conversation(entry: object, archive: Archive) -> Imported:
                 found: Imported = form.parse(entry, archive)
                 return found
     names = ", ".join(form.NAME for form in FORMATS)
-    raise Unreadable(f"This is neither of these formats: {names}.")
+    raise Unreadable(_("This is neither of these formats: %(names)s.") % {"names": names})
 
 
 def _title(entry: object) -> str:

@@ -8,11 +8,13 @@ from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
-from chat import selectors, services
+from chat import assistants, selectors, services
 from chat.forms import SettingsForm
 from chat.generation.context_meter import measure
 from chat.generation.context_window import OVERFLOW, SUMMARIZE
@@ -63,6 +65,7 @@ def delete(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 def settings(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Show and change the settings that each question uses."""
     shown = selectors.conversation_or_fresh(conversation_id, who(request))
+    _choose(shown, request)
     form = SettingsForm(request.POST or None, conversation=shown)
     saved = form.is_bound and form.is_valid()
     if saved:
@@ -79,8 +82,9 @@ def overflow(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     if how not in dict(OVERFLOW):
         return HttpResponse(status=400)
     services.change_conversation(conversation=shown, options={**shown.options, "overflow": how})
-    chosen = "summarized" if how == SUMMARIZE else "left out"
-    return HttpResponse(f'<span role="status">From the next question on they are {chosen}.</span>')
+    summarized = _("From the next question on they are summarized.")
+    said = summarized if how == SUMMARIZE else _("From the next question on they are left out.")
+    return HttpResponse(format_html('<span role="status">{}</span>', said))
 
 
 @require_POST
@@ -88,9 +92,16 @@ def overflow(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 def meter(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Return the bar of the context window, including the text in the composer."""
     shown = selectors.conversation_or_fresh(conversation_id, who(request))
-    shown.model = request.POST.get("model") or shown.model
+    _choose(shown, request)
     bar = async_to_sync(measure)(shown, who(request), request.POST.get("text", ""))
     return render(request, "chat/_meter.html", {"meter": bar})
+
+
+def _choose(shown: Conversation, request: HttpRequest) -> None:
+    """Apply the choice of the model picker, which a conversation without questions has not stored yet."""
+    choice = request.POST.get("model") or request.GET.get("model")
+    if choice:
+        assistants.choose(shown, choice)
 
 
 @require_POST

@@ -6,6 +6,7 @@ import io
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from chat.transfer import import_writer, imports
@@ -25,7 +26,7 @@ def import_file(request: HttpRequest) -> HttpResponse:
     try:
         found = imports.read(file or io.BytesIO())
     except Unreadable as problem:
-        return render(request, "chat/import.html", {"problems": [str(problem) if file else "Choose a file first."]}, status=422)
+        return render(request, "chat/import.html", {"problems": [str(problem) if file else _("Choose a file first.")]}, status=422)
     context = {"problems": found.problems[:SHOWN_PROBLEMS], "more_problems": max(0, len(found.problems) - SHOWN_PROBLEMS)}
     if not found.conversations:
         return render(request, "chat/import.html", context, status=422 if found.problems else 200)

@@ -9,9 +9,10 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from chat import selectors, services
+from chat import assistants, selectors, services
 from chat.views.common import owned, who
 from webapp.accounts.models import User
 from webapp.backends.runtime import registry
@@ -34,7 +35,7 @@ def grouped(offers: Iterable[Offered]) -> list[Group]:
     """Return models in their order, under the names of their backends."""
     groups: dict[str, list[Offered]] = {}
     for offer in offers:
-        groups.setdefault("Routes" if offer.kind == "route" else offer.name.partition("/")[0], []).append(offer)
+        groups.setdefault(_("Routes") if offer.kind == "route" else offer.name.partition("/")[0], []).append(offer)
     return [Group(name, models) for name, models in groups.items()]
 
 
@@ -42,7 +43,7 @@ def grouped(offers: Iterable[Offered]) -> list[Group]:
 @owned
 def find(request: HttpRequest) -> HttpResponse:
     """Return the list that the model search narrows."""
-    return render(request, "chat/_model_list.html", {"groups": offered(who(request))})
+    return render(request, "chat/_model_list.html", {"groups": offered(who(request)), "assistants": assistants.offered(who(request))})
 
 
 @require_POST

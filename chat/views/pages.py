@@ -10,22 +10,25 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from chat import selectors, services, sidebar
+from chat import assistants, selectors, services, sidebar
 from chat.html import fragments
 from chat.html.answer_html import key
-from chat.models import Conversation
+from chat.models import DEFAULT_MODEL, Conversation
 from chat.views import model_picker
 from chat.views.common import owned, who
 
 MAX_DRAFT = 20_000
-DEFAULT_MODEL = "default"
 
 
 @require_GET
 @owned
 def new(request: HttpRequest) -> HttpResponse:
     """Show a new conversation, which is stored with its first question. `?text=` fills the composer."""
-    fresh = Conversation(id=uuid.uuid4(), user=who(request), model=request.GET.get("model") or who(request).chat_model or DEFAULT_MODEL)
+    fresh = Conversation(id=uuid.uuid4(), user=who(request))
+    try:
+        assistants.choose(fresh, request.GET.get("model") or who(request).chat_model or DEFAULT_MODEL)
+    except selectors.NotFound:  # an assistant that is gone, or no longer shared
+        fresh.model = DEFAULT_MODEL
     return _page(request, fresh, draft=request.GET.get("text", "")[:MAX_DRAFT])
 
 
@@ -59,6 +62,7 @@ def _page(request: HttpRequest, shown: Conversation, draft: str = "", linked: UU
     if linked:
         page = selectors.page_around(shown, linked)
     context: dict[str, Any] = {
+        "assistants": assistants.offered(who(request), shown.assistant),
         "conversation": shown,
         "log": fragments.log(page, shown),
         "fresh": not page.turns,
@@ -69,7 +73,7 @@ def _page(request: HttpRequest, shown: Conversation, draft: str = "", linked: UU
         "folders": [group.name for group in listed.groups if group.folder],
         "model_groups": groups,
         "model_count": sum(len(group.models) for group in groups),
-        "model_offered": any(offer.name == shown.model for group in groups for offer in group.models),
+        "model_offered": bool(shown.assistant) or any(offer.name == shown.model for group in groups for offer in group.models),
         "stamp": fragments.stamp(shown),
     }
     return render(request, "chat/page.html", context)

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from chat import prompts, selectors, services
+from chat import assistants, prompts, selectors, services
 from chat.forms import PromptForm
 from chat.views.common import owned, who
 from webapp.backends.runtime import registry
@@ -53,4 +53,5 @@ def use(request: HttpRequest, prompt_id: UUID) -> HttpResponse:
 def slash(request: HttpRequest) -> HttpResponse:
     """List the entries of the composer's `/` menu."""
     offers = [offer for offer in async_to_sync(registry.offered)(who(request)) if offer.chat]
-    return render(request, "chat/_slash.html", {"models": offers, "prompts": selectors.prompts(who(request))})
+    context = {"models": offers, "prompts": selectors.prompts(who(request)), "assistants": assistants.offered(who(request))}
+    return render(request, "chat/_slash.html", context)

@@ -124,3 +124,27 @@ def test_what_was_pressed_and_is_gone_leaves_the_focus_at_the_next_thing(
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(edit).to_be_focused()
+
+
+def test_an_assistant_is_made_by_keyboard_and_its_starter_asks_the_first_question(live: Live, browser_page: OpenPage) -> None:
+    page = browser_page(live, width=390)
+    page.goto("/chat/assistants/")
+    expect(page.get_by_text("No assistants yet")).to_be_visible()
+    page.get_by_role("link", name="New assistant").press("Enter")
+    page.get_by_label("Name").fill("Sums")
+    page.get_by_label("Model", exact=True).select_option("default")
+    page.get_by_label("System prompt").fill("Calculate.")
+    page.get_by_label("Starters").fill("What is 17 × 23?")
+    assert accessibility_violations(page) == []
+    page.get_by_role("button", name="Save").press("Enter")
+    assert accessibility_violations(page) == []
+    page.get_by_role("link", name="Chat with Sums").press("Enter")
+    expect(page.get_by_test_id("assistant-head")).to_have_text("Sums")
+    assert accessibility_violations(page) == []
+    page.get_by_role("button", name="Conversation settings").press("Enter")
+    expect(page.get_by_label("System prompt")).to_have_value("Calculate.")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="What is 17 × 23?").press("Enter")
+    expect(page.get_by_test_id("message-assistant")).to_contain_text("391")
+    page.reload()
+    expect(page.get_by_test_id("route-picker").locator("option:checked")).to_have_text("Sums")

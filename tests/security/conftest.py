@@ -25,7 +25,7 @@ import search.saved_searches
 import search.services
 import search.sources.items
 import search.uploads
-from chat.models import Conversation, Prompt, SentRequest
+from chat.models import Assistant, Conversation, Prompt, SentRequest
 from tests.chat.conftest import serve
 from tests.users import Users
 from webapp.accounts.models import User
@@ -127,7 +127,8 @@ def _chat(owner: User) -> Things:
         "upload_id": upload.pk,
     }
     prompt = Prompt.objects.create(user=owner, name=WORD, text=WORD)
-    return {"/chat/": {**ids, "token": "not-shared", "kind": "mermaid", "prompt_id": prompt.pk}}
+    assistant = Assistant.objects.create(user=owner, name=WORD, model="default")
+    return {"/chat/": {**ids, "token": "not-shared", "kind": "mermaid", "prompt_id": prompt.pk, "assistant_id": assistant.pk}}
 
 
 def _batches(owner: User) -> Things:

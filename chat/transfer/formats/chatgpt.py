@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from chat.transfer.conversations import (
     Imported,
     Json,
@@ -38,7 +40,7 @@ def parse(entry: Json, archive: Archive) -> Imported:
     """Return the conversation with all its branches."""
     mapping: Json = entry["mapping"]
     if not all(isinstance(node, dict) for node in mapping.values()):
-        raise Unreadable("A message is not an object.")
+        raise Unreadable(_("A message is not an object."))
     turns, nearest = build_tree({key: _node(node, archive) for key, node in mapping.items()})
     at = time_of(entry.get("update_time")) or time_of(entry.get("create_time"))
     leaf = nearest.get(str(entry.get("current_node")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+
 from chat.transfer.conversations import (
     Imported,
     Json,
@@ -34,7 +36,7 @@ def parse(entry: Json, _archive: Archive) -> Imported:
     """Return the conversation. Older exports do not name parents: their messages follow each other."""
     messages = list_of(entry["chat_messages"])
     if not all(isinstance(message, dict) for message in messages):
-        raise Unreadable("A message is not an object.")
+        raise Unreadable(_("A message is not an object."))
     keys = [text_of(message.get("uuid")) or str(number) for number, message in enumerate(messages)]
     before = dict(zip(keys[1:], keys, strict=False))
     nodes = {key: _node(message, before.get(key)) for key, message in zip(keys, messages, strict=True)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from chat.transfer.conversations import (
     Imported,
     Json,
@@ -50,11 +52,11 @@ def _messages(chat: Json, history: Json) -> dict[str, Json]:
     if not isinstance(found, dict):
         listed = objects_of(chat.get("messages"))
         if not listed:
-            raise Unreadable("It has no history.messages.")
+            raise Unreadable(_("It has no history.messages."))
         keys = [text_of(message.get("id")) or str(number) for number, message in enumerate(listed)]
         return {key: {"parentId": before, **message} for key, before, message in zip(keys, [None, *keys], listed, strict=False)}
     if not all(isinstance(message, dict) for message in found.values()):
-        raise Unreadable("A message is not an object.")
+        raise Unreadable(_("A message is not an object."))
     return found
 
 
