@@ -80,6 +80,16 @@ class Conversation(models.Model):
         default=dict, blank=True, help_text="Summary, tags and confidence, as a model saw them (`chat.generation.analysis`)."
     )
     share_token = models.CharField(max_length=40, null=True, blank=True, unique=True)
+    # Null means no: SQLite would rebuild the table for a column that is not null, and the triggers of the search refer to it.
+    share_live = models.BooleanField(null=True, blank=True, help_text="The shared page follows the conversation.")
+    share_leaf = models.ForeignKey(
+        "Message",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="Where the shared page ends if it is not live.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(db_index=True)
 

@@ -378,10 +378,17 @@ def update_settings(*, conversation: Conversation, system_prompt: str, options: 
     conversation.save()
 
 
-def share_conversation(*, conversation: Conversation, on: bool) -> None:
-    """Create the link that shows the conversation to anyone who has it, or revoke it."""
-    conversation.share_token = secrets.token_urlsafe(24) if on else None
-    conversation.save(update_fields=["share_token"])
+def share_conversation(*, conversation: Conversation, on: bool, live: bool = False) -> None:
+    """Let anyone with the link read the conversation, or revoke the link. A new state of a shared conversation keeps its link.
+
+    Args:
+        live: show later messages too; otherwise the page ends where the conversation ends now.
+    """
+    if on and Generation.objects.filter(conversation=conversation, running=True).exists() and not live:
+        raise Refused(_("Stop the running answer first."))
+    conversation.share_token = (conversation.share_token or secrets.token_urlsafe(24)) if on else None
+    conversation.share_live, conversation.share_leaf_id = on and live, conversation.leaf_id if on else None
+    conversation.save(update_fields=["share_token", "share_live", "share_leaf"])
 
 
 def delete_conversation(*, conversation: Conversation) -> None:

@@ -31,6 +31,7 @@ from chat.views.common import changed, current, done, owned, who
 def send(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Send a question without the websocket, for pages whose scripts have not loaded or are blocked."""
     user, text, model = who(request), request.POST.get("text", ""), request.POST.get("model", "")
+    selectors.conversation_or_fresh(conversation_id, user)  # a refusal within the transaction of a question spoils an outer one
     running = hub.hub()
     async_to_sync(running.begin)(
         lambda: services.send_message(owner=running.id, conversation_id=conversation_id, user=user, text=text, model=model)
@@ -126,9 +127,10 @@ def archive(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
 @require_POST
 @owned
 def share(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
-    """Share a conversation, or stop sharing it."""
+    """Share a conversation as it is now (`how=snapshot`) or as it grows (`live`), or stop (`off`). Without `how`, share or stop."""
     shown = selectors.conversation(conversation_id, who(request))
-    services.share_conversation(conversation=shown, on=shown.share_token is None)
+    how = request.POST.get("how") or ("off" if shown.share_token else "snapshot")
+    services.share_conversation(conversation=shown, on=how != "off", live=how == "live")
     return done(shown)
 
 
@@ -146,6 +148,8 @@ def export(request: HttpRequest, conversation_id: UUID, form: str) -> HttpRespon
 def shared(request: HttpRequest, token: str) -> HttpResponse:
     """Show a conversation to anyone with its link, read-only, without trail and tools."""
     shown = get_object_or_404(Conversation, share_token=token)
+    if not shown.share_live:
+        shown.leaf_id = shown.share_leaf_id
     turns = [(message, _drawn(message)) for message in selectors.branch(shown, html=True)]
     return render(request, "chat/shared.html", {"conversation": shown, "turns": turns})
 

@@ -237,3 +237,44 @@ def test_files_are_kept_for_their_owner_and_odd_ones_refused(as_owner: Client, a
     assert as_owner.get(f"/chat/files/{text.id}/")["Content-Disposition"].startswith("attachment")
     assert as_owner.get(f"/chat/files/{image.id}/")["X-Content-Type-Options"] == "nosniff"
     assert as_other.get(f"/chat/files/{image.id}/").status_code == 404
+
+
+def ask(conversation: Conversation, users: Users, text: str) -> None:
+    """Ask in the conversation, and end the answer."""
+    started = services.send_message(owner=uuid.uuid4(), conversation_id=conversation.id, user=users.owner, text=text)
+    services.finish_generation(generation_id=started.generation.id, parts=[], outcome=services.Outcome(), html="")
+
+
+def test_a_shared_page_ends_where_it_was_shared_until_its_owner_shares_more(
+    as_owner: Client, client: Client, conversation: Conversation, users: Users
+) -> None:
+    address = f"/chat/{conversation.id}/share/"
+    as_owner.post(address)
+    conversation.refresh_from_db()
+    link = f"/chat/shared/{conversation.share_token}/"
+    ask(conversation, users, "Second question")
+    assert "Second question" not in client.get(link).content.decode()
+    assert "Share the messages since then" in as_owner.get(f"/chat/{conversation.id}/").content.decode()
+    as_owner.post(address, {"how": "snapshot"})
+    assert "Second question" in client.get(link).content.decode()
+    as_owner.post(address, {"how": "live"})
+    ask(conversation, users, "Third question")
+    assert "Third question" in client.get(link).content.decode()
+    as_owner.post(address, {"how": "off"})
+    assert client.get(link).status_code == 404
+
+
+def test_a_shared_page_whose_end_was_deleted_shows_nothing_newer(as_owner: Client, client: Client, conversation: Conversation) -> None:
+    as_owner.post(f"/chat/{conversation.id}/share/")
+    conversation.refresh_from_db()
+    services.delete_from(message=Message.objects.get(role="assistant"))
+    page = client.get(f"/chat/shared/{conversation.share_token}/").content.decode()
+    assert "<em>answer</em>" not in page
+    assert "question</b>" not in page.split("chat-log", 1)[1].split("</header>", 1)[1]
+
+
+def test_an_answer_that_is_being_written_is_not_shared(as_owner: Client, conversation: Conversation, users: Users) -> None:
+    services.send_message(owner=uuid.uuid4(), conversation_id=conversation.id, user=users.owner, text="Next")
+    assert as_owner.post(f"/chat/{conversation.id}/share/").status_code == 409
+    conversation.refresh_from_db()
+    assert conversation.share_token is None
