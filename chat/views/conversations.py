@@ -31,6 +31,7 @@ from chat.views.common import changed, current, done, owned, who
 def send(request: HttpRequest, conversation_id: UUID) -> HttpResponse:
     """Send a question without the websocket, for pages whose scripts have not loaded or are blocked."""
     user, text, model = who(request), request.POST.get("text", ""), request.POST.get("model", "")
+    selectors.conversation_or_fresh(conversation_id, user)  # a refusal within the transaction of a question spoils an outer one
     running = hub.hub()
     async_to_sync(running.begin)(
         lambda: services.send_message(owner=running.id, conversation_id=conversation_id, user=user, text=text, model=model)

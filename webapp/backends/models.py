@@ -321,6 +321,7 @@ class Rollout(models.Model):
         RUNNING = "running", gettext_lazy("Running")
         STOPPED = "stopped", gettext_lazy("Stopped")
         ROLLED_BACK = "rolled-back", gettext_lazy("Rolled back")
+        PROMOTED = "promoted", gettext_lazy("Promoted")
 
     route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="rollouts")
     kind = models.CharField(max_length=8, choices=Kind.choices)

@@ -22,6 +22,7 @@ urlpatterns = [
     path("rollouts/", rollouts.index, name="rollouts"),
     path("rollouts/<int:pk>/", rollouts.detail, name="rollout"),
     path("rollouts/<int:pk>/stop/", rollouts.stop, name="stop_rollout"),
+    path("rollouts/<int:pk>/promote/", rollouts.promote, name="promote_rollout"),
     path("usage/", views.usage_page, name="usage"),
     path("usage/export.csv", usage_views.export, name="usage-export"),
 ]

@@ -273,3 +273,51 @@ def test_a_canary_has_a_page(as_administrator: Client, users: Users) -> None:
     page = as_administrator.get(f"/rollouts/{rollout.pk}/").content.decode()
     for expected in ("120 ms", "340 ms", "Judged after 30 attempts"):
         assert expected in page, expected
+
+
+@pytest.mark.parametrize(("balance", "groups"), [("ordered", [0, 0]), ("weighted", [0, 1])])
+def test_a_promoted_canary_is_the_first_step_and_the_old_steps_are_the_fallback(
+    as_administrator: Client, users: Users, balance: str, groups: list[int]
+) -> None:
+    made = make(users)
+    Route.objects.filter(pk=made.pk).update(balance=balance)
+    made.refresh_from_db()
+    before = services.version_of(made)
+    rollout = services.start_rollout(route=made, kind="canary", backend=Backend.objects.get(name="new"), model="m", percent=10)
+    assert f"/rollouts/{rollout.pk}/promote/" in as_administrator.get(f"/rollouts/{rollout.pk}/").content.decode()
+    page = as_administrator.post(f"/rollouts/{rollout.pk}/promote/", follow=True).content.decode()
+    assert "new/m is now the first step of team." in page
+    assert "administrator promoted it." in page
+    assert f"/rollouts/{rollout.pk}/promote/" not in page
+    made.refresh_from_db()
+    assert [str(step) for step in made.steps.all()] == ["new/m", "old/m"]
+    assert [step.group for step in made.steps.all()] == groups
+    assert services.version_of(made) != before
+
+
+async def test_a_promoted_candidate_answers_all_requests(closing: None, make_upstream: MakeUpstream, users: Users) -> None:
+    old = server(make_upstream, says("old"))
+    await prepare(old, server(make_upstream, says("new")))
+    rollout = await start("canary", percent=0.1)
+    assert await sync_to_async(services.promote_rollout)(rollout=rollout)
+    assert [await ask(users) for _ in range(5)] == ["new"] * 5
+    assert old.requests == []
+
+
+def test_a_step_that_was_added_meanwhile_is_moved_and_not_doubled(users: Users) -> None:
+    made, new = make(users), Backend.objects.get(name="new")
+    rollout = services.start_rollout(route=made, kind="canary", backend=new, model="m", percent=10)
+    made.steps.create(backend=new, model="m", position=1, weight=3)
+    assert services.promote_rollout(rollout=rollout)
+    assert [(str(step), step.weight) for step in made.steps.all()] == [("new/m", 3), ("old/m", 1)]
+
+
+@pytest.mark.parametrize("kind", ["mirror", "canary"])
+def test_mirrors_and_ended_canaries_are_not_promoted(as_administrator: Client, users: Users, kind: str) -> None:
+    made = make(users)
+    rollout = services.start_rollout(route=made, kind=kind, backend=Backend.objects.get(name="new"), model="m", percent=10)
+    if kind == "canary":
+        services.stop_rollout(rollout=rollout)
+    page = as_administrator.post(f"/rollouts/{rollout.pk}/promote/", follow=True).content.decode()
+    assert "Only a running canary can be promoted." in page
+    assert [str(step) for step in made.steps.all()] == ["old/m"]

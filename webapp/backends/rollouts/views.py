@@ -51,3 +51,17 @@ def stop(request: HttpRequest, pk: int) -> HttpResponse:
     services.stop_rollout(rollout=rollout, note=f"{request.user.get_username()} stopped it.")
     messages.success(request, _("The rollout is stopped. Requests go to the route's own steps."))
     return redirect("backends:rollout", pk)
+
+
+@login_required
+@permission_required("backends.change_route", raise_exception=True)
+@require_POST
+def promote(request: HttpRequest, pk: int) -> HttpResponse:
+    """Make the candidate of a canary the first step of the route."""
+    rollout = get_object_or_404(Rollout.objects.select_related("route", "backend"), pk=pk)
+    names = {"candidate": rollout.candidate, "route": rollout.route.name}
+    if services.promote_rollout(rollout=rollout, note=f"{request.user.get_username()} promoted it."):
+        messages.success(request, _("%(candidate)s is now the first step of %(route)s.") % names)
+    else:
+        messages.error(request, _("Only a running canary can be promoted. %(route)s is unchanged.") % names)
+    return redirect("backends:rollout", pk)

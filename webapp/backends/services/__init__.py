@@ -3,7 +3,7 @@
 from webapp.backends.services.configuration import Rotation, add_backend, add_model, free_name, rotate_keys, same_server, set_route
 from webapp.backends.services.discovery import Discovery, discover
 from webapp.backends.services.probing import cancel_benchmark, launch_benchmark, start_benchmark, start_probe
-from webapp.backends.services.rollouts import start_rollout, stop_rollout
+from webapp.backends.services.rollouts import promote_rollout, start_rollout, stop_rollout
 from webapp.backends.services.routes import RouteChanged, save_route, version_of
 from webapp.backends.services.seeding import (
     accept_offer,
@@ -32,6 +32,7 @@ __all__ = [
     "launch_benchmark",
     "look_for_servers",
     "model_to_begin_with",
+    "promote_rollout",
     "put_first",
     "revoke_token",
     "rotate_keys",
