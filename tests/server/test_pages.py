@@ -13,6 +13,7 @@ from django.test import Client
 from tests.live import Live
 from tests.machines import Redis
 from tests.users import Users
+from webapp.templatetags.ui import poll
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
 
@@ -49,6 +50,6 @@ def test_the_manifest_makes_it_installable_and_its_icons_are_there(client: Clien
 def test_what_asks_by_itself_never_takes_a_page_of_a_failure_for_its_answer() -> None:
     """Else the page for 503 stands in the place of what polled, which then polls no more."""
     polls = re.compile(r"<[^<>]*hx-trigger=\"(?:every|load delay)[^<>]*>")
-    found = [tag for path in TEMPLATES.rglob("*.html") for tag in polls.findall(path.read_text())]
-    assert len(found) >= 6
+    found = [tag for path in TEMPLATES.rglob("*.html") for tag in polls.findall(path.read_text())] + [poll("/", 1)]
+    assert len(found) >= 5
     assert [tag for tag in found if 'hx-status:5xx="swap:none"' not in tag] == []

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from webapp.accounts.models import User
 from webapp.backends.config.crypto import KeyLost, Secret
+from webapp.patterns import sanitize
 from webapp.patterns.mcp.names import tool_name
 from webapp.patterns.mcp.types import ServerSpec, ToolServerError
 from webapp.toolservers.models import ServerCall, ServerTool, ToolServer
@@ -36,7 +37,7 @@ def usable(user: User, route: str) -> list[ToolServer]:
     """Return the enabled servers that the user may use with a route or model, with their tools."""
     if not ToolServer.objects.filter(enabled=True).exists():  # most installations have none, and every question of a chat asks
         return []
-    found = servers(user).filter(enabled=True).filter(Q(routes=None) | Q(routes__name=route)).distinct()
+    found = servers(user).filter(enabled=True).filter(Q(routes=None) | Q(routes__name=sanitize.text(route))).distinct()
     return list(found.prefetch_related("tools"))
 
 
