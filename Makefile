@@ -55,8 +55,8 @@ bench: $(VENV)/dev.stamp
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
-# Change the code of breakers, chains, limits, leases, idempotency, and the event log in thousands of places, and count the changes that a
-# test notices (docs/testing.md). About an hour. mutmut has an environment of its own, since only this target needs it.
+# Change the code of breakers, chains, and load sharing in a thousand places, and count the changes that a test notices
+# (docs/testing.md). About a quarter of an hour. mutmut has an environment of its own, since only this target needs it.
 mutate: $(VENV)/dev.stamp
 	test -x $(VENV)-mutmut/bin/mutmut || $(PYTHON) -m venv $(VENV)-mutmut
 	$(VENV)-mutmut/bin/python -m pip install --quiet --disable-pip-version-check mutmut==$(MUTMUT)
