@@ -28,9 +28,9 @@ run: $(VENV)/base.stamp
 test: $(VENV)/dev.stamp
 	$(BIN)/python .ci/run_tests.py -n 3 --dist worksteal -m "not slow"
 
-# Run the tests that need no server process, browser, Redis, or PostgreSQL.
+# Run the tests that need no database, server process, or browser: about a minute.
 test-fast: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not process"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not process and not database" --ignore tests/simulation
 
 # Check that the tests of the patterns reach every branch of them.
 coverage: $(VENV)/dev.stamp

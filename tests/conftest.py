@@ -22,15 +22,31 @@ settings.load_profile("patchbay")
 __all__ = ["browser", "browser_page", "chromium", "live", "new_live", "populated_home", "postgres", "prepared_home", "redis"]
 
 
-PROCESSES = {"live", "new_live", "workers", "browser", "browser_page", "chromium", "postgres", "redis", "installation"}
+PROCESSES = {
+    "browser",
+    "browser_page",
+    "chromium",
+    "installation",
+    "live",
+    "new_live",
+    "populated_home",
+    "postgres",
+    "prepared_home",
+    "redis",
+    "workers",
+}
 """Fixtures that start a process beside the tests."""
+DATABASES = {"db", "transactional_db"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need another process, so that `make test-fast` can leave them out."""
+    """Mark the tests that need another process or the database, so that `make test-fast` can leave them out."""
     for item in items:
-        if PROCESSES & set(getattr(item, "fixturenames", ())):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if PROCESSES & fixtures:
             item.add_marker("process")
+        if DATABASES & fixtures or item.get_closest_marker("django_db"):
+            item.add_marker("database")
 
 
 @pytest.fixture
