@@ -43,7 +43,7 @@ def find(words: str, backend: str) -> dict[str, Any]:
     groups = []
     for pk in wanted:
         state, _why = status.state_of(known[pk], coolings.get(known[pk].name, ()))
-        groups.append(BackendModels(known[pk], status.BADGES[state], status.WORDS[state], listed.get(pk, ())))
+        groups.append(BackendModels(known[pk], status.BADGES[state], str(status.WORDS[state]), listed.get(pk, ())))
     exact = any(row.name == words.strip() for row in found)
     return {
         "groups": groups,

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Literal
 
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 
 from webapp.backends import selectors
 from webapp.backends.config.snapshot import Person, Snapshot, unusable
@@ -18,13 +20,13 @@ from webapp.core import charts
 
 State = Literal["up", "down", "cooling", "flagged", "unknown", "disabled"]
 BADGES: dict[State, str] = {"up": "ok", "down": "bad", "cooling": "warn", "flagged": "bad", "unknown": "", "disabled": ""}
-WORDS: dict[State, str] = {
-    "up": "Up",
-    "down": "Down",
-    "cooling": "Cooling down",
-    "flagged": "Needs attention",
-    "unknown": "Not tried yet",
-    "disabled": "Off",
+WORDS: dict[State, str | Promise] = {
+    "up": gettext_lazy("Up"),
+    "down": gettext_lazy("Down"),
+    "cooling": gettext_lazy("Cooling down"),
+    "flagged": gettext_lazy("Needs attention"),
+    "unknown": gettext_lazy("Not tried yet"),
+    "disabled": gettext_lazy("Off"),
 }
 
 
@@ -63,7 +65,7 @@ class BackendStatus:
     @property
     def word(self) -> str:
         """Return the state in words."""
-        return WORDS[self.state]
+        return str(WORDS[self.state])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class StepStatus:
     @property
     def word(self) -> str:
         """Return the state in words."""
-        return WORDS[self.state]
+        return str(WORDS[self.state])
 
 
 def coolings() -> Coolings:
